@@ -1,0 +1,38 @@
+# `make demo` and `make test` need Python 3.11 or newer, pip and make; they set up .venv themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-slow lint lock clean
+
+# The stamp is written last: a set-up that was cut off is started over.
+$(READY): pyproject.toml constraints.txt
+	rm -f $(READY)
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[xtb,dev]"
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/python examples/hv-diamond/demo.py
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+# Resolve constraints.txt anew from the ranges in pyproject.toml.
+lock:
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet ".[xtb,dev]"
+	build/lock/bin/python -m pip freeze --exclude forcewright > constraints.txt
+
+clean:
+	rm -rf $(VENV) build runs

@@ -1,0 +1,289 @@
+"""Structure, Labels, Dataset: the nouns everything else is a function of.
+
+=============  ==========  =======  ==============================================================
+quantity       shape       unit     convention
+=============  ==========  =======  ==============================================================
+numbers        (N,)        -        atomic numbers, 1 ... 118
+positions      (N, 3)      Å
+cell           (3, 3)      Å        rows are the lattice vectors; all zero where there is no cell
+pbc            (3,)        -        periodic along each lattice vector?
+energy         ()          eV       of the whole cell
+forces         (N, 3)      eV/Å     minus the gradient of the energy
+stress         (3, 3)      eV/Å³    ASE sign, tension positive: (1/V) dE/dε; virial = -stress·V
+=============  ==========  =======  ==============================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
+from numpy.typing import ArrayLike, NDArray
+
+from forcewright.errors import InputError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+#: Voigt order used everywhere: xx, yy, zz, yz, xz, xy (as in ASE).
+VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+
+
+def _frozen(values: ArrayLike, shape: tuple[int, ...], name: str, dtype: type = np.float64) -> NDArray[Any]:
+    try:
+        array = np.array(values, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"is not an array of numbers ({error})", field=name) from None
+    if array.shape != shape:
+        raise InputError(f"has shape {array.shape}, expected {shape}", field=name)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """One immutable arrangement of atoms; see the table at the top of this module.
+
+    Raises
+    ------
+    InputError
+        If a shape is wrong or an atomic number lies outside 1 ... 118.
+    """
+
+    numbers: IntArray
+    positions: FloatArray
+    cell: FloatArray = field(default_factory=lambda: np.zeros((3, 3)))
+    pbc: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(3, dtype=bool))
+
+    def __post_init__(self) -> None:
+        count = len(np.atleast_1d(self.numbers))
+        object.__setattr__(self, "numbers", _frozen(self.numbers, (count,), "numbers", np.int64))
+        object.__setattr__(self, "positions", _frozen(self.positions, (count, 3), "positions"))
+        object.__setattr__(self, "cell", _frozen(self.cell, (3, 3), "cell"))
+        object.__setattr__(self, "pbc", _frozen(self.pbc, (3,), "pbc", np.bool_))
+        if count == 0:
+            raise InputError("a structure needs at least one atom", field="numbers")
+        if self.numbers.min() < 1 or self.numbers.max() >= len(chemical_symbols):
+            raise InputError("atomic numbers must lie between 1 and 118", field="numbers")
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Cell volume in Å³ (0 where there is no cell)."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def formula(self) -> str:
+        """Chemical formula in Hill order, such as ``C62H``."""
+        return str(self.to_ase().get_chemical_formula())
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over numbers, positions, cell and pbc: equal content, equal hash, on every machine."""
+        digest = hashlib.sha256()
+        for array in (self.numbers, self.positions, self.cell, self.pbc):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms) -> Structure:
+        """Take numbers, positions, cell and pbc of ASE atoms."""
+        return cls(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc)
+
+    def to_ase(self) -> Atoms:
+        """Return new ASE atoms without a calculator."""
+        return Atoms(numbers=self.numbers, positions=self.positions, cell=self.cell, pbc=self.pbc)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """What a reference says of a structure; every part is optional.
+
+    ``group`` is the config_type; ``info`` holds free, plain values (text and numbers) that travel along.
+    """
+
+    energy: float | None = None
+    forces: FloatArray | None = None
+    stress: FloatArray | None = None
+    group: str = "default"
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.energy is not None:
+            object.__setattr__(self, "energy", float(self.energy))
+        if self.forces is not None:
+            rows = len(np.atleast_1d(np.asarray(self.forces)))
+            object.__setattr__(self, "forces", _frozen(self.forces, (rows, 3), "forces"))
+        if self.stress is not None:
+            object.__setattr__(self, "stress", _frozen(self.stress, (3, 3), "stress"))
+        object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Rebuild from plain parts: a mapping proxy cannot travel to a worker process."""
+        return Labels, (self.energy, self.forces, self.stress, self.group, dict(self.info))
+
+
+class Frame(NamedTuple):
+    """One labelled structure of a `Dataset` and where it came from (``"file#frame"``)."""
+
+    structure: Structure
+    labels: Labels
+    origin: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset(Sequence[Frame]):
+    """An immutable sequence of labelled structures; slices and index lists give a Dataset."""
+
+    frames: tuple[Frame, ...]
+    name: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", tuple(self.frames))
+        for index, (structure, labels, origin) in enumerate(self.frames):
+            if labels.forces is not None and len(labels.forces) != len(structure):
+                file, _, number = origin.partition("#")
+                raise InputError(
+                    f"there are {len(labels.forces)} force rows for {len(structure)} atoms; give one row per atom",
+                    file=file or self.source or None, frame=int(number) if number else index, field="forces",
+                )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(self.frames)
+
+    @overload
+    def __getitem__(self, index: int) -> Frame: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> Dataset: ...
+    def __getitem__(self, index: Any) -> Frame | Dataset:
+        """Return a frame for an integer, a Dataset for a slice, a list of indices or a boolean mask."""
+        if isinstance(index, (int, np.integer)):
+            return self.frames[index]
+        if isinstance(index, slice):
+            return Dataset(self.frames[index], self.name, self.source)
+        chosen = np.arange(len(self))[np.asarray(index)] if len(index) else []
+        return Dataset(tuple(self.frames[i] for i in chosen), self.name, self.source)
+
+    def __add__(self, other: Dataset) -> Dataset:
+        names = [text for text in (self.name, other.name) if text]
+        sources = [text for text in (self.source, other.source) if text]
+        return Dataset(self.frames + other.frames, " + ".join(names), ", ".join(sources))
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name}: {count}" for name, count in self.count_labels().items())
+        groups = ", ".join(f"{name} {count}" for name, count in self.group_sizes.items())
+        species = " ".join(chemical_symbols[z] for z in self.species)
+        return f"Dataset({self.name!r}, {len(self)} frames of {species}; {counts}; groups: {groups})"
+
+    @property
+    def structures(self) -> tuple[Structure, ...]:
+        """The structures alone."""
+        return tuple(frame.structure for frame in self.frames)
+
+    @property
+    def labels(self) -> tuple[Labels, ...]:
+        """The labels alone."""
+        return tuple(frame.labels for frame in self.frames)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The group (config_type) of each frame."""
+        return tuple(frame.labels.group for frame in self.frames)
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """Number of frames per group, sorted by name."""
+        return dict(sorted(Counter(self.groups).items()))
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers that occur, ascending."""
+        return tuple(int(z) for z in np.unique(np.concatenate([s.numbers for s in self.structures] or [[]])))
+
+    def count_labels(self) -> dict[str, int]:
+        """Number of frames with an energy, forces and a stress."""
+        return {
+            name: sum(getattr(labels, name) is not None for labels in self.labels)
+            for name in ("energy", "forces", "stress")
+        }
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 over structures, labels and groups, in order."""
+        digest = hashlib.sha256()
+        for structure, labels, _ in self.frames:
+            digest.update(structure.content_hash.encode())
+            digest.update(repr((labels.energy, labels.group)).encode())
+            for array in (labels.forces, labels.stress):
+                digest.update(b"none" if array is None else array.tobytes())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_ase(cls, frames: Iterable[Atoms], name: str = "") -> Dataset:
+        """Take structures and calculator results of ASE atoms; the group is ``info["config_type"]``.
+
+        Files are read with `forcewright.read`, which knows label keys, units and their traps.
+        """
+        return cls(tuple(Frame(Structure.from_ase(a), _labels_of(a), f"#{i}") for i, a in enumerate(frames)), name)
+
+    def to_ase(self) -> list[Atoms]:
+        """Return ASE atoms carrying the labels in a `SinglePointCalculator` and the group as config_type."""
+        return [to_labelled_ase(structure, labels) for structure, labels, _ in self.frames]
+
+
+def _labels_of(atoms: Atoms) -> Labels:
+    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    info = {key: value for key, value in atoms.info.items() if key != "config_type"}
+    stress = results.get("stress")
+    return Labels(
+        energy=results.get("energy"),
+        forces=results.get("forces"),
+        stress=None if stress is None else from_voigt(stress),
+        group=str(atoms.info.get("config_type", "default")),
+        info=info,
+    )
+
+
+def to_labelled_ase(structure: Structure, labels: Labels) -> Atoms:
+    """Return ASE atoms whose calculator holds the labels and whose ``info`` holds config_type and the rest."""
+    atoms = structure.to_ase()
+    atoms.info = {**labels.info, "config_type": labels.group}
+    results: dict[str, Any] = {"energy": labels.energy, "forces": labels.forces}
+    if labels.stress is not None:
+        results["stress"] = to_voigt(labels.stress)
+    atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in results.items() if v is not None})
+    return atoms
+
+
+def from_voigt(values: ArrayLike) -> FloatArray:
+    """Return the symmetric (3, 3) matrix of 6 numbers xx, yy, zz, yz, xz, xy, or of 9 numbers row by row."""
+    flat = np.asarray(values, dtype=np.float64).ravel()
+    if flat.size == 9:
+        return flat.reshape(3, 3)
+    if flat.size != 6:
+        raise InputError(f"a stress needs 6 or 9 numbers, found {flat.size}", field="stress")
+    matrix = np.zeros((3, 3))
+    for (i, j), value in zip(VOIGT, flat, strict=True):
+        matrix[i, j] = matrix[j, i] = value
+    return matrix
+
+
+def to_voigt(matrix: ArrayLike) -> FloatArray:
+    """Return xx, yy, zz, yz, xz, xy of a (3, 3) matrix."""
+    full = np.asarray(matrix, dtype=np.float64)
+    return np.array([full[i, j] for i, j in VOIGT])
