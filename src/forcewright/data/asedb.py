@@ -1,0 +1,77 @@
+"""ASE databases (SQLite, ``.db``); labels are the calculator results, group and info travel in ``data``."""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forcewright.data.raw import RawFrame, RawFrames, plain
+from forcewright.errors import InputError
+from forcewright.files import atomic_path
+from forcewright.structure import Dataset, Structure, to_labelled_ase
+
+_MAGIC = b"SQLite format 3\x00"
+
+
+def _connect(path: Path) -> Any:
+    connect: Any = import_module("ase.db").connect  # loaded only where it is used; ASE leaves it untyped
+    return connect(str(path), type="db")
+
+
+def read_asedb(path: Path) -> RawFrames:
+    """Yield the rows of an ASE SQLite database, in order of their id."""
+    with path.open("rb") as stream:
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            raise InputError(
+                "is not an SQLite database, expected one written by ase.db; is the suffix right?", file=path
+            )
+    try:
+        rows = list(_connect(path).select())
+    except Exception as error:  # sqlite3, ASE's decoders and version checks each raise their own kinds
+        raise InputError(f"cannot be read as an ASE database ({error})", file=path) from None
+    for index, row in enumerate(rows):
+        try:
+            yield _frame(row)
+        except InputError as error:
+            yield InputError(error.problem, file=path, frame=index, field=error.field)
+        except Exception as error:  # as above: a damaged row raises whatever its decoder raises
+            yield InputError(f"the row cannot be decoded ({type(error).__name__}: {error})", file=path, frame=index)
+
+
+def _frame(row: Any) -> RawFrame:
+    cell = row.get("cell", np.zeros((3, 3)))
+    structure = Structure(row.numbers, row.positions, cell, row.get("pbc", np.zeros(3, dtype=bool)))
+    info = {**{str(key): plain(value) for key, value in row.data.items()}, **row.key_value_pairs}
+    arrays = {key: np.array(info.pop(key)) for key in list(info) if np.shape(info[key]) == (len(structure), 3)}
+    for name in ("energy", "stress"):
+        if row.get(name) is not None:
+            info[name] = row.get(name)
+    if row.get("forces") is not None:
+        arrays["forces"] = np.array(row.forces)
+    return RawFrame(structure, info, arrays)
+
+
+def write_asedb(dataset: Dataset, path: Path) -> None:
+    """Write labels as calculator results, config_type as a key and all other info as data."""
+    with atomic_path(path) as temporary:
+        temporary.unlink()  # ase.db wants to create the file itself
+        with _connect(temporary) as database:
+            for structure, labels, _ in dataset:
+                # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
+                data = {"config_type": labels.group, **plain(dict(labels.info))}
+                database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+
+
+def _selectable(group: str) -> dict[str, str]:
+    check: Any = import_module("ase.db.core").check
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check({"config_type": group})
+    except ValueError:
+        return {}  # ASE refuses text that looks like a number
+    return {"config_type": group}

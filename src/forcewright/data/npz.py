@@ -1,0 +1,138 @@
+"""sGDML's ``.npz``: one molecule, many geometries (https://www.sgdml.org; Chmiela et al., Comput. Phys. Commun. 2019).
+
+Arrays: R (n, N, 3), z (N,), E (n,), F (n, N, 3), optional lattice (3, 3) whose *columns* are the vectors, r_unit and
+e_unit. It cannot hold stress, groups or molecules of different composition.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forcewright.data.raw import RawFrame, RawFrames
+from forcewright.errors import InputError
+from forcewright.files import atomic_path
+from forcewright.structure import Dataset, Structure
+from forcewright.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
+
+LENGTHS = {"ang": 1.0, "angstrom": 1.0, "å": 1.0, "bohr": BOHR, "a0": BOHR}
+ENERGIES = {
+    "ev": 1.0, "kcal/mol": KCAL_PER_MOL, "kj/mol": KJ_PER_MOL, "hartree": HARTREE, "ha": HARTREE, "mev": 1e-3,
+}  # fmt: skip
+
+
+def read_npz(path: Path, *, energy_unit: str | None = None, length_unit: str | None = None) -> RawFrames:
+    """Yield the geometries; ``energy_unit`` and ``length_unit`` speak where the file is silent or wrong."""
+    arrays = _load(path)
+    energy = _unit(arrays, "e_unit", "energy_unit", energy_unit, ENERGIES, path)
+    length = _unit(arrays, "r_unit", "length_unit", length_unit, LENGTHS, path)
+    numbers, positions = arrays["z"], np.atleast_3d(arrays["R"])
+    if positions.shape[1:] != (np.size(numbers), 3):
+        raise InputError(
+            f"has shape {positions.shape}, expected (frames, {np.size(numbers)}, 3) for {np.size(numbers)} atoms in z",
+            file=path, field="R",
+        )  # fmt: skip
+    for field, shape in (("E", (len(positions),)), ("F", positions.shape)):
+        if field in arrays and arrays[field].size != np.prod(shape):
+            raise InputError(f"has shape {arrays[field].shape}, expected {shape}", file=path, field=field)
+    cell = arrays["lattice"].T * length if "lattice" in arrays else np.zeros((3, 3))
+    for index, geometry in enumerate(positions):
+        info: dict[str, Any] = {}
+        if "E" in arrays:
+            info["energy"] = float(arrays["E"].ravel()[index]) * energy
+        forces = {"forces": arrays["F"].reshape(positions.shape)[index] * (energy / length)} if "F" in arrays else {}
+        try:
+            pbc = np.full(3, "lattice" in arrays)
+            yield RawFrame(Structure(numbers, geometry * length, cell, pbc), info, forces)
+        except InputError as error:
+            raise InputError(error.problem, file=path, frame=index, field=error.field) from None
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except (zipfile.BadZipFile, OSError, EOFError, AttributeError):
+        raise InputError("is not a NumPy .npz archive; it may be cut off", file=path) from None
+    except ValueError as error:
+        raise InputError(
+            f"holds Python objects, which are never loaded because they can run code; store plain numbers ({error})",
+            file=path,
+        ) from None
+    for name in ("R", "z"):
+        if name not in arrays:
+            raise InputError(f"is missing; the file holds {', '.join(sorted(arrays))}", file=path, field=name)
+    for name in {"R", "z", "E", "F", "lattice"} & set(arrays):
+        if arrays[name].dtype.kind not in "iuf":
+            raise InputError(f"holds {arrays[name].dtype}, expected numbers", file=path, field=name)
+    return arrays
+
+
+def _unit(
+    arrays: dict[str, Any], field: str, option: str, given: str | None, known: dict[str, float], path: Path
+) -> float:
+    stored = arrays.get(field)
+    text = given if given is not None else None if stored is None else np.asarray(stored).item()
+    name = text.decode() if isinstance(text, bytes) else text
+    allowed = ", ".join(known)
+    if name is None:
+        raise InputError(
+            f"no unit is given; allowed are {allowed}: pass {option}=... when reading", file=path, field=field
+        )
+    if str(name).strip().lower() not in known:
+        raise InputError(
+            f"{name!r} is not a known unit; allowed are {allowed}: pass {option}=...", file=path, field=field
+        )
+    return known[str(name).strip().lower()]
+
+
+def write_npz(dataset: Dataset, path: Path) -> None:
+    """Write one molecule's geometries in eV and Å; warns of stresses and groups, which the format cannot hold.
+
+    Raises
+    ------
+    InputError
+        If the frames differ in composition, order of atoms, cell or periodicity, or one lacks an energy or forces.
+    """
+    first = dataset[0].structure
+    for index, (structure, labels, _) in enumerate(dataset):
+        same = np.array_equal(structure.numbers, first.numbers) and np.array_equal(structure.cell, first.cell)
+        if not same or not np.array_equal(structure.pbc, first.pbc):
+            raise InputError(
+                "has other atoms, another cell or other pbc than frame 0; .npz holds one molecule in one cell: "
+                "write .extxyz or .db instead", file=path, frame=index, field="numbers",
+            )  # fmt: skip
+        if labels.energy is None or labels.forces is None:
+            raise InputError(
+                "has no energy or no forces; .npz needs both in every frame", file=path, frame=index, field="E, F"
+            )
+    if first.pbc.any() and not first.pbc.all():
+        raise InputError(".npz knows only all or no periodic directions; write .extxyz", file=path, field="pbc")
+    _warn_of_losses(dataset, path)
+    content: dict[str, Any] = {
+        "type": "d", "name": dataset.name, "theory": "unknown", "r_unit": "Ang", "e_unit": "eV", "z": first.numbers,
+        "R": np.array([s.positions for s in dataset.structures]), "E": np.array([lab.energy for lab in dataset.labels]),
+        "F": np.array([lab.forces for lab in dataset.labels]),
+    }  # fmt: skip
+    if first.pbc.all():
+        content["lattice"] = first.cell.T
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, allow_pickle=False, **content)
+
+
+def _warn_of_losses(dataset: Dataset, path: Path) -> None:
+    lost = []
+    if dataset.count_labels()["stress"]:
+        lost.append(f"{dataset.count_labels()['stress']} stresses")
+    if len(dataset.group_sizes) > 1:
+        lost.append(f"the groups {', '.join(dataset.group_sizes)}")
+    if any(labels.info for labels in dataset.labels):
+        lost.append(f"the info keys {', '.join(sorted({key for labels in dataset.labels for key in labels.info}))}")
+    if dataset[0].structure.cell.any() and not dataset[0].structure.pbc.any():
+        lost.append("the cell of a molecule without pbc")
+    if lost:
+        warnings.warn(f"{path}: .npz cannot hold {'; '.join(lost)}; they are not written", stacklevel=4)

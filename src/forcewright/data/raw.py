@@ -1,0 +1,43 @@
+"""What every reader yields: a structure and whatever stood beside it, before anyone decides what is a label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcewright.errors import InputError
+from forcewright.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class RawFrame:
+    """One frame as it stands in a file.
+
+    ``info`` holds what belongs to the whole frame and ``arrays`` what has one row per atom, under the keys of the
+    file; energies, forces and stresses are already in eV, eV/Å and eV/Å³ with the ASE sign.
+    """
+
+    structure: Structure
+    info: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+
+#: Readers yield frames, or the error of one frame; they raise only what concerns the whole file.
+RawFrames: TypeAlias = Iterator[RawFrame | InputError]
+
+
+def plain(value: Any) -> Any:
+    """Return a value made of Python's own text, numbers, lists and dicts."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

@@ -1,0 +1,146 @@
+"""VASP's vasprun.xml and vasprun.xml.gz: every ionic step.
+
+The energy is VASP's free energy (``e_fr_energy``), because the forces and the stress are its derivatives; the value
+extrapolated to zero smearing (ASE's ``energy``) travels in ``info["energy_sigma_0"]``. VASP writes the stress in kbar,
+positive when compressed; here it is eV/Å³ with the ASE sign.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from ase.data import atomic_numbers
+
+from forcewright.data.raw import RawFrame, RawFrames
+from forcewright.errors import InputError
+from forcewright.structure import FloatArray, Structure
+from forcewright.units import KBAR
+
+
+def read_vasprun(path: Path) -> RawFrames:
+    """Yield the ionic steps; a step without energy, and the place where a file is cut off, yield an error.
+
+    Steps whose electronic loop ran to NELM without converging carry ``info["scf_converged"] = False``.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0}
+    index = 0
+    try:
+        with opener(path, "rb") as stream:
+            for element in _finished(stream, path):
+                if element.tag == "atominfo":
+                    header["numbers"] = _numbers(element)
+                elif element.tag == "parameters":
+                    _take_parameters(element, header)
+                elif element.tag == "calculation":
+                    try:
+                        yield _step(element, header, path.name)
+                    except InputError as error:
+                        yield InputError(error.problem, file=path, frame=index, field=error.field)
+                    index += 1
+                    element.clear()  # k-points and eigenvalues of long runs would fill the memory
+    except (ElementTree.ParseError, EOFError, zlib.error) as error:
+        yield InputError(
+            f"the XML breaks off or is damaged after {index} finished ionic steps ({error}); "
+            "the run was cut off: repeat it or keep only the finished steps (strict=False)",
+            file=path, frame=index, field="calculation",
+        )  # fmt: skip
+        return
+    except (gzip.BadGzipFile, UnicodeDecodeError) as error:
+        raise InputError(f"is not a gzip file though its name ends in .gz ({error})", file=path) from None
+    if not index:
+        raise InputError("holds no ionic step (<calculation>)", file=path, field="calculation")
+
+
+def _finished(stream: Any, path: Path) -> Iterator[ElementTree.Element]:
+    root = ""
+    for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+        root = root or element.tag
+        if root != "modeling":
+            raise InputError(f"is not a vasprun.xml: the root is <{root}>, expected <modeling>", file=path)
+        if event == "end":
+            yield element
+
+
+def _numbers(element: ElementTree.Element) -> list[int]:
+    symbols = [(row.findtext("c") or "").strip() for row in element.iterfind("array[@name='atoms']/set/rc")]
+    # Old VASP versions write "r" for zirconium.
+    symbols = ["Zr" if symbol == "r" else symbol for symbol in symbols]
+    unknown = [symbol for symbol in symbols if not atomic_numbers.get(symbol)]
+    if unknown:
+        raise InputError(f"{unknown[0]!r} is not the symbol of an element", field="atominfo")
+    return [atomic_numbers[symbol] for symbol in symbols]
+
+
+def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> None:
+    for name in ("PSTRESS", "NELM"):
+        found = next((item for item in element.iter("i") if item.get("name") == name), None)
+        if found is not None and found.text:
+            header[name] = float(found.text)
+
+
+def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> RawFrame:
+    if "numbers" not in header:
+        raise InputError("there is no list of atoms before the first step", field="atominfo")
+    numbers = np.array(header["numbers"])
+    cell = _varray(element, "structure/crystal/varray[@name='basis']", "basis", (3, 3))
+    fractional = _varray(element, "structure/varray[@name='positions']", "positions", (len(numbers), 3))
+    if cell is None or fractional is None:
+        raise InputError("the step has no cell or no positions; it is unfinished", field="structure")
+    structure = Structure(numbers, fractional @ cell, cell, np.ones(3, dtype=bool))
+    info = _energies(element, header, float(np.linalg.det(cell)))
+    scf_steps = len(element.findall("scstep"))
+    if header["NELM"] and scf_steps >= header["NELM"]:
+        info["scf_converged"] = False
+    info["trajectory"] = name
+    stress = _varray(element, "varray[@name='stress']", "stress", (3, 3))
+    if stress is not None:
+        info["stress"] = -KBAR * (stress + stress.T) / 2
+    forces = _varray(element, "varray[@name='forces']", "forces", (len(numbers), 3))
+    return RawFrame(structure, info, {} if forces is None else {"forces": forces})
+
+
+def _energies(element: ElementTree.Element, header: dict[str, Any], volume: float) -> dict[str, Any]:
+    free = _number(element, "energy/i[@name='e_fr_energy']", "e_fr_energy")
+    if free is None:
+        raise InputError("the ionic step has no energy: it is unfinished", field="e_fr_energy")
+    # The outer e_fr_energy is an enthalpy under PSTRESS (https://gitlab.com/ase/ase/-/merge_requests/2685).
+    free -= header["PSTRESS"] * KBAR * volume
+    info: dict[str, Any] = {"energy": free}
+    # The outer e_0_energy is wrong in some VASP versions: the difference of the last electronic step is right.
+    last = element.findall("scstep/energy")[-1:]
+    pair = [_number(last[0], f"i[@name='{key}']", key) for key in ("e_0_energy", "e_fr_energy")] if last else [None]
+    if None not in pair:
+        info["energy_sigma_0"] = free + float(pair[0]) - float(pair[1])  # type: ignore[arg-type]
+    return info
+
+
+def _number(element: ElementTree.Element, where: str, field: str) -> float | None:
+    text = element.findtext(where)
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(
+            f"{text.strip()!r} is not a number (VASP writes stars where it overflows)", field=field
+        ) from None
+
+
+def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[int, int]) -> FloatArray | None:
+    found = element.find(where)
+    if found is None:
+        return None
+    try:
+        values = np.array([(row.text or "").split() for row in found.iterfind("v")], dtype=np.float64)
+    except ValueError:
+        raise InputError("a row does not hold numbers (VASP writes stars where it overflows)", field=field) from None
+    if values.shape != shape:
+        raise InputError(f"has shape {values.shape}, expected {shape}", field=field)
+    return values
