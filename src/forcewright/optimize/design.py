@@ -1,0 +1,72 @@
+"""Points spread evenly over the unit cube: the Hammersley set, continued by the Halton sequence.
+
+Notation
+--------
+n      size of the Hammersley set
+d      dimension
+b      base, a prime
+Φ_b(i) radical inverse: the digits of i in base b, mirrored at the point
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from forcewright.optimize.space import FloatArray
+
+
+def primes(count: int) -> list[int]:
+    """Return the first ``count`` primes."""
+    found: list[int] = []
+    candidate = 2
+    while len(found) < count:
+        if all(candidate % prime for prime in found):
+            found.append(candidate)
+        candidate += 1
+    return found
+
+
+def radical_inverse(i: int, base: int) -> float:
+    """Mirror the digits of ``i`` at the point.
+
+    Φ_b(i) = Σ_k a_k b^(-k-1) for i = Σ_k a_k b^k (Wong, Luk and Heng, J. Graphics Tools 2, 9 (1997), eq. 2).
+    """
+    inverse, scale = 0.0, 1.0 / base
+    while i:
+        i, digit = divmod(i, base)
+        inverse += digit * scale
+        scale /= base
+    return inverse
+
+
+def hammersley_point(i: int, n: int, d: int) -> FloatArray:
+    """Return point ``i`` (d,), counting from 0, of the Hammersley set of ``n`` points, or beyond it.
+
+    x_i = ((i + 1/2)/n, Φ_2(i + 1), Φ_3(i + 1), Φ_5(i + 1), …)
+
+    Hammersley, Ann. N. Y. Acad. Sci. 86, 844 (1960); Wong, Luk and Heng (1997), eq. 3, has i/n and Φ(i). Here the
+    first coordinate sits in the middle of its interval and the others start at 1, so that no point lies on the
+    lower faces of the cube. A point with i ≥ n continues as Halton's sequence: the first coordinate
+    becomes the radical inverse in the next prime, and a study can be extended.
+    """
+    bases = primes(d)
+    first = (i + 0.5) / n if i < n else radical_inverse(i - n + 1, bases[-1])
+    return np.array([first, *(radical_inverse(i + 1, b) for b in bases[:-1])])
+
+
+def hammersley(n: int, d: int) -> FloatArray:
+    """Return the whole Hammersley set (n, d); see `hammersley_point`."""
+    bases = primes(d)[:-1]
+    columns = [(np.arange(n) + 0.5) / n, *(radical_inverses(n, b) for b in bases)]
+    return np.column_stack(columns)
+
+
+def radical_inverses(n: int, base: int) -> FloatArray:
+    """Return Φ_b(1) … Φ_b(n) (n,)."""
+    i = np.arange(1, n + 1)
+    inverse, scale = np.zeros(n), 1.0 / base
+    while i.any():
+        i, digit = np.divmod(i, base)
+        inverse += digit * scale
+        scale /= base
+    return inverse

@@ -1,0 +1,60 @@
+"""Settings of a study, as they stand in the config."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class StudySettings(BaseModel):
+    """How many points are tried, how they are chosen and when the search ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
+
+    trials: int = Field(default=32, ge=1, alias="settings")
+    """Number of hyperparameter settings to evaluate; may be raised later to go on with the same study."""
+
+    initial: int = Field(default=16, ge=1)
+    """Settings spread evenly over the space (Hammersley points) before the search begins to learn."""
+
+    sampler: Literal["gp", "hammersley", "random"] = "gp"
+    """What chooses the settings after the initial ones: a Gaussian process, or points that do not learn."""
+
+    acquisition: Literal["ei", "pi", "lcb", "gp_hedge"] = "ei"
+    """Where the Gaussian process looks next: expected improvement, probability of improvement, lower confidence
+    bound, or a portfolio of the three that favors the one which has done best."""
+
+    seed: int = Field(default=0, ge=0)
+    """Same seed, same settings, whatever the number of workers."""
+
+    batch: int = Field(default=2, ge=1)
+    """Evaluations that may be open while the next is chosen: setting n is chosen from the results up to n - batch.
+    It is no number of workers, but more workers than this stand idle once the initial settings are done."""
+
+    timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds after which a run starts no further evaluation; those under way are finished and recorded."""
+
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after this many settings beyond the initial ones without a lower loss."""
+
+    xi: float = Field(default=0.01, ge=0)
+    """Least improvement that counts for EI and PI, in standard deviations of the losses seen."""
+
+    kappa: float = Field(default=1.96, ge=0)
+    """Weight of the uncertainty in the lower confidence bound; larger explores more."""
+
+    log_loss: bool = True
+    """Let the Gaussian process learn the logarithm of the loss, as long as every loss is positive."""
+
+    @model_validator(mode="after")
+    def _initial_fits(self) -> Self:
+        if self.initial > self.trials:
+            raise ValueError(
+                f"initial ({self.initial}) is larger than settings ({self.trials}); lower the one or raise the other"
+            )
+        return self
+
+    def sequence(self) -> dict[str, Any]:
+        """Return what decides which settings are tried, without what decides only when to stop."""
+        return self.model_dump(exclude={"trials", "timeout_s", "patience"})
