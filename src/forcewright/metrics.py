@@ -112,7 +112,9 @@ def pool(sums: ArrayLike, counts: ArrayLike) -> FloatArray:
 
 
 def _ratio(sums: FloatArray, counts: FloatArray) -> FloatArray:
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    quotient = np.full(sums.shape, np.nan)
+    np.divide(sums, counts, out=quotient, where=counts > 0)
+    return quotient
 
 
 def resample(sums: ArrayLike, counts: ArrayLike, *, rng: np.random.Generator, resamples: int = 1000) -> FloatArray:

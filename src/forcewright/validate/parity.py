@@ -1,0 +1,97 @@
+"""Reference against prediction, value by value: what a parity plot shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from forcewright.errors import InputError
+from forcewright.potential import Prediction
+from forcewright.structure import Dataset, FloatArray, IntArray, to_voigt
+from forcewright.units import GPA
+
+
+@dataclass(frozen=True, eq=False)
+class ParitySeries:
+    """Values of one property: ``reference`` and ``predicted`` (m,), and the frame each belongs to (m,).
+
+    ``group`` (m,) counts into ``names``.
+    """
+
+    reference: FloatArray
+    predicted: FloatArray
+    frame: IntArray
+    group: IntArray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.reference)
+
+
+@dataclass(frozen=True, eq=False)
+class Parity:
+    """Energies in eV/atom, force components in eV/Å, stress components (Voigt, 6 a frame) in GPa; None if unlabelled.
+
+    ``atoms`` (n,) is the number of atoms of each of the n frames.
+    """
+
+    energy: ParitySeries | None
+    forces: ParitySeries | None
+    stress: ParitySeries | None
+    atoms: IntArray
+
+
+def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
+    """Set labels and predictions side by side.
+
+    Raises
+    ------
+    InputError
+        If there is not one prediction a frame, a shape is wrong, or a number is not finite.
+    """
+    if len(predictions) != len(dataset):
+        raise InputError(f"there are {len(predictions)} predictions for {len(dataset)} frames; give one a frame")
+    atoms = np.array([len(structure) for structure in dataset.structures], dtype=np.int64)
+    columns: dict[str, list[tuple[int, FloatArray, FloatArray]]] = {"energy": [], "forces": [], "stress": []}
+    for index, (labels, prediction) in enumerate(zip(dataset.labels, predictions, strict=True)):
+        for name, entries in columns.items():
+            label, value = getattr(labels, name), getattr(prediction, name)
+            if label is not None and value is not None:
+                _check(dataset, index, name, label, value)
+                entries.append((index, _flat(name, label, atoms[index]), _flat(name, value, atoms[index])))
+    return Parity(atoms=atoms, **{name: _series(dataset, entries) for name, entries in columns.items()})
+
+
+def _check(dataset: Dataset, index: int, name: str, label: Any, value: Any) -> None:
+    file, number = locate(dataset, index)
+    if np.shape(label) != np.shape(value):
+        problem = f"the prediction has shape {np.shape(value)}, the label {np.shape(label)}"
+        raise InputError(problem, file=file, frame=number, field=name)
+    for what, numbers in (("label", label), ("prediction", value)):
+        if not np.isfinite(numbers).all():
+            raise InputError(f"the {what} is not a finite number", file=file, frame=number, field=name)
+
+
+def locate(dataset: Dataset, index: int) -> tuple[str | None, int]:
+    """Return the file and the frame number in it that a frame of ``dataset`` came from."""
+    file, _, number = dataset.frames[index].origin.partition("#")
+    return file or dataset.source or None, int(number) if number.isdigit() else index
+
+
+def _flat(name: str, value: Any, atoms: int) -> FloatArray:
+    if name == "energy":
+        return np.array([float(value) / atoms])
+    return to_voigt(value) / GPA if name == "stress" else np.asarray(value, dtype=np.float64).ravel()
+
+
+def _series(dataset: Dataset, entries: list[tuple[int, FloatArray, FloatArray]]) -> ParitySeries | None:
+    if not entries:
+        return None
+    names = tuple(dataset.group_sizes)
+    number = np.array([names.index(group) for group in dataset.groups])
+    frame = np.repeat([index for index, _, _ in entries], [len(values) for _, values, _ in entries])
+    reference = np.concatenate([values for _, values, _ in entries])
+    return ParitySeries(reference, np.concatenate([values for _, _, values in entries]), frame, number[frame], names)
