@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -125,13 +125,13 @@ class Uncertain(Protocol):
         ...
 
 
-class PotentialCalculator(Calculator):  # type: ignore[misc]
+class PotentialCalculator(Calculator):
     """ASE calculator over any `Potential`."""
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, potential: Potential) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.potential = potential
 
     def calculate(
@@ -139,8 +139,8 @@ class PotentialCalculator(Calculator):  # type: ignore[misc]
         system_changes: Sequence[str] = all_changes,
     ) -> None:  # fmt: skip
         """Fill ``results`` with everything at once: forces and stress come at no further cost."""
-        super().calculate(atoms, list(properties), list(system_changes))
-        prediction = self.potential.predict([Structure.from_ase(self.atoms)])[0]
+        super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
+        prediction = self.potential.predict([Structure.from_ase(cast(Atoms, self.atoms))])[0]
         results: dict[str, Any] = {"energy": prediction.energy, "free_energy": prediction.energy}
         results["forces"] = prediction.forces
         if prediction.stress is not None:

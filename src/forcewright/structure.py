@@ -40,7 +40,7 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 def _frozen(values: ArrayLike, shape: tuple[int, ...], name: str, dtype: type = np.float64) -> NDArray[Any]:
     try:
-        array = np.array(values, dtype=dtype)
+        array: NDArray[Any] = np.array(values, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"is not an array of numbers ({error})", field=name) from None
     if array.shape != shape:
@@ -86,7 +86,7 @@ class Structure:
     @property
     def formula(self) -> str:
         """Chemical formula in Hill order, such as ``C62H``."""
-        return str(self.to_ase().get_chemical_formula())
+        return str(self.to_ase().symbols.formula)
 
     @cached_property
     def content_hash(self) -> str:
@@ -213,7 +213,7 @@ class Dataset(Sequence[Frame]):
     @property
     def species(self) -> tuple[int, ...]:
         """Atomic numbers that occur, ascending."""
-        return tuple(int(z) for z in np.unique(np.concatenate([s.numbers for s in self.structures] or [[]])))
+        return tuple(sorted({int(z) for structure in self.structures for z in structure.numbers}))
 
     def count_labels(self) -> dict[str, int]:
         """Number of frames with an energy, forces and a stress."""
@@ -266,7 +266,8 @@ def to_labelled_ase(structure: Structure, labels: Labels) -> Atoms:
     results: dict[str, Any] = {"energy": labels.energy, "forces": labels.forces}
     if labels.stress is not None:
         results["stress"] = to_voigt(labels.stress)
-    atoms.calc = SinglePointCalculator(atoms, **{k: v for k, v in results.items() if v is not None})
+    given = {key: value for key, value in results.items() if value is not None}
+    atoms.calc = SinglePointCalculator(atoms, **given)  # type: ignore[no-untyped-call]
     return atoms
 
 

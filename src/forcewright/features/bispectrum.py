@@ -1,0 +1,192 @@
+"""SNAP and quadratic SNAP design rows through LAMMPS ``compute snap``.
+
+=========  ==================================================================================================
+symbol     meaning
+=========  ==================================================================================================
+K          number of bispectrum components B_k of one atom (Thompson et al., J. Comput. Phys. 285, 316 (2015))
+S          number of species
+p          number of columns: S constants (if any), then per species K linear and K(K+1)/2 quadratic columns
+=========  ==================================================================================================
+
+The energy of atom i of species s is β0_s + Σ_k β_k^s B_k + ½ Σ_kl α_kl^s B_k B_l (quadratic SNAP: Wood and Thompson,
+J. Chem. Phys. 148, 241721 (2018)); the quadratic columns are ½B_1², B_1B_2, …, so that α's upper triangle is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, build_system, new_instance, to_lammps_box, type_of_species
+from forcewright.potential import DesignRows
+from forcewright.structure import FloatArray, Structure
+
+
+@dataclass(frozen=True)
+class Zbl:
+    """Screened nuclear repulsion that is part of the model but not fitted; switched off between the two radii (Å)."""
+
+    inner: float
+    outer: float
+
+
+@dataclass(frozen=True)
+class Bispectrum:
+    """Hyperparameters of the SNAP descriptors; a `forcewright.potential.Basis`.
+
+    Parameters
+    ----------
+    species
+        Atomic numbers, ascending.
+    twojmax
+        Twice the largest angular momentum J.
+    rcut
+        Cutoff in Å between two atoms of radius 0.5.
+    rfac0, rmin0
+        Map of distance to the angle θ0 = rfac0·π·(r - rmin0)/(rcut - rmin0) on the 3-sphere.
+    quadratic
+        Add the products of two components.
+    radii, weights
+        Per species: the cutoff of a pair is rcut·(R_i + R_j); the weight of a neighbor in the density.
+    constant
+        Add one constant column per species.
+    zbl
+        Repulsion added to every prediction.
+    """
+
+    species: tuple[int, ...]
+    twojmax: int = 6
+    rcut: float = 4.7
+    rfac0: float = 0.99363
+    rmin0: float = 0.0
+    quadratic: bool = False
+    radii: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+    constant: bool = True
+    bzero: bool = True
+    zbl: Zbl | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "radii", tuple(self.radii) or (0.5,) * len(self.species))
+        object.__setattr__(self, "weights", tuple(self.weights) or (1.0,) * len(self.species))
+        if not len(self.radii) == len(self.weights) == len(self.species):
+            raise InputError(f"radii and weights need one number for each of {len(self.species)} species")
+        if self.rmin0 >= self.rcut:
+            raise InputError(f"rmin0 ({self.rmin0} Å) must be smaller than rcut ({self.rcut} Å)", field="model.rmin0")
+
+    @property
+    def components(self) -> int:
+        """Number K of linear components per atom."""
+        top = self.twojmax
+        return sum(
+            1
+            for j1 in range(top + 1)
+            for j2 in range(j1 + 1)
+            for j in range(j1 - j2, min(top, j1 + j2) + 1, 2)
+            if j >= j1
+        )
+
+    @property
+    def columns_per_species(self) -> int:
+        """Number of fitted columns of one species, the constant left out."""
+        k = self.components
+        return k + k * (k + 1) // 2 if self.quadratic else k
+
+    @property
+    def size(self) -> int:
+        """Number of columns p."""
+        return len(self.species) * (self.columns_per_species + self.constant)
+
+    @property
+    def cutoff(self) -> float:
+        """Interaction range in Å."""
+        bispectrum = 2.0 * max(self.radii) * self.rcut
+        return max(bispectrum, self.zbl.outer) if self.zbl else bispectrum
+
+    def rows(self, structure: Structure) -> DesignRows:
+        """Return the design rows of one structure; the offset holds the ZBL repulsion."""
+        box = to_lammps_box(structure, self.cutoff)
+        types = type_of_species(structure, self.species)
+        table = self._compute_snap(box, types)
+        count = len(structure)
+        forces = _rotate_rows(table[1 : 1 + 3 * count], box.rotation)
+        virial = _rotate_virial_rows(table[1 + 3 * count :], box.rotation)
+        # the reference column of the virial rows is a pressure in bar, the others are -dE/dε in eV
+        virial[:, -1] *= np.linalg.det(box.cell) / BAR_ANGSTROM3_PER_EV
+        full = np.vstack([table[:1], forces, virial])
+        design, offset = full[:, :-1], full[:, -1].copy()
+        if self.constant:
+            constants = np.zeros((len(full), len(self.species)))
+            constants[0] = np.bincount(types - 1, minlength=len(self.species))
+            design = np.hstack([constants, design])
+        return DesignRows(design[0], design[1 : 1 + 3 * count], design[1 + 3 * count :], offset)
+
+    def _compute_snap(self, box: Any, types: Any) -> FloatArray:
+        """Return LAMMPS's (1 + 3N + 6, p + 1) array: energy row, forces atom by atom, virial xx yy zz yz xz xy."""
+        lmp = _row_instance()
+        try:
+            build_system(lmp, box, types, self.species, "1e-8 nsq")
+            lmp.commands_list([*self._reference_commands(), self._compute_command(), "run 0 post no"])
+            return np.array(lmp.numpy.extract_compute("snap", 0, 2))
+        except Exception as error:  # LAMMPS raises bare exceptions
+            raise ForcewrightError(f"LAMMPS compute snap failed with {self}: {error}") from error
+
+    def _compute_command(self) -> str:
+        radii = " ".join(f"{r:.17g}" for r in self.radii)
+        weights = " ".join(f"{w:.17g}" for w in self.weights)
+        return (
+            f"compute snap all snap {self.rcut:.17g} {self.rfac0:.17g} {self.twojmax} {radii} {weights} "
+            f"rmin0 {self.rmin0:.17g} bzeroflag {int(self.bzero)} quadraticflag {int(self.quadratic)}"
+        )
+
+    def _reference_commands(self) -> list[str]:
+        """Pair style behind the last column; `zero` keeps the ghost cutoff at the descriptors' range."""
+        reach = f"zero {self.cutoff + 0.01:.17g}"
+        if self.zbl is None:
+            return [f"pair_style {reach}", "pair_coeff * *"]
+        return [f"pair_style hybrid/overlay {reach} zbl {self.zbl.inner} {self.zbl.outer}", "pair_coeff * * zero"] + (
+            zbl_pair_coeff(self.species)
+        )
+
+    def describe(self) -> Mapping[str, Any]:
+        """Return the hyperparameters in words of the user's configuration."""
+        symbols = [chemical_symbols[z] for z in self.species]
+        return {
+            "twojmax": self.twojmax, "quadratic": self.quadratic, "rcut": self.rcut, "rfac0": self.rfac0,
+            "rmin0": self.rmin0, "radii": dict(zip(symbols, self.radii, strict=True)),
+            "weights": dict(zip(symbols, self.weights, strict=True)),
+        }  # fmt: skip
+
+
+def zbl_pair_coeff(species: tuple[int, ...]) -> list[str]:
+    """Return LAMMPS pair_coeff commands of a ZBL repulsion inside hybrid/overlay."""
+    return [
+        f"pair_coeff {i + 1} {j + 1} zbl {species[i]} {species[j]}"
+        for i in range(len(species))
+        for j in range(i, len(species))
+    ]
+
+
+@lru_cache(maxsize=1)
+def _row_instance() -> Any:
+    """One LAMMPS instance per process, cleared before every structure."""
+    return new_instance()
+
+
+def _rotate_rows(rows: FloatArray, rotation: FloatArray) -> FloatArray:
+    """Rotate force rows (3N, p), atom by atom, from LAMMPS's frame to the structure's."""
+    vectors = rows.reshape(-1, 3, rows.shape[1])
+    return np.ascontiguousarray(np.matmul(rotation, vectors)).reshape(rows.shape)
+
+
+def _rotate_virial_rows(rows: FloatArray, rotation: FloatArray) -> FloatArray:
+    """Rotate virial rows (6, p) in Voigt order xx yy zz yz xz xy from LAMMPS's frame to the structure's."""
+    full = rows[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3, -1)
+    turned = np.einsum("ai,ijp,bj->abp", rotation, full, rotation).reshape(9, -1)
+    return np.asarray(turned[[0, 4, 8, 5, 2, 1]])

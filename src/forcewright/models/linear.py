@@ -1,0 +1,284 @@
+"""Linear models from normal equations: fold a basis over a dataset, search weights and ridge, solve.
+
+A training *term* is one property of one group; its rows, and the rows of the validation *measures*, are
+
+=========  ==========================  =====================================
+property   training row                validation row (thesis equation 3.4)
+=========  ==========================  =====================================
+energy     energy / N                  energy / √N
+force      force component             force component, counted per atom
+stress     virial component / N        virial component / √N
+=========  ==========================  =====================================
+
+with the offset of the basis and the atoms' reference energies taken off the targets first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from forcewright.errors import InputError
+from forcewright.linalg.gram import FloatArray, RowFolder, RowReducer, pack, packed_size, unpack
+from forcewright.linalg.ridge import (
+    CholeskySolver,
+    FactorBlocks,
+    GramBlocks,
+    Measure,
+    OrthogonalSolver,
+    Solver,
+    WeightedRidge,
+    column_scale,
+    packed_scale,
+)
+from forcewright.potential import DesignRows
+from forcewright.structure import Dataset, Frame
+
+PROPERTIES = ("energy", "force", "stress")
+
+RowSource = Callable[[int], DesignRows]  # frame index -> its rows, computed or from a cache
+
+
+@dataclass(frozen=True)
+class Term:
+    """One property of one group, with its number of rows."""
+
+    group: str
+    property: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Coefficients of the validation loss: α on the energy, 1 - α on the forces, and one on the stress."""
+
+    energy: float
+    force: float
+    stress: float = 0.0
+
+    def of(self, name: str) -> float:
+        """Return the coefficient of a property."""
+        return {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
+
+
+_LABEL_OF = {"energy": "energy", "force": "forces", "stress": "stress"}
+
+
+def labelled_rows(
+    frame: Frame, rows: DesignRows, energies: Mapping[int, float], properties: Sequence[str] = PROPERTIES
+) -> dict[str, FloatArray]:
+    """Return rows [A | b] of each labelled property: energy (1, p+1), force (3N, p+1), stress (6, p+1).
+
+    Energies and virials are those of the whole cell, in eV; targets have the basis offset and reference energies off.
+    """
+    structure, labels, _ = frame
+    count, result = len(structure), {}
+    if labels.energy is not None and "energy" in properties:
+        target = labels.energy - rows.offset[0] - sum(energies[int(z)] for z in structure.numbers)
+        result["energy"] = np.append(rows.energy, target)[None, :]
+    if labels.forces is not None and "force" in properties:
+        target = labels.forces.ravel() - rows.offset[1 : 1 + 3 * count]
+        result["force"] = np.column_stack([rows.forces, target])
+    if labels.stress is not None and "stress" in properties and structure.volume > 0:
+        virial = -labels.stress * structure.volume
+        target = virial.ravel()[[0, 4, 8, 5, 2, 1]] - rows.offset[1 + 3 * count :]
+        result["stress"] = np.column_stack([rows.virial, target])
+    return result
+
+
+def training_row(name: str, rows: FloatArray, atoms: int) -> FloatArray:
+    """Scale rows as they are fitted: energies and virials per atom."""
+    return rows if name == "force" else rows / atoms
+
+
+def validation_row(name: str, rows: FloatArray, atoms: int) -> FloatArray:
+    """Scale rows as they are judged: energies and virials per √N."""
+    return rows if name == "force" else rows / np.sqrt(atoms)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedData:
+    """A dataset folded over one setting of the descriptors, per split, group and property, not yet scaled.
+
+    ``training[f][t]`` and ``validation[f][q]`` are packed normal equations (P,) of [A | b] or, when ``factored``,
+    factors R of it; ``counts`` (F, Q) are the numbers squared errors are divided by (frames, atoms, 6 × frames).
+    """
+
+    terms: tuple[Term, ...]
+    properties: tuple[str, ...]
+    training: Sequence[Sequence[FloatArray]]
+    validation: Sequence[Sequence[FloatArray]]
+    counts: FloatArray
+    columns: int
+    factored: bool = False
+
+    def total(self, squared_weights: FloatArray) -> FloatArray:
+        """Return the packed normal equations of everything at given squared row weights (T,)."""
+        result = np.zeros(packed_size(self.columns + 1))
+        for parts in self.training:
+            for weight, part in zip(squared_weights, parts, strict=True):
+                result += weight * (pack(part.T @ part) if self.factored else part)
+        return result
+
+
+def fold_dataset(
+    dataset: Dataset,
+    source: RowSource,
+    columns: int,
+    energies: Mapping[int, float],
+    splits: Sequence[int] | NDArray[np.int64],
+    properties: Sequence[str] = ("energy", "force"),
+    *,
+    factored: bool = False,
+) -> FoldedData:
+    """Fold every frame once; memory is p² per split and term, never rows × p.
+
+    Parameters
+    ----------
+    source
+        Gives the design rows of a frame by its index.
+    energies
+        Reference energy in eV of each species.
+    splits
+        The split each frame belongs to, 0 … F - 1.
+    factored
+        Keep factors R instead of normal equations: slower, for designs too ill-conditioned to square.
+
+    Raises
+    ------
+    InputError
+        If no frame carries any of the asked properties.
+    """
+    splits = np.asarray(splits)
+    groups = np.asarray(dataset.groups)
+    present = dataset.count_labels()
+    names = [name for name in PROPERTIES if name in properties and present[_LABEL_OF[name]]]
+    if not names:
+        raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
+    accumulator = RowReducer if factored else RowFolder
+    cells = [(split, str(group)) for split in range(int(splits.max()) + 1) for group in np.unique(groups)]
+    training: dict[tuple[int, str, str], FloatArray] = {}
+    rows_of: Counter[tuple[str, str]] = Counter()
+    judged = {(split, name): accumulator(columns + 1) for split, _ in cells for name in names}
+    counts = np.zeros((int(splits.max()) + 1, len(names)))
+    for split, group in cells:
+        fitted = {name: accumulator(columns + 1) for name in names}
+        for index in np.flatnonzero((splits == split) & (groups == group)):
+            frame = dataset[int(index)]
+            atoms = len(frame.structure)
+            for name, rows in labelled_rows(frame, source(int(index)), energies, names).items():
+                fitted[name].add(training_row(name, rows, atoms))
+                judged[split, name].add(validation_row(name, rows, atoms))
+                counts[split, names.index(name)] += atoms if name == "force" else len(rows)
+        for name in names:
+            training[split, group, name] = fitted[name].result()
+            rows_of[group, name] += fitted[name].count
+    terms = tuple(Term(group, name, count) for (group, name), count in rows_of.items() if count)
+    return FoldedData(
+        terms, tuple(names),
+        [[training[split, term.group, term.property] for term in terms] for split in range(len(counts))],
+        [[judged[split, name].result() for name in names] for split in range(len(counts))],
+        counts, columns, factored,
+    )  # fmt: skip
+
+
+def predicted_memory(columns: int, terms: int, splits: int, properties: int) -> int:
+    """Return the bytes that folding and searching one descriptor setting will need."""
+    packed = packed_size(columns + 1)
+    full = (columns + 1) ** 2
+    held = splits * (terms + properties) * packed
+    working = splits * terms * packed + splits * properties * full + (3 * splits + 4) * full + 3 * 2048 * (columns + 1)
+    return 8 * (held + working)
+
+
+@dataclass(frozen=True, eq=False)
+class FitProblem:
+    """A weight search ready to run: the loss in scaled columns and the way back to real coefficients."""
+
+    ridge: WeightedRidge
+    scale: FloatArray
+    terms: tuple[Term, ...]
+
+    def coefficients(self, solution: FloatArray) -> FloatArray:
+        """Return coefficients (p,) in the units of the design rows."""
+        return solution * self.scale
+
+
+def measures_of(folded: FoldedData, loss: LossWeights) -> list[Measure]:
+    """Return the loss's measures from the counts pooled over the splits."""
+    totals = folded.counts.sum(axis=0)
+    return [Measure(loss.of(name), int(total)) for name, total in zip(folded.properties, totals, strict=True)]
+
+
+def fit_problem(
+    folded: FoldedData, nominal: FloatArray, loss: LossWeights, external: FoldedData | None = None
+) -> FitProblem:
+    """Return the validation problem by leaving each split out in turn, or on an external set.
+
+    Parameters
+    ----------
+    nominal
+        Log weights (T,) at which the columns are scaled.
+    external
+        Validation data folded with the same basis; without it the splits of ``folded`` are left out in turn.
+    """
+    scale = column_scale(folded.total(np.exp(2.0 * nominal)), folded.columns)
+    make = _factor_problem if folded.factored else _gram_problem
+    return FitProblem(make(folded, external, scale, loss), scale, folded.terms)
+
+
+def _gram_problem(
+    folded: FoldedData, external: FoldedData | None, scale: FloatArray, loss: LossWeights
+) -> WeightedRidge:
+    factor, penalty = packed_scale(scale), np.ones(folded.columns)
+    parts = np.array(folded.training) if external is None else np.sum(folded.training, axis=0)[None]
+    parts *= factor
+    judged = [folded.validation] if external is None else [external.validation]
+    matrices = [[unpack(packed * factor, folded.columns + 1) for packed in split] for split in judged[0]]
+    if external is not None:
+        matrices = [[np.sum(column, axis=0) for column in zip(*matrices, strict=True)]]
+    blocks = GramBlocks(parts, folded.columns, leave_out=external is None, penalty=penalty)
+    return WeightedRidge(blocks, matrices, measures_of(external or folded, loss), penalty)
+
+
+def _factor_problem(
+    folded: FoldedData, external: FoldedData | None, scale: FloatArray, loss: LossWeights
+) -> WeightedRidge:
+    full, penalty = np.append(scale, 1.0), np.ones(folded.columns)
+    splits = range(len(folded.training))
+
+    def reduced(parts: Sequence[FloatArray]) -> FloatArray:
+        reducer = RowReducer(folded.columns + 1)
+        for part in parts:
+            reducer.add(part * full)
+        return reducer.result()
+
+    left_out = splits if external is None else [-1]
+    factors = [
+        [reduced([folded.training[s][t] for s in splits if s != out]) for t in range(len(folded.terms))]
+        for out in left_out
+    ]
+    if external is None:
+        judged = [[part * full for part in split] for split in folded.validation]
+    else:
+        judged = [[reduced(column) for column in zip(*external.validation, strict=True)]]
+    blocks = FactorBlocks(factors, folded.columns, penalty)
+    return WeightedRidge(blocks, judged, measures_of(external or folded, loss), penalty, factored=True)
+
+
+def fit_everything(folded: FoldedData, scale: FloatArray, theta: FloatArray) -> tuple[FloatArray, Solver]:
+    """Return coefficients (p,) fitted to all splits together at log weights and log ridge, and the solved system."""
+    squared, ridge, penalty = np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1])), np.ones(folded.columns)
+    solver: Solver
+    if folded.factored:
+        full = np.append(scale, 1.0)
+        parts = [part * full for split in folded.training for part in split]
+        weights = np.tile(np.exp(theta[:-1]), len(folded.training))
+        solver = OrthogonalSolver(parts, weights, folded.columns, ridge, penalty)
+    else:
+        solver = CholeskySolver(folded.total(squared) * packed_scale(scale), folded.columns, ridge, penalty)
+    return solver.solution() * scale, solver

@@ -1,0 +1,279 @@
+"""SNAP and quadratic SNAP: hyperparameters, potential, LAMMPS files in and out.
+
+`SnapPotential.predict` runs LAMMPS ``pair_style snap``; fits run ``compute snap`` (features/bispectrum.py). That the
+two agree is tested, not assumed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field
+
+from forcewright.errors import InputError
+from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
+from forcewright.files import atomic_write
+from forcewright.lammps_session import PairStyle
+from forcewright.models.storage import read_json, write_json
+from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.structure import FloatArray, Structure
+
+
+class ZblSettings(BaseModel):
+    """A ZBL repulsion that is part of the model and not fitted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    inner: float = Field(gt=0)
+    """Distance in Å at which the repulsion starts to be switched off."""
+    outer: float = Field(gt=0)
+    """Distance in Å beyond which it is zero."""
+
+
+class SnapModel(BaseModel):
+    """Hyperparameters of SNAP, as they stand in the config; a range may stand in the place of every number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["snap"] = "snap"
+    twojmax: int = Field(default=6, ge=0, le=16)
+    """Twice the largest angular momentum J; cost and accuracy grow with it."""
+    quadratic: bool = False
+    """Add products of two bispectrum components."""
+    rcut: float = Field(default=4.7, gt=0)
+    """Cutoff in Å between two atoms of radius 0.5."""
+    rfac0: float = Field(default=0.99363, gt=0)
+    """Share of the 3-sphere that distances are mapped to."""
+    rmin0: float = Field(default=0.0, ge=0)
+    """Distance in Å that is mapped to the pole."""
+    radii: dict[str, float] = Field(default_factory=dict)
+    """Radius of each element; the cutoff of a pair is rcut·(R_i + R_j); 0.5 where not given."""
+    element_weights: dict[str, float] = Field(default_factory=dict)
+    """Weight of each element in its neighbors' densities; 1 where not given."""
+    zbl: ZblSettings | None = None
+    """Repulsion at short range."""
+
+    def basis(self, species: Sequence[int], *, constant: bool) -> Bispectrum:
+        """Return the descriptors for given species (atomic numbers).
+
+        Raises
+        ------
+        InputError
+            If radii or element_weights name an element that is not among the species.
+        """
+        symbols = [chemical_symbols[z] for z in sorted(species)]
+        for name, given in (("radii", self.radii), ("element_weights", self.element_weights)):
+            if unknown := sorted(set(given) - set(symbols)):
+                raise InputError(
+                    f"names {', '.join(unknown)}; the data hold {', '.join(symbols)}", field=f"model.{name}"
+                )
+        return Bispectrum(
+            tuple(sorted(species)), self.twojmax, self.rcut, self.rfac0, self.rmin0, self.quadratic,
+            tuple(self.radii.get(s, 0.5) for s in symbols), tuple(self.element_weights.get(s, 1.0) for s in symbols),
+            constant=constant, zbl=Zbl(self.zbl.inner, self.zbl.outer) if self.zbl else None,
+        )  # fmt: skip
+
+    def potential(
+        self, basis: Bispectrum, coefficients: FloatArray, energies: Mapping[int, float],
+        covariance: FloatArray | None = None, provenance: Mapping[str, Any] | None = None,
+    ) -> SnapPotential:  # fmt: skip
+        """Return the potential of fitted coefficients."""
+        return SnapPotential(basis, coefficients, dict(energies), covariance, dict(provenance or {}))
+
+
+@dataclass(frozen=True, eq=False)
+class SnapPotential:
+    """A SNAP potential.
+
+    Parameters
+    ----------
+    basis
+        Its descriptors.
+    coefficients
+        One per column of the basis (p,).
+    reference_energies
+        Energy in eV added per atom of each species.
+    covariance
+        Posterior covariance of the coefficients (p, p), if known.
+    """
+
+    basis: Bispectrum
+    coefficients: FloatArray
+    reference_energies: Mapping[int, float]
+    covariance: FloatArray | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.coefficients.shape != (self.basis.size,):
+            raise InputError(f"{self.basis.size} coefficients are needed, {self.coefficients.shape} were given")
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers it knows, ascending."""
+        return self.basis.species
+
+    @property
+    def cutoff(self) -> float:
+        """Interaction range in Å."""
+        return self.basis.cutoff
+
+    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure; the stress is None for structures without a cell."""
+        results = []
+        for structure in structures:
+            energy, force, virial = self._pair_style.evaluate(structure)
+            with_stress = stress and structure.volume > 0
+            results.append(
+                Prediction(energy, force if forces else None, -virial / structure.volume if with_stress else None)
+            )
+        return results
+
+    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+        """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
+
+        Raises
+        ------
+        InputError
+            If the potential carries no covariance (read from LAMMPS files, say).
+        """
+        if self.covariance is None:
+            raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
+        rows = np.array([self.basis.rows(structure).energy for structure in structures])
+        return np.sqrt(np.maximum(np.einsum("ip,pq,iq->i", rows, self.covariance, rows, optimize=True), 0.0))
+
+    def calculator(self) -> Calculator:
+        """Return an ASE calculator."""
+        return PotentialCalculator(self)
+
+    @cached_property
+    def _folder(self) -> tempfile.TemporaryDirectory[str]:
+        folder = tempfile.TemporaryDirectory(prefix="forcewright-snap-")
+        self._write_snap_files(Path(folder.name))
+        return folder
+
+    @cached_property
+    def _pair_style(self) -> PairStyle:
+        return PairStyle(self.species, self._pair_commands(Path(self._folder.name)), self.cutoff)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave LAMMPS and its files behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_folder", "_pair_style")}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``potential.json``, the posterior, LAMMPS files and a runnable LAMMPS input to a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.to_lammps(folder)
+        if self.covariance is not None:
+            _save_covariance(folder / "posterior.npy", self.covariance)
+        else:
+            (folder / "posterior.npy").unlink(missing_ok=True)
+        symbols = [chemical_symbols[z] for z in self.species]
+        write_json(
+            folder / "potential.json", "snap",
+            {
+                "species": symbols, **self.basis.describe(), "constant": self.basis.constant,
+                "bzero": self.basis.bzero,
+                "zbl": [self.basis.zbl.inner, self.basis.zbl.outer] if self.basis.zbl else None,
+                "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
+                "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
+            },
+        )  # fmt: skip
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> SnapPotential:
+        """Read a folder written by `save`."""
+        content = read_json(folder / "potential.json", "snap")
+        try:
+            symbols = content["species"]
+            basis = Bispectrum(
+                tuple(chemical_symbols.index(s) for s in symbols), content["twojmax"], content["rcut"],
+                content["rfac0"], content["rmin0"], content["quadratic"], tuple(content["radii"][s] for s in symbols),
+                tuple(content["weights"][s] for s in symbols), content["constant"], content["bzero"],
+                Zbl(*content["zbl"]) if content["zbl"] else None,
+            )  # fmt: skip
+            energies = {chemical_symbols.index(s): float(e) for s, e in content["reference_energies_eV"].items()}
+            coefficients = np.array(content["coefficients"], dtype=np.float64)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"is damaged: {error!r}; save the potential again", file=folder / "potential.json"
+            ) from None
+        posterior = folder / "posterior.npy"
+        covariance = np.load(posterior, allow_pickle=False) if posterior.exists() else None
+        return cls(basis, coefficients, energies, covariance, content.get("provenance", {}))
+
+    def to_lammps(self, folder: str | Path) -> Path:
+        """Write ``model.snapcoeff``, ``model.snapparam`` and ``in.lammps``, which runs 1 ps from ``structure.data``."""
+        folder = Path(folder)
+        self._write_snap_files(folder)
+        commands = [command.replace(f"{folder}/", "") for command in self._pair_commands(folder)]
+        text = _LAMMPS_INPUT.format(pair="\n".join(commands), types=len(self.species))
+        return atomic_write(folder / "in.lammps", text)
+
+    def _pair_commands(self, folder: Path) -> list[str]:
+        names = " ".join(chemical_symbols[z] for z in self.species)
+        files = f"{folder}/model.snapcoeff {folder}/model.snapparam {names}"
+        if self.basis.zbl is None:
+            return ["pair_style snap", f"pair_coeff * * {files}"]
+        style = f"pair_style hybrid/overlay snap zbl {self.basis.zbl.inner} {self.basis.zbl.outer}"
+        return [style, f"pair_coeff * * snap {files}", *zbl_pair_coeff(self.species)]
+
+    def _write_snap_files(self, folder: Path) -> None:
+        basis = self.basis
+        per_species = basis.columns_per_species
+        constants = self.coefficients[: len(self.species)] if basis.constant else np.zeros(len(self.species))
+        columns = self.coefficients[len(self.species) * basis.constant :].reshape(len(self.species), per_species)
+        lines = ["# SNAP coefficients written by Forcewright", f"{len(self.species)} {per_species + 1}"]
+        for index, z in enumerate(self.species):
+            lines.append(f"{chemical_symbols[z]} {basis.radii[index]:.17g} {basis.weights[index]:.17g}")
+            lines.append(f"{constants[index] + self.reference_energies.get(z, 0.0):.17g}")
+            lines.extend(f"{value:.17g}" for value in columns[index])
+        atomic_write(folder / "model.snapcoeff", "\n".join(lines) + "\n")
+        parameters = {
+            "rcutfac": f"{basis.rcut:.17g}", "twojmax": basis.twojmax, "rfac0": f"{basis.rfac0:.17g}",
+            "rmin0": f"{basis.rmin0:.17g}", "bzeroflag": int(basis.bzero), "quadraticflag": int(basis.quadratic),
+        }  # fmt: skip
+        header = "# SNAP parameters written by Forcewright\n"
+        atomic_write(
+            folder / "model.snapparam", header + "".join(f"{key} {value}\n" for key, value in parameters.items())
+        )
+
+
+_LAMMPS_INPUT = """\
+# Runs as it stands: lmp -in in.lammps   (LAMMPS with ML-SNAP; structure.data holds one structure)
+units           metal
+atom_style      atomic
+boundary        p p p
+box             tilt large
+read_data       structure.data
+
+{pair}
+
+neighbor        1.0 bin
+thermo_style    custom step temp pe ke etotal press pxx pyy pzz pyz pxz pxy
+thermo_modify   format float %.12g
+thermo          100
+run             0
+
+velocity        all create 300.0 4928459 loop geom
+fix             nve all nve
+timestep        0.001
+run             1000
+"""
+
+
+def _save_covariance(path: Path, covariance: FloatArray) -> None:
+    import io
+
+    buffer = io.BytesIO()
+    np.save(buffer, covariance, allow_pickle=False)
+    atomic_write(path, buffer.getvalue())
