@@ -62,12 +62,12 @@ def lower_confidence_bound(mean: FloatArray, std: FloatArray, goal: Goal) -> Flo
 
 
 def log_probability_of_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """log PI (m,): the same maximum as PI, with slopes where PI has long vanished."""
+    """Log PI (m,): the same maximum as PI, with slopes where PI has long vanished."""
     return np.asarray(log_ndtr(_z(mean, std, goal)))
 
 
 def log_expected_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """log EI (m,): the same maximum as EI, with slopes where EI has long vanished.
+    """Log EI (m,): the same maximum as EI, with slopes where EI has long vanished.
 
     log EI = log σ + log h(z) with h(z) = φ(z) + z Φ(z). For z < -1 the two terms of h cancel, and
     log h(z) = -z²/2 - log(2π)/2 + log(1 - |z| sqrt(π/2) erfcx(|z|/sqrt 2)); for z < -10⁴ the last logarithm is

@@ -54,7 +54,7 @@ class Kernel:
         a, b = x1 / self.lengths, x2 / self.lengths
         squared = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T
         r = np.sqrt(5.0 * np.maximum(squared, 0.0))
-        return self.variance * (1.0 + r + r**2 / 3.0) * np.exp(-r)
+        return np.asarray(self.variance * (1.0 + r + r**2 / 3.0) * np.exp(-r))
 
 
 @dataclass(frozen=True)
@@ -152,6 +152,11 @@ def _maximize_posterior(
         return value + 0.5 * float(distance @ distance), gradient + distance / width
 
     found = minimize(
-        negative_log_posterior, initial_theta, method="L-BFGS-B", jac=True, bounds=bounds, options={"maxiter": 100}
+        negative_log_posterior,
+        initial_theta,
+        method="L-BFGS-B",
+        jac=True,
+        bounds=[(low, high) for low, high in bounds],
+        options={"maxiter": 100},
     )
     return found.x, float(found.fun)

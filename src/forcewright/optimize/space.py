@@ -97,7 +97,7 @@ class Integer:
 
     def snap(self, u: FloatArray) -> FloatArray:
         """Return the nearest realizable points (m,)."""
-        return _warp(self._rounded(u), *self._edges, self.log)
+        return np.asarray(_warp(self._rounded(u), *self._edges, self.log))
 
     def distribution(self) -> BaseDistribution:
         """Return the same range in Optuna's words."""
@@ -110,7 +110,7 @@ class Integer:
         return {"low": self.low, "high": self.high, "log": self.log}
 
     def _rounded(self, u: FloatArray) -> FloatArray:
-        return np.clip(np.rint(_unwarp(u, *self._edges, self.log)), self.low, self.high)
+        return np.asarray(np.clip(np.rint(_unwarp(u, *self._edges, self.log)), self.low, self.high))
 
 
 @dataclass(frozen=True)

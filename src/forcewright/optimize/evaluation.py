@@ -1,0 +1,126 @@
+"""Open evaluations over an executor, with the search for the guilty one when a worker process dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from typing import Any, TypeAlias
+
+from forcewright.errors import ForcewrightError
+from forcewright.optimize.sampler import Suggestion
+from forcewright.optimize.workers import Evaluation, Objective, evaluate, failure
+
+ExecutorOrFactory: TypeAlias = Executor | Callable[[], Executor]
+
+WORKER_DIED = "the worker process died: a crash in compiled code, too little memory, or it was killed"
+
+
+class StudyError(ForcewrightError):
+    """A study cannot give what was asked of it."""
+
+
+class Evaluations:
+    """Evaluations handed to an executor.
+
+    When a worker process dies, everything that was open is lost with the pool and nobody can say which evaluation did
+    it. So each of them is tried again alone in a new pool: one that kills its worker even then is guilty and counts as
+    failed, the others get their result. Which trials fail then depends on the trials, not on what ran beside them.
+
+    Parameters
+    ----------
+    objective
+        What is evaluated.
+    executor
+        An executor, which stays open, or what makes one, which is closed at the end.
+    limit
+        How many evaluations are handed over at once.
+    """
+
+    def __init__(self, objective: Objective, executor: ExecutorOrFactory, limit: int | None) -> None:
+        self.objective, self.limit = objective, limit
+        self._factory = None if isinstance(executor, Executor) else executor
+        self._executor = executor if isinstance(executor, Executor) else executor()
+        self._futures: dict[Future[Evaluation], int] = {}
+        self._suspects: set[int] = set()
+        self._is_broken = False
+        self.open: dict[int, Suggestion] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another evaluation may be handed over."""
+        return not self._suspects and (self.limit is None or len(self.open) < self.limit)
+
+    def submit(self, index: int, suggestion: Suggestion) -> None:
+        """Hand over one evaluation."""
+        self.open[index] = suggestion
+        try:
+            self._submit(index)
+        except BrokenExecutor:  # found broken before any future could tell
+            self._is_broken = True
+            self._suspects.add(index)
+
+    def finished(self, timeout: float | None) -> Iterator[tuple[int, Suggestion, Evaluation]]:
+        """Wait until at least one evaluation is done, or the time is up, and yield what is done."""
+        if not self._futures:
+            self._submit(min(self._suspects))
+        done, _ = wait(self._futures, timeout=timeout, return_when=FIRST_COMPLETED)
+        for future in sorted(done, key=lambda f: self._futures[f]):
+            index = self._futures.pop(future)
+            evaluation = self._result(future, index)
+            if evaluation is not None:
+                self._suspects.discard(index)
+                yield index, self.open.pop(index), evaluation
+
+    def cancel_waiting(self) -> None:
+        """Take back what no worker has begun."""
+        self._futures = {future: index for future, index in self._futures.items() if not future.cancel()}
+        under_way = set(self._futures.values())
+        self.open = {index: suggestion for index, suggestion in self.open.items() if index in under_way}
+        self._suspects &= under_way
+
+    def close(self, *, kill: bool) -> None:
+        """Close the executor if it was made here; ``kill`` ends evaluations under way instead of waiting for them."""
+        for future in self._futures:
+            future.cancel()
+        if self._factory is not None:
+            _shutdown(self._executor, kill)
+
+    def _submit(self, index: int) -> None:
+        if self._is_broken:
+            self._renew()
+        params = self.open[index].params
+        self._futures[self._executor.submit(evaluate, self.objective, params, index)] = index
+
+    def _result(self, future: Future[Evaluation], index: int) -> Evaluation | None:
+        """Return the evaluation, or None if the pool broke and it must be tried again alone."""
+        error = future.exception()
+        if error is None:
+            return future.result()
+        if isinstance(error, BrokenExecutor):
+            self._is_broken = True
+            if index in self._suspects or len(self.open) == 1:
+                return failure(WORKER_DIED)
+            self._suspects.add(index)
+            return None
+        if not isinstance(error, Exception):
+            raise error
+        return failure(f"{type(error).__name__}: {error}")
+
+    def _renew(self) -> None:
+        if self._factory is None:
+            indices = ", ".join(str(index) for index in sorted(self.open))
+            raise StudyError(
+                f"a worker process died, and with it the executor, before or during one of the trials {indices}; "
+                "the study can be resumed (give what makes an executor, and a broken one is replaced)"
+            )
+        _shutdown(self._executor, kill=True)
+        self._executor, self._is_broken = self._factory(), False
+
+
+def _shutdown(executor: Any, kill: bool) -> None:
+    if not kill:
+        executor.shutdown(wait=True)
+    elif type(executor).__module__.startswith("loky"):
+        executor.shutdown(wait=True, kill_workers=True)
+    else:
+        executor.shutdown(wait=False, cancel_futures=True)
