@@ -1,5 +1,25 @@
 """Reading, writing, auditing and splitting labelled structures."""
 
+from forcewright.data.checks import audit, require_sound
+from forcewright.data.findings import Audit, Finding
+from forcewright.data.folds import holdout, kfold
 from forcewright.data.formats import FORMATS, describe, read, read_with_summary, write
+from forcewright.data.labelling import LabelSummary
+from forcewright.data.reference_energies import ReferenceEnergies, isolated_or_fitted_energies
 
-__all__ = ["FORMATS", "describe", "read", "read_with_summary", "write"]
+__all__ = [
+    "FORMATS",
+    "Audit",
+    "Finding",
+    "LabelSummary",
+    "ReferenceEnergies",
+    "audit",
+    "describe",
+    "holdout",
+    "isolated_or_fitted_energies",
+    "kfold",
+    "read",
+    "read_with_summary",
+    "require_sound",
+    "write",
+]

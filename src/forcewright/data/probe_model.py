@@ -23,6 +23,7 @@ from math import factorial
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array
 from vesin import NeighborList
 
 from forcewright.structure import VOIGT, FloatArray, IntArray, Structure
@@ -86,27 +87,30 @@ class ProbeBasis:
         distances = np.linalg.norm(vectors, axis=1)
         phi, dphi = _radial(distances, self.cutoff, PAIRS)
         toward = np.eye(len(self.species))[kind[second]]
-        pair_values = (toward[:, :, None] * phi[:, None, :]).reshape(len(phi), -1)
-        pair_slopes = (toward[:, :, None] * dphi[:, None, :]).reshape(len(phi), -1)
+        pair_values = (toward[:, :, None] * phi[:, None, :]).reshape(len(phi), len(self.species) * PAIRS)
+        pair_slopes = (toward[:, :, None] * dphi[:, None, :]).reshape(len(phi), len(self.species) * PAIRS)
         pair_gradients = pair_slopes[:, :, None] * (vectors / distances[:, None])[:, None, :]
         density, dens_gradients = self._densities(kind[second], vectors, distances)
-        moments = np.zeros((count, *density.shape[1:]))
-        np.add.at(moments, first, density)
+        sums = _gather(first, count)
+        moments = (sums @ density.reshape(len(first), density.shape[1] * density.shape[2])).reshape(
+            count, *density.shape[1:]
+        )
+        left, right = np.array(self._products).T
         values, gradients = [], []
-        for n, m in self._products:
-            for degree in range(DEGREES + 1):
-                q = degree == _DEGREE
-                left, right = moments[:, n, q] * _WEIGHTS[q], moments[:, m, q] * _WEIGHTS[q]
-                values.append(np.einsum("iq,iq->i", left, moments[:, m, q]))
-                gradients.append(
-                    np.einsum("pq,pqx->px", left[first], dens_gradients[:, m, q])
-                    + np.einsum("pq,pqx->px", right[first], dens_gradients[:, n, q])
-                )
-        sums = np.zeros((count, pair_values.shape[1]))
-        np.add.at(sums, first, pair_values)
+        for degree in range(DEGREES + 1):
+            q = slice(*np.flatnonzero(degree == _DEGREE)[[0, -1]] + [0, 1])
+            weighted = moments[:, :, q] * _WEIGHTS[q]
+            values.append((weighted @ moments[:, :, q].transpose(0, 2, 1))[:, left, right])
+            slopes = (
+                dens_gradients[:, :, q]
+                .transpose(0, 2, 1, 3)
+                .reshape(len(first), q.stop - q.start, 3 * density.shape[1])
+            )
+            half = (weighted[first] @ slopes).reshape(len(first), *[density.shape[1]] * 2, 3)
+            gradients.append(half[:, left, right] + half[:, right, left])
         return (
-            np.hstack([sums, np.stack(values, axis=1)]),
-            np.concatenate([pair_gradients, np.stack(gradients, axis=1)], axis=1),
+            np.hstack([sums @ pair_values, *values]),
+            np.concatenate([pair_gradients, *gradients], axis=1),
         )
 
     def _densities(
@@ -127,6 +131,12 @@ class ProbeBasis:
             + radial[:, :, None, None] * tangential[:, None]
         )
         return radial[:, :, None] * angular[:, None, :], gradients
+
+
+def _gather(index: IntArray, count: int) -> csr_array:
+    """Return the (N, P) matrix that sums pairs into atoms; many times faster than `numpy.add.at`."""
+    pairs = np.arange(len(index))
+    return csr_array((np.ones(len(index)), (index, pairs)), shape=(count, len(index)))
 
 
 def _radial(distances: FloatArray, cutoff: float, count: int) -> tuple[FloatArray, FloatArray]:
@@ -171,9 +181,9 @@ def _assemble(
         chosen = kind[first] == s
         slopes = gradients[chosen].transpose(0, 2, 1)  # (P, 3, q)
         # r_ij = r_j - r_i: the slope pulls at j and, reversed, at i.
-        np.add.at(forces[:, :, s, 1:], second[chosen], -slopes)
-        np.add.at(forces[:, :, s, 1:], first[chosen], slopes)
+        pull = _gather(first[chosen], count) - _gather(second[chosen], count)
+        forces[:, :, s, 1:] = (pull @ slopes.reshape(len(slopes), 3 * width)).reshape(count, 3, width)
         if volume > 0:
-            for row, (x, y) in enumerate(VOIGT):
-                stress[row, s, 1:] = vectors[chosen, x] @ slopes[:, y] / volume
+            tensor = np.tensordot(vectors[chosen], slopes, axes=(0, 0)) / volume
+            stress[:, s, 1:] = [tensor[x, y] for x, y in VOIGT]
     return ProbeRows(energy.ravel(), forces.reshape(3 * count, -1), stress.reshape(6, -1))

@@ -1,0 +1,116 @@
+"""`audit`: everything that can be found wrong with labelled structures, without stopping at the first problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from forcewright.data.findings import Audit, Finding
+from forcewright.data.formats import Paths, as_paths, labelled_frames, require_energies
+from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
+from forcewright.data.labelling import LabelSummary, check_mapping
+from forcewright.data.set_checks import SET_CHECKS, check_unseen
+from forcewright.data.stress_audit import check_stress
+from forcewright.errors import InputError
+from forcewright.structure import Dataset, Frame
+
+
+def audit(
+    data: Dataset | Paths,
+    *,
+    test: Dataset | Paths | None = None,
+    format: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Audit:
+    """Look for everything that would spoil a fit to these files or this dataset.
+
+    Parameters
+    ----------
+    test
+        A test set; its groups, elements and structures are compared with the training data, and it is audited too.
+    format, labels, **options
+        As in `read`.
+    """
+    summary = LabelSummary()
+    mapping = check_mapping(labels)
+    dataset, findings = _collect(data, format, mapping, summary, options)
+    findings += _check(dataset)
+    agreement: dict[str, float] = {}
+    if len(dataset):
+        found, agreement = check_stress(dataset)
+        findings += found
+    if test is not None:
+        test_set, found = _collect(test, format, mapping, LabelSummary(), options)
+        findings += found + _check(test_set) + list(check_unseen(dataset, test_set))
+    files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
+    return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
+
+
+def _collect(
+    data: Dataset | Paths,
+    format: str | None,
+    mapping: Mapping[str, str],
+    summary: LabelSummary,
+    options: Mapping[str, Any],
+) -> tuple[Dataset, list[Finding]]:
+    """Read what can be read; what cannot becomes a finding."""
+    if isinstance(data, Dataset):
+        return data, []
+    frames: list[Frame] = []
+    findings: list[Finding] = []
+    files = as_paths(data)
+    for path in files:
+        try:
+            for item in labelled_frames(path, format, mapping, summary, options):
+                if isinstance(item, InputError):
+                    findings.append(Finding.from_error(item))
+                else:
+                    frames.append(item)
+        except InputError as error:
+            findings.append(Finding.from_error(error))
+    if frames:
+        findings += _missing_energies(summary, mapping, files)
+    return Dataset(tuple(frames), source=", ".join(map(str, files))), findings
+
+
+def _missing_energies(summary: LabelSummary, mapping: Mapping[str, str], files: list[Path]) -> list[Finding]:
+    try:
+        require_energies(summary, mapping, files)
+    except InputError as error:
+        return [Finding.from_error(error, "missing labels")]
+    return []
+
+
+def _check(dataset: Dataset) -> list[Finding]:
+    findings = [finding for index, frame in enumerate(dataset) for finding in check_frame(frame, index)]
+    if len(dataset):
+        findings += [finding for check in SET_CHECKS for finding in check(dataset)]
+    return findings
+
+
+def require_sound(dataset: Dataset) -> None:
+    """Raise for the first thing that makes a fit impossible; cheap enough to stand before every fit.
+
+    Raises
+    ------
+    InputError
+        If the dataset is empty, no frame has an energy, a number is NaN or infinite, a periodic cell is zero, or two
+        atoms are less than 0.1 Å apart.
+    """
+    if not len(dataset):
+        raise InputError("the dataset is empty; there is nothing to fit", file=dataset.source or None)
+    if not dataset.count_labels()["energy"]:
+        raise InputError("no frame has an energy", file=dataset.source or None, field="energy")
+    for index, frame in enumerate(dataset):
+        for finding in check_soundness(frame, index):
+            raise finding.to_error()
+        closest = closest_pair(frame.structure, COINCIDENT / 0.2)
+        if closest is not None and closest[2] < COINCIDENT:
+            i, j, distance, _ = closest
+            file, _, number = frame.origin.rpartition("#")
+            raise InputError(
+                f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or mend it",
+                file=file or None, frame=int(number) if number.isdigit() else index, field="positions",
+            )  # fmt: skip

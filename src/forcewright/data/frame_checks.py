@@ -1,0 +1,119 @@
+"""What can be wrong with one frame alone: numbers, cell, distances, net force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+
+from forcewright.data.findings import Finding, Severity, locate
+from forcewright.structure import Frame, Structure
+
+#: Atoms nearer than this share of the sum of their covalent radii overlap; the second value is beyond doubt.
+OVERLAP, SEVERE_OVERLAP = 0.6, 0.35
+#: Nearer than this (Å) no data set means it.
+COINCIDENT = 0.1
+#: Net force (eV/Å) per square root of the number of atoms; DFT on a grid leaves up to 0.006.
+NET_FORCE, SEVERE_NET_FORCE = 0.03, 0.3
+
+
+def check_frame(frame: Frame, index: int) -> Iterator[Finding]:
+    """Yield what is wrong with one frame."""
+    broken = list(check_soundness(frame, index))
+    yield from broken
+    if any(finding.code == "not finite" for finding in broken):
+        return  # distances and sums of NaN say nothing
+    yield from _check_cell(frame, index)
+    yield from _check_overlaps(frame, index)
+    yield from _check_net_force(frame, index)
+
+
+def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
+    """Yield only what makes a fit impossible, cheaply: NaN, infinity, a zero cell with pbc, coincident atoms."""
+    structure, labels, _ = frame
+    place = locate(frame, index)
+    values = {"positions": structure.positions, "Lattice": structure.cell, "energy": labels.energy}
+    values |= {"forces": labels.forces, "stress": labels.stress}
+    for name, value in values.items():
+        array = np.atleast_1d(np.asarray(0.0 if value is None else value, dtype=np.float64))
+        bad = np.argwhere(~np.isfinite(array))
+        if not len(bad):
+            continue
+        first = array[tuple(bad[0])]
+        where = f" at atom {bad[0][0]}" if name in ("positions", "forces") else ""
+        message = f"holds {first}{where}; mend the value or leave the frame out"
+        yield Finding("error", "not finite", message, field=name, **place)
+    if not np.isfinite(structure.cell).all():
+        return
+    for axis in np.flatnonzero(structure.pbc):
+        if not structure.cell[axis].any():
+            message = f"is periodic along lattice vector {'abc'[axis]}, which is zero; give the cell or set pbc to F"
+            yield Finding("error", "zero cell", message, field="Lattice", **place)
+            return
+    if structure.pbc.all() and structure.volume < 1e-3 * len(structure):
+        message = f"the cell has a volume of {structure.volume:.3g} Å³ for {len(structure)} atoms; its vectors are flat"
+        yield Finding("error", "zero cell", message, field="Lattice", **place)
+
+
+def _check_cell(frame: Frame, index: int) -> Iterator[Finding]:
+    structure = frame.structure
+    if not structure.pbc.any():
+        return
+    determinant = float(np.linalg.det(structure.cell))
+    if determinant < 0:
+        message = (
+            f"the cell is left-handed (determinant {determinant:.4g} Å³); some codes refuse it or flip the stress: "
+            "exchange two lattice vectors"
+        )
+        yield Finding("warning", "left-handed cell", message, field="Lattice", **locate(frame, index))
+
+
+def _check_overlaps(frame: Frame, index: int) -> Iterator[Finding]:
+    closest = closest_pair(frame.structure, OVERLAP)
+    if closest is None:
+        return
+    i, j, distance, share = closest
+    names = [f"{chemical_symbols[frame.structure.numbers[k]]} (atom {k})" for k in (i, j)]
+    pair = f"{names[0]} and {names[1]}" if i != j else f"{names[0]} and its periodic image"
+    message = (
+        f"{pair} are {distance:.3f} Å apart, {share:.0%} of the sum of their covalent radii; "
+        "check positions, cell and units (Å, not Bohr or fractions of the cell)"
+    )
+    severity: Severity = "error" if share < SEVERE_OVERLAP or distance < COINCIDENT else "warning"
+    yield Finding(severity, "overlapping atoms", message, field="positions", **locate(frame, index))
+
+
+def closest_pair(structure: Structure, share: float) -> tuple[int, int, float, float] | None:
+    """Return atoms i, j, distance (Å) and share of the sum of covalent radii of the worst pair below ``share``."""
+    from vesin import NeighborList  # a compiled library: loaded where it is used
+
+    radii = covalent_radii[structure.numbers]
+    reach = float(2 * radii.max() * share)
+    first, second, distances = NeighborList(cutoff=reach, full_list=False).compute(
+        structure.positions, structure.cell, structure.pbc, "ijd"
+    )
+    if not len(distances):
+        return None
+    shares = distances / (radii[first] + radii[second])
+    worst = int(np.argmin(shares))
+    if shares[worst] >= share:
+        return None
+    i, j = sorted((int(first[worst]), int(second[worst])))
+    return i, j, float(distances[worst]), float(shares[worst])
+
+
+def _check_net_force(frame: Frame, index: int) -> Iterator[Finding]:
+    forces = frame.labels.forces
+    if forces is None or len(forces) < 2:
+        return
+    net, length = float(np.linalg.norm(forces.sum(axis=0))), float(np.linalg.norm(forces))
+    scale = np.sqrt(len(forces))
+    if net <= NET_FORCE * scale or net <= 0.01 * length:
+        return
+    severity: Severity = "error" if net > SEVERE_NET_FORCE * scale and net > 0.1 * length else "warning"
+    message = (
+        f"the forces sum to {net:.3g} eV/Å instead of zero ({len(forces)} atoms, largest component "
+        f"{np.abs(forces).max():.3g}); a row is missing, wrong or in another order, or an outside force acts"
+    )
+    yield Finding(severity, "net force", message, field="forces", **locate(frame, index))
