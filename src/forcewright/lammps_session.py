@@ -19,6 +19,7 @@ from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import atomic_write
 from forcewright.structure import FloatArray, Structure
 
 #: LAMMPS's own constant for ``units metal`` (nktv2p), so that its pressures convert back exactly.
@@ -182,3 +183,21 @@ class PairStyle:
     def __getstate__(self) -> dict[str, Any]:
         """Leave the running LAMMPS instance behind when travelling to a worker process."""
         return {**self.__dict__, "_lmp": None, "_types": None}
+
+
+def write_lammps_data(path: Path, structure: Structure, species: Sequence[int], cutoff: float) -> Path:
+    """Write a LAMMPS data file (atom_style atomic) of a structure, in LAMMPS's frame and with full precision."""
+    box = to_lammps_box(structure, cutoff)
+    types = type_of_species(structure, species)
+    cell = box.cell
+    lines = [
+        f"{structure.formula} written by Forcewright", "", f"{len(structure)} atoms", f"{len(species)} atom types", "",
+        f"0 {cell[0, 0]:.17g} xlo xhi", f"0 {cell[1, 1]:.17g} ylo yhi", f"0 {cell[2, 2]:.17g} zlo zhi",
+        f"{cell[1, 0]:.17g} {cell[2, 0]:.17g} {cell[2, 1]:.17g} xy xz yz", "", "Masses", "",
+        *(f"{index + 1} {atomic_masses[z]:.17g}" for index, z in enumerate(species)), "", "Atoms # atomic", "",
+        *(
+            f"{index + 1} {kind} {x:.17g} {y:.17g} {z:.17g}"
+            for index, (kind, (x, y, z)) in enumerate(zip(types, box.positions, strict=True))
+        ),
+    ]  # fmt: skip
+    return atomic_write(path, "\n".join(lines) + "\n")

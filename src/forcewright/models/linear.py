@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.linalg.gram import FloatArray, RowFolder, RowReducer, pack, packed_size, unpack
+from forcewright.linalg.gram import FloatArray, RowFolder, RowReducer, pack, pack_product, packed_size, unpack
 from forcewright.linalg.ridge import (
     CholeskySolver,
     FactorBlocks,
@@ -35,8 +35,8 @@ from forcewright.linalg.ridge import (
     column_scale,
     packed_scale,
 )
-from forcewright.potential import DesignRows
-from forcewright.structure import Dataset, Frame
+from forcewright.potential import DesignRows, Prediction
+from forcewright.structure import Dataset, Frame, Structure, from_voigt
 
 PROPERTIES = ("energy", "force", "stress")
 
@@ -65,7 +65,8 @@ class LossWeights:
         return {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
 
 
-_LABEL_OF = {"energy": "energy", "force": "forces", "stress": "stress"}
+#: property -> field of Labels that it needs
+LABEL_OF = {"energy": "energy", "force": "forces", "stress": "stress"}
 
 
 def labelled_rows(
@@ -124,6 +125,13 @@ class FoldedData:
                 result += weight * (pack(part.T @ part) if self.factored else part)
         return result
 
+    def squared_residual(self, squared_weights: FloatArray, z: FloatArray) -> float:
+        """Return Σ_t w_t² ‖A_t c - b_t‖² for z = [c; -1] (p + 1,)."""
+        if self.factored:
+            parts = [zip(squared_weights, split, strict=True) for split in self.training]
+            return float(sum(weight * np.sum((part @ z) ** 2) for split in parts for weight, part in split))
+        return float(self.total(squared_weights) @ pack_product(z, z))
+
 
 def fold_dataset(
     dataset: Dataset,
@@ -156,7 +164,7 @@ def fold_dataset(
     splits = np.asarray(splits)
     groups = np.asarray(dataset.groups)
     present = dataset.count_labels()
-    names = [name for name in PROPERTIES if name in properties and present[_LABEL_OF[name]]]
+    names = [name for name in PROPERTIES if name in properties and present[LABEL_OF[name]]]
     if not names:
         raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
     accumulator = RowReducer if factored else RowFolder
@@ -282,3 +290,15 @@ def fit_everything(folded: FoldedData, scale: FloatArray, theta: FloatArray) -> 
     else:
         solver = CholeskySolver(folded.total(squared) * packed_scale(scale), folded.columns, ridge, penalty)
     return solver.solution() * scale, solver
+
+
+def predict_rows(
+    structure: Structure, rows: DesignRows, coefficients: FloatArray, energies: Mapping[int, float]
+) -> Prediction:
+    """Return the prediction of a linear model from its design rows and coefficients (p,)."""
+    count = len(structure)
+    energy = rows.energy @ coefficients + rows.offset[0] + sum(energies[int(z)] for z in structure.numbers)
+    forces = rows.forces @ coefficients + rows.offset[1 : 1 + 3 * count]
+    virial = rows.virial @ coefficients + rows.offset[1 + 3 * count :]
+    stress = -from_voigt(virial) / structure.volume if structure.volume > 0 else None
+    return Prediction(float(energy), forces.reshape(-1, 3), stress)

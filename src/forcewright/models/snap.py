@@ -147,7 +147,8 @@ class SnapPotential:
         if self.covariance is None:
             raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
         rows = np.array([self.basis.rows(structure).energy for structure in structures])
-        return np.sqrt(np.maximum(np.einsum("ip,pq,iq->i", rows, self.covariance, rows, optimize=True), 0.0))
+        variances = np.sum((rows @ self.covariance) * rows, axis=1)
+        return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator."""

@@ -1,0 +1,83 @@
+"""Design rows on disk, keyed by content: the same structure in the same basis is computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from forcewright.potential import Basis, DesignRows
+from forcewright.structure import Structure
+
+
+@dataclass(frozen=True)
+class RowCache:
+    """A folder of design rows with a size limit; the settings used longest ago go first.
+
+    What is damaged or missing is computed again, so the folder may be deleted at any time.
+    """
+
+    folder: Path
+    limit_bytes: int
+
+    def rows_of(self, basis: Basis) -> Callable[[Structure], DesignRows]:
+        """Return a function that gives the rows of a structure, from the cache where they are in it."""
+        key = hashlib.sha256(repr(basis).encode()).hexdigest()[:24]
+        folder = self.folder / key
+
+        def rows(structure: Structure) -> DesignRows:
+            path = folder / f"{structure.content_hash[:32]}.npy"
+            table = _load(path, (1 + 3 * len(structure) + 6, basis.size + 1))
+            if table is not None:
+                return _split(table, len(structure))
+            computed = basis.rows(structure)
+            if self.limit_bytes > 0:
+                _store(path, computed)
+            return computed
+
+        return rows
+
+    def prune(self) -> None:
+        """Remove the settings used longest ago until the folder keeps its limit."""
+        settings = [(path.stat().st_mtime, path) for path in self.folder.glob("*") if path.is_dir()]
+        total = 0
+        for _, path in sorted(settings, reverse=True):
+            total += sum(file.stat().st_size for file in path.glob("*.npy"))
+            if total > self.limit_bytes:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _split(table: np.ndarray, atoms: int) -> DesignRows:
+    design = table[:, :-1]
+    return DesignRows(design[0], design[1 : 1 + 3 * atoms], design[1 + 3 * atoms :], table[:, -1])
+
+
+def _load(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    try:
+        table = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return table if table.shape == shape else None
+
+
+def _store(path: Path, rows: DesignRows) -> None:
+    """Write by rename, so that no reader sees half a file; a full disk only means no cache."""
+    table = np.column_stack([np.vstack([rows.energy, rows.forces, rows.virial]), rows.offset])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, table, allow_pickle=False)
+        os.replace(name, path)
+    except OSError:
+        Path(name).unlink(missing_ok=True) if "name" in locals() else None

@@ -1,0 +1,1 @@
+"""Studies from start to end: a config and what it does."""

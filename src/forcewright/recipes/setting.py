@@ -1,0 +1,349 @@
+"""One setting of the hyperparameters: fold, search weights and ridge, judge. Runs in worker processes.
+
+A `Problem` is everything a worker needs and travels there once; a trial's parameters travel each time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from numpy.typing import NDArray
+
+from forcewright import metrics
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.features.row_cache import RowCache
+from forcewright.linalg.gram import FloatArray
+from forcewright.linalg.ridge import CholeskySolver
+from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
+from forcewright.models.linear import (
+    LABEL_OF,
+    FitProblem,
+    FoldedData,
+    LossWeights,
+    Term,
+    fit_everything,
+    fit_problem,
+    fold_dataset,
+    predict_rows,
+    predicted_memory,
+)
+from forcewright.optimize.workers import Outcome
+from forcewright.potential import DesignRows, Prediction
+from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
+from forcewright.structure import Dataset
+from forcewright.validate.errors import ErrorTable, compare
+
+_SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
+_MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
+_QR_EVALUATIONS = 12  # QR costs about 20 times Cholesky: only polish what Cholesky found
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Data and settings that all trials of a study share."""
+
+    train: Dataset
+    splits: NDArray[np.int64]
+    external: Dataset | None
+    energies: Mapping[int, float]
+    constant: bool
+    model: Mapping[str, Any]
+    weights: WeightSettings
+    ridge: float | LogRange
+    loss: LossWeights
+    metric: str
+    huber_delta: float
+    search: SearchSettings
+    seed: int
+    nested: bool
+    cache: Path
+    cache_bytes: int
+    workers: int
+
+    @property
+    def judged(self) -> Dataset:
+        """The frames the loss is measured on."""
+        return self.train if self.external is None else self.external
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Properties that are fitted or judged."""
+        stress = self.weights.stress is not None or self.loss.stress > 0
+        return ("energy", "force", "stress") if stress else ("energy", "force")
+
+    @property
+    def judged_properties(self) -> tuple[str, ...]:
+        """Properties that some judged frame is labelled with."""
+        counts = self.judged.count_labels()
+        return tuple(name for name in self.properties if counts[LABEL_OF[name]])
+
+
+@dataclass(frozen=True, eq=False)
+class FittedSetting:
+    """What is found at one setting: the search's result, predictions of the judged frames, and the final fit."""
+
+    search: SearchResult
+    predictions: list[Prediction]
+    coefficients: FloatArray
+    covariance: FloatArray
+    terms: tuple[Term, ...]
+    diagnostics: dict[str, Any]
+
+
+def weight_space(problem: Problem, terms: Sequence[Term]) -> WeightSpace:
+    """Return which weights are free and within which bounds; the last entry is the ridge."""
+    offset = np.zeros(len(terms) + 1)
+    low, high, columns = [], [], {}  # type: ignore[var-annotated]
+    mapping = []
+    for position, term in enumerate([*terms, None]):
+        value, key = (problem.ridge, "ridge") if term is None else _weight_of(problem.weights, term)
+        row: dict[int, float] = {}
+        if isinstance(value, LogRange):
+            if key not in columns:
+                columns[key] = len(columns)
+                low.append(np.log(value.low))
+                high.append(np.log(value.high))
+            row[columns[key]] = 1.0
+        else:
+            offset[position] = np.log(value)
+        mapping.append(row)
+    matrix = np.array([[row.get(column, 0.0) for column in range(len(columns))] for row in mapping])
+    return WeightSpace(offset, matrix, np.array(low), np.array(high))
+
+
+def _weight_of(weights: WeightSettings, term: Term) -> tuple[float | LogRange, str]:
+    """Return a term's weight or range and the name under which terms share it."""
+    own = weights.groups.get(term.group)
+    value = getattr(own, term.property) if own is not None else None
+    if value is not None:
+        return value, f"{term.group}/{term.property}"
+    value = getattr(weights, term.property)
+    if value is None:
+        value = 1e-30  # judged, not fitted
+    return value, f"{term.group}/{term.property}" if weights.by == "group" else term.property
+
+
+def fit_setting(
+    problem: Problem, params: Mapping[str, Any], index: int, theta: FloatArray | None = None
+) -> FittedSetting:
+    """Fold the data over one setting, search weights and ridge (unless ``theta`` gives them), judge and fit.
+
+    Raises
+    ------
+    ForcewrightError
+        If the descriptors cannot be computed, the memory does not suffice, or no weights give a solvable fit.
+    """
+    model = fill_model(problem.model, params)
+    basis = model.basis(problem.train.species, constant=problem.constant)
+    require_memory(problem, basis.size)
+    cache = RowCache(problem.cache, problem.cache_bytes)
+    cached = cache.rows_of(basis)
+    start = time.perf_counter()
+
+    def fold(dataset: Dataset, splits: NDArray[np.int64], factored: bool) -> FoldedData:
+        source = _source(cached, dataset)
+        return fold_dataset(
+            dataset, source, basis.size, problem.energies, splits, problem.properties, factored=factored
+        )
+
+    def assemble(factored: bool) -> tuple[FoldedData, FitProblem, WeightSpace]:
+        folded = fold(problem.train, problem.splits, factored)
+        external = problem.external
+        judged = None if external is None else fold(external, np.zeros(len(external), dtype=np.int64), factored)
+        space = weight_space(problem, folded.terms)
+        return folded, fit_problem(folded, space.theta(space.middle)[:-1], problem.loss, judged), space
+
+    def judge(fit: FitProblem, at: FloatArray) -> list[Prediction]:
+        solutions = [fit.coefficients(c) for c in fit.ridge.solutions(at)]
+        splits = problem.splits if problem.external is None else np.zeros(len(problem.judged), dtype=np.int64)
+        source = _source(cached, problem.judged)
+        return [
+            predict_rows(frame.structure, source(i), solutions[splits[i]], problem.energies)
+            for i, frame in enumerate(problem.judged)
+        ]
+
+    folded, fit, space = assemble(factored=False)
+    fold_s = time.perf_counter() - start
+    rng = np.random.default_rng([problem.seed, index, 1])
+    if theta is None:
+        found = search_weights(
+            fit.ridge, space, starting_points(space, problem.search.starts, rng), problem.search.evaluations
+        )
+    else:
+        loss, _ = fit.ridge.loss_and_gradient(theta)
+        found = SearchResult(np.zeros(0), theta, loss, 1)
+    search_s = time.perf_counter() - start - fold_s
+    coefficients, system = fit_everything(folded, fit.scale, found.theta)
+    condition = system.reciprocal_condition() if isinstance(system, CholeskySolver) else 0.0
+    predictions = judge(fit, found.theta)
+    mismatch = _mismatch(problem, fit, found, predictions)
+    if condition < _SINGULAR or mismatch > _MISMATCH:
+        folded, fit, space = assemble(factored=True)
+        if theta is None:
+            before = found.evaluations
+            found = search_weights(fit.ridge, space, [found.phi], _QR_EVALUATIONS)
+            found = replace(found, evaluations=found.evaluations + before)
+        coefficients, system = fit_everything(folded, fit.scale, found.theta)
+        predictions = judge(fit, found.theta)
+        mismatch = _mismatch(problem, fit, found, predictions)
+    covariance = posterior_covariance(folded, fit, system, found.theta, coefficients)
+    cache.prune()
+    diagnostics = {
+        "solver": "qr" if folded.factored else "cholesky", "reciprocal_condition": condition,
+        "gram_mismatch": mismatch, "columns": basis.size, "fold_s": fold_s, "search_s": search_s,
+    }  # fmt: skip
+    return FittedSetting(found, predictions, coefficients, covariance, folded.terms, diagnostics)
+
+
+def _source(cached: Callable[[Any], DesignRows], dataset: Dataset) -> Callable[[int], DesignRows]:
+    def rows(index: int) -> DesignRows:
+        try:
+            return cached(dataset[index].structure)
+        except InputError as error:
+            file, _, number = dataset[index].origin.partition("#")
+            raise InputError(error.problem, file=file or None, frame=int(number or index), field=error.field) from None
+
+    return rows
+
+
+def require_memory(problem: Problem, columns: int) -> None:
+    """Refuse a setting whose normal equations will not fit into the memory that is free now.
+
+    Raises
+    ------
+    ForcewrightError
+        With both numbers and what to change.
+    """
+    splits = int(problem.splits.max()) + 1
+    terms = len(set(problem.train.groups)) * len(problem.properties)
+    needed = predicted_memory(columns, terms, splits, len(problem.properties)) * problem.workers
+    available = psutil.virtual_memory().available
+    if needed > available:
+        raise ForcewrightError(
+            f"{columns} columns in {terms} terms and {splits} splits need {needed / 1e9:.1f} GB in {problem.workers} "
+            f"worker(s), {available / 1e9:.1f} GB are free; lower twojmax, the number of folds or groups, or workers"
+        )
+
+
+def posterior_covariance(
+    folded: FoldedData, fit: FitProblem, system: Any, theta: FloatArray, coefficients: FloatArray
+) -> FloatArray:
+    """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
+
+    Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
+    """
+    z = np.append(coefficients / fit.scale, -1.0)
+    squared = np.exp(2.0 * theta[:-1])
+    full = np.append(fit.scale, 1.0)
+    residual = folded.squared_residual(squared, full * z)
+    rows = sum(term.rows for term in folded.terms)
+    variance = residual / max(rows - folded.columns, 1)
+    inverse = system.solve(np.eye(folded.columns))
+    return np.asarray(variance * (fit.scale[:, None] * inverse * fit.scale))
+
+
+def _mismatch(problem: Problem, fit: FitProblem, found: SearchResult, predictions: list[Prediction]) -> float:
+    """Return the relative difference between errors from the normal equations and from predictions."""
+    from_gram = fit.ridge.errors(fit.ridge.solutions(found.theta))
+    direct = np.array([_pooled(problem, name, predictions, "rmse") for name in problem.judged_properties])
+    return float(np.max(np.abs(from_gram - direct) / direct))
+
+
+def _pooled(problem: Problem, name: str, predictions: list[Prediction], metric: str) -> float:
+    """Return one part of the loss, equation 3.4, directly from predictions."""
+    errors = []
+    for (structure, labels, _), prediction in zip(problem.judged, predictions, strict=True):
+        root = np.sqrt(len(structure))
+        if name == "energy" and labels.energy is not None:
+            errors.append(np.array([prediction.energy - labels.energy]) / root)
+        elif name == "force" and labels.forces is not None and prediction.forces is not None:
+            errors.append(np.linalg.norm(prediction.forces - labels.forces, axis=1))
+        elif name == "stress" and labels.stress is not None and prediction.stress is not None:
+            difference = (prediction.stress - labels.stress) * structure.volume / root
+            errors.append(difference.ravel()[[0, 4, 8, 5, 2, 1]])
+    values = np.concatenate(errors)
+    if metric == "mae":
+        return metrics.mae(values, np.zeros_like(values))
+    if metric == "huber":
+        return metrics.huber(values, np.zeros_like(values), delta=problem.huber_delta)
+    return metrics.rmse(values, np.zeros_like(values))
+
+
+def loss_of(problem: Problem, predictions: list[Prediction]) -> float:
+    """Return the study's loss of predictions of the judged frames."""
+    return float(
+        sum(
+            problem.loss.of(name) * _pooled(problem, name, predictions, problem.metric)
+            for name in problem.judged_properties
+            if problem.loss.of(name) > 0
+        )
+    )
+
+
+def measure_cost(problem: Problem, params: Mapping[str, Any], fitted: FittedSetting) -> float:
+    """Return the median time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
+    model = fill_model(problem.model, params)
+    basis = model.basis(problem.train.species, constant=problem.constant)
+    potential = model.potential(basis, fitted.coefficients, problem.energies)
+    structure = max(problem.train.structures, key=len)
+    times = []
+    for _ in range(6):
+        start = time.perf_counter()
+        potential.predict([structure])
+        times.append(time.perf_counter() - start)
+    return float(1e6 * np.median(times[1:]) / len(structure))
+
+
+def trial_metrics(problem: Problem, params: Mapping[str, Any], fitted: FittedSetting) -> dict[str, Any]:
+    """Return what is kept of a trial beside its loss."""
+    table: ErrorTable = compare(problem.judged, fitted.predictions)
+    return {
+        **fitted.diagnostics,
+        "errors": table.to_dict(),
+        "theta": fitted.search.theta.tolist(),
+        "evaluations": fitted.search.evaluations,
+        "cost_us_per_atom": measure_cost(problem, params, fitted),
+    }
+
+
+_PROBLEM: list[Problem] = []  # set once in each worker process
+
+
+def receive_problem(problem: Problem) -> None:
+    """Keep the problem in this worker process."""
+    _PROBLEM[:] = [problem]
+
+
+def evaluate_setting(params: dict[str, Any], index: int) -> Outcome:
+    """Evaluate one setting in a worker that has received its problem; the study's objective."""
+    problem = _PROBLEM[0]
+    fitted = fit_setting(problem, params, index)
+    values = trial_metrics(problem, params, fitted)
+    if problem.nested:
+        values["nested"] = nested_losses(problem, params, index)
+    return Outcome(loss_of(problem, fitted.predictions), values)
+
+
+def without_fold(problem: Problem, fold: int) -> tuple[Problem, NDArray[np.int64]]:
+    """Return the problem with one fold taken out entirely, and the indices of the frames in that fold."""
+    kept = np.flatnonzero(problem.splits != fold)
+    splits = problem.splits[kept]
+    return replace(problem, train=problem.train[kept], splits=splits - (splits > fold)), np.flatnonzero(
+        problem.splits == fold
+    )
+
+
+def nested_losses(problem: Problem, params: Mapping[str, Any], index: int) -> list[dict[str, Any]]:
+    """Return, for each fold, the loss and weights found by cross-validation on all the other folds."""
+    results = []
+    for fold in range(int(problem.splits.max()) + 1):
+        inner, _ = without_fold(problem, fold)
+        fitted = fit_setting(inner, params, index)
+        results.append({"loss": loss_of(inner, fitted.predictions), "theta": fitted.search.theta.tolist()})
+    return results

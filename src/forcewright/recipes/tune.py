@@ -1,0 +1,140 @@
+"""Tune: from a config to the best potential it allows, judged honestly, with everything written down.
+
+The steps, in order: read and check the data; search (a `Study` whose objective is `setting.evaluate_setting`); refit
+the winner and predict every validation frame by a fit that has not seen it; touch the test set once; write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from forcewright.optimize.journal import TrialRecord
+from forcewright.optimize.space import Space
+from forcewright.optimize.study import Study
+from forcewright.optimize.workers import process_pool
+from forcewright.recipes.config import TuneConfig, parse_config, read_config, split_model
+from forcewright.recipes.inputs import Inputs, make_problem, read_inputs
+from forcewright.recipes.outputs import TuneResult, write_outputs
+from forcewright.recipes.refit import finish, nested_errors
+from forcewright.recipes.resources import ResourceMonitor
+from forcewright.recipes.setting import Problem, evaluate_setting, receive_problem
+
+log = logging.getLogger("forcewright")
+Listener = Callable[[TrialRecord, int], None]
+
+
+def tune(
+    config: str | Path | Mapping[str, Any] | TuneConfig, *, fresh: bool = False, on_trial: Listener | None = None
+) -> TuneResult:
+    """Run or resume the study of a config and write its results to the config's output folder.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or its content (paths are then relative to the working directory).
+    fresh
+        Discard the trials of an earlier run in the output folder.
+    on_trial
+        Called with every finished trial and the number of trials wanted, those of earlier runs first.
+
+    Raises
+    ------
+    InputError
+        If the config or the data are not usable, or the output folder holds a study of another config.
+    """
+    settings = _as_config(config)
+    ranges = split_model(settings.model)
+    settings.output.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        _discard(settings.output)
+    with ResourceMonitor() as monitor, _logging_to(settings.output / "forcewright.log"):
+        inputs = read_inputs(settings)
+        problem = make_problem(settings, inputs)
+        with _open_study(settings, ranges, inputs) as study:
+            trials = _search(study, problem, settings, on_trial)
+            importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
+            best = study.best
+        log.info("best setting: trial %d, loss %.6g, %s", best.index, best.loss, best.params)
+        with threadpool_limits(problem.workers):
+            finished = finish(settings, inputs, problem, best)
+        nested = nested_errors(problem, trials) if problem.nested else None
+        monitor.update()
+        return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor)
+
+
+def _as_config(config: str | Path | Mapping[str, Any] | TuneConfig) -> TuneConfig:
+    if isinstance(config, TuneConfig):
+        return config
+    if isinstance(config, Mapping):
+        return parse_config(dict(config), folder=Path.cwd())
+    return read_config(config)
+
+
+class _logging_to:
+    """Write the package's log to a file while the block runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+
+    def __enter__(self) -> None:
+        self._level = log.level
+        log.setLevel(logging.INFO)
+        log.addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        log.removeHandler(self._handler)
+        log.setLevel(self._level)
+        self._handler.close()
+
+
+def _discard(output: Path) -> None:
+    for name in ("journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml"):
+        (output / name).unlink(missing_ok=True)
+    for name in ("potential", "cache"):
+        shutil.rmtree(output / name, ignore_errors=True)
+
+
+def fingerprint(settings: TuneConfig, inputs: Inputs) -> str:
+    """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
+    content = settings.model_dump(
+        mode="json",
+        include={"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"},
+    )
+    content["validation"].pop("external")
+    sets = (inputs.train, inputs.external, inputs.test if settings.protocol == "xpot" else None)
+    content["data"] = [None if dataset is None else dataset.content_hash for dataset in sets]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _open_study(settings: TuneConfig, ranges: Mapping[str, Any], inputs: Inputs) -> Study:
+    study_settings = settings.study
+    if not ranges:  # nothing to search outside weights and ridge: one setting
+        study_settings = study_settings.model_copy(update={"trials": 1, "initial": 1})
+    return Study(Space(ranges), settings.output / "journal.log", study_settings, fingerprint(settings, inputs))
+
+
+def _search(study: Study, problem: Problem, settings: TuneConfig, on_trial: Listener | None) -> list[TrialRecord]:
+    wanted = study.settings.trials
+    for record in study.trials:
+        if on_trial is not None:
+            on_trial(record, wanted)
+
+    def finished(record: TrialRecord) -> None:
+        text = record.error if record.loss is None else f"loss {record.loss:.6g}"
+        log.info("trial %d (%s): %s, %s, %.1f s", record.index, record.phase, record.params, text, record.seconds)
+        if on_trial is not None:
+            on_trial(record, wanted)
+
+    return study.run(
+        evaluate_setting, lambda: process_pool(problem.workers, receive_problem, (problem,)), finished,
+        in_flight=problem.workers,
+    )  # fmt: skip
