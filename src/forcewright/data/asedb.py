@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,14 +26,10 @@ def _connect(path: Path) -> Any:
 
 def read_asedb(path: Path) -> RawFrames:
     """Yield the rows of an ASE SQLite database, in order of their id."""
-    with path.open("rb") as stream:
-        if stream.read(len(_MAGIC)) != _MAGIC:
-            raise InputError(
-                "is not an SQLite database, expected one written by ase.db; is the suffix right?", file=path
-            )
+    _require_database(path)
     try:
         rows = list(_connect(path).select())
-    except Exception as error:  # sqlite3, ASE's decoders and version checks each raise their own kinds
+    except Exception as error:  # ASE's decoders and version checks each raise their own kinds
         raise InputError(f"cannot be read as an ASE database ({error})", file=path) from None
     for index, row in enumerate(rows):
         try:
@@ -40,6 +38,21 @@ def read_asedb(path: Path) -> RawFrames:
             yield InputError(error.problem, file=path, frame=index, field=error.field)
         except Exception as error:  # as above: a damaged row raises whatever its decoder raises
             yield InputError(f"the row cannot be decoded ({type(error).__name__}: {error})", file=path, frame=index)
+
+
+def _require_database(path: Path) -> None:
+    with path.open("rb") as stream:
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            raise InputError(
+                "is not an SQLite database, as ase.db writes them; is the suffix right?", file=path
+            )
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        raise InputError(f"cannot be read as an ASE database ({error})", file=path) from None
+    if "systems" not in tables:
+        raise InputError("is an SQLite database, but not one of ASE: it has no table 'systems'", file=path)
 
 
 def _frame(row: Any) -> RawFrame:

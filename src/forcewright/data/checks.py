@@ -36,14 +36,12 @@ def audit(
     summary = LabelSummary()
     mapping = check_mapping(labels)
     dataset, findings = _collect(data, format, mapping, summary, options)
-    findings += _check(dataset)
-    agreement: dict[str, float] = {}
-    if len(dataset):
-        found, agreement = check_stress(dataset)
-        findings += found
+    found, sound = _check(dataset, findings)
+    judged, agreement = check_stress(sound)
+    findings += found + judged
     if test is not None:
         test_set, found = _collect(test, format, mapping, LabelSummary(), options)
-        findings += found + _check(test_set) + list(check_unseen(dataset, test_set))
+        findings += found + _check(test_set, found)[0] + list(check_unseen(dataset, test_set))
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
     return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
 
@@ -83,11 +81,16 @@ def _missing_energies(summary: LabelSummary, mapping: Mapping[str, str], files: 
     return []
 
 
-def _check(dataset: Dataset) -> list[Finding]:
-    findings = [finding for index, frame in enumerate(dataset) for finding in check_frame(frame, index)]
+def _check(dataset: Dataset, known: list[Finding]) -> tuple[list[Finding], Dataset]:
+    """Return the findings and the frames without errors of their own, which a fit of forces can stand on."""
+    per_frame = [list(check_frame(frame, index)) for index, frame in enumerate(dataset)]
+    sound = dataset[[i for i, found in enumerate(per_frame) if all(f.severity != "error" for f in found)]]
+    findings = [finding for found in per_frame for finding in found]
     if len(dataset):
         findings += [finding for check in SET_CHECKS for finding in check(dataset)]
-    return findings
+    # That no frame has an energy may be known from reading, where the keys that are there were named, too.
+    told = {(finding.code, finding.field) for finding in known}
+    return [f for f in findings if f.frame is not None or (f.code, f.field) not in told], sound
 
 
 def require_sound(dataset: Dataset) -> None:

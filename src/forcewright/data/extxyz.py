@@ -181,7 +181,7 @@ def _array(cells: list[list[str]], column: _Column) -> NDArray[Any]:
         else:
             values = np.array(cells).astype(_TYPES[column.kind])
     except (ValueError, KeyError) as error:
-        reason = f"a row holds {error}" if isinstance(error, KeyError) else str(error)
+        reason = f"a row holds {error}" if isinstance(error, KeyError) else str(error).replace("np.str_", "")
         raise InputError(
             f"the column does not hold numbers of type {column.kind} ({reason})", field=column.name
         ) from None
@@ -197,7 +197,7 @@ def _numbers(arrays: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
         return numbers.astype(np.int64)
     unknown = [symbol for symbol in symbols if not atomic_numbers.get(str(symbol).capitalize())]
     if unknown:
-        raise InputError(f"{unknown[0]!r} is not the symbol of an element", field="species")
+        raise InputError(f"{str(unknown[0])!r} is not the symbol of an element", field="species")
     return np.array([atomic_numbers[str(symbol).capitalize()] for symbol in symbols])
 
 

@@ -22,8 +22,8 @@ def check_frame(frame: Frame, index: int) -> Iterator[Finding]:
     """Yield what is wrong with one frame."""
     broken = list(check_soundness(frame, index))
     yield from broken
-    if any(finding.code == "not finite" for finding in broken):
-        return  # distances and sums of NaN say nothing
+    if broken:
+        return  # distances and sums of NaN or in a flat cell say nothing
     yield from _check_cell(frame, index)
     yield from _check_overlaps(frame, index)
     yield from _check_net_force(frame, index)

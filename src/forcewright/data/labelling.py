@@ -183,4 +183,4 @@ def _from_virial(virial: FloatArray, raw: RawFrame, key: str) -> FloatArray:
 
 
 def _text(matrix: FloatArray) -> str:
-    return "[" + " ".join(f"{value:.4g}" for value in matrix.ravel()) + "]"
+    return "[" + " ".join(f"{value:.4g}" for value in matrix.ravel() + 0.0) + "]"  # no minus zeros

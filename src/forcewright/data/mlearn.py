@@ -57,8 +57,14 @@ def _frame(entry: Any, stress_order: str | Mapping[str, str]) -> RawFrame:
         order = _order_of(group, stress_order)
         info["stress"] = _stress(outputs["virial_stress"], order)
         info["stress_order"] = order
-    forces = outputs.get("forces")
-    return RawFrame(structure, info, {} if forces is None else {"forces": np.asarray(forces, dtype=object)})
+    return RawFrame(structure, info, {} if outputs.get("forces") is None else {"forces": _forces(outputs["forces"])})
+
+
+def _forces(rows: Any) -> FloatArray:
+    try:
+        return np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError("is not one row of three numbers per atom", field="forces") from None
 
 
 def _part(entry: Any, key: str) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def read_npz(path: Path, *, energy_unit: str | None = None, length_unit: str | N
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (zipfile.BadZipFile, OSError, EOFError, AttributeError):
         raise InputError("is not a NumPy .npz archive; it may be cut off", file=path) from None

@@ -29,7 +29,7 @@ class ReferenceEnergies:
     """
 
     per_species: dict[int, float]
-    source: Literal["isolated atoms", "least squares"]
+    source: Literal["isolated atoms", "least squares", "given"]
     isolated: tuple[int, ...] = ()
     rank_deficient: bool = False
 

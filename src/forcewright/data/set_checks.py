@@ -39,7 +39,8 @@ def check_missing(dataset: Dataset) -> Iterator[Finding]:
             continue
         if not counts[name]:
             severity: Severity = "error" if name == "energy" else "note"
-            yield Finding(severity, "missing labels", f"no frame has {_article(name)}", field=name)
+            file = _file_of(dataset, 0)
+            yield Finding(severity, "missing labels", f"no frame has {_article(name)}", file=file, field=name)
             continue
         groups = Counter(dataset[i].labels.group for i in lacking)
         listed = ", ".join(f"{count} of {dataset.group_sizes[group]} in {group}" for group, count in groups.items())

@@ -162,7 +162,8 @@ def judge(group: str, labels: FloatArray, predicted: FloatArray, volumes: FloatA
 
 
 def _deviatoric(stress: FloatArray) -> FloatArray:
-    return np.subtract(stress[:, :3], stress[:, :3].mean(axis=1, keepdims=True), dtype=np.float64)
+    difference: FloatArray = stress[:, :3] - stress[:, :3].mean(axis=1, keepdims=True)
+    return difference
 
 
 def _cosine(one: FloatArray, other: FloatArray) -> float:
