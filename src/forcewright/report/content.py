@@ -1,0 +1,73 @@
+"""What a report shows, as plain data. Everything but the title may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+
+from forcewright.validate.parity import Parity
+
+
+class Section(NamedTuple):
+    """One more section at the end of a report.
+
+    ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure or the bytes of a PNG.
+    """
+
+    title: str
+    text: str = ""
+    figures: Sequence[Figure | bytes] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """What `write_report` lays out.
+
+    Attributes
+    ----------
+    result
+        What ``result.json`` holds: settings, trials and evaluations (how many), validation and test
+        (``ErrorTable.to_dict()``), wall_s, cpu_s, peak_memory_bytes, cost_us_per_atom, protocol, seed, versions,
+        data_hashes, command, machine.
+    config_text
+        The resolved configuration, YAML.
+    trials
+        One mapping a trial: index, state ("complete" or "failed"), phase ("initial" or "bayesian"), loss, params,
+        energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, evaluations, wall_s, error.
+    parity
+        Values behind the parity plots by data set: "validation", "test".
+    importance
+        Share of each hyperparameter in the variation of the loss.
+    findings
+        Rows of the data audit: severity, file, frame, field, message.
+    reference_energies
+        Energy of an isolated atom in eV by element symbol; ``reference_energies_source`` says how it was obtained.
+    label_counts
+        Number of frames with each label, by data set or by label.
+    group_sizes
+        Number of frames by group.
+    chosen
+        The chosen hyperparameters; a mapping inside (weights per group) is shown as a table of its own.
+    citations
+        What was used, each with ``key`` and ``text``.
+    sections
+        Further sections, shown after the last built-in one of results.
+    """
+
+    title: str
+    result: Mapping[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    trials: Sequence[Mapping[str, Any]] = ()
+    parity: Mapping[str, Parity] = field(default_factory=dict)
+    importance: Mapping[str, float] = field(default_factory=dict)
+    findings: Sequence[Any] = ()
+    reference_energies: Mapping[str, float] = field(default_factory=dict)
+    reference_energies_source: str = ""
+    label_counts: Mapping[str, Any] = field(default_factory=dict)
+    group_sizes: Mapping[str, int] = field(default_factory=dict)
+    citations: Sequence[Mapping[str, str]] = ()
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    sections: Sequence[Section] = ()

@@ -1,0 +1,166 @@
+"""Figures of errors: parity plots, and errors by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from forcewright import metrics
+from forcewright.report.drawing import (
+    INK,
+    MAIN,
+    MARKERS,
+    RULE,
+    SECOND,
+    SOFT,
+    color_of,
+    dress,
+    marker_of,
+    new_figure,
+    plain,
+)  # fmt: skip
+from forcewright.report.numbers import significant
+from forcewright.validate.parity import Parity, ParitySeries
+
+#: field of Parity, title, axis unit, unit of the errors, factor from the one to the other
+_PANELS = (
+    ("energy", "Energy", "eV/atom", "meV/atom", 1e3),
+    ("forces", "Force components", "eV/Å", "eV/Å", 1.0),
+    ("stress", "Stress components", "GPa", "GPa", 1.0),
+)
+_MANY = 1500  # points beyond which a panel is drawn as pixels
+
+
+def draw_parity(parity: Parity) -> Figure | None:
+    """Draw prediction against reference, a panel per labelled quantity, colored by group; None without labels."""
+    panels = [(panel, series) for panel in _PANELS if (series := getattr(parity, panel[0])) is not None]
+    if not panels:
+        return None
+    names = panels[0][1].names
+    rows = -(-len(names) // 5)
+    figure = new_figure(3.15 + (0.1 + 0.2 * rows if len(names) > 1 else 0))
+    axes = figure.subplots(1, 3, squeeze=False)[0]
+    for ax, ((_, title, unit, error_unit, factor), series) in zip(axes, panels, strict=False):
+        _draw_panel(ax, series, title, unit, error_unit, factor)
+    for ax in axes[len(panels) :]:
+        ax.remove()
+    if len(names) > 1:
+        figure.legend(
+            handles=[_handle(index, name) for index, name in enumerate(names)],
+            loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8, labelcolor=INK,
+            handletextpad=0.2, columnspacing=1.4,
+        )  # fmt: skip
+    return figure
+
+
+def _handle(index: int, name: str) -> Line2D:
+    return Line2D([], [], linestyle="", marker=marker_of(index), color=color_of(index), markersize=5, label=plain(name))
+
+
+def _draw_panel(ax: Axes, series: ParitySeries, title: str, unit: str, error_unit: str, factor: float) -> None:
+    low = min(series.reference.min(), series.predicted.min())
+    high = max(series.reference.max(), series.predicted.max())
+    margin = 0.05 * (high - low) or 1.0
+    limits = (low - margin, high + margin)
+    ax.axline((low, low), slope=1, color=SOFT, linewidth=0.8, zorder=1)
+    _scatter(ax, series)
+    dress(ax, f"reference ({unit})", f"predicted ({unit})", title)
+    ax.set(xlim=limits, ylim=limits, box_aspect=1)
+    ax.locator_params(nbins=5)
+    ax.ticklabel_format(useOffset=False)
+    rmse, mae = metrics.rmse(series.reference, series.predicted), metrics.mae(series.reference, series.predicted)
+    text = f"RMSE {significant(factor * rmse)} {error_unit}\nMAE {significant(factor * mae)} {error_unit}"
+    ax.text(0.04, 0.96, text, transform=ax.transAxes, va="top", fontsize=8, color=INK, linespacing=1.4)
+    _draw_distribution(ax, factor * (series.predicted - series.reference), factor * rmse, error_unit)
+
+
+def _scatter(ax: Axes, series: ParitySeries) -> None:
+    """Draw the points in a shuffled order (the same every time) and in portions, so that no group hides another."""
+    many = len(series) > _MANY
+    colors = np.array([color_of(index) for index in range(len(series.names))])
+    shapes = np.array([MARKERS.index(marker_of(index)) for index in range(len(series.names))])
+    order = np.random.default_rng(0).permutation(len(series))
+    for portion in np.array_split(order, 16 if len(np.unique(shapes)) > 1 else 1):
+        for shape in np.unique(shapes[series.group[portion]]):
+            chosen = portion[shapes[series.group[portion]] == shape]
+            ax.scatter(
+                series.reference[chosen], series.predicted[chosen], c=colors[series.group[chosen]],
+                marker=MARKERS[shape], s=4.5 if many else 14, alpha=0.6 if many else 0.8, linewidths=0,
+                rasterized=many, zorder=2,
+            )  # fmt: skip
+
+
+def _draw_distribution(ax: Axes, errors: np.ndarray, rmse: float, unit: str) -> None:
+    """Draw a small histogram of the errors, ±3 RMSE, in the lower right corner."""
+    inset = ax.inset_axes((0.60, 0.10, 0.36, 0.22))
+    reach = 3 * rmse or 1.0
+    inset.hist(np.clip(errors, -reach, reach), bins=31, range=(-reach, reach), color=MAIN, alpha=0.75)
+    inset.set_yticks([])
+    inset.set_xticks(
+        [-reach * 2 / 3, 0, reach * 2 / 3], [f"−{significant(2 * rmse, 2)}", "0", significant(2 * rmse, 2)]
+    )
+    inset.tick_params(labelsize=6.5, color=RULE, labelcolor=SOFT, length=2, pad=1.5)
+    inset.set_title(f"error ({unit})", fontsize=6.5, color=SOFT, pad=2)
+    inset.patch.set_alpha(0.0)
+    for side, spine in inset.spines.items():
+        spine.set_color(RULE)
+        spine.set_visible(side == "bottom")
+
+
+def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> Figure | None:
+    """Draw energy and force RMSE of every group as bars with standard errors.
+
+    Parameters
+    ----------
+    tables
+        ``ErrorTable.to_dict()`` by data set, drawn in this order.
+    """
+    names = sorted({name for table in tables.values() for name in table.get("groups") or {}})
+    shown = [
+        (key, label)
+        for key, label in (
+            ("energy_rmse_meV_per_atom", "energy RMSE (meV/atom)"),
+            ("force_rmse_eV_per_A", "force RMSE (eV/Å)"),
+            ("stress_rmse_GPa", "stress RMSE (GPa)"),
+        )
+        if any(_value(table, name, key)[0] is not None for table in tables.values() for name in names)
+    ]
+    if not shown:
+        return None
+    figure = new_figure(0.9 + (0.15 + 0.17 * len(tables)) * len(names))
+    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+    for ax, (key, label) in zip(axes, shown, strict=True):
+        _draw_bars(ax, tables, names, key, label)
+    axes[0].set_yticks(np.arange(len(names)), [plain(name, 24) for name in names])
+    axes[0].invert_yaxis()
+    if len(tables) > 1:
+        axes[-1].legend(
+            frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2
+        )
+    return figure
+
+
+def _draw_bars(ax: Axes, tables: Mapping[str, Mapping[str, Any]], names: list[str], key: str, label: str) -> None:
+    thickness = 0.76 / len(tables)
+    for index, (title, table) in enumerate(tables.items()):
+        values = [_value(table, name, key) for name in names]
+        places = np.arange(len(names)) + (index - (len(tables) - 1) / 2) * thickness
+        ax.barh(
+            places, [value or 0.0 for value, _ in values], height=0.9 * thickness, color=(MAIN, SECOND)[index % 2],
+            xerr=[error or 0.0 for _, error in values], error_kw={"ecolor": INK, "elinewidth": 0.8, "capsize": 1.5},
+            label=title,
+        )  # fmt: skip
+    dress(ax, label, "")
+    ax.grid(visible=False, axis="y")
+    ax.tick_params(axis="y", length=0, labelcolor=INK)
+    ax.set_xlim(left=0)
+
+
+def _value(table: Mapping[str, Any], group: str, key: str) -> tuple[float | None, float | None]:
+    errors = (table.get("groups") or {}).get(group) or {}
+    return errors.get(key), (errors.get("standard_error") or {}).get(key)

@@ -1,0 +1,173 @@
+"""One offline HTML page: text escaped, figures inline, nothing loaded from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from forcewright.files import atomic_write
+from forcewright.report.content import ReportContent, Section
+from forcewright.report.drawing import to_data_uri, to_svg
+from forcewright.report.error_figures import draw_groups, draw_parity
+from forcewright.report.numbers import duration, memory, significant
+from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
+from forcewright.report.tables import error_table, error_text, finding_row, flatten, trial_table
+
+_PROTOCOLS = {
+    "xpot": "errors of an external set that also chose the hyperparameters",
+    "kfold": "k-fold cross-validation",
+    "k-fold": "k-fold cross-validation",
+    "nested": "nested cross-validation",
+    "holdout": "one held-back part",
+}
+
+
+def write_report(path: str | Path, content: ReportContent) -> Path:
+    """Write a report and return its path.
+
+    Parameters
+    ----------
+    path
+        The HTML file, or a folder in which it becomes ``report.html``; missing folders are made.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in (".html", ".htm"):
+        target = target / "report.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return atomic_write(target, render(content))
+
+
+def render(content: ReportContent) -> str:
+    """Return the page as text."""
+    environment = Environment(
+        loader=PackageLoader("forcewright.report", "."), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("report.html").render(**_context(content))
+
+
+def _context(content: ReportContent) -> dict[str, Any]:
+    result = content.result
+    tables = {name: result[key] for key, name in (("validation", "Validation"), ("test", "Test")) if result.get(key)}
+    return {
+        "title": content.title,
+        "xpot": result.get("protocol") == "xpot",
+        "protocol": _PROTOCOLS.get(str(result.get("protocol")), result.get("protocol") or ""),
+        "cards": list(_cards(tables)),
+        "facts": list(_facts(content)),
+        "chosen": [(name, text) for name, text in flatten(_scalars(content.chosen))],
+        "chosen_tables": [(name, list(flatten(values))) for name, values in _mappings(content.chosen)],
+        "search": _picture(draw_search(content.trials)),
+        "failed": sum(trial.get("state") == "failed" for trial in content.trials),
+        "parities": [(name.capitalize(), _picture(draw_parity(parity))) for name, parity in content.parity.items()],
+        "tables": [(name, error_table(table)) for name, table in tables.items()],
+        "groups": _picture(draw_groups(tables)),
+        "importance": _picture(draw_importance(content.importance)),
+        "slices": _picture(draw_slices(content.trials, content.importance)),
+        "cost": _picture(draw_cost(content.trials)),
+        "findings": [finding_row(finding) for finding in content.findings],
+        "energies": [(name, significant(value, 8)) for name, value in content.reference_energies.items()],
+        "energies_source": content.reference_energies_source,
+        "labels": list(flatten(content.label_counts)),
+        "group_sizes": [(name, significant(count)) for name, count in content.group_sizes.items()],
+        "sections": [_section(section) for section in content.sections],
+        "trials": trial_table(content.trials),
+        "config": content.config_text,
+        "provenance": list(_provenance(result)),
+        "citations": list(content.citations),
+    }
+
+
+def _cards(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    for name, table in tables.items():
+        for key, quantity, unit in (
+            ("energy_rmse_meV_per_atom", "energy RMSE", "meV/atom"),
+            ("force_rmse_eV_per_A", "force RMSE", "eV/Å"),
+        ):
+            if table.get(key) is not None:
+                value, _, error = error_text(table, key).partition(" ± ")
+                frames = f"{significant(table.get('frames'))} frames"
+                yield {
+                    "set": name,
+                    "quantity": quantity,
+                    "value": value,
+                    "error": error,
+                    "unit": unit,
+                    "frames": frames,
+                }
+
+
+def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
+    """Yield name and text of what the run was and took, as far as it is known."""
+    result = content.result
+    failed = sum(trial.get("state") == "failed" for trial in content.trials)
+    trials = _count(result.get("trials")) or len(content.trials)
+    rows = (
+        ("trials", significant(trials) + (f" ({failed} failed)" if failed else "") if trials else None),
+        ("descriptor settings", _text(_count(result.get("settings")))),
+        ("weight and ridge settings", _text(_count(result.get("evaluations")))),
+        ("wall time", _text(result.get("wall_s"), duration)),
+        ("CPU time", _text(result.get("cpu_s"), duration)),
+        ("peak memory", _text(result.get("peak_memory_bytes"), memory)),
+        ("cost of the potential", _text(result.get("cost_us_per_atom"), lambda cost: f"{significant(cost)} µs/atom")),
+        ("seed", _text(result.get("seed"))),
+    )
+    yield from ((name, text) for name, text in rows if text)
+
+
+def _count(value: Any) -> int | None:
+    """Return a count given as a number or as the things counted."""
+    return len(value) if isinstance(value, (list, tuple, dict)) else value
+
+
+def _text(value: Any, write: Any = significant) -> str | None:
+    return None if value is None else str(write(value))
+
+
+def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if not isinstance(value, Mapping)}
+
+
+def _mappings(values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(name, value) for name, value in values.items() if isinstance(value, Mapping) and value]
+
+
+def _provenance(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield the tables of provenance: one of single values, one for each mapping."""
+    single = {
+        key: result[key]
+        for key in ("command", "seed", "protocol", "started", "finished")
+        if result.get(key) is not None
+    }
+    if single:
+        yield "Run", [(name, _words(value)) for name, value in single.items()]
+    for key, title in (("machine", "Machine"), ("versions", "Versions"), ("data_hashes", "Data (SHA-256)")):
+        value = result.get(key)
+        if isinstance(value, Mapping) and value:
+            yield title, list(flatten(value))
+        elif value:
+            yield title, [(key, str(value))]
+
+
+def _words(value: Any) -> str:
+    return " ".join(str(word) for word in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _section(section: Section | Sequence[Any]) -> dict[str, Any]:
+    title, text, figures = section
+    paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+    return {"title": title, "paragraphs": paragraphs, "figures": [_picture(figure) for figure in figures]}
+
+
+def _picture(figure: Figure | bytes | None) -> Markup | None:
+    """Return the element that shows a figure; its inner texts are escaped by matplotlib."""
+    if figure is None:
+        return None
+    if isinstance(figure, bytes):
+        return Markup('<img alt="figure" src="{}">').format(to_data_uri(figure))
+    return Markup(to_svg(figure))  # noqa: S704

@@ -1,0 +1,120 @@
+"""Tables of a report: rows of text for the page, and the trials as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from forcewright.files import atomic_write
+from forcewright.report.numbers import DASH, duration, setting, significant, with_error
+
+#: columns of the error tables: key of ErrorTable.to_dict(), heading, unit
+ERROR_COLUMNS = (
+    ("energy_rmse_meV_per_atom", "energy RMSE", "meV/atom"),
+    ("energy_mae_meV_per_atom", "energy MAE", "meV/atom"),
+    ("energy_r2", "energy R²", ""),
+    ("force_rmse_eV_per_A", "force RMSE", "eV/Å"),
+    ("force_mae_eV_per_A", "force MAE", "eV/Å"),
+    ("force_r2", "force R²", ""),
+    ("stress_rmse_GPa", "stress RMSE", "GPa"),
+)
+
+
+def error_text(errors: Mapping[str, Any] | None, key: str) -> str:
+    """Return one error ± its standard error."""
+    if not errors:
+        return DASH
+    return with_error(errors.get(key), (errors.get("standard_error") or {}).get(key))
+
+
+def error_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return headings and rows of one data set's errors: a row per group, the last for all frames."""
+    if not table:
+        return None
+    columns = [column for column in ERROR_COLUMNS if table.get(column[0]) is not None]
+    groups = table.get("groups") or {}
+    named = [*groups.items(), ("all", table)] if len(groups) != 1 else [("all", table)]
+    rows = [
+        [name, significant(errors.get("frames")), *(error_text(errors, key) for key, _, _ in columns)]
+        for name, errors in named
+    ]
+    return {"headings": [("group", ""), ("frames", ""), *((name, unit) for _, name, unit in columns)], "rows": rows}
+
+
+def trial_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return headings and rows of all trials; ``best`` is the index of the row of smallest loss."""
+    if not trials:
+        return None
+    names = parameter_names(trials)
+    headings = [
+        "trial",
+        "phase",
+        "loss",
+        "energy RMSE (meV/atom)",
+        "force RMSE (eV/Å)",
+        "cost (µs/atom)",
+        "time",
+        *names,
+    ]
+    return {"headings": headings, "rows": [_trial_row(trial, names) for trial in trials]}
+
+
+def _trial_row(trial: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
+    params = trial.get("params") or {}
+    cells = [
+        significant(trial.get("index")), str(trial.get("phase") or DASH), significant(trial.get("loss"), 4),
+        significant(trial.get("energy_rmse_meV_per_atom")), significant(trial.get("force_rmse_eV_per_A")),
+        significant(trial.get("cost_us_per_atom")), duration(trial.get("wall_s")),
+        *(setting(params.get(name)) for name in names),
+    ]  # fmt: skip
+    failed = trial.get("state") == "failed"
+    return {"cells": cells, "failed": failed, "error": str(trial.get("error") or "failed") if failed else ""}
+
+
+def parameter_names(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the hyperparameters that occur in any trial, in order of appearance."""
+    return list(dict.fromkeys(name for trial in trials for name in trial.get("params") or {}))
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield name and text of each value; names inside mappings are joined by a dot."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", setting(value)
+
+
+def finding_row(finding: Any) -> dict[str, str]:
+    """Return severity, file, frame, field and message of a finding: a mapping, a row or an object with these names."""
+    names = ("severity", "file", "frame", "field", "message")
+    if isinstance(finding, Mapping):
+        values = [finding.get(name) for name in names]
+    elif isinstance(finding, (list, tuple)) and not hasattr(finding, "severity"):
+        values = [*finding, *[None] * 5][:5]
+    else:
+        values = [getattr(finding, name, None) for name in names]
+    return {
+        name: DASH if value is None or value == "" else str(value) for name, value in zip(names, values, strict=True)
+    }
+
+
+def write_trials_csv(path: str | Path, trials: Sequence[Mapping[str, Any]]) -> Path:
+    """Write one row per trial at full precision; a hyperparameter ``x`` is the column ``param.x``."""
+    fixed = ["index", "state", "phase", "loss", "energy_rmse_meV_per_atom", "force_rmse_eV_per_A", "cost_us_per_atom",
+             "evaluations", "wall_s", "error"]  # fmt: skip
+    names = parameter_names(trials)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*fixed, *(f"param.{name}" for name in names)])
+    for trial in trials:
+        params = trial.get("params") or {}
+        writer.writerow([_cell(trial.get(key)) for key in fixed] + [_cell(params.get(name)) for name in names])
+    return atomic_write(path, text.getvalue())
+
+
+def _cell(value: Any) -> Any:
+    return "" if value is None else value

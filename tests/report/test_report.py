@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from made_content import GROUPS, make_content, make_table, make_trials
+
+from forcewright.report import ReportContent, Section, render, write_report, write_trials_csv
+from forcewright.report.numbers import duration, memory, setting, significant, with_error
+from forcewright.report.search_figures import draw_cost, draw_search, draw_slices, pareto_front
+from forcewright.report.tables import finding_row
+
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+
+
+class Page(HTMLParser):
+    """Collects tags, text and everything that a browser would load; fails on tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.loads: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._note(tag, attrs)
+
+    def _note(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.loads += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "data")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def count(self, tag: str) -> int:
+        return sum(name == tag for name, _ in self.tags)
+
+
+@pytest.fixture(scope="module")
+def full() -> str:
+    return render(make_content())
+
+
+def test_page_is_well_formed_and_loads_nothing(full: str) -> None:
+    page = Page(full)
+    assert page.loads
+    assert all(target.startswith(("#", "data:image/png;base64,")) for target in page.loads)
+    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"@import|url\((?!#)", full)
+    assert len(full) < 5e6
+
+
+def test_page_shows_the_numbers(full: str) -> None:
+    text, content = Page(full).text, make_content()
+    errors = content.result["validation"]
+    expected = with_error(errors["force_rmse_eV_per_A"], errors["standard_error"]["force_rmse_eV_per_A"])
+    value, error = expected.split(" ± ")
+    assert expected in text
+    assert f"± {error} standard error, 250 frames" in text
+    assert value in text
+    for words in (
+        "30 min 32 s", "1.3 GB", "31.2 µs/atom", "−48.123456", "3.2\u202f×\u202f10⁻⁸", "7c9e2f7c9e2f",
+        "J. Comput. Phys.", "frame is left out", "twojmax: {low: 4, high: 8}", "The equations are singular",
+    ):  # fmt: skip
+        assert words in text, words
+    assert all(text.count(group) >= 4 for group in GROUPS)
+
+
+def test_page_has_every_figure(full: str) -> None:
+    """Search, two parities, groups, importance, slices, cost and the extra section."""
+    assert Page(full).count("figure") == 8
+
+
+def test_every_section_of_the_list_exists(full: str) -> None:
+    ids = {attributes.get("id") for _, attributes in Page(full).tags}
+    assert {target[1:] for target in Page(full).loads if target.startswith("#section")} <= ids
+
+
+@pytest.mark.parametrize(("protocol", "shown"), [("xpot", True), ("kfold", False), ("nested", False), ("", False)])
+def test_banner_warns_of_the_xpot_protocol_only(protocol: str, shown: bool) -> None:
+    content = ReportContent("t", result={"protocol": protocol})
+    assert ('class="banner"' in render(content)) is shown
+    assert ("flatter themselves" in render(content)) is shown
+
+
+def test_hostile_text_stays_text() -> None:
+    evil = "<script>alert('$x$')</script>"
+    names = (evil, "$\\frac{", "a&b \x00", "группа 水素", "<img src=x onerror=alert(1)>")
+    table = make_table(10, 0, names)
+    trials = make_trials(20)
+    for trial in trials:
+        trial["params"] = {evil: trial["params"]["rcut"], "kind": evil if trial["index"] % 2 else "b"}
+        trial["error"] = evil
+    content = ReportContent(
+        title=evil, result={"validation": table.to_dict(), "command": evil, "versions": {evil: evil}}, config_text=evil,
+        trials=trials, parity={evil: table.parity}, importance={evil: 1.0}, findings=[(evil,) * 5],
+        citations=[{"key": evil, "text": evil}], sections=[Section(evil, evil)], reference_energies={evil: 1.0},
+    )  # fmt: skip
+    page = Page(render(content))
+    assert page.count("script") == 0
+    assert page.text.count(evil) > 8
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+
+
+def test_nothing_at_all_is_still_a_page() -> None:
+    page = Page(render(ReportContent("Nothing")))
+    assert page.count("h2") == 10
+    assert "No errors were measured." in page.text
+    assert not re.search(r"\bnan\b", page.text.lower())
+
+
+def errors_of(frames: int, groups: tuple[str, ...], *, stress: bool = True) -> dict[str, Any]:
+    table = make_table(frames, 3, groups, stress=stress)
+    return {"result": {"validation": table.to_dict(), "test": None}, "parity": {"validation": table.parity}}
+
+
+FAILED = {"state": "failed", "phase": "initial", "loss": None, "params": {}, "error": "no"}
+LOSSES = (1e-3, 1e8, float("inf"), None)
+TWO = ("a", "b")
+ABSENT: dict[str, tuple[dict[str, Any], int]] = {  # what there is, and how many figures that makes
+    "no test set": (errors_of(6, TWO), 2),
+    "no stress": (errors_of(6, TWO, stress=False), 2),
+    "one group": (errors_of(5, ("default",)), 2),
+    "one frame": (errors_of(1, ("default",)), 2),
+    "all failed": ({"trials": [FAILED | {"index": index} for index in range(4)]}, 1),
+    "one trial": ({"trials": make_trials(1)}, 2),
+    "one parameter": ({"trials": [t | {"params": {"kind": t["params"]["kind"]}} for t in make_trials(15)]}, 3),
+    "odd losses": ({"trials": [t | {"loss": LOSSES[t["index"] % 4]} for t in make_trials(12)]}, 3),
+    "no cost": ({"trials": [t | {"cost_us_per_atom": None} for t in make_trials(12)]}, 2),
+    "importance alone": ({"importance": {"rcut": 1.0}}, 1),
+}
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_absent_parts_leave_a_page(name: str) -> None:
+    parts, figures = ABSENT[name]
+    page = Page(render(ReportContent("t", **parts)))
+    assert page.count("figure") == figures
+    assert page.count("h2") == 10
+    assert not re.search(r"\bnan\b", page.text.lower())
+
+
+def test_figures_of_nothing_are_none() -> None:
+    assert draw_search([]) is draw_slices([]) is draw_cost([]) is None
+
+
+def test_a_failed_trial_is_a_cross_and_never_a_point() -> None:
+    figure = draw_search(make_trials())
+    assert figure is not None
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert {"failed", "best so far", "initial trial", "Bayesian trial", "chosen"} == set(labels)
+
+
+def test_pareto_front_by_hand() -> None:
+    assert pareto_front([1, 2, 3, 4, 2], [5, 3, 4, 1, 2]) == [0, 4, 3]
+
+
+def test_write_report_takes_a_folder_or_a_file(tmp_path: Path) -> None:
+    assert write_report(tmp_path / "new" / "run", ReportContent("t")) == tmp_path / "new" / "run" / "report.html"
+    assert write_report(tmp_path / "page.html", ReportContent("t")).read_text(encoding="utf-8").startswith("<!DOCTYPE")
+
+
+def test_same_content_same_page() -> None:
+    first, second = (render(ReportContent("t", trials=make_trials(5))) for _ in range(2))
+    assert first == second
+
+
+def test_trials_as_csv(tmp_path: Path) -> None:
+    trials = make_trials(20)
+    text = write_trials_csv(tmp_path / "trials.csv", trials).read_text(encoding="utf-8")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert len(rows) == 20
+    assert float(rows[3]["param.rcut"]) == trials[3]["params"]["rcut"]
+    assert float(rows[3]["loss"]) == trials[3]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("made", "text"),
+    [
+        (significant(0.0123456), "0.0123"), (significant(-1234.5), "−1234"), (significant(12345.6), "12\u202f346"),
+        (significant(3), "3"), (significant(1.5e-9), "1.50\u202f×\u202f10⁻⁹"), (significant(float("nan")), "–"),
+        (significant(0.0), "0"), (significant(float("inf")), "∞"), (setting(1e-8), "1\u202f×\u202f10⁻⁸"),
+        (setting(4.0), "4"), (setting(True), "yes"), (with_error(12.345, 1.26), "12.3 ± 1.3"),
+        (with_error(1234.5, 56.7), "1234 ± 57"), (with_error(5.0, 0.0), "5.000"), (duration(59.6), "1 min 0 s"),
+        (duration(7200), "2 h 0 min"), (memory(5e6), "5 MB"),
+    ],
+)  # fmt: skip
+def test_numbers_as_read(made: str, text: str) -> None:
+    assert made == text
+
+
+def test_findings_come_in_any_plain_shape() -> None:
+    class Finding:
+        severity, file, frame, field, message = "error", "a.xyz", 3, None, "bad"
+
+    expected = {"severity": "error", "file": "a.xyz", "frame": "3", "field": "–", "message": "bad"}
+    assert finding_row(Finding()) == expected
+    assert finding_row(("error", "a.xyz", 3, None, "bad")) == expected
+    assert finding_row({"severity": "error", "file": "a.xyz", "frame": 3, "message": "bad"}) == expected
