@@ -208,10 +208,13 @@ def _open_study(path: Path, *, create: bool) -> optuna.Study:
     from optuna.storages.journal import JournalFileBackend
 
     storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
-    with _quiet():
-        if create:
-            return optuna.create_study(storage=storage, study_name=STUDY_NAME, load_if_exists=True)
+    try:
         return optuna.load_study(storage=storage, study_name=STUDY_NAME)
+    except KeyError:
+        if not create:
+            raise
+    with _quiet():
+        return optuna.create_study(storage=storage, study_name=STUDY_NAME)
 
 
 @contextmanager

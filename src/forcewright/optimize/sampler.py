@@ -93,7 +93,7 @@ def suggest(
     if index < settings.initial:
         return Suggestion(_initial_point(space, settings, index), "initial")
     if settings.sampler == "hammersley":
-        return Suggestion(space.params(hammersley_point(index, settings.initial, len(space))), "hammersley")
+        return Suggestion(space.params(_spread_point(space, settings, index)), "hammersley")
     if all(observation.loss is None for observation in history):
         return Suggestion(space.params(rng.random(len(space))), "random")
     with threadpool_limits(limits=1):  # small matrices: threads cost time, and change the last bits
@@ -104,13 +104,23 @@ def _initial_point(space: Space, settings: StudySettings, index: int) -> Params:
     """Return a Hammersley point; where rounding made it equal an earlier one, a random new one if any is found."""
     seen: list[Params] = []
     for i in range(index + 1):
-        params = space.params(hammersley_point(i, settings.initial, len(space)))
+        params = space.params(_spread_point(space, settings, i))
         rng = np.random.default_rng([settings.seed, i])
         redraws = 0
         while params in seen and redraws < REDRAWS:
             params, redraws = space.params(rng.random(len(space))), redraws + 1
         seen.append(params)
     return seen[-1]
+
+
+def _spread_point(space: Space, settings: StudySettings, index: int) -> FloatArray:
+    """Return a point (d,) of the Hammersley set, plain for seed 0, else moved as a whole.
+
+    What leaves the cube comes back on the other side (Cranley and Patterson, SIAM J. Numer. Anal. 13, 904 (1976)).
+    """
+    d = len(space)
+    shift = np.random.default_rng(settings.seed).random(d) if settings.seed else np.zeros(d)
+    return np.asarray((hammersley_point(index, settings.initial, d) + shift) % 1.0)
 
 
 def _suggest_from_model(

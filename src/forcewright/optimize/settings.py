@@ -26,7 +26,8 @@ class StudySettings(BaseModel):
     bound, or a portfolio of the three that favors the one which has done best."""
 
     seed: int = Field(default=0, ge=0)
-    """Same seed, same settings, whatever the number of workers."""
+    """Same seed, same settings, whatever the number of workers. Seed 0 begins with the plain Hammersley points, any
+    other with the same points moved as a whole."""
 
     batch: int = Field(default=2, ge=1)
     """Evaluations that may be open while the next is chosen: setting n is chosen from the results up to n - batch.

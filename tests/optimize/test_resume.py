@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+from optimize_objectives import SETTINGS, SPACE, essence, napping
+
+from forcewright.optimize.journal import read_trials
+from forcewright.optimize.study import Study
+
+KILLS = 20
+TRIALS = 40
+SCRIPT = Path(__file__).with_name("killed_study.py")
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), str(folder), str(TRIALS)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def living_workers(folder: Path) -> list[int]:
+    ids = [int(path.name.removeprefix("worker-")) for path in folder.glob("worker-*")]
+    return [pid for pid in ids if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE]
+
+
+def finished_lines(journal: Path) -> int:
+    return journal.read_bytes().count(b'"index":') if journal.exists() else 0
+
+
+def kill_once(folder: Path, rng: random.Random) -> int:
+    """Start the study, kill it at a random moment after it has opened the journal, and return how far it came."""
+    before = finished_lines(folder / "journal.jsonl")
+    process = start(folder)
+    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout.readline() == "begun\n", process.stderr.read()
+    if rng.random() < 0.7:  # right around a write
+        wanted = before + rng.randint(1, 2)
+        while process.poll() is None and finished_lines(folder / "journal.jsonl") < wanted:
+            time.sleep(0.001)
+        time.sleep(rng.uniform(0, 0.01))
+    else:
+        time.sleep(rng.uniform(0, 0.8))
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return finished_lines(folder / "journal.jsonl")
+
+
+def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
+    with Study(SPACE, tmp_path / "whole.jsonl", SETTINGS.model_copy(update={"trials": TRIALS})) as study:
+        whole = essence(study.run(napping, lambda: ThreadPoolExecutor(4)))
+    rng = random.Random(5)
+    progress = [kill_once(tmp_path, rng) for _ in range(KILLS)]
+    assert progress == sorted(progress)
+    assert 0 < progress[-1] <= TRIALS
+    last = start(tmp_path)
+    output, errors = last.communicate(timeout=60)
+    assert (output, errors) == ("begun\ndone\n", "")
+    assert essence(read_trials(tmp_path / "journal.jsonl")) == whole
+    deadline = time.monotonic() + 10
+    while living_workers(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert living_workers(tmp_path) == []
+    assert len(list(tmp_path.glob("worker-*"))) > KILLS / 2
