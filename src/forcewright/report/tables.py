@@ -10,6 +10,7 @@ from typing import Any
 
 from forcewright.files import atomic_write
 from forcewright.report.numbers import DASH, duration, setting, significant, with_error
+from forcewright.report.search_figures import best
 
 #: columns of the error tables: key of ErrorTable.to_dict(), heading, unit
 ERROR_COLUMNS = (
@@ -45,21 +46,14 @@ def error_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def trial_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return headings and rows of all trials; ``best`` is the index of the row of smallest loss."""
+    """Return headings with units and rows of all trials."""
     if not trials:
         return None
     names = parameter_names(trials)
-    headings = [
-        "trial",
-        "phase",
-        "loss",
-        "energy RMSE (meV/atom)",
-        "force RMSE (eV/Å)",
-        "cost (µs/atom)",
-        "time",
-        *names,
-    ]
-    return {"headings": headings, "rows": [_trial_row(trial, names) for trial in trials]}
+    headings = [("trial", ""), ("phase", ""), ("loss", ""), ("energy RMSE", "meV/atom"), ("force RMSE", "eV/Å"),
+                ("cost", "µs/atom"), ("time", ""), *((name, "") for name in names)]  # fmt: skip
+    winner = best(trials)
+    return {"headings": headings, "rows": [_trial_row(trial, names) | {"best": trial is winner} for trial in trials]}
 
 
 def _trial_row(trial: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
