@@ -43,9 +43,7 @@ def read_asedb(path: Path) -> RawFrames:
 def _require_database(path: Path) -> None:
     with path.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
-            raise InputError(
-                "is not an SQLite database, as ase.db writes them; is the suffix right?", file=path
-            )
+            raise InputError("is not an SQLite database, as ase.db writes them; is the suffix right?", file=path)
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

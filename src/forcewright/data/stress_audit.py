@@ -36,7 +36,8 @@ class Verdict:
     """What fits one group best.
 
     ``order[s]`` is the component (0 yz, 1 xz, 2 xy) that slot s of the label really holds. ``agreement`` is the cosine
-    of that order, ``as_labelled`` the one of the order given; ``scale`` is label over probe, negative for a wrong sign.
+    of that order, ``as_labelled`` the one of the order given; ``scale`` is label over probe, negative for a wrong sign; ``per_virial`` is
+    the label over the probe's virial of the whole cell.
     """
 
     group: str
@@ -46,7 +47,7 @@ class Verdict:
     as_labelled: float
     lead: float
     scale: float
-    volume_scale: bool
+    per_virial: float
 
     @property
     def decided(self) -> bool:
@@ -146,9 +147,6 @@ def judge(group: str, labels: FloatArray, predicted: FloatArray, volumes: FloatA
     holds = tuple(int(c) for c in np.argsort(best))
     full_labels = np.hstack([_deviatoric(labels), np.sqrt(2) * labels[:, 3:][:, list(best)]])
     full_probe = np.hstack([_deviatoric(predicted), np.sqrt(2) * shear])
-    times_volume = full_probe * volumes[:, None]
-    volume_scale = abs(_ratio(full_labels, times_volume)) > 0.5 and abs(_ratio(full_labels, times_volume)) < 2.0
-    reference = times_volume if volume_scale else full_probe
     return Verdict(
         group=group,
         frames=int(np.count_nonzero(np.abs(shear).max(axis=1) > 0.1 * np.abs(shear).max(initial=0.0))),
@@ -156,8 +154,8 @@ def judge(group: str, labels: FloatArray, predicted: FloatArray, volumes: FloatA
         agreement=abs(scores[best]),
         as_labelled=abs(scores[0, 1, 2]),
         lead=abs(scores[best]) - abs(scores[ranked[1]]),
-        scale=float(np.sign(_cosine(full_labels, reference))) * abs(_ratio(full_labels, reference)),
-        volume_scale=volume_scale,
+        scale=float(np.sign(_cosine(full_labels, full_probe))) * _ratio(full_labels, full_probe),
+        per_virial=_ratio(full_labels, full_probe * volumes[:, None]),
     )
 
 
@@ -226,15 +224,12 @@ def _sign_message(verdict: Verdict) -> str:
 
 def _unit_message(verdict: Verdict) -> str:
     factor = abs(verdict.scale)
-    if verdict.volume_scale:
-        return (
-            f"group {verdict.group}: the stress looks like a virial of the whole cell in eV (agreement "
-            f"{verdict.agreement:.2f}, {verdict.frames} frames); "
-            "map it as virial or divide by the volume, minding the sign"
-        )
     if 0.5 < factor < 2.0:
         return ""
-    near = [name for name, value in _UNITS.items() if abs(np.log(factor / value)) < 0.4]
+    distances = {name: abs(np.log(factor / value)) for name, value in _UNITS.items()}
+    distances["a virial of the whole cell in eV, to be mapped as virial"] = abs(np.log(verdict.per_virial))
+    best = min(distances.values())
+    near = [name for name, distance in distances.items() if distance < 0.4 and distance < best + 0.1]
     guess = f"it looks like {' or '.join(near)}" if near else "the unit is not one of the usual"
     return (
         f"group {verdict.group}: the stress is {factor:.3g} times what the forces say (agreement "
