@@ -156,6 +156,13 @@ def test_absent_parts_leave_a_page(name: str) -> None:
     assert not re.search(r"\bnan\b", page.text.lower())
 
 
+def test_many_findings_and_trials_stay_small() -> None:
+    finding = ("warning", "train.extxyz", 1, "forces", "A force of 24.1 eV/Å.")
+    page = render(ReportContent("t", findings=[finding] * 5000, trials=make_trials(1500)))
+    assert "And 4900 more." in page
+    assert len(page) < 3e6
+
+
 def test_figures_of_nothing_are_none() -> None:
     assert draw_search([]) is draw_slices([]) is draw_cost([]) is None
 

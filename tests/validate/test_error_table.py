@@ -13,7 +13,7 @@ from forcewright.errors import InputError
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, Frame, Labels, Structure
 from forcewright.units import GPA
-from forcewright.validate import ErrorTable, compare, evaluate
+from forcewright.validate import ErrorTable, Parity, compare, evaluate
 
 KEYS = {
     "frames", "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV",
@@ -146,6 +146,27 @@ def test_parity_keeps_every_value_and_its_group() -> None:
         "melt"
     ]
     assert parity.forces.frame[-1] == 29
+
+
+@pytest.mark.parametrize("stress", [True, False])
+def test_parity_survives_the_disk(tmp_path: Path, stress: bool) -> None:
+    parity = compare(*make(stress=stress)).parity
+    again = Parity.load(parity.save(tmp_path / "parity.npz"))
+    assert np.array_equal(again.atoms, parity.atoms)
+    assert (again.stress is None) is not stress
+    assert again.forces is not None and parity.forces is not None
+    assert np.array_equal(again.forces.predicted, parity.forces.predicted)
+    assert np.array_equal(again.forces.group, parity.forces.group)
+    assert again.forces.names == parity.forces.names
+
+
+def test_foreign_files_are_not_parity_files(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("no")
+    np.savez(tmp_path / "b.npz", x=np.zeros(3))
+    np.savez(tmp_path / "c.npz", atoms=np.array([{}], dtype=object))
+    for name in ("a.npz", "b.npz", "c.npz", "missing.npz"):
+        with pytest.raises(InputError, match="is not a parity file"):
+            Parity.load(tmp_path / name)
 
 
 def test_text_and_csv(tmp_path: Path) -> None:

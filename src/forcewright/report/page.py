@@ -18,6 +18,7 @@ from forcewright.report.numbers import duration, memory, significant
 from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
 from forcewright.report.tables import error_table, error_text, finding_row, flatten, trial_table
 
+_MOST_FINDINGS = 100  # rows of the audit that are shown
 _PROTOCOLS = {
     "xpot": "errors of an external set that also chose the hyperparameters",
     "kfold": "k-fold cross-validation",
@@ -70,7 +71,8 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "importance": _picture(draw_importance(content.importance)),
         "slices": _picture(draw_slices(content.trials, content.importance)),
         "cost": _picture(draw_cost(content.trials)),
-        "findings": [finding_row(finding) for finding in content.findings],
+        "findings": [finding_row(finding) for finding in content.findings[:_MOST_FINDINGS]],
+        "more_findings": max(0, len(content.findings) - _MOST_FINDINGS),
         "energies": [(name, significant(value, 8)) for name, value in content.reference_energies.items()],
         "energies_source": content.reference_energies_source,
         "labels": list(flatten(content.label_counts)),

@@ -26,6 +26,7 @@ from forcewright.report.drawing import (
 )  # fmt: skip
 
 Trial = Mapping[str, Any]
+_MANY = 400  # trials beyond which the points of a slice are drawn as pixels
 
 
 def complete(trials: Sequence[Trial]) -> list[Trial]:
@@ -164,7 +165,8 @@ def _draw_slice(ax: Axes, done: list[Trial], name: str) -> Any:
     categories = _categories(values)
     x = values if categories is None else [categories.index(str(value)) for value in values]
     first, last = min(t["index"] for t in done), max(t["index"] for t in done)
-    points = ax.scatter(x, losses, c=numbers, cmap=COLOR_MAP, vmin=first, vmax=max(last, first + 1), s=18, linewidths=0)
+    points = ax.scatter(x, losses, c=numbers, cmap=COLOR_MAP, vmin=first, vmax=max(last, first + 1), s=18, linewidths=0,
+                        rasterized=len(x) > _MANY)  # fmt: skip
     winner = best(have)
     assert winner is not None
     place = have.index(winner)

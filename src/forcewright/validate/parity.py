@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from forcewright.errors import InputError
+from forcewright.files import atomic_write
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, FloatArray, IntArray, to_voigt
 from forcewright.units import GPA
@@ -42,6 +46,43 @@ class Parity:
     forces: ParitySeries | None
     stress: ParitySeries | None
     atoms: IntArray
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to a compressed NPZ file, so that a page can be made again without predicting."""
+        arrays: dict[str, Any] = {"atoms": self.atoms}
+        for name in _QUANTITIES:
+            series: ParitySeries | None = getattr(self, name)
+            if series is not None:
+                arrays |= {f"{name}_{item.name}": np.asarray(getattr(series, item.name)) for item in fields(series)}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return atomic_write(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Parity:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the file is not such a file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                series = {name: _load_series(arrays, name) for name in _QUANTITIES}
+                return cls(atoms=arrays["atoms"], **series)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
+
+
+_QUANTITIES = ("energy", "forces", "stress")
+
+
+def _load_series(arrays: Mapping[str, Any], name: str) -> ParitySeries | None:
+    if f"{name}_reference" not in arrays:
+        return None
+    values = {item.name: arrays[f"{name}_{item.name}"] for item in fields(ParitySeries)}
+    return ParitySeries(**values | {"names": tuple(str(group) for group in values["names"])})
 
 
 def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
