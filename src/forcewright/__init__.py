@@ -1,1 +1,59 @@
 """Forcewright: from labelled atomic structures to an interatomic potential that can be trusted in a simulation."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from forcewright.data import audit, read, write
+    from forcewright.errors import ForcewrightError, InputError
+    from forcewright.models import load
+    from forcewright.recipes.tune import fit, tune
+    from forcewright.structure import Dataset, Labels, Structure
+    from forcewright.validate.errors import evaluate
+
+# name -> module; imported when first used, so that `import forcewright` stays quick
+_HOMES = {
+    "Dataset": "forcewright.structure",
+    "ForcewrightError": "forcewright.errors",
+    "InputError": "forcewright.errors",
+    "Labels": "forcewright.structure",
+    "Structure": "forcewright.structure",
+    "audit": "forcewright.data",
+    "evaluate": "forcewright.validate.errors",
+    "fit": "forcewright.recipes.tune",
+    "load": "forcewright.models",
+    "read": "forcewright.data",
+    "tune": "forcewright.recipes.tune",
+    "write": "forcewright.data",
+}
+
+__all__ = [
+    "Dataset",
+    "ForcewrightError",
+    "InputError",
+    "Labels",
+    "Structure",
+    "audit",
+    "evaluate",
+    "fit",
+    "load",
+    "read",
+    "tune",
+    "write",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'forcewright' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*globals(), *__all__])

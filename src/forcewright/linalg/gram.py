@@ -31,10 +31,10 @@ def packed_size(order: int) -> int:
 
 
 @lru_cache(maxsize=4)
-def _lower(order: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Rows, columns and flat positions of the lower triangle, row by row."""
+def _lower(order: int) -> NDArray[np.intp]:
+    """Flat positions of the lower triangle, row by row."""
     rows, columns = np.tril_indices(order)
-    return rows, columns, rows * order + columns
+    return rows * order + columns
 
 
 def diagonal_positions(order: int) -> NDArray[np.intp]:
@@ -44,28 +44,27 @@ def diagonal_positions(order: int) -> NDArray[np.intp]:
 
 def pack(matrix: FloatArray) -> FloatArray:
     """Return the lower triangle of a square matrix, row by row."""
-    return np.ascontiguousarray(matrix).ravel()[_lower(len(matrix))[2]]
+    return np.ascontiguousarray(matrix).ravel()[_lower(len(matrix))]
 
 
 def unpack(packed: FloatArray, order: int) -> FloatArray:
     """Return the symmetric matrix of a packed lower triangle."""
-    lower = unpack_lower(packed, order)
-    return np.tril(lower) + np.tril(lower, -1).T
+    upper = np.triu(unpack_upper(packed, order))
+    return upper + np.triu(upper, 1).T
 
 
-def unpack_lower(packed: FloatArray, order: int) -> FloatArray:
-    """Return a matrix whose lower triangle is ``packed``; what stands above the diagonal is not set."""
-    matrix = np.empty(order * order)
-    matrix[_lower(order)[2]] = packed
-    return matrix.reshape(order, order)
+def unpack_upper(packed: FloatArray, order: int) -> FloatArray:
+    """Return a matrix in Fortran order whose upper triangle is that of ``packed``; the rest is not set."""
+    # a lower triangle row by row is what LAPACK calls an upper triangle column by column
+    return np.asarray(scipy.linalg.lapack.dtpttr(order, packed, uplo="U")[0])
 
 
 def pack_product(left: FloatArray, right: FloatArray) -> FloatArray:
     """Return q such that ``packed @ q`` equals leftᵀ M right for a symmetric M and its packed form."""
-    rows, columns, _ = _lower(len(left))
-    product = left[rows] * right[columns] + left[columns] * right[rows]
-    product[diagonal_positions(len(left))] *= 0.5
-    return product
+    order = len(left)
+    product = scipy.linalg.blas.dspr2(order, 1.0, left, right, np.zeros(packed_size(order)), overwrite_ap=1)
+    product[diagonal_positions(order)] *= 0.5
+    return np.asarray(product)
 
 
 class RowFolder:

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Protocol
 
 import numpy as np
 import scipy.linalg
 
-from forcewright.linalg.gram import FloatArray, diagonal_positions, pack, pack_product, packed_size, unpack_lower
+from forcewright.linalg.gram import FloatArray, diagonal_positions, pack, pack_product, packed_size, unpack_upper
 
 
 @dataclass(frozen=True)
@@ -91,25 +91,27 @@ class GramBlocks:
 
     def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
         """Factor each split's normal equations (see `Blocks`)."""
-        own = squared_weights @ self.parts
-        sums = own.sum(axis=0) - own if self.leave_out else own
-        return [CholeskySolver(packed, self.columns, ridge, self.penalty) for packed in sums]
+        own = [squared_weights @ part for part in self.parts]
+        if self.leave_out:
+            total = reduce(np.add, own)
+            for packed in own:
+                np.subtract(total, packed, out=packed)
+        return [CholeskySolver(packed, self.columns, ridge, self.penalty) for packed in own]
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
         """Contract every term's blocks with left and right (see `Blocks`)."""
-        products = np.stack([pack_product(a, b) for a, b in zip(left, right, strict=True)])
+        products = [pack_product(a, b) for a, b in zip(left, right, strict=True)]
         own = np.sum([part @ q for part, q in zip(self.parts, products, strict=True)], axis=0)
-        return np.asarray(self._total @ products.sum(axis=0) - own if self.leave_out else own)
+        return np.asarray(self._total @ reduce(np.add, products) - own if self.leave_out else own)
 
 
 class CholeskySolver:
     """Cholesky factor of one split's normal equations."""
 
     def __init__(self, packed: FloatArray, columns: int, ridge: float, penalty: FloatArray) -> None:
-        matrix = unpack_lower(packed[: packed_size(columns)], columns)
-        matrix.flat[:: columns + 1] += ridge * penalty
-        # row-major lower = column-major upper: the transpose is handed over without a copy
-        self._factor, info = scipy.linalg.lapack.dpotrf(matrix.T, lower=0, overwrite_a=1, clean=0)
+        matrix = unpack_upper(packed[: packed_size(columns)], columns)
+        matrix[np.diag_indices(columns)] += ridge * penalty
+        self._factor, info = scipy.linalg.lapack.dpotrf(matrix, lower=0, overwrite_a=1, clean=0)
         if info != 0:
             raise NotPositiveDefinite(f"leading minor {info} of the normal equations is not positive definite")
         self._right = packed[packed_size(columns) : packed_size(columns) + columns]

@@ -17,6 +17,7 @@ import yaml
 from ase.data import chemical_symbols
 
 from forcewright.data import audit
+from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models.linear import Term
@@ -30,6 +31,7 @@ from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.setting import Problem
 from forcewright.report import ReportContent, Section, write_report
 from forcewright.validate.errors import ErrorTable
+from forcewright.validate.parity import Parity
 
 _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
@@ -67,12 +69,45 @@ def write_outputs(
     monitor.update()
     summary = summarize(settings, inputs, trials, best, finished, nested, monitor)
     atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    write_report(
-        folder / "report.html",
-        report_content(settings, inputs, trials, finished, summary, importance, findings, config_text),
-    )
+    finished.validation.parity.save(folder / "parity_validation.npz")
+    if finished.test is not None:
+        finished.test.parity.save(folder / "parity_test.npz")
+    page = report_fields(settings, inputs, trials, summary, importance, findings)
+    atomic_write(folder / "report.json", json.dumps(page, indent=1, allow_nan=False) + "\n")
+    rebuild_report(folder)
     shutil.rmtree(problem.cache, ignore_errors=True)
     return TuneResult(finished.potential, summary, finished.validation, finished.test, trials, folder)
+
+
+def rebuild_report(folder: str | Path, sections: Sequence[Section] = ()) -> Path:
+    """Write report.html from what a finished study has stored in its folder.
+
+    Parameters
+    ----------
+    sections
+        Further sections to show at the end.
+
+    Raises
+    ------
+    InputError
+        If the folder is not that of a finished study.
+    """
+    folder = Path(folder)
+    texts = {}
+    for name in ("result.json", "report.json", "config.resolved.yaml"):
+        if not (folder / name).is_file():
+            raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
+        texts[name] = (folder / name).read_text()
+    fields = json.loads(texts["report.json"])
+    stored = [Section(title, text) for title, text in fields.pop("sections")]
+    parity = {
+        name: Parity.load(path) for name in ("validation", "test") if (path := folder / f"parity_{name}.npz").exists()
+    }
+    content = ReportContent(
+        result=json.loads(texts["result.json"]), config_text=texts["config.resolved.yaml"], parity=parity,
+        sections=[*stored, *sections], **fields,
+    )  # fmt: skip
+    return write_report(folder / "report.html", content)
 
 
 def resolved_config(settings: TuneConfig) -> str:
@@ -173,35 +208,30 @@ def _write_example_structure(folder: Path, inputs: Inputs, finished: Finished) -
     write_lammps_data(folder / "structure.data", structure, finished.potential.species, finished.potential.cutoff)
 
 
-def report_content(
-    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], finished: Finished,
-    summary: Mapping[str, Any], importance: Mapping[str, float], findings: Sequence[Any], config_text: str,
-) -> ReportContent:  # fmt: skip
-    """Return what the report shows."""
-    parity = {"validation": finished.validation.parity}
-    if finished.test is not None:
-        parity["test"] = finished.test.parity
+def report_fields(
+    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], summary: Mapping[str, Any],
+    importance: Mapping[str, float], findings: Sequence[Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Return what the report shows beyond result.json and the parity plots, as plain data."""
     chosen = summary["settings"]
-    flat = {f"{key}": value for key, value in chosen["model"].items() if not isinstance(value, Mapping)}
-    nested = {key: value for key, value in chosen["model"].items() if isinstance(value, Mapping) and value}
-    sections = []
-    if summary["nested"] is not None:
-        sections.append(Section("Nested cross-validation", _nested_text(summary["nested"])))
-    return ReportContent(
-        title=f"{' '.join(chemical_symbols[z] for z in inputs.train.species)}: {settings.output.name}",
-        result=summary, config_text=config_text, trials=trial_rows(trials), parity=parity, importance=importance,
-        findings=findings,
-        reference_energies={chemical_symbols[z]: e for z, e in inputs.energies.per_species.items()},
-        reference_energies_source=inputs.energies.source,
-        label_counts={
-            name: dataset.count_labels()
-            for name, dataset in (("train", inputs.train), ("test", inputs.test), ("validation", inputs.external))
-            if dataset is not None
+    symbols = [chemical_symbols[z] for z in inputs.train.species]
+    sets = {"train": inputs.train, "test": inputs.test, "validation": inputs.external}
+    return {
+        "title": f"{'-'.join(symbols)}: {settings.output.name}",
+        "trials": trial_rows(trials),
+        "importance": dict(importance),
+        "findings": list(findings),
+        "reference_energies": summary["reference_energies"]["eV"],
+        "reference_energies_source": summary["reference_energies"]["source"],
+        "label_counts": {name: data.count_labels() for name, data in sets.items() if data is not None},
+        "group_sizes": inputs.train.group_sizes,
+        "citations": provenance.citations(chosen["model"], settings.study.acquisition, bool(trials[0].params)),
+        "chosen": {
+            **{key: value for key, value in chosen["model"].items() if value not in ({}, None)},
+            "ridge": chosen["ridge"], "weights": chosen["weights"],
         },
-        group_sizes=inputs.train.group_sizes,
-        citations=provenance.citations(chosen["model"], settings.study.acquisition, bool(trials[0].params)),
-        chosen={**flat, **nested, "ridge": chosen["ridge"], "weights": chosen["weights"]}, sections=sections,
-    )  # fmt: skip
+        "sections": [["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else [],
+    }  # fmt: skip
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from forcewright.errors import InputError
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.space import Space
 from forcewright.optimize.study import Study
@@ -68,6 +69,22 @@ def tune(
         nested = nested_errors(problem, trials) if problem.nested else None
         monitor.update()
         return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor)
+
+
+def fit(
+    config: str | Path | Mapping[str, Any] | TuneConfig, *, fresh: bool = False, on_trial: Listener | None = None
+) -> TuneResult:
+    """Do what `tune` does for a model whose hyperparameters are all given; weights and ridge may be ranges.
+
+    Raises
+    ------
+    InputError
+        If a hyperparameter of the model is a range, and as `tune`.
+    """
+    settings = _as_config(config)
+    if ranges := split_model(settings.model):
+        raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
+    return tune(settings, fresh=fresh, on_trial=on_trial)
 
 
 def _as_config(config: str | Path | Mapping[str, Any] | TuneConfig) -> TuneConfig:

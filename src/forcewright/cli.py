@@ -1,0 +1,194 @@
+"""The command line: one sub-command a verb, no logic of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from forcewright.errors import ForcewrightError
+
+app = typer.Typer(
+    name="forcewright",
+    help="From labelled atomic structures to an interatomic potential that can be trusted in a simulation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+_out = Console()
+_err = Console(stderr=True)
+
+Config = Annotated[Path, typer.Argument(help="YAML file; paths in it are relative to it.", show_default=False)]
+Files = Annotated[list[Path], typer.Argument(help="Files of labelled structures.", show_default=False)]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Discard the trials of an earlier run in the output folder.")]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
+]
+Format = Annotated[str | None, typer.Option(help="Format by name, where the ending of the file does not tell.")]
+
+
+@app.command()
+def tune(config: Config, fresh: Fresh = False) -> None:
+    """Search hyperparameters, weights and ridge; write potential, tables and report.
+
+    Example: `forcewright tune mo.yaml`. Run it again to resume.
+    """
+    from forcewright.recipes.tune import tune as run
+
+    _run_study(run, config, fresh)
+
+
+@app.command()
+def fit(config: Config, fresh: Fresh = False) -> None:
+    """Fit one model whose hyperparameters are all given; only weights and ridge may be ranges.
+
+    Example: `forcewright fit mo-fixed.yaml`.
+    """
+    from forcewright.recipes.tune import fit as run
+
+    _run_study(run, config, fresh)
+
+
+def _run_study(run: Any, config: Path, fresh: bool) -> None:
+    best = float("inf")
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading data", total=None)
+
+        def on_trial(record: Any, wanted: int) -> None:
+            nonlocal best
+            if record.loss is None:
+                (progress.console if _err.is_terminal else _err).print(
+                    f"trial {record.index} failed: {record.error}", markup=False
+                )
+            else:
+                best = min(best, record.loss)
+                if not _err.is_terminal:
+                    _err.print(f"trial {record.index + 1}/{wanted}: loss {record.loss:.5g}, best {best:.5g}")
+            progress.update(task, description=f"best loss {best:.5g}", total=wanted, advance=1)
+
+        result = run(config, fresh=fresh, on_trial=on_trial)
+    _print_result(result)
+
+
+def _print_result(result: Any) -> None:
+    summary = result.summary
+    if summary["protocol"] == "xpot":
+        _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")
+    _out.print("validation errors (each frame predicted by a fit that has not seen it)")
+    _out.print(str(result.validation), highlight=False, markup=False)
+    if result.test is not None:
+        _out.print("test errors (touched once)")
+        _out.print(str(result.test), highlight=False, markup=False)
+    _out.print(
+        f"{summary['trials']} settings, {summary['evaluations']} weight/ridge trials, {summary['wall_s']:.0f} s wall, "
+        f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
+        f"{summary['cost_us_per_atom']:.0f} µs/atom",
+        highlight=False,
+    )
+    _out.print(f"written to {result.folder}; open {result.folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def predict(
+    potential: Annotated[Path, typer.Argument(help="Folder of a saved potential, or a .snapcoeff file.")],
+    files: Files,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")] = None,
+    label: LabelMap = None,
+) -> None:
+    """Predict energies, forces and stresses; where the files carry labels, print the errors.
+
+    Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
+    """
+    from forcewright.recipes.predict import predict as run
+
+    table, count = run(potential, files, output, _mapping(label))
+    if table is not None:
+        _out.print(str(table), highlight=False, markup=False)
+    if output is not None:
+        _out.print(f"{count} predictions written to {output}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def check(
+    files: Files,
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Test files to compare with.")] = None,
+    format: Format = None,
+    label: LabelMap = None,
+) -> None:
+    """Audit labelled structures: name file, frame and field of everything that would spoil a fit.
+
+    Example: `forcewright check Mo_train.extxyz --test Mo_test.extxyz`. The exit code is 1 if there are errors.
+    """
+    from forcewright.data import audit
+
+    found = audit(files, test=test, format=format, labels=_mapping(label))
+    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    if found.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    files: Files,
+    output: Annotated[Path, typer.Argument(help="File to write; its ending decides the format.")],
+    format: Format = None,
+    label: LabelMap = None,
+) -> None:
+    """Read labelled structures of any known format and write them in another.
+
+    Example: `forcewright convert vasprun.xml.gz more.xml.gz train.extxyz`.
+    """
+    from forcewright.data import read_with_summary, write
+
+    dataset, summary = read_with_summary(files, format=format, labels=_mapping(label), strict=False)
+    _out.print(str(summary), highlight=False, markup=False)
+    write(dataset, output)
+    _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
+    """Write the report of a finished study anew from its stored results.
+
+    Example: `forcewright report runs/mo`.
+    """
+    from forcewright.recipes.outputs import rebuild_report
+
+    _out.print(f"written to {rebuild_report(folder)}", soft_wrap=True, highlight=False)
+
+
+def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
+    if not pairs:
+        return None
+    mapping = {}
+    for pair in pairs:
+        name, separator, key = pair.partition("=")
+        if not separator or not name or not key:
+            raise ForcewrightError(f"--label {pair!r} is not NAME=KEY, such as energy=dft_energy")
+        mapping[name] = key
+    return mapping
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one sentence and a non-zero exit code, never a traceback."""
+    try:
+        app()
+    except ForcewrightError as error:
+        _err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _err.print("stopped; run the same command again to go on", highlight=False)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
