@@ -38,13 +38,8 @@ def copper() -> Dataset:
     return Dataset(tuple(frames), "cu")
 
 
-def change(
-    dataset: Dataset, change_labels: Callable[[Labels], Labels], where: Callable[[int, Labels], bool]
-) -> Dataset:
-    frames = (
-        frame._replace(labels=change_labels(frame.labels)) if where(i, frame.labels) else frame
-        for i, frame in enumerate(dataset)
-    )
+def change(dataset: Dataset, to: Callable[[Labels], Labels], where: Callable[[int, Labels], bool]) -> Dataset:
+    frames = (f._replace(labels=to(f.labels)) if where(i, f.labels) else f for i, f in enumerate(dataset))
     return Dataset(tuple(frames), dataset.name, dataset.source)
 
 
@@ -274,9 +269,8 @@ def test_probe_forces_and_stress_are_derivatives_of_its_energy() -> None:
 
     def energy(strain: np.ndarray, moved: np.ndarray) -> np.ndarray:
         deformation = np.eye(3) + strain
-        return basis.rows(
-            Structure([14, 6, 14, 6], (positions + moved) @ deformation, cell @ deformation, [True] * 3)
-        ).energy
+        numbers, moved_positions = [14, 6, 14, 6], (positions + moved) @ deformation
+        return basis.rows(Structure(numbers, moved_positions, cell @ deformation, [True] * 3)).energy
 
     rows = basis.rows(Structure([14, 6, 14, 6], positions, cell, [True] * 3))
     move, strain = np.zeros((4, 3)), np.zeros((3, 3))

@@ -11,15 +11,12 @@ from forcewright.structure import Dataset, Frame, Labels, Structure
 
 
 def dataset_of(groups: list[str], trajectories: list[str | None] | None = None) -> Dataset:
-    names = trajectories or [None] * len(groups)
-    return Dataset(
-        tuple(
-            Frame(
-                Structure([1], [[float(i), 0, 0]]), Labels(0.0, group=group, info={"trajectory": name} if name else {})
-            )
-            for i, (group, name) in enumerate(zip(groups, names, strict=True))
-        )
+    infos = [{"trajectory": name} if name else {} for name in trajectories or [None] * len(groups)]
+    frames = (
+        Frame(Structure([1], [[float(i), 0, 0]]), Labels(0.0, group=group, info=info))
+        for i, (group, info) in enumerate(zip(groups, infos, strict=True))
     )
+    return Dataset(tuple(frames))
 
 
 @settings(max_examples=60, deadline=None)

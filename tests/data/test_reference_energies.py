@@ -47,9 +47,7 @@ def test_a_missing_isolated_atom_means_a_fit_that_leaves_the_others_out() -> Non
     assert found.per_species == pytest.approx({1: -1.0, 8: -7.0})
 
 
-@pytest.mark.parametrize(
-    ("box", "group", "isolated"), [(15.0, "default", 1), (2.5, "default", 0), (2.5, "IsolatedAtom", 1)]
-)
+@pytest.mark.parametrize(("box", "group", "isolated"), [(15.0, "a", 1), (2.5, "a", 0), (2.5, "IsolatedAtom", 1)])
 def test_a_periodic_atom_is_isolated_in_a_large_cell_or_by_name(box: float, group: str, isolated: int) -> None:
     found = isolated_or_fitted_energies(Dataset((molecule([14], -0.8, group, box), molecule([14, 14], -3.0))))
     assert len(found.isolated) == isolated

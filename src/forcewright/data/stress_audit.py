@@ -36,8 +36,8 @@ class Verdict:
     """What fits one group best.
 
     ``order[s]`` is the component (0 yz, 1 xz, 2 xy) that slot s of the label really holds. ``agreement`` is the cosine
-    of that order, ``as_labelled`` the one of the order given; ``scale`` is label over probe, negative for a wrong sign; ``per_virial`` is
-    the label over the probe's virial of the whole cell.
+    of that order, ``as_labelled`` the one of the order given. ``scale`` is label over probe, negative for a wrong sign;
+    ``per_virial`` is the label over the probe's stress times the volume.
     """
 
     group: str
