@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,13 +130,14 @@ class PairStyle:
     species
         Atomic numbers, in the order of the LAMMPS types.
     commands
-        The ``pair_style`` and ``pair_coeff`` commands.
+        Called with a folder for the files it needs, which lives as long as the commands run; returns the
+        ``pair_style`` and ``pair_coeff`` commands.
     cutoff
         Interaction range in Å.
     """
 
-    def __init__(self, species: Sequence[int], commands: Sequence[str], cutoff: float) -> None:
-        self.species, self.commands, self.cutoff = tuple(species), tuple(commands), cutoff
+    def __init__(self, species: Sequence[int], commands: Callable[[Path], Sequence[str]], cutoff: float) -> None:
+        self.species, self.commands, self.cutoff = tuple(species), commands, cutoff
         self._lmp: Any = None
         self._types: NDArray[np.int32] | None = None
 
@@ -166,7 +168,9 @@ class PairStyle:
         self._types = None
         build_system(self._lmp, box, types, self.species, "0.0 bin")
         virial = "compute virial all pressure NULL virial"
-        self._lmp.commands_list([*self.commands, virial, "thermo_style custom step pe c_virial[1]", "thermo 1"])
+        with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
+            self._lmp.commands_list([*self.commands(Path(folder)), virial])
+        self._lmp.commands_list(["thermo_style custom step pe c_virial[1]", "thermo 1"])
         self._types = types
 
     def _results(self, structure: Structure, box: LammpsBox) -> tuple[float, FloatArray, FloatArray]:
@@ -179,10 +183,6 @@ class PairStyle:
         xx, yy, zz, xy, xz, yz = pressure
         matrix = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * (np.linalg.det(box.cell) / BAR_ANGSTROM3_PER_EV)
         return energy, forces @ box.rotation.T, box.rotation @ matrix @ box.rotation.T
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the running LAMMPS instance behind when travelling to a worker process."""
-        return {**self.__dict__, "_lmp": None, "_types": None}
 
 
 def write_lammps_data(path: Path, structure: Structure, species: Sequence[int], cutoff: float) -> Path:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from forcewright.data.findings import Audit, Finding
+from forcewright.data.force_audit import check_forces_against_energies
 from forcewright.data.formats import Paths, as_paths, labelled_frames, require_energies
 from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
 from forcewright.data.labelling import LabelSummary, check_mapping
+from forcewright.data.probe_fit import sample_and_sum
 from forcewright.data.set_checks import SET_CHECKS, check_unseen
 from forcewright.data.stress_audit import check_stress
 from forcewright.errors import InputError
@@ -37,8 +39,10 @@ def audit(
     mapping = check_mapping(labels)
     dataset, findings = _collect(data, format, mapping, summary, options)
     found, sound = _check(dataset, findings)
-    judged, agreement = check_stress(sound)
-    findings += found + judged
+    sample = sample_and_sum(sound)
+    by_group = check_forces_against_energies(sample)
+    judged, agreement = check_stress(sample, distrusted=by_group)
+    findings += [*found, *by_group.values(), *judged]
     if test is not None:
         test_set, found = _collect(test, format, mapping, LabelSummary(), options)
         findings += found + _check(test_set, found)[0] + list(check_unseen(dataset, test_set))

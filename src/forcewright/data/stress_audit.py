@@ -7,23 +7,19 @@ the ratio of lengths says the unit. Pressure is left out where it can be: forces
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
 
-from forcewright.data.findings import Finding, locate
-from forcewright.structure import Dataset, FloatArray, to_voigt
+from forcewright.data.findings import Finding
+from forcewright.data.probe_fit import ProbeSample, fit
+from forcewright.structure import FloatArray, Frame, to_voigt
 from forcewright.units import BOHR, GPA, HARTREE, KBAR
 
-#: Frames per group that are looked at; more would not change the verdict.
-SAMPLE = 40
 #: A verdict needs this cosine, this lead over the next order, and this many frames.
 AGREEMENT, LEAD, FRAMES = 0.7, 0.15, 4
-#: The probe speaks only where it explains this share of the variance of the forces.
-PROBE_QUALITY = 0.7
 _SLOTS = ("yz", "xz", "xy")
 _UNITS = {
     "GPa": 1 / GPA, "kbar": 1 / KBAR, "bar": 1e4 / GPA, "Hartree/Bohr³": BOHR**3 / HARTREE,
@@ -60,81 +56,33 @@ class Verdict:
         return self.order == (0, 1, 2)
 
 
-def check_stress(dataset: Dataset) -> tuple[list[Finding], dict[str, float]]:
-    """Return findings about the stress labels and, per decided group, the cosine between labels and probe."""
-    chosen = _sample(dataset)
-    if not chosen:
+def check_stress(sample: ProbeSample, distrusted: Container[str] = ()) -> tuple[list[Finding], dict[str, float]]:
+    """Return findings about the stress labels and, per decided group, the cosine between labels and probe.
+
+    Groups that are ``distrusted``, because their forces do not belong to their energies, take no part in the fit.
+    """
+    judged = {
+        group: [k for k in sample.members(group) if _has_stress(sample.frames[k])] for group in sorted(sample.sums)
+    }
+    judged = {group: members for group, members in judged.items() if members}
+    if not judged:
         return [], {}
-    predicted = predicted_stress(dataset, chosen)
-    if predicted is None:
+    coefficients = fit((sums for group, sums in sample.sums.items() if group not in distrusted), energies=True)
+    if coefficients is None:
         note = "the forces are too few or too irregular to judge the stress by them"
         return [Finding("note", "stress not judged", note, field="stress")], {}
-    groups: dict[str, list[int]] = defaultdict(list)
-    for position, index in enumerate(chosen):
-        if dataset[index].labels.stress is not None and dataset[index].structure.pbc.all():
-            groups[dataset[index].labels.group].append(position)
-    verdicts, places = [], {}
-    for group, positions in sorted(groups.items()):
-        members = [chosen[p] for p in positions]
-        labels = np.array([to_voigt(np.asarray(dataset[i].labels.stress)) for i in members])
-        volumes = np.array([dataset[i].structure.volume for i in members])
-        verdicts.append(judge(group, labels, predicted[positions], volumes))
-        places[group] = members[0]
-    findings = list(_report(dataset, verdicts, places))
-    return findings, {v.group: v.agreement for v in verdicts if v.decided}
+    verdicts = []
+    for group, members in judged.items():
+        labels = np.array([to_voigt(np.asarray(sample.frames[k].labels.stress)) for k in members])
+        predicted = np.array([sample.stress_rows[k] @ coefficients for k in members])
+        volumes = np.array([sample.frames[k].structure.volume for k in members])
+        verdicts.append(judge(group, labels, predicted, volumes))
+    examples = {group: sample.frames[members[0]] for group, members in judged.items()}
+    return list(_report(verdicts, examples)), {v.group: v.agreement for v in verdicts if v.decided}
 
 
-def _sample(dataset: Dataset) -> list[int]:
-    """Return up to SAMPLE frames of each group, evenly spaced; none if no stress is to be judged."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    judged = False
-    for index, (structure, labels, _) in enumerate(dataset):
-        values = [structure.positions, structure.cell, labels.forces, labels.energy, labels.stress]
-        if labels.forces is None or not all(v is None or np.isfinite(v).all() for v in values):
-            continue
-        if structure.pbc.any() and structure.volume <= 0:
-            continue
-        groups[labels.group].append(index)
-        judged |= labels.stress is not None and bool(structure.pbc.all())
-    spaced = {n: np.unique(np.linspace(0, n - 1, min(SAMPLE, n)).astype(int)) for n in map(len, groups.values())}
-    return sorted(g[k] for g in groups.values() for k in spaced[len(g)]) if judged else []
-
-
-def predicted_stress(dataset: Dataset, chosen: list[int]) -> FloatArray | None:
-    """Return the stress (frames, 6) of a probe fitted to energies and forces, or None where the probe fails."""
-    from forcewright.data.probe_model import ProbeBasis  # compiled neighbor lists: loaded where they are used
-
-    basis = ProbeBasis(dataset[chosen].species)
-    gram, target = np.zeros((basis.size, basis.size)), np.zeros(basis.size)
-    stresses, total, count = [], 0.0, 0
-    forces: list[tuple[FloatArray, FloatArray]] = []
-    for index in chosen:
-        structure, labels, _ = dataset[index]
-        rows = basis.rows(structure)
-        wanted = np.asarray(labels.forces).ravel()
-        gram += rows.forces.T @ rows.forces
-        target += rows.forces.T @ wanted
-        total, count = total + float(wanted @ wanted), count + wanted.size
-        forces.append((rows.energy, wanted))
-        stresses.append(rows.stress)
-    # Forces alone decide how good the probe is; energies fix what forces leave open (the volume dependence).
-    force_gram, force_target = gram.copy(), target.copy()
-    for (energy, _), index in zip(forces, chosen, strict=True):
-        if dataset[index].labels.energy is not None:
-            row = energy * (30.0 / len(dataset[index].structure))
-            gram += np.outer(row, row)
-            target += row * float(dataset[index].labels.energy or 0.0) * (30.0 / len(dataset[index].structure))
-    coefficients = _solve(gram, target)
-    explained = 2 * coefficients @ force_target - coefficients @ force_gram @ coefficients
-    if count < 3 * basis.size or explained < PROBE_QUALITY * total:
-        return None
-    return np.array([rows @ coefficients for rows in stresses])
-
-
-def _solve(gram: FloatArray, target: FloatArray) -> FloatArray:
-    scale = np.sqrt(np.maximum(np.diag(gram), 1e-12))
-    scaled = gram / np.outer(scale, scale) + 1e-7 * np.eye(len(gram))
-    return np.asarray(np.linalg.solve(scaled, target / scale) / scale, dtype=np.float64)
+def _has_stress(frame: Frame) -> bool:
+    return frame.labels.stress is not None and bool(frame.structure.pbc.all())
 
 
 def judge(group: str, labels: FloatArray, predicted: FloatArray, volumes: FloatArray) -> Verdict:
@@ -172,45 +120,45 @@ def _ratio(one: FloatArray, other: FloatArray) -> float:
     return float(np.linalg.norm(one) / (np.linalg.norm(other) + 1e-300))
 
 
-def _report(dataset: Dataset, verdicts: list[Verdict], places: dict[str, int]) -> Iterator[Finding]:
+def _report(verdicts: list[Verdict], examples: Mapping[str, Frame]) -> Iterator[Finding]:
     for verdict in verdicts:
         if not verdict.decided:
             continue
-        at = {**locate(dataset[places[verdict.group]], places[verdict.group]), "field": "stress"}
-        at["frame"] = None  # a whole group, not a frame
+        file = examples[verdict.group].origin.rpartition("#")[0] or None  # a whole group, not a frame
         if not verdict.ordered:
-            yield Finding("error", "stress order", _order_message(dataset, verdict, verdicts, places), **at)
+            yield Finding("error", "stress order", _order_message(verdict, verdicts, examples), file, field="stress")
         if verdict.scale < 0:
-            yield Finding("error", "stress sign", _sign_message(verdict), **at)
+            yield Finding("error", "stress sign", _sign_message(verdict), file, field="stress")
         problem = _unit_message(verdict)
         if problem:
-            yield Finding("error", "stress unit", problem, **at)
+            yield Finding("error", "stress unit", problem, file, field="stress")
     undecided = [f"{v.group} ({v.frames} telling frames)" for v in verdicts if not v.decided]
     if undecided:
         message = f"order, sign and unit of the stress cannot be judged by the forces in {', '.join(undecided)}"
         yield Finding("note", "stress not judged", message, field="stress")
 
 
-def _orders(dataset: Dataset, verdict: Verdict, places: dict[str, int]) -> tuple[list[str], list[str]]:
+def _orders(verdict: Verdict, example: Frame) -> tuple[list[str], list[str]]:
     """Return the names of the off-diagonals as they were read and as they really stand, in the order of the file."""
-    given = dataset[places[verdict.group]].labels.info.get("stress_order")
+    given = example.labels.info.get("stress_order")
     read_as = str(given).replace(",", " ").split() if given else list(_SLOTS)
     slots = [next(k for k, slot in enumerate(_SLOTS) if set(slot) == set(word)) for word in read_as]
     return read_as, [read_as[slots.index(verdict.order[slot])] for slot in slots]
 
 
-def _order_message(dataset: Dataset, verdict: Verdict, verdicts: list[Verdict], places: dict[str, int]) -> str:
-    read_as, actual = _orders(dataset, verdict, places)
+def _order_message(verdict: Verdict, verdicts: list[Verdict], examples: Mapping[str, Frame]) -> str:
+    example = examples[verdict.group]
+    read_as, actual = _orders(verdict, example)
     right = [v.group for v in verdicts if v.decided and v.ordered]
     message = (
         f"group {verdict.group}: the off-diagonals fit the forces in the order {','.join(actual)} "
         f"(agreement {verdict.agreement:.2f}, {verdict.frames} frames), not {','.join(read_as)}"
         f"{f' as in group {right[0]}' if right else ''} (agreement {verdict.as_labelled:.2f}); "
     )
-    if not dataset[places[verdict.group]].origin.partition("#")[0].endswith(".json"):
+    if not example.origin.partition("#")[0].endswith(".json"):
         return message + "put them in the right order"
     wrong = [v for v in verdicts if v.decided and not v.ordered]
-    orders = ", ".join(f"{v.group!r}: {' '.join(_orders(dataset, v, places)[1])!r}" for v in wrong)
+    orders = ", ".join(f"{v.group!r}: {' '.join(_orders(v, examples[v.group])[1])!r}" for v in wrong)
     return message + f"reread with stress_order={{{orders}}}"
 
 

@@ -6,7 +6,6 @@ two agree is tested, not assumed.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -155,18 +154,16 @@ class SnapPotential:
         return PotentialCalculator(self)
 
     @cached_property
-    def _folder(self) -> tempfile.TemporaryDirectory[str]:
-        folder = tempfile.TemporaryDirectory(prefix="forcewright-snap-")
-        self._write_snap_files(Path(folder.name))
-        return folder
-
-    @cached_property
     def _pair_style(self) -> PairStyle:
-        return PairStyle(self.species, self._pair_commands(Path(self._folder.name)), self.cutoff)
+        return PairStyle(self.species, self._write_and_name, self.cutoff)
+
+    def _write_and_name(self, folder: Path) -> list[str]:
+        self._write_snap_files(folder)
+        return self._pair_commands(folder)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave LAMMPS and its files behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_folder", "_pair_style")}
+        """Leave LAMMPS behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_pair_style"}
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the posterior, LAMMPS files and a runnable LAMMPS input to a folder."""

@@ -1,0 +1,185 @@
+"""The weighted ridge against explicit least squares on the rows themselves, and gradients against differences."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+from sklearn.linear_model import Ridge
+
+from forcewright.linalg.gram import RowFolder, RowReducer, unpack
+from forcewright.linalg.ridge import (
+    CholeskySolver,
+    FactorBlocks,
+    GramBlocks,
+    Measure,
+    NotPositiveDefinite,
+    WeightedRidge,
+    column_scale,
+    packed_scale,
+)
+from forcewright.linalg.weight_search import WeightSpace, search_weights, starting_points
+
+P, T, F, ROWS = 6, 3, 4, 25
+
+
+def _gram(rows: np.ndarray) -> np.ndarray:
+    folder = RowFolder(rows.shape[1])
+    folder.add(rows)
+    return folder.result()
+
+
+def _factor(parts: list[np.ndarray]) -> np.ndarray:
+    reducer = RowReducer(P + 1)
+    for part in parts:
+        reducer.add(part.copy())
+    return reducer.result()
+
+
+@pytest.fixture
+def rows() -> np.ndarray:
+    """Rows [A | b] (F, T, ROWS, P + 1) of a noisy linear relation."""
+    rng = np.random.default_rng(3)
+    design = rng.normal(size=(F, T, ROWS, P))
+    target = design @ rng.normal(size=P) + 0.3 * rng.normal(size=(F, T, ROWS))
+    return np.concatenate([design, target[..., None]], axis=-1)
+
+
+MEASURES = [Measure(0.7, F * ROWS), Measure(0.3, F * ROWS)]
+
+
+def gram_problem(rows: np.ndarray) -> WeightedRidge:
+    parts = np.array([[_gram(block) for block in split] for split in rows])
+    validation = [[unpack(part, P + 1) for part in split[:2]] for split in parts]
+    blocks = GramBlocks(parts, P, leave_out=True, penalty=np.ones(P))
+    return WeightedRidge(blocks, validation, MEASURES, np.ones(P))
+
+
+def factor_problem(rows: np.ndarray) -> WeightedRidge:
+    factors = [[_factor([rows[f, t] for f in range(F) if f != out]) for t in range(T)] for out in range(F)]
+    validation = [[_factor([block]) for block in split[:2]] for split in rows]
+    return WeightedRidge(FactorBlocks(factors, P, np.ones(P)), validation, MEASURES, np.ones(P), factored=True)
+
+
+def explicit(rows: np.ndarray, theta: np.ndarray) -> tuple[float, list[np.ndarray]]:
+    """Leave each split out, fit the weighted rows with scikit-learn, and measure the loss on what was left out."""
+    weights, ridge = np.exp(theta[:-1]), np.exp(theta[-1])
+    squares, solutions = np.zeros(2), []
+    for out in range(F):
+        train = np.vstack([weights[t] * rows[f, t] for f in range(F) if f != out for t in range(T)])
+        model = Ridge(alpha=ridge, fit_intercept=False, solver="svd").fit(train[:, :-1], train[:, -1])
+        solutions.append(model.coef_)
+        for q in range(2):
+            block = rows[out, q]
+            squares[q] += np.sum((block[:, :-1] @ model.coef_ - block[:, -1]) ** 2)
+    return float(np.sqrt(squares / (F * ROWS)) @ [0.7, 0.3]), solutions
+
+
+THETAS = [np.array([0.0, 0.0, 0.0, -8.0]), np.array([1.0, -2.0, 0.5, 1.0]), np.array([-3.0, 2.0, 0.0, -2.0])]
+
+
+@pytest.mark.parametrize("make", [gram_problem, factor_problem])
+@pytest.mark.parametrize("theta", THETAS)
+def test_loss_is_that_of_explicit_cross_validation(rows: np.ndarray, make, theta: np.ndarray) -> None:
+    problem = make(rows)
+    loss, solutions = explicit(rows, theta)
+    assert problem.loss_and_gradient(theta)[0] == pytest.approx(loss, rel=1e-10)
+    np.testing.assert_allclose(problem.solutions(theta), solutions, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("make", [gram_problem, factor_problem])
+@pytest.mark.parametrize("theta", THETAS)
+def test_gradient_equals_finite_differences(rows: np.ndarray, make, theta: np.ndarray) -> None:
+    problem, step = make(rows), 1e-5
+    gradient = problem.loss_and_gradient(theta)[1]
+    for k in range(T + 1):
+        e = step * np.eye(T + 1)[k]
+        difference = problem.loss_and_gradient(theta + e)[0] - problem.loss_and_gradient(theta - e)[0]
+        assert gradient[k] == pytest.approx(difference / (2 * step), rel=1e-5, abs=1e-9)
+
+
+def test_external_validation_trains_on_everything(rows: np.ndarray) -> None:
+    parts = np.array([[_gram(block) for block in split] for split in rows[:3]]).sum(axis=0)[None]
+    judged = [[unpack(_gram(rows[3, 0]), P + 1)]]
+    problem = WeightedRidge(
+        GramBlocks(parts, P, leave_out=False, penalty=np.ones(P)), judged, [Measure(1.0, ROWS)], np.ones(P)
+    )
+    theta = np.array([0.3, -0.2, 0.1, -4.0])
+    train = np.vstack([np.exp(theta[t]) * rows[f, t] for f in range(3) for t in range(T)])
+    model = Ridge(alpha=np.exp(-4.0), fit_intercept=False, solver="svd").fit(train[:, :-1], train[:, -1])
+    expected = np.sqrt(np.mean((rows[3, 0][:, :-1] @ model.coef_ - rows[3, 0][:, -1]) ** 2))
+    loss, gradient = problem.loss_and_gradient(theta)
+    assert loss == pytest.approx(expected, rel=1e-10)
+    e = np.array([1e-5, 0, 0, 0])
+    difference = problem.loss_and_gradient(theta + e)[0] - problem.loss_and_gradient(theta - e)[0]
+    assert gradient[0] == pytest.approx(difference / 2e-5, rel=1e-5)
+
+
+def test_column_scaling_gives_a_unit_diagonal(rows: np.ndarray) -> None:
+    block = rows.reshape(-1, P + 1) * np.append(10.0 ** np.arange(P), 1.0)
+    packed = _gram(block)
+    scale = column_scale(packed, P)
+    scaled = unpack(packed * packed_scale(scale), P + 1)
+    np.testing.assert_allclose(np.diag(scaled)[:P], 1.0, rtol=1e-12)
+    zero = np.zeros_like(packed)
+    np.testing.assert_array_equal(column_scale(zero, P), 1.0)
+
+
+def test_orthogonal_solver_keeps_digits_that_cholesky_loses() -> None:
+    """Hilbert matrix, the classic: condition 5e14 squared is far beyond double precision."""
+    design = scipy.linalg.hilbert(12)[:, :P] @ np.diag(np.ones(P))
+    design = np.vander(np.linspace(0, 1, 30), P + 6)[:, :]
+    exact = np.ones(design.shape[1])
+    rows = np.column_stack([design, design @ exact])
+    columns = design.shape[1]
+    factor = RowReducer(columns + 1)
+    factor.add(rows.copy())
+    blocks = FactorBlocks([[factor.result()]], columns, np.ones(columns))
+    by_qr = blocks.prepare(np.ones(1), 1e-30)[0].solution()
+    assert np.abs(by_qr - exact).max() < 1e-5
+    try:
+        by_cholesky = CholeskySolver(_gram(rows), columns, 1e-30, np.ones(columns)).solution()
+    except NotPositiveDefinite:
+        return
+    assert np.abs(by_cholesky - exact).max() > 10 * np.abs(by_qr - exact).max()
+
+
+def test_rank_deficiency_is_told(rows: np.ndarray) -> None:
+    block = rows[0, 0].copy()
+    block[:, 1] = 0.0
+    with pytest.raises(NotPositiveDefinite):
+        CholeskySolver(_gram(block), P, 0.0, np.ones(P))
+
+
+def test_condition_estimate_agrees_with_the_singular_values(rows: np.ndarray) -> None:
+    block = rows.reshape(-1, P + 1)
+    gram = block[:, :P].T @ block[:, :P]
+    solver = CholeskySolver(_gram(block), P, 0.0, np.ones(P))
+    expected = 1.0 / (np.linalg.norm(gram, 1) * np.linalg.norm(np.linalg.inv(gram), 1))
+    assert solver.reciprocal_condition() == pytest.approx(expected, rel=0.5)
+
+
+def test_search_finds_what_a_grid_finds(rows: np.ndarray) -> None:
+    problem = gram_problem(rows)
+    bounds = np.log([[0.01, 100.0]] * 2 + [[1e-6, 1e3]])
+    mapping = np.zeros((T + 1, 3))
+    mapping[0, 0] = mapping[1, 1] = mapping[3, 2] = 1.0
+    space = WeightSpace(np.zeros(T + 1), mapping, bounds[:, 0], bounds[:, 1])
+    found = search_weights(problem, space, starting_points(space, 4, np.random.default_rng(0)), 60)
+    grid = [
+        problem.loss_and_gradient(space.theta(np.array([a, b, c])))[0]
+        for a in np.linspace(*bounds[0], 9)
+        for b in np.linspace(*bounds[1], 9)
+        for c in np.linspace(*bounds[2], 9)
+    ]
+    assert found.loss <= min(grid) + 1e-9
+    assert np.all(found.phi >= bounds[:, 0] - 1e-12) and np.all(found.phi <= bounds[:, 1] + 1e-12)
+    assert found.evaluations > 0
+
+
+def test_nothing_to_search_is_one_evaluation(rows: np.ndarray) -> None:
+    problem = gram_problem(rows)
+    space = WeightSpace(np.array([0.0, 0.0, 0.0, -3.0]), np.zeros((T + 1, 0)), np.zeros(0), np.zeros(0))
+    found = search_weights(problem, space, starting_points(space, 5, np.random.default_rng(0)), 60)
+    assert found.evaluations == 1
+    assert found.loss == pytest.approx(explicit(rows, space.offset)[0])
