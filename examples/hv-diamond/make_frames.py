@@ -191,7 +191,7 @@ def bare(atoms: Atoms) -> Atoms:
     return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
 
 
-def make(batch: Batch, number: int, relaxed: Atoms, advance: Callable[[int], None]) -> tuple[list[Atoms], list[str]]:
+def make(batch: Batch, number: int, relaxed: Atoms, advance: Callable[[float], None]) -> tuple[list[Atoms], list[str]]:
     """Return the labelled frames of a batch and a line for each frame that failed."""
     rng = np.random.default_rng([SEED, number])
     frames, failures = [], []
@@ -204,7 +204,7 @@ def make(batch: Batch, number: int, relaxed: Atoms, advance: Callable[[int], Non
             break
         except Exception as error:
             failures.append(f"{batch.group} frame {index}: {error}")
-        advance(batch.evaluations // batch.frames)
+        advance(batch.evaluations / batch.frames)
     return frames, failures
 
 
@@ -215,14 +215,15 @@ def make_all(batches: list[Batch], scratch: Path, console: Console) -> tuple[lis
         for number, batch in enumerate(batches):
             progress.update(bar, description=batch.group)
             path = scratch / f"{batch.group}-{batch.key}.extxyz"
+            failed_path = path.with_suffix(".failed.txt")
             if not path.exists():
                 relaxed = relax(batch.cell, scratch)
                 frames, failed = make(batch, number, relaxed, lambda count: progress.advance(bar, count))
-                failures += failed
+                failed_path.write_text("".join(f"{line}\n" for line in failed), encoding="utf-8")
                 save(frames, path)
-            else:
-                progress.advance(bar, batch.evaluations)
-            made.append(read(path, index=":"))
+            made.append(read(path, index=":") if path.stat().st_size else [])
+            failures += failed_path.read_text(encoding="utf-8").splitlines() if failed_path.exists() else []
+            progress.update(bar, completed=sum(done.evaluations for done in batches[: number + 1]))
     return made, failures
 
 
@@ -235,7 +236,7 @@ def split(batches: list[Batch], made: list[list[Atoms]]) -> tuple[list[Atoms], l
             held = set(range(count - TEST_BLOCK, count))
         else:
             rng = np.random.default_rng([SEED, number, 1])
-            held = set(rng.choice(count, size=max(1, round(TEST_SHARE * count)), replace=False).tolist())
+            held = set(rng.choice(count, size=round(TEST_SHARE * count), replace=False).tolist()) if count else set()
         train += [frame for index, frame in enumerate(frames) if index not in held]
         test += [frame for index, frame in enumerate(frames) if index in held]
     return train, test
@@ -246,7 +247,10 @@ def save(frames: list[Atoms], path: Path) -> None:
     for frame in frames:  # nine plain numbers: a matrix would be written as JSON
         frame.info["REF_stress"] = np.ravel(frame.info["REF_stress"])
     columns = ["symbols", "positions", "REF_forces"]
-    write(partial, frames, format="extxyz", columns=columns)
+    if frames:
+        write(partial, frames, format="extxyz", columns=columns)
+    else:
+        partial.touch()
     partial.replace(path)
 
 
