@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.units import GPa, Hartree, kcal, mol
+from ase.units import Bohr, GPa, Hartree, kcal, mol
 
 from forcewright.data import Audit, audit, read, require_sound
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, Labels, Structure, from_voigt
 
-GROUPS = ("shear", "cold", "hot")
+GROUPS = ("cold", "warm", "hot")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def copper() -> Dataset:
     for index in range(45):
         atoms = bulk("Cu", cubic=True).repeat((1, 1, 1 + index % 2))
         atoms.set_cell(atoms.cell @ (np.eye(3) + 0.03 * rng.normal(size=(3, 3))), scale_atoms=True)
-        atoms.rattle((0.02, 0.08, 0.15)[index % 3], rng=rng)
+        atoms.rattle((0.02, 0.1, 0.15)[index % 3], rng=rng)
         atoms.calc = EMT()
         # EMT counts energy from the crystal; a constant per atom makes it look like a code that counts from atoms.
         labels = Labels(
@@ -95,11 +95,30 @@ def test_one_large_force_and_a_net_force_are_named(copper: Dataset) -> None:
 
 
 def test_missing_labels_are_counted_by_group(copper: Dataset) -> None:
-    wrong = change(copper, lambda lab: replace(lab, energy=None), lambda i, lab: lab.group == "cold" and i < 10)
+    wrong = change(copper, lambda lab: replace(lab, energy=None), lambda i, lab: lab.group == "warm" and i < 10)
     (finding,) = [f for f in audit(wrong).warnings if f.code == "missing labels"]
-    assert "3 of 45 frames have no energy (3 of 15 in cold)" in finding.message
+    assert "3 of 45 frames have no energy (3 of 15 in warm)" in finding.message
     nothing = change(copper, lambda lab: Labels(), lambda *_: True)
     assert [f.message for f in audit(nothing).errors] == ["no frame has an energy"]
+
+
+@pytest.mark.parametrize(
+    ("factor", "code", "words"),
+    [(-1.0, "force sign", "these are gradients"), (Bohr / Hartree, "force unit", "forces in Hartree/Bohr")],
+)
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_forces_that_do_not_belong_to_the_energies_are_named(
+    copper: Dataset, factor: float, code: str, words: str, everywhere: bool
+) -> None:
+    # Cold crystals that differ by strain leave the forces too little to say, so only the hot group can be judged.
+    wrong = change(
+        copper, lambda lab: replace(lab, forces=lab.forces * factor), lambda _, lab: everywhere or lab.group == "hot"
+    )
+    errors = [f for f in audit(wrong).errors if f.code == code]
+    assert [f.message.split(":")[0] for f in errors] == ["group hot"]
+    assert words in errors[0].message
+    if not everywhere:
+        assert codes(audit(wrong)) == {code}
 
 
 # structures -------------------------------------------------------------------------------------------------------

@@ -32,6 +32,11 @@ class GroupSums:
     squares: float = 0.0
     count: int = 0
 
+    @classmethod
+    def zero(cls, size: int) -> GroupSums:
+        """Return empty sums for this number of coefficients."""
+        return cls(np.zeros((size, size)), np.zeros(size), np.zeros((size, size)), np.zeros(size))
+
 
 @dataclass
 class ProbeSample:
@@ -57,8 +62,7 @@ def sample_and_sum(dataset: Dataset) -> ProbeSample:
         frame = dataset[index]
         rows = basis.rows(frame.structure)
         size = len(rows.energy)
-        fresh = GroupSums(*(np.zeros(shape) for shape in ((size, size), size, (size, size), size)))
-        sums = sample.sums.setdefault(frame.labels.group, fresh)
+        sums = sample.sums.setdefault(frame.labels.group, GroupSums.zero(size))
         forces = np.asarray(frame.labels.forces).ravel()
         sums.gram += rows.forces.T @ rows.forces
         sums.target += rows.forces.T @ forces
@@ -84,17 +88,16 @@ def _spread(dataset: Dataset) -> list[int]:
 
 
 def fit(sums: Iterable[GroupSums], *, energies: bool) -> FloatArray | None:
-    """Return coefficients fitted to forces, and energies if wanted; None where the probe fails to explain the forces."""
+    """Return coefficients fitted to forces, and energies if wanted; None where they explain the forces badly."""
     parts = list(sums)
     if not parts:
         return None
-    gram, target = sum(part.gram for part in parts), sum(part.target for part in parts)
+    gram, target = _total([part.gram for part in parts]), _total([part.target for part in parts])
     if sum(part.count for part in parts) < FORCES_PER_COEFFICIENT * len(gram):
         return None
     if energies:
-        coefficients = _solve(
-            gram + sum(part.energy_gram for part in parts), target + sum(part.energy_target for part in parts)
-        )
+        more = _total([part.energy_gram for part in parts]), _total([part.energy_target for part in parts])
+        coefficients = _solve(gram + more[0], target + more[1])
     else:
         coefficients = _solve(gram, target)
     explained = 2 * coefficients @ target - coefficients @ gram @ coefficients
@@ -105,3 +108,7 @@ def _solve(gram: FloatArray, target: FloatArray) -> FloatArray:
     scale = np.sqrt(np.maximum(np.diag(gram), 1e-12))
     scaled = gram / np.outer(scale, scale) + 1e-7 * np.eye(len(gram))
     return np.asarray(np.linalg.solve(scaled, target / scale) / scale, dtype=np.float64)
+
+
+def _total(arrays: list[FloatArray]) -> FloatArray:
+    return np.asarray(np.sum(arrays, axis=0), dtype=np.float64)

@@ -61,10 +61,8 @@ def check_stress(sample: ProbeSample, distrusted: Container[str] = ()) -> tuple[
 
     Groups that are ``distrusted``, because their forces do not belong to their energies, take no part in the fit.
     """
-    judged = {
-        group: [k for k in sample.members(group) if _has_stress(sample.frames[k])] for group in sorted(sample.sums)
-    }
-    judged = {group: members for group, members in judged.items() if members}
+    stressed = {g: [k for k in sample.members(g) if _has_stress(sample.frames[k])] for g in sorted(sample.sums)}
+    judged = {group: members for group, members in stressed.items() if members}
     if not judged:
         return [], {}
     coefficients = fit((sums for group, sums in sample.sums.items() if group not in distrusted), energies=True)
