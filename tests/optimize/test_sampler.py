@@ -142,8 +142,8 @@ def test_failed_trials_take_the_worst_value() -> None:
     np.testing.assert_allclose(standardized([1.0, None, 3.0], False), standardized([1.0, 3.0, 3.0], False))
     np.testing.assert_allclose(standardized([1.0, 10.0], True), [-1, 1])
     np.testing.assert_allclose(standardized([-1.0, 3.0, 1.0], True), standardized([0.0, 2.0, 1.0], False))
-    np.testing.assert_array_equal(standardized([2.0, 2.0], True), [0.0, 0.0])
-    assert np.isfinite(standardized([1e-300, 1e308, -1e308], False)).all()
+    np.testing.assert_array_equal(standardized([0.1, None, 0.1], True), [0.0, 0.0, 0.0])
+    assert np.isfinite(standardized([1e-300, 1e308, 1e308, -1e307], False)).all()
 
 
 def test_search_turns_away_from_where_evaluations_fail() -> None:

@@ -156,10 +156,10 @@ def standardized(losses: Sequence[float | None], log_loss: bool) -> FloatArray:
     values = np.array([known.max() if loss is None else loss for loss in losses])
     if log_loss and (values > 0).all():
         values = np.log(values)
-    # centered first, so that losses near the largest float do not overflow in the square
-    values = values - values.mean()
-    scale = np.abs(values).max()
-    return np.asarray(values / scale / (values / scale).std()) if scale > 0 else values
+    if np.ptp(values) == 0.0:
+        return np.zeros(len(values))
+    scaled = values / np.abs(values).max()  # or the largest floats would overflow in the sum
+    return np.asarray((scaled - scaled.mean()) / scaled.std())
 
 
 def _units(space: Space, suggestions: Sequence[Suggestion]) -> FloatArray:
