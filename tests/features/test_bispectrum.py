@@ -110,7 +110,9 @@ def test_rotation_and_translation_leave_energy_rows_unchanged() -> None:
     structure = skewed()
     basis = BASES["quadratic"]
     turn = np.linalg.qr(np.random.default_rng(5).normal(size=(3, 3)))[0]
-    turned = Structure(structure.numbers, (structure.positions + [7.0, -3.0, 11.0]) @ turn, structure.cell @ turn, structure.pbc)
+    turned = Structure(
+        structure.numbers, (structure.positions + [7.0, -3.0, 11.0]) @ turn, structure.cell @ turn, structure.pbc
+    )
     first, second = basis.rows(structure), basis.rows(turned)
     np.testing.assert_allclose(second.energy, first.energy, rtol=1e-9, atol=1e-7)
     np.testing.assert_allclose(

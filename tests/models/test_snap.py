@@ -55,7 +55,9 @@ def test_published_potentials_have_their_published_errors(name: str, shared_data
 def test_pair_style_and_design_rows_agree(quadratic: bool, zbl: Zbl | None) -> None:
     """Two different LAMMPS codes: `pair_style snap` predicts, `compute snap` makes the rows of a fit."""
     potential, structure = make(quadratic, zbl), carbide()
-    by_rows = predict_rows(structure, potential.basis.rows(structure), potential.coefficients, potential.reference_energies)
+    by_rows = predict_rows(
+        structure, potential.basis.rows(structure), potential.coefficients, potential.reference_energies
+    )
     by_pair = potential.predict([structure])[0]
     assert by_pair.energy == pytest.approx(by_rows.energy, abs=1e-8)
     np.testing.assert_allclose(by_pair.forces, by_rows.forces, atol=1e-8)

@@ -104,9 +104,9 @@ def test_unusable_range_is_refused_in_words(value: dict[str, Any], integer: bool
     assert words in str(error.value)
 
 
-def test_empty_space_is_refused() -> None:
-    with pytest.raises(InputError, match="nothing to search"):
-        Space({})
+def test_empty_space_has_a_single_point() -> None:
+    space = Space({})
+    assert len(space) == 0 and space.params(np.zeros(0)) == {}
 
 
 def test_importing_ranges_is_light() -> None:

@@ -170,14 +170,10 @@ class Space:
     Parameters
     ----------
     ranges
-        Name to range; the order is the order of the coordinates.
+        Name to range; the order is the order of the coordinates. Without any there is a single point, ``{}``.
     """
 
     def __init__(self, ranges: Mapping[str, Range]) -> None:
-        if not ranges:
-            raise InputError(
-                "there is nothing to search: give at least one parameter a range such as {low: 1, high: 2}"
-            )
         self.ranges = dict(ranges)
 
     def __len__(self) -> int:

@@ -135,7 +135,7 @@ def fingerprint(settings: TuneConfig, inputs: Inputs) -> str:
 def _open_study(settings: TuneConfig, ranges: Mapping[str, Any], inputs: Inputs) -> Study:
     study_settings = settings.study
     if not ranges:  # nothing to search outside weights and ridge: one setting
-        study_settings = study_settings.model_copy(update={"trials": 1, "initial": 1})
+        study_settings = study_settings.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
     return Study(Space(ranges), settings.output / "journal.log", study_settings, fingerprint(settings, inputs))
 
 

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import forcewright as fw
+from forcewright.data import read, write
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.models.linear import fold_dataset
+from forcewright.recipes.config import parse_config
+from forcewright.recipes.inputs import make_problem, read_inputs
+from forcewright.recipes.setting import _pooled, fit_setting, require_memory
+from forcewright.structure import Dataset, Frame, Labels, Structure
+
+
+def trials_of(result) -> list[tuple]:
+    return [(t.index, t.params, t.loss) for t in result.trials]
+
+
+def problem_of(config: dict[str, Any], **changes: Any):
+    settings = parse_config({**config, **changes}, folder=Path())
+    return make_problem(settings, read_inputs(settings))
+
+
+def test_study_writes_everything_and_resumes(config: dict[str, Any]) -> None:
+    seen: list[int] = []
+    first = fw.tune(config, on_trial=lambda trial, wanted: seen.append(wanted))
+    folder = first.folder
+    assert seen == [3, 3, 3]
+    summary = json.loads((folder / "result.json").read_text())
+    assert summary == first.summary
+    for key in (
+        "settings", "validation", "test", "trials", "evaluations", "wall_s", "cpu_s", "peak_memory_bytes",
+        "cost_us_per_atom", "protocol", "versions", "data_hashes",
+    ):  # fmt: skip
+        assert key in summary
+    for part in ("validation", "test"):
+        for table in (summary[part], *summary[part]["groups"].values()):
+            for key in (
+                "energy_rmse_meV_per_atom",
+                "energy_mae_meV_per_atom",
+                "force_rmse_eV_per_A",
+                "force_mae_eV_per_A",
+            ):
+                assert table[key] > 0 and table["standard_error"][key] >= 0
+    assert summary["trials"] == 3 and summary["evaluations"] > 3 and summary["protocol"] == "honest"
+    assert len((folder / "trials.csv").read_text().splitlines()) == 4
+    assert len((folder / "trials_by_group.csv").read_text().splitlines()) == 7
+    assert "<svg" in (folder / "report.html").read_text() or "data:image" in (folder / "report.html").read_text()
+    assert not (folder / "cache").exists()
+
+    # the loaded winner is the one that was judged
+    potential = fw.load(folder / "potential")
+    errors = fw.evaluate(potential, fw.read(config["data"]["test"]))
+    assert errors.overall.force_rmse_eV_per_A == pytest.approx(summary["test"]["force_rmse_eV_per_A"], rel=1e-9)
+
+    again = fw.tune(config)  # nothing left to do
+    assert trials_of(again) == trials_of(first)
+    more = fw.tune({**config, "study": {"settings": 4, "initial": 2, "seed": 1}})
+    assert trials_of(more)[:3] == trials_of(first) and len(more.trials) == 4
+
+    # the resolved config runs as it stands and is the same study
+    resolved = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+    assert trials_of(fw.tune(resolved)) == trials_of(more)
+
+    with pytest.raises(ForcewrightError, match="--fresh"):
+        fw.tune({**config, "loss": {"alpha": 0.5}})
+    fresh = fw.tune({**config, "loss": {"alpha": 0.5}}, fresh=True)
+    assert len(fresh.trials) == 3
+    page = fw.tune.__globals__["write_outputs"].__globals__["rebuild_report"](folder)
+    assert page.read_text().count("<html") == 1
+
+
+def test_number_of_workers_changes_nothing(config: dict[str, Any], tmp_path: Path) -> None:
+    one = fw.tune(config)
+    two = fw.tune({**config, "workers": 2, "output": str(tmp_path / "two")})
+    assert trials_of(one) == trials_of(two)
+    np.testing.assert_array_equal(one.potential.coefficients, two.potential.coefficients)
+
+
+def test_gram_only_errors_equal_direct_evaluation(config: dict[str, Any]) -> None:
+    problem = problem_of(config, weights={"stress": {"low": 1, "high": 100}}, loss={"stress": 0.1})
+    fitted = fit_setting(problem, {"rcut": 4.0, "rfac0": 0.9}, 0)
+    assert fitted.diagnostics["gram_mismatch"] < 1e-6
+    total = sum(
+        problem.loss.of(n) * _pooled(problem, n, fitted.predictions, "rmse") for n in ("energy", "force", "stress")
+    )
+    assert fitted.search.loss == pytest.approx(total, rel=1e-6)
+
+
+def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, Any]) -> None:
+    """Refit one fold's complement by plain least squares on the rows and predict the fold."""
+    problem = problem_of(config)
+    params = {"rcut": 4.0, "rfac0": 0.9}
+    fitted = fit_setting(problem, params, 0)
+    from forcewright.models.linear import labelled_rows, predict_rows, training_row
+    from forcewright.recipes.config import fill_model
+
+    basis = fill_model(problem.model, params).basis(problem.train.species, constant=True)
+    weights = {(t.group, t.property): w for t, w in zip(fitted.terms, np.exp(fitted.search.theta), strict=False)}
+    blocks = []
+    for i in np.flatnonzero(problem.splits != 2):
+        frame = problem.train[int(i)]
+        rows = labelled_rows(frame, basis.rows(frame.structure), problem.energies, ("energy", "force"))
+        blocks += [
+            weights[frame.labels.group, name] * training_row(name, block, len(frame.structure))
+            for name, block in rows.items()
+        ]
+    stacked = np.vstack(blocks)
+    # columns scaled as the fit scales them: unit diagonal at the middle of the weight ranges
+    from forcewright.recipes.setting import weight_space
+
+    space = weight_space(problem, fitted.terms)
+    middle = np.exp(space.theta(space.middle)[:-1])
+    nominal = {(t.group, t.property): w for t, w in zip(fitted.terms, middle, strict=True)}
+    norms = np.zeros(basis.size)
+    for frame in problem.train:
+        for name, block in labelled_rows(
+            frame, basis.rows(frame.structure), problem.energies, ("energy", "force")
+        ).items():
+            part = nominal[frame.labels.group, name] * training_row(name, block, len(frame.structure))
+            norms += np.sum(part[:, :-1] ** 2, axis=0)
+    scale = np.where(norms > 0, 1 / np.sqrt(np.where(norms > 0, norms, 1)), 1)
+    ridge = np.sqrt(np.exp(fitted.search.theta[-1])) * np.eye(basis.size)
+    system = np.vstack([stacked[:, :-1] * scale, ridge])
+    solution = np.linalg.lstsq(system, np.append(stacked[:, -1], np.zeros(basis.size)), rcond=None)[0] * scale
+    for i in np.flatnonzero(problem.splits == 2):
+        structure = problem.train[int(i)].structure
+        expected = predict_rows(structure, basis.rows(structure), solution, problem.energies)
+        assert fitted.predictions[i].energy == pytest.approx(expected.energy, abs=1e-5)
+        np.testing.assert_allclose(fitted.predictions[i].forces, expected.forces, atol=1e-5)
+
+
+def test_cholesky_and_qr_find_the_same_fit(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from forcewright.recipes import setting
+
+    params = {"rcut": 4.0, "rfac0": 0.9}
+    plain = fit_setting(problem_of(config), params, 0)
+    monkeypatch.setattr(setting, "_SINGULAR", 1.0)  # as if every design were singular
+    careful = fit_setting(problem_of(config), params, 0, plain.search.theta)
+    assert (plain.diagnostics["solver"], careful.diagnostics["solver"]) == ("cholesky", "qr")
+    np.testing.assert_allclose(careful.coefficients, plain.coefficients, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(
+        careful.covariance, plain.covariance, rtol=1e-4, atol=1e-12 + 1e-6 * np.abs(plain.covariance).max()
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"validation": {"holdout": 0.25}},
+        {"validation": {"kfold": 3, "nested": True}},
+        {"protocol": "xpot"},
+        {"loss": {"metric": "mae"}},
+        {"loss": {"metric": "huber", "huber_delta": 0.05}},
+        {"loss": {"alpha": {"energy_meV_per_atom": 2, "force_eV_per_A": 0.1}}},
+        {"weights": {"by": "all", "stress": {"low": 1, "high": 100}, "groups": {"surface": {"energy": 500}}}},
+        {"reference_energies": "zero"},
+        {"reference_energies": {"Cu": 0.1}},
+    ],
+)
+def test_other_ways_to_run(config: dict[str, Any], changes: dict[str, Any]) -> None:
+    result = fw.tune({**config, **changes, "study": {"settings": 1, "initial": 1}})
+    assert result.summary["test"]["force_rmse_eV_per_A"] < 0.5
+    if changes.get("protocol") == "xpot":
+        assert result.summary["validation"]["force_rmse_eV_per_A"] == pytest.approx(
+            result.summary["test"]["force_rmse_eV_per_A"], rel=1e-6
+        )
+        assert "flatter" in (result.folder / "report.html").read_text()
+    if "nested" in changes.get("validation", {}):
+        nested = result.summary["nested"]
+        assert nested["frames"] == 40 and nested["force_rmse_eV_per_A"] > 0
+    if "alpha" in changes.get("loss", {}):
+        # both parts of the loss contribute evenly at the accuracies wanted
+        problem = problem_of({**config, **changes})
+        size = np.mean([len(s) for s in problem.train.structures])
+        assert problem.loss.energy * 2e-3 * np.sqrt(size) == pytest.approx(problem.loss.force * 0.1 * np.sqrt(3))
+    if "reference_energies" in changes:
+        assert not result.potential.basis.constant
+    if changes.get("weights"):
+        assert result.summary["settings"]["weights"]["surface"]["energy"] == 500
+        assert result.summary["test"]["stress_rmse_GPa"] < 5
+
+
+def test_external_validation(config: dict[str, Any], copper: Path) -> None:
+    result = fw.tune(
+        {**config, "validation": {"external": str(copper / "test.extxyz")}, "study": {"settings": 1, "initial": 1}}
+    )
+    assert result.summary["validation"]["frames"] == 12
+
+
+def test_isolated_atoms_give_the_reference_energy_and_stay_out_of_the_fit(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    train = read(config["data"]["train"])
+    atom = Frame(Structure([29], [[0.0, 0.0, 0.0]]), Labels(energy=-0.25, group="isolated_atom"))
+    write(Dataset((*train.frames, atom)), tmp_path / "with_atom.extxyz")
+    data = {**config["data"], "train": str(tmp_path / "with_atom.extxyz")}
+    result = fw.tune({**config, "data": data, "study": {"settings": 1, "initial": 1}})
+    assert result.summary["reference_energies"] == {"source": "isolated atoms", "eV": {"Cu": -0.25}}
+    assert result.summary["validation"]["frames"] == 40
+    assert result.potential.predict([atom.structure])[0].energy == pytest.approx(-0.25, abs=1e-12)
+
+
+def test_a_failed_fit_is_a_failed_trial(config: dict[str, Any]) -> None:
+    """A rmin0 above the cutoff is impossible; the study goes on."""
+    model = {**config["model"], "rcut": {"low": 3.0, "high": 3.4}, "rmin0": {"low": 2.0, "high": 3.9}}
+    result = fw.tune({**config, "model": model, "study": {"settings": 6, "initial": 6}})
+    failed = [trial for trial in result.trials if trial.loss is None]
+    assert failed and len(failed) < 6 and "rmin0" in failed[0].error
+    assert result.summary["failed_trials"] == len(failed)
+
+
+def test_fit_takes_numbers_only(config: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is a range"):
+        fw.fit(config)
+    result = fw.fit({**config, "model": {"kind": "snap", "twojmax": 2, "rcut": 4.0}})
+    assert result.summary["trials"] == 1
+
+
+def test_memory_is_told_before_it_is_taken(config: dict[str, Any]) -> None:
+    with pytest.raises(ForcewrightError, match=r"need .* GB .* are free; lower twojmax"):
+        require_memory(problem_of(config), 10**6)
+
+
+def test_inputs_that_do_not_fit_together(config: dict[str, Any], copper: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the groups are bulk, surface"):
+        fw.tune({**config, "weights": {"groups": {"liquid": {"energy": 1}}}})
+    with pytest.raises(InputError, match="not every element has an isolated atom"):
+        fw.tune({**config, "reference_energies": "isolated"})
+    with pytest.raises(InputError, match="has no energy for Cu"):
+        fw.tune({**config, "reference_energies": {"Al": 1.0}})
+    with pytest.raises(InputError, match="'Xx' is no element"):
+        fw.tune({**config, "reference_energies": {"Xx": 1.0}})
+    test = read(copper / "test.extxyz")
+    numbers = np.array(test[0].structure.numbers)
+    numbers[0] = 47
+    odd = Structure(numbers, test[0].structure.positions, test[0].structure.cell, test[0].structure.pbc)
+    write(Dataset((Frame(odd, test[0].labels),)), tmp_path / "odd.extxyz")
+    with pytest.raises(InputError, match="holds Ag"):
+        fw.tune({**config, "data": {**config["data"], "test": str(tmp_path / "odd.extxyz")}})
+
+
+def test_folding_needs_labels() -> None:
+    bare = Dataset((Frame(Structure([29], [[0, 0, 0]]), Labels()),))
+    with pytest.raises(InputError, match="carries any of energy, force"):
+        fold_dataset(bare, lambda i: None, 3, {29: 0.0}, [0])
