@@ -29,7 +29,7 @@ class ReportContent:
     Attributes
     ----------
     result
-        What ``result.json`` holds: settings, trials and evaluations (how many), validation and test
+        What ``result.json`` holds: trials and evaluations (how many), validation, nested and test
         (``ErrorTable.to_dict()``), wall_s, cpu_s, peak_memory_bytes, cost_us_per_atom, protocol, seed, versions,
         data_hashes, command, machine.
     config_text
@@ -50,7 +50,7 @@ class ReportContent:
     group_sizes
         Number of frames by group.
     chosen
-        The chosen hyperparameters; a mapping inside (weights per group) is shown as a table of its own.
+        The chosen hyperparameters; a mapping of mappings (weights by group and property) becomes a table of its own.
     citations
         What was used, each with ``key`` and ``text``.
     sections

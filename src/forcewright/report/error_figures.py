@@ -33,6 +33,7 @@ _PANELS = (
     ("forces", "Force components", "eV/Å", "eV/Å", 1.0),
     ("stress", "Stress components", "GPa", "GPa", 1.0),
 )
+_SETS = {"Validation": MAIN, "Nested": "#44AA99", "Test": SECOND}
 _MANY = 1500  # points beyond which a panel is drawn as pixels
 
 
@@ -140,7 +141,7 @@ def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     axes[0].invert_yaxis()
     if len(tables) > 1:
         axes[-1].legend(
-            frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2
+            frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3
         )
     return figure
 
@@ -151,7 +152,7 @@ def _draw_bars(ax: Axes, tables: Mapping[str, Mapping[str, Any]], names: list[st
         values = [_value(table, name, key) for name in names]
         places = np.arange(len(names)) + (index - (len(tables) - 1) / 2) * thickness
         ax.barh(
-            places, [value or 0.0 for value, _ in values], height=0.9 * thickness, color=(MAIN, SECOND)[index % 2],
+            places, [value or 0.0 for value, _ in values], height=0.9 * thickness, color=_SETS.get(title, SECOND),
             xerr=[error or 0.0 for _, error in values], error_kw={"ecolor": INK, "elinewidth": 0.8, "capsize": 1.5},
             label=title,
         )  # fmt: skip

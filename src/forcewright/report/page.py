@@ -16,10 +16,11 @@ from forcewright.report.drawing import to_data_uri, to_svg
 from forcewright.report.error_figures import draw_groups, draw_parity
 from forcewright.report.numbers import duration, memory, significant
 from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
-from forcewright.report.tables import error_table, error_text, finding_row, flatten, trial_table
+from forcewright.report.tables import error_table, error_text, finding_row, flatten, grid, is_grid, trial_table
 
 _MOST_FINDINGS = 100  # rows of the audit that are shown
 _PROTOCOLS = {
+    "honest": "the test set took no part in any choice",
     "xpot": "errors of an external set that also chose the hyperparameters",
     "kfold": "k-fold cross-validation",
     "k-fold": "k-fold cross-validation",
@@ -61,8 +62,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "protocol": _PROTOCOLS.get(str(result.get("protocol")), result.get("protocol") or ""),
         "cards": list(_cards(tables)),
         "facts": list(_facts(content)),
-        "chosen": [(name, text) for name, text in flatten(_scalars(content.chosen))],
-        "chosen_tables": [(name, list(flatten(values))) for name, values in _mappings(content.chosen)],
+        **_chosen(content.chosen),
         "search": _picture(draw_search(content.trials)),
         "failed": sum(trial.get("state") == "failed" for trial in content.trials),
         "parities": [(name.capitalize(), _picture(draw_parity(parity))) for name, parity in content.parity.items()],
@@ -123,20 +123,19 @@ def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
 
 
 def _count(value: Any) -> int | None:
-    """Return a count given as a number or as the things counted."""
-    return len(value) if isinstance(value, (list, tuple, dict)) else value
+    """Return a count given as a number or as the things counted; a mapping is not a count."""
+    return len(value) if isinstance(value, (list, tuple)) else value if isinstance(value, int) else None
 
 
 def _text(value: Any, write: Any = significant) -> str | None:
     return None if value is None else str(write(value))
 
 
-def _scalars(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if not isinstance(value, Mapping)}
-
-
-def _mappings(values: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(name, value) for name, value in values.items() if isinstance(value, Mapping) and value]
+def _chosen(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Sort the chosen hyperparameters into one list of values, and a table for each mapping of mappings."""
+    tables = {name: value for name, value in chosen.items() if is_grid(value)}
+    rest = {name: value for name, value in chosen.items() if name not in tables}
+    return {"chosen": list(flatten(rest)), "chosen_grids": [(name, grid(value)) for name, value in tables.items()]}
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:

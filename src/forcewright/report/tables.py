@@ -82,6 +82,20 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", setting(value)
 
 
+def is_grid(value: Any) -> bool:
+    """Whether a value is a mapping of mappings, such as weights by group and property."""
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(row, Mapping) for row in value.values())
+
+
+def grid(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return headings and rows of a mapping of mappings."""
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    return {
+        "headings": ["", *columns],
+        "rows": [[name, *(setting(row[c]) if c in row else DASH for c in columns)] for name, row in rows.items()],
+    }
+
+
 def finding_row(finding: Any) -> dict[str, str]:
     """Return severity, file, frame, field and message of a finding: a mapping, a row or an object with these names."""
     names = ("severity", "file", "frame", "field", "message")
