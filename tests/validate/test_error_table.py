@@ -174,6 +174,7 @@ def test_text_and_csv(tmp_path: Path) -> None:
     table = compare(dataset, predictions, rng=np.random.default_rng(0))
     lines = str(table).splitlines()
     assert len({len(line) for line in lines}) == 1
+    assert len(lines[0]) < 80
     assert lines[-1].startswith("overall") and "±" in lines[-1] and "bulk" in str(table)
     rows = list(csv.DictReader(table.write_csv(tmp_path / "errors.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["group"] for row in rows] == ["bulk", "melt", "overall"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -225,28 +226,31 @@ def _csv_row(name: str, errors: Errors) -> dict[str, Any]:
 
 
 _COLUMNS = (
-    ("energy RMSE (meV/atom)", "energy_rmse_meV_per_atom"),
-    ("energy MAE (meV/atom)", "energy_mae_meV_per_atom"),
-    ("force RMSE (eV/Å)", "force_rmse_eV_per_A"),
-    ("force MAE (eV/Å)", "force_mae_eV_per_A"),
-    ("stress RMSE (GPa)", "stress_rmse_GPa"),
+    ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
+    ("force RMSE", "eV/Å", "force_rmse_eV_per_A"),
+    ("stress RMSE", "GPa", "stress_rmse_GPa"),
 )
 
 
 def format_table(table: ErrorTable) -> str:
-    """Return an aligned text table: a row per group and one for all frames, each error ± its standard error."""
-    columns = [(title, key) for title, key in _COLUMNS if getattr(table.overall, key) is not None]
+    """Return an aligned text table: a row per group and one for all frames, each RMSE ± its standard error."""
+    columns = [column for column in _COLUMNS if getattr(table.overall, column[2]) is not None]
     named = [*table.groups.items(), ("overall", table.overall)]
-    rows = [["group", "frames", *(title for title, _ in columns)]]
-    rows += [[name, str(e.frames), *(_with_error(e, key) for _, key in columns)] for name, e in named]
+    rows = [["group", "frames", *(title for title, _, _ in columns)], ["", "", *(unit for _, unit, _ in columns)]]
+    rows += [[name, str(e.frames), *(_with_error(e, key) for _, _, key in columns)] for name, e in named]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
              for row in rows]  # fmt: skip
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:-1], "-" * len(lines[0]), lines[-1]])
+    rule = "-" * len(lines[0])
+    return "\n".join([*lines[:2], rule, *lines[2:-1], rule, lines[-1]])
 
 
 def _with_error(errors: Errors, key: str) -> str:
+    """Return value ± standard error, both to the decimals at which the error has two significant digits."""
     value, deviation = getattr(errors, key), errors.standard_error.get(key)
     if value is None:
         return "-"
-    return f"{value:.4g}" if deviation is None else f"{value:.4g} ± {deviation:.2g}"
+    if not deviation:
+        return f"{value:.4g}"
+    decimals = min(6, max(0, 1 - math.floor(math.log10(deviation))))
+    return f"{value:.{decimals}f} ± {deviation:.{decimals}f}"
