@@ -145,13 +145,19 @@ def check_energies(dataset: Dataset) -> Iterator[Finding]:
     ratio = energies / atoms / expected
     # Ratios say nothing where energies lie around zero (binding energies).
     meaningful = np.abs(expected) > 5 * spread
-    names = [
-        _factor_name(ratio[k], int(atoms[k])) if meaningful[k] and abs(residual[k]) > ENERGY_RATIO * spread else ""
-        for k in range(len(chosen))
-    ]
-    yield from _report_factors(dataset, chosen, names, energies, expected * atoms)
+    off = [k for k in np.flatnonzero(meaningful & (np.abs(residual) > 5 * spread)) if _is_factor(ratio[k])]
+    explained: set[int] = set()
+    for group in sorted({dataset[chosen[k]].labels.group for k in off}):
+        members = [int(k) for k in off if dataset[chosen[k]].labels.group == group]
+        for names, found in _explain(ratio, atoms, members):
+            explained.update(found)
+            share = f"{len(found)} of {dataset.group_sizes[group]} frames of the group {group!r}"
+            others = f"; {share} are like this" if len(found) > 1 else ""
+            message = _factor_message(names, energies[found[0]], expected[found[0]] * atoms[found[0]]) + others
+            place = locate(dataset[chosen[found[0]]], chosen[found[0]])
+            yield Finding("error", "energy factor", message, field="energy", **place)
     for k, index in enumerate(chosen):
-        if not names[k] and abs(residual[k]) > max(ENERGY_RATIO * spread, ENERGY_FLOOR):
+        if k not in explained and abs(residual[k]) > max(ENERGY_RATIO * spread, ENERGY_FLOOR):
             message = (
                 f"{energies[k]:.6g} eV is {residual[k]:+.3g} eV/atom away from what its composition lets expect "
                 f"(usual: {spread:.2g}); check the frame, or leave it out"
@@ -165,14 +171,12 @@ def _all_per_atom(energies: FloatArray, counts: IntArray) -> bool:
     if atoms.max() < 2 * atoms.min() or len({tuple(row) for row in np.round(counts / atoms[:, None], 6)}) > 1:
         return False
 
-    def spread(values: FloatArray) -> float:
-        middle = float(np.median(values))
-        return float(np.median(np.abs(values - middle))) / (abs(middle) + 1e-12)
-
-    # Where most frames have the same size the median sees none of the others: ask the sizes one by one.
-    per_size = np.array([np.median(energies[atoms == size]) for size in np.unique(atoms)])
-    sizes = np.unique(atoms)
-    return spread(per_size) < 0.2 and spread(per_size / sizes) > 2 * spread(per_size) + 0.1
+    whole, single = energies / np.median(energies), energies / atoms / np.median(energies / atoms)
+    other_size = np.abs(np.log(atoms / np.median(atoms))) > np.log(1.5)
+    alike = np.abs(whole - 1) < 0.2
+    # Where most frames have the same size, only the others can tell the two apart.
+    telling = alike[other_size] & (np.abs(single[other_size] - 1) > 0.3)
+    return bool(np.mean(alike) > 0.9 and np.mean(telling) > 0.9) if other_size.any() else False
 
 
 def _median_energies(per_atom: FloatArray, fractions: FloatArray) -> FloatArray:
@@ -189,31 +193,47 @@ def _median_energies(per_atom: FloatArray, fractions: FloatArray) -> FloatArray:
     return expected
 
 
-def _factor_name(ratio: float, atoms: int) -> str:
-    factors = {**_FACTORS, "per atom": 1 / atoms}
-    if ratio <= 0 or abs(np.log(ratio)) < np.log(1.6):
-        return ""
-    near = {name: abs(np.log(ratio / factor)) for name, factor in factors.items()}
-    best = min(near.values())
-    return " or ".join(name for name, distance in near.items() if distance < best + 0.05) if best < 0.25 else ""
+def _is_factor(ratio: float) -> bool:
+    return bool(ratio > 0 and abs(np.log(ratio)) > np.log(1.6))
 
 
-def _report_factors(
-    dataset: Dataset, chosen: list[int], names: list[str], energies: FloatArray, expected: FloatArray
-) -> Iterator[Finding]:
-    cases: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for k, name in enumerate(names):
-        if name:
-            cases[name, dataset[chosen[k]].labels.group].append(k)
-    for (name, group), found in cases.items():
-        k = found[0]
-        size = dataset.group_sizes[group]
-        others = f"; so do {len(found)} of {size} frames of the group {group!r}" if len(found) > 1 else ""
-        message = (
-            f"{energies[k]:.6g} looks like an energy {name}: the other frames let expect about {expected[k]:.6g} eV "
-            f"for the whole cell{others}"
-        )
-        yield Finding("error", "energy factor", message, field="energy", **locate(dataset[chosen[k]], chosen[k]))
+def _explain(ratio: FloatArray, atoms: IntArray, members: list[int]) -> Iterator[tuple[list[str], list[int]]]:
+    """Yield the mistakes that explain most of the members, and whom they explain, until none explains any.
+
+    Names in brackets are mistakes of the other frames, should those be the ones that are wrong.
+    """
+    per_atom = {"per atom": 1.0 / atoms, "[per atom]": np.full(len(atoms), float(np.median(atoms)))}
+    units = {name: np.full(len(atoms), factor) for name, factor in _FACTORS.items()}
+    factors = {**units, **per_atom, **{f"[{name}]": 1 / factor for name, factor in units.items()}}
+    distance = {name: np.abs(np.log(np.maximum(ratio, 1e-300) / factor)) for name, factor in factors.items()}
+    left = list(members)
+    while left:
+        fitting = {name: _fitting(name, distance[name], atoms, left) for name in factors}
+        # That all others are wrong is believed only where it fits clearly better.
+        score = {n: float(np.median(distance[n][found])) + 0.1 * ("[" in n) for n, found in fitting.items() if found}
+        if not score:
+            return
+        best = min(score, key=lambda name: (-len(fitting[name]), score[name]))
+        close = [n for n in score if len(fitting[n]) == len(fitting[best]) and score[n] < score[best] + 0.05]
+        yield close, fitting[best]
+        left = [k for k in left if k not in fitting[best]]
+
+
+def _fitting(name: str, distance: FloatArray, atoms: IntArray, members: list[int]) -> list[int]:
+    # Half or a third of the energy per atom is also what a dimer or trimer has: there only an exact ratio counts.
+    loose = [k for k in members if distance[k] < (0.02 if name == "per atom" and atoms[k] < 6 else 0.25)]
+    return loose if len(loose) > 2 else [k for k in loose if distance[k] < 0.1]
+
+
+def _factor_message(names: list[str], energy: float, expected: float) -> str:
+    straight = [name for name in names if "[" not in name]
+    if straight:
+        guess = " or ".join(straight)
+        return f"{energy:.6g} looks like an energy {guess}: the others let expect about {expected:.6g} eV for the cell"
+    guess = " or ".join(name.strip("[]") for name in names)
+    return (
+        f"{energy:.6g} eV is {energy / expected:.3g} times what the others let expect: those look like energies {guess}"
+    )
 
 
 def check_unseen(train: Dataset, test: Dataset) -> Iterator[Finding]:
