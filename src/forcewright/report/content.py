@@ -44,7 +44,7 @@ class ReportContent:
     findings
         Rows of the data audit: severity, file, frame, field, message.
     reference_energies
-        Energy of an isolated atom in eV by element symbol; ``reference_energies_source`` says how it was obtained.
+        Energy subtracted per atom in eV by element symbol; ``reference_energies_source`` says how it was obtained.
     label_counts
         Number of frames with each label, by data set or by label.
     group_sizes

@@ -252,5 +252,7 @@ def _with_error(errors: Errors, key: str) -> str:
         return "-"
     if not deviation:
         return f"{value:.4g}"
-    decimals = min(6, max(0, 1 - math.floor(math.log10(deviation))))
+    decimals = max(0, 1 - math.floor(math.log10(deviation)))
+    if decimals > 6:
+        return f"{value:.4g} ± {deviation:.1g}"
     return f"{value:.{decimals}f} ± {deviation:.{decimals}f}"
