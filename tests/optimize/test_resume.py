@@ -15,12 +15,11 @@ from optimize_objectives import SETTINGS, SPACE, essence, napping
 from forcewright.optimize.journal import read_trials
 from forcewright.optimize.study import Study
 
-TRIALS = 40
 SCRIPT = Path(__file__).with_name("killed_study.py")
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), str(folder), str(TRIALS)]
+def start(folder: Path, trials: int) -> subprocess.Popen[str]:
+    command = [sys.executable, str(SCRIPT), str(folder), str(trials)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -33,10 +32,10 @@ def finished_lines(journal: Path) -> int:
     return journal.read_bytes().count(b'"index":') if journal.exists() else 0
 
 
-def kill_once(folder: Path, rng: random.Random) -> int:
+def kill_once(folder: Path, trials: int, rng: random.Random) -> int:
     """Start the study, kill it at a random moment after it has opened the journal, and return how far it came."""
     before = finished_lines(folder / "journal.jsonl")
-    process = start(folder)
+    process = start(folder, trials)
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.readline() == "begun\n", process.stderr.read()
     if rng.random() < 0.7:  # right around a write
@@ -53,13 +52,14 @@ def kill_once(folder: Path, rng: random.Random) -> int:
 
 @pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
 def test_kills_change_nothing(tmp_path: Path, kills: int) -> None:
-    with Study(SPACE, tmp_path / "whole.jsonl", SETTINGS.model_copy(update={"trials": TRIALS})) as study:
+    trials = 12 + kills + kills // 2
+    with Study(SPACE, tmp_path / "whole.jsonl", SETTINGS.model_copy(update={"trials": trials})) as study:
         whole = essence(study.run(napping, lambda: ThreadPoolExecutor(4)))
     rng = random.Random(kills)
-    progress = [kill_once(tmp_path, rng) for _ in range(kills)]
+    progress = [kill_once(tmp_path, trials, rng) for _ in range(kills)]
     assert progress == sorted(progress)
-    assert 0 < progress[-1] <= TRIALS
-    last = start(tmp_path)
+    assert 0 < progress[-1] <= trials
+    last = start(tmp_path, trials)
     output, errors = last.communicate(timeout=120)
     assert (output, errors) == ("begun\ndone\n", "")
     assert essence(read_trials(tmp_path / "journal.jsonl")) == whole

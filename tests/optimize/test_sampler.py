@@ -150,8 +150,8 @@ def test_search_turns_away_from_where_evaluations_fail() -> None:
     def half(p: Params) -> float | None:
         return None if p["x"] > 2.5 else branin(p)
 
-    runs = [search(BRANIN, half, StudySettings(trials=28, initial=8, seed=seed)) for seed in range(3)]
-    assert np.median([sum(o.loss is None for o in seen[8:]) for seen in runs]) < 5  # of 20; half of the space fails
+    runs = [search(BRANIN, half, StudySettings(trials=24, initial=8, seed=seed)) for seed in range(3)]
+    assert np.median([sum(o.loss is None for o in seen[8:]) for seen in runs]) < 5  # of 16; half of the space fails
     assert np.median([min(o.loss for o in seen if o.loss is not None) for seen in runs]) < 1.0
 
 
