@@ -145,13 +145,16 @@ def test_a_moved_duplicate_is_found_and_conflicts_are_errors(copper: Dataset) ->
         ({"positions": [[0, 0, np.nan], [0, 1.8, 1.8]]}, "not finite"),
         ({"cell": [[3.6, 0, 0], [0, 3.6, 0], [0, 0, np.inf]]}, "not finite"),
         ({}, None),
+        ({"info": {"scf_converged": False}}, "not converged"),
+        ({"info": {"scf_converged": True}}, None),
         ({"cell": np.zeros((3, 3)), "pbc": [False] * 3}, None),
         ({"cell": np.diag([3.6, 3.6, 0]), "pbc": [True, True, False]}, None),
     ],
 )
 def test_cells_positions_and_distances(changed: dict, code: str | None) -> None:
     sound = {"positions": [[0, 0, 0], [0, 1.8, 1.8]], "cell": 3.6 * np.eye(3), "pbc": [True] * 3}
-    frame = Frame(Structure([29, 29], **{**sound, **changed}), Labels(-7.0), "a.xyz#0")
+    info = changed.pop("info", {})
+    frame = Frame(Structure([29, 29], **{**sound, **changed}), Labels(-7.0, info=info), "a.xyz#0")
     assert codes(audit(Dataset((frame,)))) == ({code} if code else set())
 
 

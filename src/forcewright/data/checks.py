@@ -43,6 +43,9 @@ def audit(
     by_group = check_forces_against_energies(sample)
     judged, agreement = check_stress(sample, distrusted=by_group)
     findings += [*found, *by_group.values(), *judged]
+    if not sample.frames and dataset.count_labels()["stress"]:
+        message = "the stress cannot be judged without forces, nor in very large cells or with more than six elements"
+        findings.append(Finding("note", "stress not judged", message, field="stress"))
     if test is not None:
         test_set, found = _collect(test, format, mapping, LabelSummary(), options)
         findings += found + _check(test_set, found)[0] + list(check_unseen(dataset, test_set))

@@ -27,6 +27,9 @@ def check_frame(frame: Frame, index: int) -> Iterator[Finding]:
     yield from _check_cell(frame, index)
     yield from _check_overlaps(frame, index)
     yield from _check_net_force(frame, index)
+    if frame.labels.info.get("scf_converged") is False:
+        message = "the electronic loop stopped before it converged, so energy and forces are not to be trusted"
+        yield Finding("warning", "not converged", message, field="energy", **locate(frame, index))
 
 
 def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:

@@ -15,6 +15,8 @@ from forcewright.structure import Dataset, FloatArray, Frame
 
 #: Frames per group that are looked at; more would not change the verdict.
 SAMPLE = 40
+#: Beyond these numbers of atoms, groups (the largest count) and species the probe would cost too much memory.
+MAX_ATOMS, MAX_GROUPS, MAX_SPECIES = 400, 24, 6
 #: The probe speaks only where it explains this share of the squared forces, from this many forces per coefficient.
 PROBE_QUALITY, FORCES_PER_COEFFICIENT = 0.7, 3
 #: Weight of an energy per atom (1/eV) against a force component (Å/eV).
@@ -53,7 +55,10 @@ class ProbeSample:
 
 
 def sample_and_sum(dataset: Dataset) -> ProbeSample:
-    """Compute the rows of up to SAMPLE frames of each group, evenly spaced over the group."""
+    """Compute the rows of up to SAMPLE frames of each group, evenly spaced over the group.
+
+    The sample is empty where nothing has forces, or where the limits above forbid the probe.
+    """
     from forcewright.data.probe_model import ProbeBasis  # compiled neighbor lists: loaded where they are used
 
     basis = ProbeBasis(dataset.species)
@@ -81,8 +86,11 @@ def sample_and_sum(dataset: Dataset) -> ProbeSample:
 def _spread(dataset: Dataset) -> list[int]:
     groups: dict[str, list[int]] = defaultdict(list)
     for index, (structure, labels, _) in enumerate(dataset):
-        if labels.forces is not None and len(structure) > 1:
+        if labels.forces is not None and 1 < len(structure) <= MAX_ATOMS:
             groups[labels.group].append(index)
+    if len(dataset.species) > MAX_SPECIES:
+        return []
+    groups = dict(sorted(groups.items(), key=lambda item: -len(item[1]))[:MAX_GROUPS])
     spaced = {n: np.unique(np.linspace(0, n - 1, min(SAMPLE, n)).astype(int)) for n in map(len, groups.values())}
     return sorted(members[k] for members in groups.values() for k in spaced[len(members)])
 

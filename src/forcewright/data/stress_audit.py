@@ -64,7 +64,7 @@ def check_stress(sample: ProbeSample, distrusted: Container[str] = ()) -> tuple[
     stressed = {g: [k for k in sample.members(g) if _has_stress(sample.frames[k])] for g in sorted(sample.sums)}
     judged = {group: members for group, members in stressed.items() if members}
     if not judged:
-        return [], {}
+        return [], {}  # nothing to judge, or nothing to judge it by: `audit` says which
     coefficients = fit((sums for group, sums in sample.sums.items() if group not in distrusted), energies=True)
     if coefficients is None:
         note = "the forces are too few or too irregular to judge the stress by them"
