@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.units import Bohr, GPa, Hartree, kcal, mol
+from ase.units import Bohr, GPa, Hartree, kcal, kJ, mol
 
 from forcewright.data import Audit, audit, read, require_sound
 from forcewright.errors import InputError
@@ -66,6 +66,13 @@ def test_a_group_in_another_energy_unit_is_named(copper: Dataset, factor: float,
     (finding,) = [f for f in audit(wrong).errors if f.code == "energy factor"]
     assert words in finding.message
     assert "15 of 15 frames of the group 'hot'" in finding.message
+
+
+def test_where_most_energies_are_wrong_the_others_are_named_as_what_they_are(copper: Dataset) -> None:
+    wrong = change(copper, lambda lab: replace(lab, energy=lab.energy * mol / kJ), lambda _, lab: lab.group != "hot")
+    (finding,) = [f for f in audit(wrong).errors if f.code == "energy factor"]
+    assert "times what the others let expect: they look like energies in kJ/mol" in finding.message
+    assert "15 of 15 frames of the group 'hot' are like this" in finding.message
 
 
 def test_energies_per_atom_are_seen_in_some_frames_and_in_all(copper: Dataset) -> None:
@@ -153,8 +160,9 @@ def test_a_moved_duplicate_is_found_and_conflicts_are_errors(copper: Dataset) ->
 )
 def test_cells_positions_and_distances(changed: dict, code: str | None) -> None:
     sound = {"positions": [[0, 0, 0], [0, 1.8, 1.8]], "cell": 3.6 * np.eye(3), "pbc": [True] * 3}
-    info = changed.pop("info", {})
-    frame = Frame(Structure([29, 29], **{**sound, **changed}), Labels(-7.0, info=info), "a.xyz#0")
+    merged = {"info": {}, **sound, **changed}
+    labels = Labels(-7.0, info=merged.pop("info"))
+    frame = Frame(Structure([29, 29], **merged), labels, "a.xyz#0")
     assert codes(audit(Dataset((frame,)))) == ({code} if code else set())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from forcewright.structure import Dataset, FloatArray, Frame
 
 #: Frames per group that are looked at; more would not change the verdict.
-SAMPLE = 40
+SAMPLE = 24
 #: Beyond these numbers of atoms, groups (the largest count) and species the probe would cost too much memory.
 MAX_ATOMS, MAX_GROUPS, MAX_SPECIES = 400, 24, 6
 #: The probe speaks only where it explains this share of the squared forces, from this many forces per coefficient.

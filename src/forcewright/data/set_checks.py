@@ -228,14 +228,13 @@ def _fitting(name: str, distance: FloatArray, atoms: IntArray, members: list[int
 
 
 def _factor_message(names: list[str], energy: float, expected: float) -> str:
-    straight = [name for name in names if "[" not in name]
+    straight = " or ".join(name for name in names if "[" not in name)
+    inverted = " or ".join(name.strip("[]") for name in names if "[" in name)
     if straight:
-        guess = " or ".join(straight)
-        return f"{energy:.6g} looks like an energy {guess}: the others let expect about {expected:.6g} eV for the cell"
-    guess = " or ".join(name.strip("[]") for name in names)
-    return (
-        f"{energy:.6g} eV is {energy / expected:.3g} times what the others let expect: those look like energies {guess}"
-    )
+        doubt = f" (or else they are {inverted})" if inverted else ""
+        return f"{energy:.6g} looks like an energy {straight}: the others let expect about {expected:.6g} eV{doubt}"
+    times = f"{energy:.6g} eV is {energy / expected:.3g} times what the others let expect"
+    return f"{times}: they look like energies {inverted}"
 
 
 def check_unseen(train: Dataset, test: Dataset) -> Iterator[Finding]:
