@@ -16,8 +16,9 @@ with the offset of the basis and the atoms' reference energies taken off the tar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,19 +104,25 @@ def validation_row(name: str, rows: FloatArray, atoms: int) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class FoldedData:
-    """A dataset folded over one setting of the descriptors, per split, group and property, not yet scaled.
+    """A dataset folded over one setting of the descriptors, per split, group and property.
 
     ``training[f][t]`` and ``validation[f][q]`` are packed normal equations (P,) of [A | b] or, when ``factored``,
     factors R of it; ``counts`` (F, Q) are the numbers squared errors are divided by (frames, atoms, 6 × frames).
+    Columns of A are multiplied by ``scale`` (p,).
     """
 
     terms: tuple[Term, ...]
     properties: tuple[str, ...]
-    training: Sequence[Sequence[FloatArray]]
+    training: Sequence[Sequence[FloatArray]] | FloatArray
     validation: Sequence[Sequence[FloatArray]]
     counts: FloatArray
-    columns: int
-    factored: bool = False
+    scale: FloatArray
+    factored: bool
+
+    @property
+    def columns(self) -> int:
+        """Number of columns p."""
+        return len(self.scale)
 
     def total(self, squared_weights: FloatArray) -> FloatArray:
         """Return the packed normal equations of everything at given squared row weights (T,)."""
@@ -125,12 +132,13 @@ class FoldedData:
                 result += weight * (pack(part.T @ part) if self.factored else part)
         return result
 
-    def squared_residual(self, squared_weights: FloatArray, z: FloatArray) -> float:
-        """Return Σ_t w_t² ‖A_t c - b_t‖² for z = [c; -1] (p + 1,)."""
-        if self.factored:
-            parts = [zip(squared_weights, split, strict=True) for split in self.training]
-            return float(sum(weight * np.sum((part @ z) ** 2) for split in parts for weight, part in split))
-        return float(self.total(squared_weights) @ pack_product(z, z))
+    def multiply_columns(self, scale: FloatArray) -> FoldedData:
+        """Multiply the columns by ``scale`` (p,) in place, to save the memory of a copy; use what is returned."""
+        factor = np.append(scale, 1.0) if self.factored else packed_scale(scale)
+        for split in (*self.training, *self.validation):
+            for part in split:
+                part *= factor
+        return replace(self, scale=self.scale * scale)
 
 
 def fold_dataset(
@@ -161,59 +169,48 @@ def fold_dataset(
     InputError
         If no frame carries any of the asked properties.
     """
-    splits = np.asarray(splits)
-    groups = np.asarray(dataset.groups)
-    present = dataset.count_labels()
-    names = [name for name in PROPERTIES if name in properties and present[LABEL_OF[name]]]
+    splits, groups = np.asarray(splits), np.asarray(dataset.groups)
+    number = int(splits.max()) + 1
+    labelled = {group: dataset[groups == group].count_labels() for group in np.unique(groups)}
+    names = [n for n in PROPERTIES if n in properties and any(count[LABEL_OF[n]] for count in labelled.values())]
     if not names:
         raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
+    keys = [(str(group), name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
     accumulator = RowReducer if factored else RowFolder
-    cells = [(split, str(group)) for split in range(int(splits.max()) + 1) for group in np.unique(groups)]
-    training: dict[tuple[int, str, str], FloatArray] = {}
+    training: Any = [[np.zeros(0)] * len(keys) for _ in range(number)]
+    if not factored:
+        training = np.zeros((number, len(keys), packed_size(columns + 1)))
+    validation = []
+    counts = np.zeros((number, len(names)))
     rows_of: Counter[tuple[str, str]] = Counter()
-    judged = {(split, name): accumulator(columns + 1) for split, _ in cells for name in names}
-    counts = np.zeros((int(splits.max()) + 1, len(names)))
-    for split, group in cells:
-        fitted = {name: accumulator(columns + 1) for name in names}
-        for index in np.flatnonzero((splits == split) & (groups == group)):
-            frame = dataset[int(index)]
-            atoms = len(frame.structure)
-            for name, rows in labelled_rows(frame, source(int(index)), energies, names).items():
-                fitted[name].add(training_row(name, rows, atoms))
-                judged[split, name].add(validation_row(name, rows, atoms))
-                counts[split, names.index(name)] += atoms if name == "force" else len(rows)
-        for name in names:
-            training[split, group, name] = fitted[name].result()
-            rows_of[group, name] += fitted[name].count
-    terms = tuple(Term(group, name, count) for (group, name), count in rows_of.items() if count)
-    return FoldedData(
-        terms, tuple(names),
-        [[training[split, term.group, term.property] for term in terms] for split in range(len(counts))],
-        [[judged[split, name].result() for name in names] for split in range(len(counts))],
-        counts, columns, factored,
-    )  # fmt: skip
+    for split in range(number):
+        judged = {name: accumulator(columns + 1) for name in names}
+        for group in labelled:
+            fitted = {name: accumulator(columns + 1) for name in names}
+            for index in np.flatnonzero((splits == split) & (groups == group)):
+                frame = dataset[int(index)]
+                atoms = len(frame.structure)
+                for name, rows in labelled_rows(frame, source(int(index)), energies, names).items():
+                    fitted[name].add(training_row(name, rows, atoms))
+                    judged[name].add(validation_row(name, rows, atoms))
+                    counts[split, names.index(name)] += atoms if name == "force" else len(rows)
+            for name in names:
+                if (str(group), name) in keys:
+                    training[split][keys.index((str(group), name))] = fitted[name].result()
+                    rows_of[str(group), name] += fitted[name].count
+        validation.append([judged[name].result() for name in names])
+    terms = tuple(Term(group, name, rows_of[group, name]) for group, name in keys)
+    return FoldedData(terms, tuple(names), training, validation, counts, np.ones(columns), factored)
 
 
 def predicted_memory(columns: int, terms: int, splits: int, properties: int) -> int:
     """Return the bytes that folding and searching one descriptor setting will need."""
     packed = packed_size(columns + 1)
     full = (columns + 1) ** 2
-    held = splits * (terms + properties) * packed
-    working = splits * terms * packed + splits * properties * full + (3 * splits + 4) * full + 3 * 2048 * (columns + 1)
+    held = splits * (terms + properties) * packed + splits * properties * full
+    # factors and their inputs, the accumulators of one group, and rows waiting in them
+    working = (3 * splits + 4 + 2 * properties) * full + 2 * properties * 2048 * (columns + 1)
     return 8 * (held + working)
-
-
-@dataclass(frozen=True, eq=False)
-class FitProblem:
-    """A weight search ready to run: the loss in scaled columns and the way back to real coefficients."""
-
-    ridge: WeightedRidge
-    scale: FloatArray
-    terms: tuple[Term, ...]
-
-    def coefficients(self, solution: FloatArray) -> FloatArray:
-        """Return coefficients (p,) in the units of the design rows."""
-        return solution * self.scale
 
 
 def measures_of(folded: FoldedData, loss: LossWeights) -> list[Measure]:
@@ -222,74 +219,101 @@ def measures_of(folded: FoldedData, loss: LossWeights) -> list[Measure]:
     return [Measure(loss.of(name), int(total)) for name, total in zip(folded.properties, totals, strict=True)]
 
 
+@dataclass(frozen=True, eq=False)
+class FitProblem:
+    """A weight search ready to run, on data whose columns are scaled, and the way from there to coefficients."""
+
+    ridge: WeightedRidge
+    folded: FoldedData
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The training terms, in the order of the weights."""
+        return self.folded.terms
+
+    def fold_coefficients(self, theta: FloatArray) -> list[FloatArray]:
+        """Return, for every split, coefficients (p,) of the fit that has not seen it."""
+        return [solution * self.folded.scale for solution in self.ridge.solutions(theta)]
+
+    def fit_everything(self, theta: FloatArray) -> tuple[FloatArray, Solver]:
+        """Return coefficients (p,) fitted to all splits together, and the solved system in scaled columns."""
+        folded = self.folded
+        squared, ridge, penalty = np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1])), self.ridge.penalty
+        solver: Solver
+        if folded.factored:
+            parts = [part for split in folded.training for part in split]
+            weights = np.tile(np.exp(theta[:-1]), len(folded.training))
+            solver = OrthogonalSolver(parts, weights, folded.columns, ridge, penalty)
+        else:
+            solver = CholeskySolver(folded.total(squared), folded.columns, ridge, penalty)
+        return solver.solution() * folded.scale, solver
+
+    def covariance(self, theta: FloatArray, coefficients: FloatArray, system: Solver) -> FloatArray:
+        """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
+
+        Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
+        """
+        folded = self.folded
+        z = np.append(coefficients / folded.scale, -1.0)
+        residual = float(folded.total(np.exp(2.0 * theta[:-1])) @ pack_product(z, z))
+        variance = max(residual, 0.0) / max(sum(term.rows for term in folded.terms) - folded.columns, 1)
+        inverse = system.solve(np.eye(folded.columns))
+        return np.asarray(variance * (folded.scale[:, None] * inverse * folded.scale))
+
+
 def fit_problem(
     folded: FoldedData, nominal: FloatArray, loss: LossWeights, external: FoldedData | None = None
 ) -> FitProblem:
     """Return the validation problem by leaving each split out in turn, or on an external set.
 
+    The folded data are taken over: their columns are scaled in place.
+
     Parameters
     ----------
     nominal
-        Log weights (T,) at which the columns are scaled.
+        Log weights (T,) at which the scaled normal equations have a unit diagonal.
     external
         Validation data folded with the same basis; without it the splits of ``folded`` are left out in turn.
     """
     scale = column_scale(folded.total(np.exp(2.0 * nominal)), folded.columns)
+    folded = folded.multiply_columns(scale)
+    external = None if external is None else external.multiply_columns(scale)
     make = _factor_problem if folded.factored else _gram_problem
-    return FitProblem(make(folded, external, scale, loss), scale, folded.terms)
+    return FitProblem(make(folded, external, loss), folded)
 
 
-def _gram_problem(
-    folded: FoldedData, external: FoldedData | None, scale: FloatArray, loss: LossWeights
-) -> WeightedRidge:
-    factor, penalty = packed_scale(scale), np.ones(folded.columns)
-    parts = np.array(folded.training) if external is None else np.sum(folded.training, axis=0)[None]
-    parts *= factor
-    judged = [folded.validation] if external is None else [external.validation]
-    matrices = [[unpack(packed * factor, folded.columns + 1) for packed in split] for split in judged[0]]
+def _gram_problem(folded: FoldedData, external: FoldedData | None, loss: LossWeights) -> WeightedRidge:
+    penalty, order = np.ones(folded.columns), folded.columns + 1
+    parts = np.asarray(folded.training)
+    judged: Sequence[Sequence[FloatArray]] = folded.validation
     if external is not None:
-        matrices = [[np.sum(column, axis=0) for column in zip(*matrices, strict=True)]]
+        parts = parts.sum(axis=0, keepdims=True)
+        judged = [[np.sum(column, axis=0) for column in zip(*external.validation, strict=True)]]
+    matrices = [[unpack(packed, order) for packed in split] for split in judged]
     blocks = GramBlocks(parts, folded.columns, leave_out=external is None, penalty=penalty)
     return WeightedRidge(blocks, matrices, measures_of(external or folded, loss), penalty)
 
 
-def _factor_problem(
-    folded: FoldedData, external: FoldedData | None, scale: FloatArray, loss: LossWeights
-) -> WeightedRidge:
-    full, penalty = np.append(scale, 1.0), np.ones(folded.columns)
-    splits = range(len(folded.training))
+def _factor_problem(folded: FoldedData, external: FoldedData | None, loss: LossWeights) -> WeightedRidge:
+    penalty = np.ones(folded.columns)
 
-    def reduced(parts: Sequence[FloatArray]) -> FloatArray:
+    def reduced(parts: Iterable[FloatArray]) -> FloatArray:
         reducer = RowReducer(folded.columns + 1)
         for part in parts:
-            reducer.add(part * full)
+            reducer.add(part)
         return reducer.result()
 
+    splits = range(len(folded.training))
     left_out = splits if external is None else [-1]
     factors = [
-        [reduced([folded.training[s][t] for s in splits if s != out]) for t in range(len(folded.terms))]
+        [reduced(folded.training[s][t] for s in splits if s != out) for t in range(len(folded.terms))]
         for out in left_out
     ]
-    if external is None:
-        judged = [[part * full for part in split] for split in folded.validation]
-    else:
+    judged: Sequence[Sequence[FloatArray]] = folded.validation
+    if external is not None:
         judged = [[reduced(column) for column in zip(*external.validation, strict=True)]]
     blocks = FactorBlocks(factors, folded.columns, penalty)
     return WeightedRidge(blocks, judged, measures_of(external or folded, loss), penalty, factored=True)
-
-
-def fit_everything(folded: FoldedData, scale: FloatArray, theta: FloatArray) -> tuple[FloatArray, Solver]:
-    """Return coefficients (p,) fitted to all splits together at log weights and log ridge, and the solved system."""
-    squared, ridge, penalty = np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1])), np.ones(folded.columns)
-    solver: Solver
-    if folded.factored:
-        full = np.append(scale, 1.0)
-        parts = [part * full for split in folded.training for part in split]
-        weights = np.tile(np.exp(theta[:-1]), len(folded.training))
-        solver = OrthogonalSolver(parts, weights, folded.columns, ridge, penalty)
-    else:
-        solver = CholeskySolver(folded.total(squared) * packed_scale(scale), folded.columns, ridge, penalty)
-    return solver.solution() * scale, solver
 
 
 def predict_rows(

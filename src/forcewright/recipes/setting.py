@@ -27,7 +27,6 @@ from forcewright.models.linear import (
     FoldedData,
     LossWeights,
     Term,
-    fit_everything,
     fit_problem,
     fold_dataset,
     predict_rows,
@@ -152,53 +151,53 @@ def fit_setting(
             dataset, source, basis.size, problem.energies, splits, problem.properties, factored=factored
         )
 
-    def assemble(factored: bool) -> tuple[FoldedData, FitProblem, WeightSpace]:
+    def assemble(factored: bool) -> tuple[FitProblem, WeightSpace]:
         folded = fold(problem.train, problem.splits, factored)
         external = problem.external
         judged = None if external is None else fold(external, np.zeros(len(external), dtype=np.int64), factored)
         space = weight_space(problem, folded.terms)
-        return folded, fit_problem(folded, space.theta(space.middle)[:-1], problem.loss, judged), space
+        return fit_problem(folded, space.theta(space.middle)[:-1], problem.loss, judged), space
 
-    def judge(fit: FitProblem, at: FloatArray) -> list[Prediction]:
-        solutions = [fit.coefficients(c) for c in fit.ridge.solutions(at)]
+    def judge(fit: FitProblem, at: FloatArray) -> tuple[list[Prediction], float]:
+        """Predict the judged frames, and compare with the errors that the normal equations tell."""
+        solutions = fit.fold_coefficients(at)
         splits = problem.splits if problem.external is None else np.zeros(len(problem.judged), dtype=np.int64)
         source = _source(cached, problem.judged)
-        return [
+        predictions = [
             predict_rows(frame.structure, source(i), solutions[splits[i]], problem.energies)
             for i, frame in enumerate(problem.judged)
         ]
+        told = fit.ridge.errors(fit.ridge.solutions(at))
+        direct = np.array([_pooled(problem, name, predictions, "rmse") for name in problem.judged_properties])
+        return predictions, float(np.max(np.abs(told - direct) / direct))
 
-    folded, fit, space = assemble(factored=False)
+    fit, space = assemble(factored=False)
     fold_s = time.perf_counter() - start
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
-        found = search_weights(
-            fit.ridge, space, starting_points(space, problem.search.starts, rng), problem.search.evaluations
-        )
+        starts = starting_points(space, problem.search.starts, rng)
+        found = search_weights(fit.ridge, space, starts, problem.search.evaluations)
     else:
-        loss, _ = fit.ridge.loss_and_gradient(theta)
-        found = SearchResult(np.zeros(0), theta, loss, 1)
+        found = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - fold_s
-    coefficients, system = fit_everything(folded, fit.scale, found.theta)
+    coefficients, system = fit.fit_everything(found.theta)
     condition = system.reciprocal_condition() if isinstance(system, CholeskySolver) else 0.0
-    predictions = judge(fit, found.theta)
-    mismatch = _mismatch(problem, fit, found, predictions)
+    predictions, mismatch = judge(fit, found.theta)
     if condition < _SINGULAR or mismatch > _MISMATCH:
-        folded, fit, space = assemble(factored=True)
+        del fit, system  # the memory is needed for the factors
+        fit, space = assemble(factored=True)
         if theta is None:
-            before = found.evaluations
-            found = search_weights(fit.ridge, space, [found.phi], _QR_EVALUATIONS)
-            found = replace(found, evaluations=found.evaluations + before)
-        coefficients, system = fit_everything(folded, fit.scale, found.theta)
-        predictions = judge(fit, found.theta)
-        mismatch = _mismatch(problem, fit, found, predictions)
-    covariance = posterior_covariance(folded, fit, system, found.theta, coefficients)
+            polished = search_weights(fit.ridge, space, [found.phi], _QR_EVALUATIONS)
+            found = replace(polished, evaluations=found.evaluations + polished.evaluations)
+        coefficients, system = fit.fit_everything(found.theta)
+        predictions, mismatch = judge(fit, found.theta)
+    covariance = fit.covariance(found.theta, coefficients, system)
     cache.prune()
     diagnostics = {
-        "solver": "qr" if folded.factored else "cholesky", "reciprocal_condition": condition,
+        "solver": "qr" if fit.folded.factored else "cholesky", "reciprocal_condition": condition,
         "gram_mismatch": mismatch, "columns": basis.size, "fold_s": fold_s, "search_s": search_s,
     }  # fmt: skip
-    return FittedSetting(found, predictions, coefficients, covariance, folded.terms, diagnostics)
+    return FittedSetting(found, predictions, coefficients, covariance, fit.terms, diagnostics)
 
 
 def _source(cached: Callable[[Any], DesignRows], dataset: Dataset) -> Callable[[int], DesignRows]:
@@ -229,30 +228,6 @@ def require_memory(problem: Problem, columns: int) -> None:
             f"{columns} columns in {terms} terms and {splits} splits need {needed / 1e9:.1f} GB in {problem.workers} "
             f"worker(s), {available / 1e9:.1f} GB are free; lower twojmax, the number of folds or groups, or workers"
         )
-
-
-def posterior_covariance(
-    folded: FoldedData, fit: FitProblem, system: Any, theta: FloatArray, coefficients: FloatArray
-) -> FloatArray:
-    """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
-
-    Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
-    """
-    z = np.append(coefficients / fit.scale, -1.0)
-    squared = np.exp(2.0 * theta[:-1])
-    full = np.append(fit.scale, 1.0)
-    residual = folded.squared_residual(squared, full * z)
-    rows = sum(term.rows for term in folded.terms)
-    variance = residual / max(rows - folded.columns, 1)
-    inverse = system.solve(np.eye(folded.columns))
-    return np.asarray(variance * (fit.scale[:, None] * inverse * fit.scale))
-
-
-def _mismatch(problem: Problem, fit: FitProblem, found: SearchResult, predictions: list[Prediction]) -> float:
-    """Return the relative difference between errors from the normal equations and from predictions."""
-    from_gram = fit.ridge.errors(fit.ridge.solutions(found.theta))
-    direct = np.array([_pooled(problem, name, predictions, "rmse") for name in problem.judged_properties])
-    return float(np.max(np.abs(from_gram - direct) / direct))
 
 
 def _pooled(problem: Problem, name: str, predictions: list[Prediction], metric: str) -> float:
