@@ -14,7 +14,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.models.linear import fold_dataset
 from forcewright.recipes.config import parse_config
 from forcewright.recipes.inputs import make_problem, read_inputs
-from forcewright.recipes.setting import _pooled, fit_setting, require_memory
+from forcewright.recipes.setting import fit_setting, require_memory
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 
@@ -87,9 +87,8 @@ def test_gram_only_errors_equal_direct_evaluation(config: dict[str, Any]) -> Non
     problem = problem_of(config, weights={"stress": {"low": 1, "high": 100}}, loss={"stress": 0.1})
     fitted = fit_setting(problem, {"rcut": 4.0, "rfac0": 0.9}, 0)
     assert fitted.diagnostics["gram_mismatch"] < 1e-6
-    total = sum(
-        problem.loss.of(n) * _pooled(problem, n, fitted.predictions, "rmse") for n in ("energy", "force", "stress")
-    )
+    direct = pooled_errors(problem, fitted.predictions, "rmse")
+    total = direct @ [problem.loss.of(name) for name in ("energy", "force", "stress")]
     assert fitted.search.loss == pytest.approx(total, rel=1e-6)
 
 
@@ -161,6 +160,7 @@ def test_cholesky_and_qr_find_the_same_fit(config: dict[str, Any], monkeypatch: 
         {"loss": {"alpha": {"energy_meV_per_atom": 2, "force_eV_per_A": 0.1}}},
         {"weights": {"by": "all", "stress": {"low": 1, "high": 100}, "groups": {"surface": {"energy": 500}}}},
         {"reference_energies": "zero"},
+        {"reference_energies": "least_squares"},
         {"reference_energies": {"Cu": 0.1}},
     ],
 )
@@ -181,7 +181,7 @@ def test_other_ways_to_run(config: dict[str, Any], changes: dict[str, Any]) -> N
         size = np.mean([len(s) for s in problem.train.structures])
         assert problem.loss.energy * 2e-3 * np.sqrt(size) == pytest.approx(problem.loss.force * 0.1 * np.sqrt(3))
     if "reference_energies" in changes:
-        assert not result.potential.basis.constant
+        assert result.potential.basis.constant == (changes["reference_energies"] == "least_squares")
     if changes.get("weights"):
         assert result.summary["settings"]["weights"]["surface"]["energy"] == 500
         assert result.summary["test"]["stress_rmse_GPa"] < 5
@@ -202,7 +202,11 @@ def test_isolated_atoms_give_the_reference_energy_and_stay_out_of_the_fit(
     write(Dataset((*train.frames, atom)), tmp_path / "with_atom.extxyz")
     data = {**config["data"], "train": str(tmp_path / "with_atom.extxyz")}
     result = fw.tune({**config, "data": data, "study": {"settings": 1, "initial": 1}})
-    assert result.summary["reference_energies"] == {"source": "isolated atoms", "eV": {"Cu": -0.25}}
+    assert result.summary["reference_energies"] == {
+        "source": "isolated atoms",
+        "eV": {"Cu": -0.25},
+        "isolated_atoms": "as given by the reference energies",
+    }
     assert result.summary["validation"]["frames"] == 40
     assert result.potential.predict([atom.structure])[0].energy == pytest.approx(-0.25, abs=1e-12)
 

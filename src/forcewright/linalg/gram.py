@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-_ROWS_AT_ONCE = 2048  # enough for BLAS-3 speed, small enough to stay in memory at thousands of columns
+_ROWS_AT_ONCE = 2048  # rows that wait before a QR decomposition
+_WORTH_AN_UPDATE = 64  # rows from which a rank update runs at full speed
 
 
 def packed_size(order: int) -> int:
@@ -79,10 +80,13 @@ class RowFolder:
 
     def add(self, rows: FloatArray) -> None:
         """Fold rows (m, order)."""
+        self.count += len(rows)
+        if len(rows) >= _WORTH_AN_UPDATE:
+            self._update(rows)
+            return
         self._waiting.append(rows)
         self._filled += len(rows)
-        self.count += len(rows)
-        if self._filled >= _ROWS_AT_ONCE:
+        if self._filled >= _WORTH_AN_UPDATE:
             self._flush()
 
     def result(self) -> FloatArray:
@@ -91,13 +95,14 @@ class RowFolder:
         return np.zeros(packed_size(self._order)) if self._gram is None else pack(self._gram)
 
     def _flush(self) -> None:
-        if not self._filled:
-            return
-        rows = np.vstack(self._waiting)
+        if self._filled:
+            self._update(np.vstack(self._waiting))
+            self._waiting, self._filled = [], 0
+
+    def _update(self, rows: FloatArray) -> None:
         if self._gram is None:
             self._gram = np.zeros((self._order, self._order), order="F")
         self._gram = scipy.linalg.blas.dsyrk(1.0, rows.T, beta=1.0, c=self._gram, trans=0, lower=1, overwrite_c=1)
-        self._waiting, self._filled = [], 0
 
 
 class RowReducer:

@@ -16,7 +16,7 @@ with the offset of the basis and the atoms' reference energies taken off the tar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -97,9 +97,9 @@ def training_row(name: str, rows: FloatArray, atoms: int) -> FloatArray:
     return rows if name == "force" else rows / atoms
 
 
-def validation_row(name: str, rows: FloatArray, atoms: int) -> FloatArray:
-    """Scale rows as they are judged: energies and virials per √N."""
-    return rows if name == "force" else rows / np.sqrt(atoms)
+def validation_row(rows: FloatArray, atoms: int) -> FloatArray:
+    """Scale rows of energies and virials as they are judged: per √N."""
+    return np.asarray(rows / np.sqrt(atoms))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +184,8 @@ def fold_dataset(
     counts = np.zeros((number, len(names)))
     rows_of: Counter[tuple[str, str]] = Counter()
     for split in range(number):
-        judged = {name: accumulator(columns + 1) for name in names}
+        # forces are judged as they are fitted, so their rows need not be folded twice
+        judged = {name: accumulator(columns + 1) for name in names if name != "force"}
         for group in labelled:
             fitted = {name: accumulator(columns + 1) for name in names}
             for index in np.flatnonzero((splits == split) & (groups == group)):
@@ -192,15 +193,27 @@ def fold_dataset(
                 atoms = len(frame.structure)
                 for name, rows in labelled_rows(frame, source(int(index)), energies, names).items():
                     fitted[name].add(training_row(name, rows, atoms))
-                    judged[name].add(validation_row(name, rows, atoms))
+                    if name in judged:
+                        judged[name].add(validation_row(rows, atoms))
                     counts[split, names.index(name)] += atoms if name == "force" else len(rows)
             for name in names:
                 if (str(group), name) in keys:
                     training[split][keys.index((str(group), name))] = fitted[name].result()
                     rows_of[str(group), name] += fitted[name].count
-        validation.append([judged[name].result() for name in names])
+        forces = [training[split][position] for position, key in enumerate(keys) if key[1] == "force"]
+        validation.append([judged[name].result() if name in judged else _sum(forces, factored) for name in names])
     terms = tuple(Term(group, name, rows_of[group, name]) for group, name in keys)
     return FoldedData(terms, tuple(names), training, validation, counts, np.ones(columns), factored)
+
+
+def _sum(parts: Sequence[FloatArray], factored: bool) -> FloatArray:
+    """Return the normal equations, or the factor, of several blocks together."""
+    if not factored:
+        return np.asarray(np.sum(parts, axis=0))
+    reducer = RowReducer(parts[0].shape[1])
+    for part in parts:
+        reducer.add(part)
+    return reducer.result()
 
 
 def predicted_memory(columns: int, terms: int, splits: int, properties: int) -> int:
@@ -288,7 +301,7 @@ def _gram_problem(folded: FoldedData, external: FoldedData | None, loss: LossWei
     judged: Sequence[Sequence[FloatArray]] = folded.validation
     if external is not None:
         parts = parts.sum(axis=0, keepdims=True)
-        judged = [[np.sum(column, axis=0) for column in zip(*external.validation, strict=True)]]
+        judged = [[_sum(column, False) for column in zip(*external.validation, strict=True)]]
     matrices = [[unpack(packed, order) for packed in split] for split in judged]
     blocks = GramBlocks(parts, folded.columns, leave_out=external is None, penalty=penalty)
     return WeightedRidge(blocks, matrices, measures_of(external or folded, loss), penalty)
@@ -297,21 +310,15 @@ def _gram_problem(folded: FoldedData, external: FoldedData | None, loss: LossWei
 def _factor_problem(folded: FoldedData, external: FoldedData | None, loss: LossWeights) -> WeightedRidge:
     penalty = np.ones(folded.columns)
 
-    def reduced(parts: Iterable[FloatArray]) -> FloatArray:
-        reducer = RowReducer(folded.columns + 1)
-        for part in parts:
-            reducer.add(part)
-        return reducer.result()
-
     splits = range(len(folded.training))
     left_out = splits if external is None else [-1]
     factors = [
-        [reduced(folded.training[s][t] for s in splits if s != out) for t in range(len(folded.terms))]
+        [_sum([folded.training[s][t] for s in splits if s != out], True) for t in range(len(folded.terms))]
         for out in left_out
     ]
     judged: Sequence[Sequence[FloatArray]] = folded.validation
     if external is not None:
-        judged = [[reduced(column) for column in zip(*external.validation, strict=True)]]
+        judged = [[_sum(column, True) for column in zip(*external.validation, strict=True)]]
     blocks = FactorBlocks(factors, folded.columns, penalty)
     return WeightedRidge(blocks, judged, measures_of(external or folded, loss), penalty, factored=True)
 

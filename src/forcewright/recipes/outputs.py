@@ -20,7 +20,6 @@ from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import write_lammps_data
-from forcewright.models.linear import Term
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Potential
 from forcewright.recipes import provenance
@@ -28,8 +27,7 @@ from forcewright.recipes.config import TuneConfig, fill_model
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.refit import Finished
 from forcewright.recipes.resources import ResourceMonitor
-from forcewright.recipes.setting import Problem
-from forcewright.report import ReportContent, Section, write_report
+from forcewright.recipes.setting import FittedSetting, Problem
 from forcewright.validate.errors import ErrorTable
 from forcewright.validate.parity import Parity
 
@@ -79,19 +77,21 @@ def write_outputs(
     return TuneResult(finished.potential, summary, finished.validation, finished.test, trials, folder)
 
 
-def rebuild_report(folder: str | Path, sections: Sequence[Section] = ()) -> Path:
+def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     """Write report.html from what a finished study has stored in its folder.
 
     Parameters
     ----------
     sections
-        Further sections to show at the end.
+        Further `forcewright.report.Section`s to show at the end.
 
     Raises
     ------
     InputError
         If the folder is not that of a finished study.
     """
+    from forcewright.report import ReportContent, Section, write_report  # matplotlib: not before it is needed
+
     folder = Path(folder)
     texts = {}
     for name in ("result.json", "report.json", "config.resolved.yaml"):
@@ -115,11 +115,11 @@ def resolved_config(settings: TuneConfig) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
 
 
-def chosen_settings(settings: TuneConfig, best: TrialRecord, terms: Sequence[Term]) -> dict[str, Any]:
+def chosen_settings(settings: TuneConfig, best: TrialRecord, fitted: FittedSetting) -> dict[str, Any]:
     """Return the chosen hyperparameters, weights by group and ridge in the words of the config."""
-    theta = np.exp(best.metrics["theta"])
+    theta = np.exp(fitted.search.theta)
     weights: dict[str, dict[str, float]] = {}
-    for term, weight in zip(terms, theta[:-1], strict=True):
+    for term, weight in zip(fitted.terms, theta[:-1], strict=True):
         weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
     model = fill_model(settings.model, best.params).model_dump(mode="json", exclude_none=True)
     return {"model": model, "weights": weights, "ridge": float(f"{theta[-1]:.6g}")}
@@ -132,7 +132,7 @@ def summarize(
     """Return the content of result.json."""
     paths = [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
     return {
-        "settings": chosen_settings(settings, best, finished.fitted.terms),
+        "settings": chosen_settings(settings, best, finished.fitted),
         "loss": best.loss,
         "validation": finished.validation.to_dict(),
         "test": None if finished.test is None else finished.test.to_dict(),
@@ -152,6 +152,7 @@ def summarize(
         "reference_energies": {
             "source": inputs.energies.source,
             "eV": {chemical_symbols[z]: energy for z, energy in inputs.energies.per_species.items()},
+            "isolated_atoms": finished.anchor,
         },
         "versions": provenance.versions(),
         "data_hashes": provenance.file_hashes(paths),
@@ -222,7 +223,9 @@ def report_fields(
         "importance": dict(importance),
         "findings": list(findings),
         "reference_energies": summary["reference_energies"]["eV"],
-        "reference_energies_source": summary["reference_energies"]["source"],
+        "reference_energies_source": "{source}; the model's isolated atoms are {isolated_atoms}".format_map(
+            summary["reference_energies"]
+        ),
         "label_counts": {name: data.count_labels() for name, data in sets.items() if data is not None},
         "group_sizes": inputs.train.group_sizes,
         "citations": provenance.citations(chosen["model"], settings.study.acquisition, bool(trials[0].params)),

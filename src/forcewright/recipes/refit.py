@@ -7,44 +7,82 @@ from typing import Any
 
 import numpy as np
 
+from forcewright.errors import ForcewrightError
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Potential
 from forcewright.recipes.config import TuneConfig, fill_model
 from forcewright.recipes.inputs import Inputs
-from forcewright.recipes.setting import FittedSetting, Problem, fit_setting, measure_cost, without_fold
+from forcewright.recipes.setting import (
+    FittedSetting,
+    Problem,
+    fit_setting,
+    loss_of,
+    loss_standard_error,
+    measure_cost,
+    without_fold,
+)
 from forcewright.validate.errors import ErrorTable, compare, evaluate
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The winner, refitted."""
+    """The winner, refitted. ``anchor`` says in words whether its isolated atoms are held at the zero of energy."""
 
     potential: Potential
     fitted: FittedSetting
     validation: ErrorTable
     test: ErrorTable | None
     cost_us_per_atom: float
+    anchor: str
 
 
 def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRecord) -> Finished:
-    """Refit the winner at its weights, judge it by fits that have not seen the frames, and touch the test set once."""
-    theta = np.array(best.metrics["theta"])
-    fitted = fit_setting(problem, best.params, best.index, theta)
-    model = fill_model(problem.model, best.params)
-    basis = model.basis(problem.train.species, constant=problem.constant)
+    """Refit the winner, judge it by fits that have not seen the frames, and touch the test set once."""
+    fitted = fit_setting(problem, best.params, best.index, np.array(best.metrics["theta"]))
+    anchor = "as given by the reference energies"
+    if problem.constant:
+        anchor = "free: fitted, with no isolated atom in the data to tell"
+        if settings.reference_energies == "auto" and settings.protocol == "honest":
+            problem, fitted, anchor = _hold_at_zero(problem, best, fitted)
     final = fitted
     if settings.validation.holdout and settings.protocol == "honest":
         # what was held back to select now helps to fit
         everything = replace(
             problem, train=inputs.train, splits=np.zeros(len(inputs.train), dtype=np.int64), external=inputs.train
         )
-        final = fit_setting(everything, best.params, best.index, theta)
+        final = fit_setting(everything, best.params, best.index, fitted.search.theta)
+    model = fill_model(problem.model, best.params)
+    basis = model.basis(problem.train.species, constant=problem.constant)
     source = {"trial": best.index, "loss": best.loss, "protocol": settings.protocol, "data": inputs.train.content_hash}
     potential = model.potential(basis, final.coefficients, problem.energies, final.covariance, source)
     rng = np.random.default_rng([settings.study.seed, 2])
     validation = compare(problem.judged, fitted.predictions, rng=rng)
     test = None if inputs.test is None else evaluate(potential, inputs.test, rng=rng)
-    return Finished(potential, fitted, validation, test, measure_cost(problem, best.params, fitted))
+    return Finished(potential, fitted, validation, test, measure_cost(problem, best.params, fitted), anchor)
+
+
+def _hold_at_zero(
+    problem: Problem, best: TrialRecord, free: FittedSetting
+) -> tuple[Problem, FittedSetting, str]:  # fmt: skip
+    """Hold isolated atoms at the zero of energy if the validation loss cannot tell the difference.
+
+    Without isolated atoms in the data the constants of the fit are hardly determined, and what they extrapolate to is
+    arbitrary. Codes with pseudopotentials put the zero of energy at (or near) the isolated atom, and a model that
+    knows it extrapolates better to surfaces and gases. The one-standard-error rule decides (Breiman, Friedman, Olshen
+    and Stone, Classification and Regression Trees, 1984, section 3.4.3): of two models whose cross-validated losses
+    are within one standard error, take the one with fewer free parameters.
+    """
+    held_problem = replace(problem, constant=False, energies=dict.fromkeys(problem.energies, 0.0))
+    loss = loss_of(problem, free.predictions)
+    error = loss_standard_error(problem, free.predictions, np.random.default_rng([problem.seed, 4]))
+    try:
+        held = fit_setting(held_problem, best.params, best.index)
+    except ForcewrightError as failure:
+        return problem, free, f"free: a fit that holds them at 0 eV fails ({failure})"
+    numbers = f"validation loss {loss_of(held_problem, held.predictions):.4g} held, {loss:.4g} ± {error:.2g} free"
+    if loss_of(held_problem, held.predictions) > loss + error:
+        return problem, free, f"free: holding them at 0 eV costs more than one standard error ({numbers})"
+    return held_problem, held, f"held at 0 eV, within one standard error of free constants ({numbers})"
 
 
 def nested_errors(problem: Problem, trials: list[TrialRecord]) -> ErrorTable:

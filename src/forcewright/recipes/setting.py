@@ -35,12 +35,12 @@ from forcewright.models.linear import (
 from forcewright.optimize.workers import Outcome
 from forcewright.potential import DesignRows, Prediction
 from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
-from forcewright.structure import Dataset
+from forcewright.structure import Dataset, to_voigt
 from forcewright.validate.errors import ErrorTable, compare
 
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
-_QR_EVALUATIONS = 12  # QR costs about 20 times Cholesky: only polish what Cholesky found
+_QR_EVALUATIONS = 6  # QR costs about 20 times Cholesky: only polish what Cholesky found
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +168,7 @@ def fit_setting(
             for i, frame in enumerate(problem.judged)
         ]
         told = fit.ridge.errors(fit.ridge.solutions(at))
-        direct = np.array([_pooled(problem, name, predictions, "rmse") for name in problem.judged_properties])
+        direct = pooled_errors(problem, predictions, "rmse")
         return predictions, float(np.max(np.abs(told - direct) / direct))
 
     fit, space = assemble(factored=False)
@@ -230,35 +230,56 @@ def require_memory(problem: Problem, columns: int) -> None:
         )
 
 
-def _pooled(problem: Problem, name: str, predictions: list[Prediction], metric: str) -> float:
-    """Return one part of the loss, equation 3.4, directly from predictions."""
-    errors = []
-    for (structure, labels, _), prediction in zip(problem.judged, predictions, strict=True):
+def loss_parts(
+    problem: Problem, predictions: Sequence[Prediction], metric: str
+) -> tuple[FloatArray, NDArray[np.float64]]:
+    """Return, per judged frame and judged property, the summed errors and their number, both (frames, properties).
+
+    Errors are those of equation 3.4: energy per √N, force vector of an atom, virial component per √N; squared for
+    ``rmse``, absolute for ``mae``, Huber's for ``huber``.
+    """
+    sums = np.zeros((len(problem.judged), len(problem.judged_properties)))
+    counts = np.zeros_like(sums)
+    for index, ((structure, labels, _), prediction) in enumerate(zip(problem.judged, predictions, strict=True)):
         root = np.sqrt(len(structure))
-        if name == "energy" and labels.energy is not None:
-            errors.append(np.array([prediction.energy - labels.energy]) / root)
-        elif name == "force" and labels.forces is not None and prediction.forces is not None:
-            errors.append(np.linalg.norm(prediction.forces - labels.forces, axis=1))
-        elif name == "stress" and labels.stress is not None and prediction.stress is not None:
-            difference = (prediction.stress - labels.stress) * structure.volume / root
-            errors.append(difference.ravel()[[0, 4, 8, 5, 2, 1]])
-    values = np.concatenate(errors)
-    if metric == "mae":
-        return metrics.mae(values, np.zeros_like(values))
+        errors: dict[str, FloatArray] = {}
+        if labels.energy is not None:
+            errors["energy"] = np.array([prediction.energy - labels.energy]) / root
+        if labels.forces is not None and prediction.forces is not None:
+            errors["force"] = np.linalg.norm(prediction.forces - labels.forces, axis=1)
+        if labels.stress is not None and prediction.stress is not None:
+            errors["stress"] = to_voigt(prediction.stress - labels.stress) * structure.volume / root
+        for column, name in enumerate(problem.judged_properties):
+            if name in errors:
+                sums[index, column] = _summed(errors[name], metric, problem.huber_delta)
+                counts[index, column] = len(errors[name])
+    return sums, counts
+
+
+def _summed(errors: FloatArray, metric: str, delta: float) -> float:
+    zeros = np.zeros_like(errors)
     if metric == "huber":
-        return metrics.huber(values, np.zeros_like(values), delta=problem.huber_delta)
-    return metrics.rmse(values, np.zeros_like(values))
+        return len(errors) * metrics.huber(zeros, errors, delta=delta)
+    return float(np.sum(np.abs(errors))) if metric == "mae" else float(errors @ errors)
 
 
-def loss_of(problem: Problem, predictions: list[Prediction]) -> float:
+def pooled_errors(problem: Problem, predictions: Sequence[Prediction], metric: str) -> FloatArray:
+    """Return the parts of the loss, one per judged property."""
+    means = metrics.pool(*loss_parts(problem, predictions, metric))
+    return np.sqrt(means) if metric == "rmse" else means
+
+
+def loss_of(problem: Problem, predictions: Sequence[Prediction]) -> float:
     """Return the study's loss of predictions of the judged frames."""
-    return float(
-        sum(
-            problem.loss.of(name) * _pooled(problem, name, predictions, problem.metric)
-            for name in problem.judged_properties
-            if problem.loss.of(name) > 0
-        )
-    )
+    weights = np.array([problem.loss.of(name) for name in problem.judged_properties])
+    return float(weights @ pooled_errors(problem, predictions, problem.metric))
+
+
+def loss_standard_error(problem: Problem, predictions: Sequence[Prediction], rng: np.random.Generator) -> float:
+    """Return the bootstrap standard error of the loss over the judged frames."""
+    means = metrics.resample(*loss_parts(problem, predictions, problem.metric), rng=rng)
+    weights = np.array([problem.loss.of(name) for name in problem.judged_properties])
+    return float(np.nanstd((np.sqrt(means) if problem.metric == "rmse" else means) @ weights, ddof=1))
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], fitted: FittedSetting) -> float:
