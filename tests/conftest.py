@@ -1,8 +1,17 @@
+"""Fixtures shared by all tests: the real data beside the repository, and a small study on copper."""
+
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from ase.build import bulk, fcc111
+from ase.calculators.emt import EMT
+
+from forcewright.data import write
+from forcewright.structure import Dataset
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +21,44 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data in ../shared/data is absent")
     return folder.resolve()
+
+
+def _frames(count: int, seed: int) -> list:
+    """Rattled and strained copper labelled by effective medium theory, in two groups."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for number in range(count):
+        surface = number % 4 == 3
+        atoms = fcc111("Cu", (2, 2, 2), vacuum=5.0) if surface else bulk("Cu", cubic=True) * (2, 1, 1)
+        atoms.pbc = True
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.02 * rng.normal(size=(3, 3))), scale_atoms=True)
+        atoms.rattle(0.08, rng=rng)
+        atoms.calc = EMT()
+        atoms.get_forces()
+        atoms.get_stress()
+        atoms.info["config_type"] = "surface" if surface else "bulk"
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture(scope="session")
+def copper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.extxyz (40 frames) and test.extxyz (12 frames)."""
+    folder = tmp_path_factory.mktemp("copper")
+    write(Dataset.from_ase(_frames(40, 0), "train"), folder / "train.extxyz")
+    write(Dataset.from_ase(_frames(12, 1), "test"), folder / "test.extxyz")
+    return folder
+
+
+@pytest.fixture
+def config(copper: Path, tmp_path: Path) -> dict[str, Any]:
+    """A small study: two hyperparameters, three settings."""
+    return {
+        "data": {"train": str(copper / "train.extxyz"), "test": str(copper / "test.extxyz")},
+        "validation": {"kfold": 4},
+        "model": {"kind": "snap", "twojmax": 2, "rcut": {"low": 3.0, "high": 4.5}, "rfac0": {"low": 0.7, "high": 1.0}},
+        "study": {"settings": 3, "initial": 2, "seed": 1},
+        "search": {"starts": 2, "evaluations": 15},
+        "workers": 1,
+        "output": str(tmp_path / "run"),
+    }

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 from ase import units
+from ase.constraints import FixCom
 from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import MaxwellBoltzmannDistribution, Stationary
+from ase.md.velocitydistribution import thermalize_momenta
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
@@ -30,11 +31,12 @@ console = Console()
 def run_dynamics(potential, atoms, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Run Langevin dynamics and return time (ps), temperature (K), energies (eV) and the shortest distance (Å)."""
     atoms.calc = potential.calculator()
-    MaxwellBoltzmannDistribution(atoms, temperature_K=TEMPERATURE_K, rng=rng)
-    Stationary(atoms)
+    atoms.set_constraint(FixCom())
+    thermalize_momenta(atoms, TEMPERATURE_K, rng=rng)
     dynamics = Langevin(
-        atoms, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=FRICTION_PER_FS / units.fs, rng=rng
-    )
+        atoms, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=FRICTION_PER_FS / units.fs,
+        fixcm=False, rng=rng,
+    )  # fmt: skip
     rows = []
     every, steps = 10, int(1000 * TIME_PS / TIMESTEP_FS)
     for done in track(range(0, steps, every), description="5 ps of NVT dynamics", console=console):

@@ -31,6 +31,15 @@ LabelMap = Annotated[
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
 ]
 Format = Annotated[str | None, typer.Option(help="Format by name, where the ending of the file does not tell.")]
+StressOrder = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--stress-order",
+        help="mlearn JSON: order of the off-diagonals, 'xy zx yz', or for one group as 'Elastic=xy yz zx'.",
+    ),
+]
+EnergyUnit = Annotated[str | None, typer.Option(help="npz without units: unit of energy, such as kcal/mol.")]
+LengthUnit = Annotated[str | None, typer.Option(help="npz without units: unit of length, Ang or Bohr.")]
 
 
 @app.command()
@@ -123,6 +132,9 @@ def check(
     test: Annotated[list[Path] | None, typer.Option("--test", help="Test files to compare with.")] = None,
     format: Format = None,
     label: LabelMap = None,
+    stress_order: StressOrder = None,
+    energy_unit: EnergyUnit = None,
+    length_unit: LengthUnit = None,
 ) -> None:
     """Audit labelled structures: name file, frame and field of everything that would spoil a fit.
 
@@ -130,7 +142,8 @@ def check(
     """
     from forcewright.data import audit
 
-    found = audit(files, test=test, format=format, labels=_mapping(label))
+    options = _reader_options(stress_order, energy_unit, length_unit)
+    found = audit(files, test=test, format=format, labels=_mapping(label), **options)
     _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
     if found.errors:
         raise typer.Exit(1)
@@ -142,6 +155,9 @@ def convert(
     output: Annotated[Path, typer.Argument(help="File to write; its ending decides the format.")],
     format: Format = None,
     label: LabelMap = None,
+    stress_order: StressOrder = None,
+    energy_unit: EnergyUnit = None,
+    length_unit: LengthUnit = None,
 ) -> None:
     """Read labelled structures of any known format and write them in another.
 
@@ -149,7 +165,8 @@ def convert(
     """
     from forcewright.data import read_with_summary, write
 
-    dataset, summary = read_with_summary(files, format=format, labels=_mapping(label), strict=False)
+    options = _reader_options(stress_order, energy_unit, length_unit)
+    dataset, summary = read_with_summary(files, format=format, labels=_mapping(label), require_energy=False, **options)
     _out.print(str(summary), highlight=False, markup=False)
     write(dataset, output)
     _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
@@ -176,6 +193,15 @@ def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
             raise ForcewrightError(f"--label {pair!r} is not NAME=KEY, such as energy=dft_energy")
         mapping[name] = key
     return mapping
+
+
+def _reader_options(stress_order: list[str] | None, energy_unit: str | None, length_unit: str | None) -> dict[str, Any]:
+    """Return the options of the readers that were given."""
+    options: dict[str, Any] = {"energy_unit": energy_unit, "length_unit": length_unit}
+    if stress_order:
+        per_group = [text.rpartition("=") for text in stress_order]
+        options["stress_order"] = {group or "*": order for group, _, order in per_group}
+    return {key: value for key, value in options.items() if value is not None}
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.models.linear import fold_dataset
 from forcewright.recipes.config import parse_config
 from forcewright.recipes.inputs import make_problem, read_inputs
-from forcewright.recipes.setting import fit_setting, require_memory
+from forcewright.recipes.setting import fit_setting, pooled_errors, require_memory
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 

@@ -44,6 +44,7 @@ def read(
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
     strict: bool = True,
+    require_energy: bool = True,
     name: str | None = None,
     **options: Any,
 ) -> Dataset:
@@ -56,8 +57,9 @@ def read(
     labels
         Which key of the file is the ``energy``, ``forces``, ``stress`` or ``virial``, and ``group``.
     strict
-        Refuse files in which no frame has an energy, and files with a broken frame; otherwise broken frames are left
-        out.
+        Refuse files with a broken frame; otherwise broken frames are left out.
+    require_energy
+        Refuse files in which no frame has an energy.
     name
         Name of the dataset; by default the stem of the first file.
     **options
@@ -68,7 +70,9 @@ def read(
     InputError
         Saying the file, the frame and the field, what is allowed and what to do.
     """
-    return read_with_summary(paths, format=format, labels=labels, strict=strict, name=name, **options)[0]
+    return read_with_summary(
+        paths, format=format, labels=labels, strict=strict, require_energy=require_energy, name=name, **options
+    )[0]
 
 
 def read_with_summary(
@@ -77,6 +81,7 @@ def read_with_summary(
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
     strict: bool = True,
+    require_energy: bool = True,
     name: str | None = None,
     **options: Any,
 ) -> tuple[Dataset, LabelSummary]:
@@ -91,7 +96,7 @@ def read_with_summary(
                 frames.append(item)
             elif strict:
                 raise item
-    if strict:
+    if require_energy:
         require_energies(summary, mapping, files)
     dataset = Dataset(tuple(frames), name or _stem(files[0]), ", ".join(map(str, files)))
     return dataset, summary

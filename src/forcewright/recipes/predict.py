@@ -31,7 +31,7 @@ def predict(
         If the potential or a file cannot be read, or a frame holds an element the potential does not know.
     """
     model = load(potential)
-    dataset = read(list(files), labels=dict(labels) if labels else None, strict=False)
+    dataset = read(list(files), labels=dict(labels) if labels else None, require_energy=False)
     check_species(model, dataset)
     predictions = model.predict(dataset.structures)
     if output is not None:

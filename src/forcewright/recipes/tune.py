@@ -64,7 +64,7 @@ def tune(
             importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
             best = study.best
         log.info("best setting: trial %d, loss %.6g, %s", best.index, best.loss, best.params)
-        with threadpool_limits(problem.workers):
+        with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
             finished = finish(settings, inputs, problem, best)
         nested = nested_errors(problem, trials) if problem.nested else None
         monitor.update()

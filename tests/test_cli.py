@@ -1,0 +1,121 @@
+"""The command line as a user meets it: exit codes, sentences, no traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+BROKEN = Path(__file__).parent / "broken"
+COMMANDS = ("tune", "fit", "predict", "check", "convert", "report")
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "forcewright.cli", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, cwd=cwd, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    text = done.stdout + done.stderr
+    assert done.returncode != 0, text
+    assert "Traceback" not in text
+    for word in words:
+        assert word in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0 and "Example:" in done.stdout
+
+
+def test_check_exits_by_what_it_finds(copper: Path) -> None:
+    good = run("check", copper / "train.extxyz", "--test", copper / "test.extxyz")
+    assert good.returncode == 0 and "no errors" in good.stdout
+    refused(run("check", BROKEN / "nan_force.extxyz"), "nan_force.extxyz", "frame", "forces")
+
+
+def test_convert_there_and_back(copper: Path, tmp_path: Path) -> None:
+    from forcewright import read
+
+    assert run("convert", copper / "train.extxyz", tmp_path / "a.db").returncode == 0
+    assert run("convert", tmp_path / "a.db", tmp_path / "b.extxyz").returncode == 0
+    first, second = read(copper / "train.extxyz"), read(tmp_path / "b.extxyz")
+    assert first.content_hash == second.content_hash
+    refused(run("convert", BROKEN / "nan_force.extxyz", tmp_path / "no" / "c.extxyz"), "does not exist")
+    refused(run("convert", BROKEN / "truncated.extxyz", tmp_path / "c.extxyz"), "truncated.extxyz", "frame")
+    assert not (tmp_path / "c.extxyz").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["nan_force.extxyz", "no_energy.extxyz", "zero_cell.extxyz", "truncated.extxyz", "empty.extxyz"]
+)
+def test_tune_refuses_broken_data_and_writes_nothing_of_it(config: dict, tmp_path: Path, name: str) -> None:
+    config["data"]["train"] = str(BROKEN / name)
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    refused(run("tune", tmp_path / "c.yaml"), name)
+    left = {path.name for path in Path(config["output"]).iterdir()} if Path(config["output"]).exists() else set()
+    assert left <= {"forcewright.log"}
+
+
+def test_tune_predict_report(config: dict, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    done = run("tune", tmp_path / "c.yaml")
+    assert done.returncode == 0, done.stderr
+    assert "overall" in done.stdout and "report.html" in done.stdout
+    folder = Path(config["output"])
+    assert json.loads((folder / "result.json").read_text())["command"].startswith("forcewright tune")
+    predicted = run("predict", folder / "potential", config["data"]["test"], "-o", tmp_path / "p.extxyz")
+    assert predicted.returncode == 0 and (tmp_path / "p.extxyz").exists()
+    assert run("report", folder).returncode == 0
+    config["loss"] = {"alpha": 0.2}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    refused(run("tune", tmp_path / "c.yaml"), "--fresh")
+    refused(run("fit", tmp_path / "c.yaml"), "is a range")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    refused(run("tune", "none.yaml", cwd=tmp_path), "none.yaml", "does not exist")
+    refused(run("report", tmp_path), "result.json")
+    refused(run("predict", tmp_path / "none", tmp_path / "x.extxyz"), "none")
+    refused(run("check", "x.extxyz", "--label", "energy", cwd=tmp_path), "NAME=KEY")
+
+
+@pytest.mark.slow
+def test_a_study_killed_at_random_moments_has_the_trials_of_an_undisturbed_one(config: dict, tmp_path: Path) -> None:
+    """SIGKILL 20 times while tuning in worker processes, resume each time."""
+    import numpy as np
+
+    from forcewright.optimize.journal import read_trials
+
+    config["study"] = {"settings": 24, "initial": 8, "seed": 3, "acquisition": "gp_hedge"}
+    config["workers"] = 2
+    calm = {**config, "output": str(tmp_path / "calm")}
+    for name, content in (("calm", calm), ("killed", config)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    start = time.perf_counter()
+    assert run("tune", tmp_path / "calm.yaml").returncode == 0
+    duration = time.perf_counter() - start
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "forcewright.cli", "tune", str(tmp_path / "killed.yaml")],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(float(rng.uniform(0.5, 0.35 * duration)))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert run("tune", tmp_path / "killed.yaml").returncode == 0
+    expected = read_trials(tmp_path / "calm" / "journal.log")
+    found = read_trials(Path(config["output"]) / "journal.log")
+    assert [t.index for t in found] == list(range(24))
+    assert [(t.params, t.loss) for t in found] == [(t.params, t.loss) for t in expected]

