@@ -27,7 +27,7 @@ def cell(seed: int = 0, repeat: tuple[int, int, int] = (1, 1, 2)) -> Structure:
 @pytest.fixture(params=sorted(BACKENDS))
 def potential(request: pytest.FixtureRequest) -> Potential:
     model = model_class(request.param)(kind=request.param, **SMALL[request.param])
-    basis = model.basis((6, 14), constant=True)
+    basis = model.basis((6, 14))
     coefficients = 1e-3 * np.random.default_rng(0).normal(size=basis.size)
     return model.potential(basis, coefficients, {6: -9.0, 14: -5.0}, covariance=1e-6 * np.eye(basis.size))
 

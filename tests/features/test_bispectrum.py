@@ -41,7 +41,6 @@ BASES = {
     "linear": Bispectrum((11, 17), 4, 4.1, 0.9, radii=(0.5, 0.45), weights=(1.0, 0.6)),
     "quadratic": Bispectrum((11, 17), 3, 4.1, 0.8, 0.2, quadratic=True, radii=(0.5, 0.45), weights=(1.0, 0.6)),
     "zbl": Bispectrum((11, 17), 2, 4.1, 0.9, zbl=Zbl(1.5, 3.5)),
-    "no constant": Bispectrum((11, 17), 2, 4.1, 0.9, constant=False),
 }
 
 
@@ -92,14 +91,14 @@ def test_number_of_components_is_the_published_one(twojmax: int, components: int
     """Thompson et al. 2015, and the tables of LAMMPS's documentation."""
     basis = Bispectrum((42,), twojmax, quadratic=True)
     assert basis.components == components
-    assert basis.size == 1 + components + components * (components + 1) // 2
+    assert basis.size == components + components * (components + 1) // 2
 
 
 def test_quadratic_columns_are_products_with_one_half_on_the_diagonal() -> None:
     """One atom in a cell: per-cell columns are per-atom ones."""
     structure = Structure.from_ase(bulk("Mo"))
-    linear = Bispectrum((42,), 4, 4.5, constant=False).rows(structure).energy
-    quadratic = Bispectrum((42,), 4, 4.5, quadratic=True, constant=False).rows(structure).energy
+    linear = Bispectrum((42,), 4, 4.5).rows(structure).energy
+    quadratic = Bispectrum((42,), 4, 4.5, quadratic=True).rows(structure).energy
     upper = np.triu_indices(len(linear))
     products = np.outer(linear, linear)
     np.fill_diagonal(products, 0.5 * linear**2)

@@ -118,7 +118,7 @@ def test_lammps_run_of_the_export_equals_predict(tmp_path: Path, zbl: Zbl | None
 
 def test_exported_input_runs_to_its_end_and_conserves_energy(tmp_path: Path) -> None:
     basis = Bispectrum((14,), 2, 4.0)
-    potential = SnapPotential(basis, np.array([0.0, 0.05, 0.01, 0.0, 0.0, 0.01]), {14: -5.0})
+    potential = SnapPotential(basis, np.array([0.05, 0.01, 0.0, 0.0, 0.01]), {14: -5.0})
     structure = Structure.from_ase(bulk("Si", cubic=True) * (2, 2, 2))
     potential.save(tmp_path)
     write_lammps_data(tmp_path / "structure.data", structure, potential.species, potential.cutoff)
@@ -216,4 +216,4 @@ def test_damaged_or_foreign_folders_are_refused(tmp_path: Path) -> None:
 
 def test_model_names_elements_it_does_not_find() -> None:
     with pytest.raises(InputError, match="names Fe; the data hold C, Si"):
-        SnapModel(radii={"Fe": 0.4}).basis((6, 14), constant=True)
+        SnapModel(radii={"Fe": 0.4}).basis((6, 14))

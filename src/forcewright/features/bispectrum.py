@@ -5,10 +5,10 @@ symbol     meaning
 =========  ==================================================================================================
 K          number of bispectrum components B_k of one atom (Thompson et al., J. Comput. Phys. 285, 316 (2015))
 S          number of species
-p          number of columns: S constants (if any), then per species K linear and K(K+1)/2 quadratic columns
+p          number of columns: per species K linear and K(K+1)/2 quadratic ones
 =========  ==================================================================================================
 
-The energy of atom i of species s is β0_s + Σ_k β_k^s B_k + ½ Σ_kl α_kl^s B_k B_l (quadratic SNAP: Wood and Thompson,
+The energy of atom i of species s is Σ_k β_k^s B_k + ½ Σ_kl α_kl^s B_k B_l (quadratic SNAP: Wood and Thompson,
 J. Chem. Phys. 148, 241721 (2018)); the quadratic columns are ½B_1², B_1B_2, …, so that α's upper triangle is fitted.
 """
 
@@ -54,8 +54,8 @@ class Bispectrum:
         Add the products of two components.
     radii, weights
         Per species: the cutoff of a pair is rcut·(R_i + R_j); the weight of a neighbor in the density.
-    constant
-        Add one constant column per species.
+    bzero
+        Take off the components of an isolated atom, so that all descriptors of an isolated atom vanish.
     zbl
         Repulsion added to every prediction.
     """
@@ -68,7 +68,6 @@ class Bispectrum:
     quadratic: bool = False
     radii: tuple[float, ...] = ()
     weights: tuple[float, ...] = ()
-    constant: bool = True
     bzero: bool = True
     zbl: Zbl | None = None
 
@@ -94,14 +93,14 @@ class Bispectrum:
 
     @property
     def columns_per_species(self) -> int:
-        """Number of fitted columns of one species, the constant left out."""
+        """Number of columns of one species."""
         k = self.components
         return k + k * (k + 1) // 2 if self.quadratic else k
 
     @property
     def size(self) -> int:
         """Number of columns p."""
-        return len(self.species) * (self.columns_per_species + self.constant)
+        return len(self.species) * self.columns_per_species
 
     @property
     def cutoff(self) -> float:
@@ -121,10 +120,6 @@ class Bispectrum:
         virial[:, -1] *= np.linalg.det(box.cell) / BAR_ANGSTROM3_PER_EV
         full = np.vstack([table[:1], forces, virial])
         design, offset = full[:, :-1], full[:, -1].copy()
-        if self.constant:
-            constants = np.zeros((len(full), len(self.species)))
-            constants[0] = np.bincount(types - 1, minlength=len(self.species))
-            design = np.hstack([constants, design])
         return DesignRows(design[0], design[1 : 1 + 3 * count], design[1 + 3 * count :], offset)
 
     def _compute_snap(self, box: Any, types: Any) -> FloatArray:

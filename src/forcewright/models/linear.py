@@ -10,7 +10,9 @@ force      force component             force component, counted per atom
 stress     virial component / N        virial component / √N
 =========  ==========================  =====================================
 
-with the offset of the basis and the atoms' reference energies taken off the targets first.
+with the offset of the basis and the atoms' reference energies taken off the targets first. Where no isolated atoms
+tell the reference energies, each species gets a *constant*: one more column in front, the number of its atoms in energy
+rows.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from forcewright.linalg.ridge import (
     packed_scale,
 )
 from forcewright.potential import DesignRows, Prediction
-from forcewright.structure import Dataset, Frame, Structure, from_voigt
+from forcewright.structure import Dataset, Frame, Structure, from_voigt, to_voigt
 
 PROPERTIES = ("energy", "force", "stress")
 
@@ -70,25 +72,34 @@ class LossWeights:
 LABEL_OF = {"energy": "energy", "force": "forces", "stress": "stress"}
 
 
-def labelled_rows(
-    frame: Frame, rows: DesignRows, energies: Mapping[int, float], properties: Sequence[str] = PROPERTIES
-) -> dict[str, FloatArray]:
-    """Return rows [A | b] of each labelled property: energy (1, p+1), force (3N, p+1), stress (6, p+1).
+def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:
+    """Return the number of atoms of each species (S,)."""
+    return np.array([np.count_nonzero(structure.numbers == z) for z in species], dtype=np.float64)
 
-    Energies and virials are those of the whole cell, in eV; targets have the basis offset and reference energies off.
+
+def labelled_rows(
+    frame: Frame,
+    rows: DesignRows,
+    energies: Mapping[int, float],
+    properties: Sequence[str] = PROPERTIES,
+    constants: Sequence[int] = (),
+) -> dict[str, FloatArray]:
+    """Return rows [C | A | b] of each labelled property: energy (1, ·), force (3N, ·), stress (6, ·).
+
+    Energies and virials are those of the whole cell, in eV; targets have the basis offset and reference energies off;
+    C holds the columns of the ``constants``, species (S,).
     """
     structure, labels, _ = frame
     count, result = len(structure), {}
     if labels.energy is not None and "energy" in properties:
         target = labels.energy - rows.offset[0] - sum(energies[int(z)] for z in structure.numbers)
-        result["energy"] = np.append(rows.energy, target)[None, :]
+        result["energy"] = np.concatenate([count_species(structure, constants), rows.energy, [target]])[None, :]
     if labels.forces is not None and "force" in properties:
         target = labels.forces.ravel() - rows.offset[1 : 1 + 3 * count]
-        result["force"] = np.column_stack([rows.forces, target])
+        result["force"] = np.column_stack([np.zeros((3 * count, len(constants))), rows.forces, target])
     if labels.stress is not None and "stress" in properties and structure.volume > 0:
-        virial = -labels.stress * structure.volume
-        target = virial.ravel()[[0, 4, 8, 5, 2, 1]] - rows.offset[1 + 3 * count :]
-        result["stress"] = np.column_stack([rows.virial, target])
+        target = to_voigt(-labels.stress * structure.volume) - rows.offset[1 + 3 * count :]
+        result["stress"] = np.column_stack([np.zeros((6, len(constants))), rows.virial, target])
     return result
 
 
@@ -108,7 +119,7 @@ class FoldedData:
 
     ``training[f][t]`` and ``validation[f][q]`` are packed normal equations (P,) of [A | b] or, when ``factored``,
     factors R of it; ``counts`` (F, Q) are the numbers squared errors are divided by (frames, atoms, 6 × frames).
-    Columns of A are multiplied by ``scale`` (p,).
+    Columns of A, constants first, are multiplied by ``scale`` (p,).
     """
 
     terms: tuple[Term, ...]
@@ -149,6 +160,7 @@ def fold_dataset(
     splits: Sequence[int] | NDArray[np.int64],
     properties: Sequence[str] = ("energy", "force"),
     *,
+    constants: Sequence[int] = (),
     factored: bool = False,
 ) -> FoldedData:
     """Fold every frame once; memory is p² per split and term, never rows × p.
@@ -157,10 +169,14 @@ def fold_dataset(
     ----------
     source
         Gives the design rows of a frame by its index.
+    columns
+        Number of columns of the design rows.
     energies
         Reference energy in eV of each species.
     splits
         The split each frame belongs to, 0 … F - 1.
+    constants
+        Species that get a constant.
     factored
         Keep factors R instead of normal equations: slower, for designs too ill-conditioned to square.
 
@@ -177,6 +193,7 @@ def fold_dataset(
         raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
     keys = [(str(group), name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
     accumulator = RowReducer if factored else RowFolder
+    columns += len(constants)
     training: Any = [[np.zeros(0)] * len(keys) for _ in range(number)]
     if not factored:
         training = np.zeros((number, len(keys), packed_size(columns + 1)))
@@ -191,7 +208,7 @@ def fold_dataset(
             for index in np.flatnonzero((splits == split) & (groups == group)):
                 frame = dataset[int(index)]
                 atoms = len(frame.structure)
-                for name, rows in labelled_rows(frame, source(int(index)), energies, names).items():
+                for name, rows in labelled_rows(frame, source(int(index)), energies, names, constants).items():
                     fitted[name].add(training_row(name, rows, atoms))
                     if name in judged:
                         judged[name].add(validation_row(rows, atoms))
@@ -326,10 +343,18 @@ def _factor_problem(folded: FoldedData, external: FoldedData | None, loss: LossW
 def predict_rows(
     structure: Structure, rows: DesignRows, coefficients: FloatArray, energies: Mapping[int, float]
 ) -> Prediction:
-    """Return the prediction of a linear model from its design rows and coefficients (p,)."""
+    """Return the prediction of a linear model from its design rows, coefficients (p,) and reference energies."""
     count = len(structure)
     energy = rows.energy @ coefficients + rows.offset[0] + sum(energies[int(z)] for z in structure.numbers)
     forces = rows.forces @ coefficients + rows.offset[1 : 1 + 3 * count]
     virial = rows.virial @ coefficients + rows.offset[1 + 3 * count :]
     stress = -from_voigt(virial) / structure.volume if structure.volume > 0 else None
     return Prediction(float(energy), forces.reshape(-1, 3), stress)
+
+
+def split_constants(
+    coefficients: FloatArray, energies: Mapping[int, float], constants: Sequence[int]
+) -> tuple[FloatArray, dict[int, float]]:
+    """Return the coefficients of the basis, and the reference energies with the fitted constants added."""
+    fitted = dict(zip(constants, coefficients[: len(constants)].tolist(), strict=True))
+    return coefficients[len(constants) :], {z: energy + fitted.get(z, 0.0) for z, energy in energies.items()}

@@ -21,6 +21,7 @@ from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
+from forcewright.models.linear import count_species
 from forcewright.models.storage import read_json, write_json
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import FloatArray, Structure
@@ -60,7 +61,7 @@ class SnapModel(BaseModel):
     zbl: ZblSettings | None = None
     """Repulsion at short range."""
 
-    def basis(self, species: Sequence[int], *, constant: bool) -> Bispectrum:
+    def basis(self, species: Sequence[int]) -> Bispectrum:
         """Return the descriptors for given species (atomic numbers).
 
         Raises
@@ -77,7 +78,7 @@ class SnapModel(BaseModel):
         return Bispectrum(
             tuple(sorted(species)), self.twojmax, self.rcut, self.rfac0, self.rmin0, self.quadratic,
             tuple(self.radii.get(s, 0.5) for s in symbols), tuple(self.element_weights.get(s, 1.0) for s in symbols),
-            constant=constant, zbl=Zbl(self.zbl.inner, self.zbl.outer) if self.zbl else None,
+            zbl=Zbl(self.zbl.inner, self.zbl.outer) if self.zbl else None,
         )  # fmt: skip
 
     def potential(
@@ -99,9 +100,10 @@ class SnapPotential:
     coefficients
         One per column of the basis (p,).
     reference_energies
-        Energy in eV added per atom of each species.
+        Energy in eV of an isolated atom of each species, fitted constants included.
     covariance
-        Posterior covariance of the coefficients (p, p), if known.
+        Posterior covariance, if known: of the coefficients (p, p), or of the fitted constants of the species and the
+        coefficients (S + p, S + p).
     """
 
     basis: Bispectrum
@@ -146,6 +148,8 @@ class SnapPotential:
         if self.covariance is None:
             raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
         rows = np.array([self.basis.rows(structure).energy for structure in structures])
+        if len(self.covariance) > self.basis.size:
+            rows = np.hstack([[count_species(s, self.species) for s in structures], rows])
         variances = np.sum((rows @ self.covariance) * rows, axis=1)
         return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
 
@@ -178,8 +182,7 @@ class SnapPotential:
         write_json(
             folder / "potential.json", "snap",
             {
-                "species": symbols, **self.basis.describe(), "constant": self.basis.constant,
-                "bzero": self.basis.bzero,
+                "species": symbols, **self.basis.describe(), "bzero": self.basis.bzero,
                 "zbl": [self.basis.zbl.inner, self.basis.zbl.outer] if self.basis.zbl else None,
                 "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
                 "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
@@ -196,7 +199,7 @@ class SnapPotential:
             basis = Bispectrum(
                 tuple(chemical_symbols.index(s) for s in symbols), content["twojmax"], content["rcut"],
                 content["rfac0"], content["rmin0"], content["quadratic"], tuple(content["radii"][s] for s in symbols),
-                tuple(content["weights"][s] for s in symbols), content["constant"], content["bzero"],
+                tuple(content["weights"][s] for s in symbols), content["bzero"],
                 Zbl(*content["zbl"]) if content["zbl"] else None,
             )  # fmt: skip
             energies = {chemical_symbols.index(s): float(e) for s, e in content["reference_energies_eV"].items()}
@@ -228,12 +231,11 @@ class SnapPotential:
     def _write_snap_files(self, folder: Path) -> None:
         basis = self.basis
         per_species = basis.columns_per_species
-        constants = self.coefficients[: len(self.species)] if basis.constant else np.zeros(len(self.species))
-        columns = self.coefficients[len(self.species) * basis.constant :].reshape(len(self.species), per_species)
+        columns = self.coefficients.reshape(len(self.species), per_species)
         lines = ["# SNAP coefficients written by Forcewright", f"{len(self.species)} {per_species + 1}"]
         for index, z in enumerate(self.species):
             lines.append(f"{chemical_symbols[z]} {basis.radii[index]:.17g} {basis.weights[index]:.17g}")
-            lines.append(f"{constants[index] + self.reference_energies.get(z, 0.0):.17g}")
+            lines.append(f"{self.reference_energies.get(z, 0.0):.17g}")
             lines.extend(f"{value:.17g}" for value in columns[index])
         atomic_write(folder / "model.snapcoeff", "\n".join(lines) + "\n")
         parameters = {

@@ -46,9 +46,9 @@ def read_snap_files(path: str | Path) -> SnapPotential:
         sizes[found], tuple(elements[z][0] for z in species), tuple(elements[z][1] for z in species),
         bzero=bool(parameters["bzeroflag"]),
     )  # fmt: skip
-    values = [elements[z][2] for z in species]
-    coefficients = np.concatenate([[v[0] for v in values], *(v[1:] for v in values)])
-    return SnapPotential(basis, coefficients, {}, provenance={"source": str(coefficient_file)})
+    coefficients = np.concatenate([elements[z][2][1:] for z in species])
+    energies = {z: elements[z][2][0] for z in species}
+    return SnapPotential(basis, coefficients, energies, provenance={"source": str(coefficient_file)})
 
 
 def _find_pair(path: Path) -> tuple[Path, Path]:

@@ -52,9 +52,9 @@ def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRe
         )
         final = fit_setting(everything, best.params, best.index, fitted.search.theta)
     model = fill_model(problem.model, best.params)
-    basis = model.basis(problem.train.species, constant=problem.constant)
+    basis = model.basis(problem.train.species)
     source = {"trial": best.index, "loss": best.loss, "protocol": settings.protocol, "data": inputs.train.content_hash}
-    potential = model.potential(basis, final.coefficients, problem.energies, final.covariance, source)
+    potential = model.potential(basis, final.coefficients, final.energies, final.covariance, source)
     rng = np.random.default_rng([settings.study.seed, 2])
     validation = compare(problem.judged, fitted.predictions, rng=rng)
     test = None if inputs.test is None else evaluate(potential, inputs.test, rng=rng)

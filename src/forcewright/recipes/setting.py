@@ -31,6 +31,7 @@ from forcewright.models.linear import (
     fold_dataset,
     predict_rows,
     predicted_memory,
+    split_constants,
 )
 from forcewright.optimize.workers import Outcome
 from forcewright.potential import DesignRows, Prediction
@@ -66,6 +67,11 @@ class Problem:
     workers: int
 
     @property
+    def constants(self) -> tuple[int, ...]:
+        """Species whose constant is fitted."""
+        return self.train.species if self.constant else ()
+
+    @property
     def judged(self) -> Dataset:
         """The frames the loss is measured on."""
         return self.train if self.external is None else self.external
@@ -85,11 +91,15 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class FittedSetting:
-    """What is found at one setting: the search's result, predictions of the judged frames, and the final fit."""
+    """What is found at one setting: the search's result, predictions of the judged frames, and the final fit.
+
+    ``energies`` are the reference energies with the fitted constants in them.
+    """
 
     search: SearchResult
     predictions: list[Prediction]
     coefficients: FloatArray
+    energies: Mapping[int, float]
     covariance: FloatArray
     terms: tuple[Term, ...]
     diagnostics: dict[str, Any]
@@ -139,8 +149,8 @@ def fit_setting(
         If the descriptors cannot be computed, the memory does not suffice, or no weights give a solvable fit.
     """
     model = fill_model(problem.model, params)
-    basis = model.basis(problem.train.species, constant=problem.constant)
-    require_memory(problem, basis.size)
+    basis = model.basis(problem.train.species)
+    require_memory(problem, basis.size + len(problem.constants))
     cache = RowCache(problem.cache, problem.cache_bytes)
     cached = cache.rows_of(basis)
     start = time.perf_counter()
@@ -148,8 +158,9 @@ def fit_setting(
     def fold(dataset: Dataset, splits: NDArray[np.int64], factored: bool) -> FoldedData:
         source = _source(cached, dataset)
         return fold_dataset(
-            dataset, source, basis.size, problem.energies, splits, problem.properties, factored=factored
-        )
+            dataset, source, basis.size, problem.energies, splits, problem.properties,
+            constants=problem.constants, factored=factored,
+        )  # fmt: skip
 
     def assemble(factored: bool) -> tuple[FitProblem, WeightSpace]:
         folded = fold(problem.train, problem.splits, factored)
@@ -160,12 +171,11 @@ def fit_setting(
 
     def judge(fit: FitProblem, at: FloatArray) -> tuple[list[Prediction], float]:
         """Predict the judged frames, and compare with the errors that the normal equations tell."""
-        solutions = fit.fold_coefficients(at)
+        fits = [split_constants(c, problem.energies, problem.constants) for c in fit.fold_coefficients(at)]
         splits = problem.splits if problem.external is None else np.zeros(len(problem.judged), dtype=np.int64)
         source = _source(cached, problem.judged)
         predictions = [
-            predict_rows(frame.structure, source(i), solutions[splits[i]], problem.energies)
-            for i, frame in enumerate(problem.judged)
+            predict_rows(frame.structure, source(i), *fits[splits[i]]) for i, frame in enumerate(problem.judged)
         ]
         told = fit.ridge.errors(fit.ridge.solutions(at))
         direct = pooled_errors(problem, predictions, "rmse")
@@ -195,9 +205,10 @@ def fit_setting(
     cache.prune()
     diagnostics = {
         "solver": "qr" if fit.folded.factored else "cholesky", "reciprocal_condition": condition,
-        "gram_mismatch": mismatch, "columns": basis.size, "fold_s": fold_s, "search_s": search_s,
+        "gram_mismatch": mismatch, "columns": len(coefficients), "fold_s": fold_s, "search_s": search_s,
     }  # fmt: skip
-    return FittedSetting(found, predictions, coefficients, covariance, fit.terms, diagnostics)
+    own, energies = split_constants(coefficients, problem.energies, problem.constants)
+    return FittedSetting(found, predictions, own, energies, covariance, fit.terms, diagnostics)
 
 
 def _source(cached: Callable[[Any], DesignRows], dataset: Dataset) -> Callable[[int], DesignRows]:
@@ -285,8 +296,8 @@ def loss_standard_error(problem: Problem, predictions: Sequence[Prediction], rng
 def measure_cost(problem: Problem, params: Mapping[str, Any], fitted: FittedSetting) -> float:
     """Return the median time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
     model = fill_model(problem.model, params)
-    basis = model.basis(problem.train.species, constant=problem.constant)
-    potential = model.potential(basis, fitted.coefficients, problem.energies)
+    basis = model.basis(problem.train.species)
+    potential = model.potential(basis, fitted.coefficients, fitted.energies)
     structure = max(problem.train.structures, key=len)
     times = []
     for _ in range(6):
