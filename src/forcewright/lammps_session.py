@@ -103,8 +103,60 @@ def type_of_species(structure: Structure, species: Sequence[int]) -> NDArray[np.
     return (np.searchsorted(np.asarray(species), structure.numbers) + 1).astype(np.int32)
 
 
-def build_system(lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], skin: str) -> None:
-    """Fill a cleared LAMMPS instance with a periodic, possibly triclinic system of atoms with ids 1 ... N."""
+class LammpsSystem:
+    """One LAMMPS instance and the system it holds, which stays while the composition and the commands do."""
+
+    def __init__(self) -> None:
+        self.lmp: Any = None
+        self._held: tuple[Any, ...] = ()
+
+    def run(
+        self, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], key: str | None,
+        commands: Callable[[], Sequence[str]], skin: str,
+    ) -> Any:  # fmt: skip
+        """Evaluate everything at one structure and return the LAMMPS instance that holds the results.
+
+        Parameters
+        ----------
+        types
+            LAMMPS type of each atom, 1 for the first of ``species``.
+        key
+            Says what ``commands`` sets up: the same key, the same commands. Without a key nothing is kept.
+        commands
+            Gives pair style, computes and, if kept, a ``thermo_style`` that asks for them; called for a new system.
+        skin
+            Arguments of the ``neighbor`` command.
+
+        Raises
+        ------
+        ForcewrightError
+            If LAMMPS refuses a command or fails.
+        """
+        wanted = (tuple(species), types.tobytes(), key, skin)
+        held, self._held = self._held, ()  # forgotten, should anything fail on the way
+        try:
+            if self.lmp is None:
+                self.lmp = new_instance()
+            if held == wanted:
+                _move(self.lmp, box)
+            else:
+                _build(self.lmp, box, types, species, skin)
+                self.lmp.commands_list(list(commands()))
+            self.lmp.command("run 0 post no")
+        except ForcewrightError:
+            raise
+        except Exception as error:  # LAMMPS raises bare exceptions
+            raise ForcewrightError(f"LAMMPS failed on a structure of {len(types)} atoms: {error}") from error
+        self._held = wanted if key is not None else ()
+        return self.lmp
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the running instance behind when travelling to a worker process."""
+        return {"lmp": None, "_held": ()}
+
+
+def _build(lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], skin: str) -> None:
+    """Fill the cleared instance with a periodic, possibly triclinic system of atoms with ids 1 ... N."""
     cell, count = box.cell, len(types)
     lengths = f"0 {cell[0, 0]:.17g} 0 {cell[1, 1]:.17g} 0 {cell[2, 2]:.17g}"
     tilts = f"{cell[1, 0]:.17g} {cell[2, 0]:.17g} {cell[2, 1]:.17g}"
@@ -119,11 +171,22 @@ def build_system(lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Se
     if created != count:
         raise ForcewrightError(f"LAMMPS placed {created} of {count} atoms; is a position far outside the cell?")
     masses = [f"mass {index + 1} {atomic_masses[z]}" for index, z in enumerate(species)]
-    lmp.commands_list([*masses, f"neighbor {skin}", "neigh_modify one 20000 page 200000"])
+    lmp.commands_list([*masses, f"neighbor {skin}", "neigh_modify one 20000 page 200000", "thermo 1"])
+
+
+def _move(lmp: Any, box: LammpsBox) -> None:
+    """Give the atoms of a system new positions in a new cell."""
+    cell = box.cell
+    lmp.command(
+        f"change_box all x final 0 {cell[0, 0]:.17g} y final 0 {cell[1, 1]:.17g} z final 0 {cell[2, 2]:.17g} "
+        f"xy final {cell[1, 0]:.17g} xz final {cell[2, 0]:.17g} yz final {cell[2, 1]:.17g} units box"
+    )
+    flat = np.ascontiguousarray(box.positions).ravel()
+    lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * flat.size)(*flat))
 
 
 class PairStyle:
-    """Energy, forces and virial of any LAMMPS pair style; keeps its system while the composition stays.
+    """Energy, forces and virial of any LAMMPS pair style.
 
     Parameters
     ----------
@@ -138,43 +201,29 @@ class PairStyle:
 
     def __init__(self, species: Sequence[int], commands: Callable[[Path], Sequence[str]], cutoff: float) -> None:
         self.species, self.commands, self.cutoff = tuple(species), commands, cutoff
-        self._lmp: Any = None
-        self._types: NDArray[np.int32] | None = None
+        self._system = LammpsSystem()
 
     def evaluate(self, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
-        """Return energy (eV), forces (N, 3) in eV/Å and virial (3, 3) = -dE/dε in eV."""
+        """Return energy (eV), forces (N, 3) in eV/Å and virial (3, 3) = -dE/dε in eV.
+
+        Raises
+        ------
+        ForcewrightError
+            If the structure holds an unknown species, or LAMMPS fails on it.
+        """
         box = to_lammps_box(structure, self.cutoff)
         types = type_of_species(structure, self.species)
-        try:
-            self._place(box, types)
-            self._lmp.command("run 0 post no")
-        except Exception as error:  # LAMMPS raises bare exceptions; the instance may hold half a system
-            self._types = None
-            raise ForcewrightError(f"LAMMPS failed on a structure of {len(structure)} atoms: {error}") from error
-        return self._results(structure, box)
-
-    def _place(self, box: LammpsBox, types: NDArray[np.int32]) -> None:
-        if self._lmp is None:
-            self._lmp = new_instance()
-        if self._types is not None and np.array_equal(self._types, types):
-            cell = box.cell
-            self._lmp.command(
-                f"change_box all x final 0 {cell[0, 0]:.17g} y final 0 {cell[1, 1]:.17g} z final 0 {cell[2, 2]:.17g} "
-                f"xy final {cell[1, 0]:.17g} xz final {cell[2, 0]:.17g} yz final {cell[2, 1]:.17g} units box"
-            )
-            flat = np.ascontiguousarray(box.positions).ravel()
-            self._lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * flat.size)(*flat))
-            return
-        self._types = None
-        build_system(self._lmp, box, types, self.species, "0.0 bin")
-        virial = "compute virial all pressure NULL virial"
         with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-            self._lmp.commands_list([*self.commands(Path(folder)), virial])
-        self._lmp.commands_list(["thermo_style custom step pe c_virial[1]", "thermo 1"])
-        self._types = types
+            lmp = self._system.run(box, types, self.species, "", lambda: self._commands_in(Path(folder)), "0.0 bin")
+        return self._results(lmp, structure, box)
 
-    def _results(self, structure: Structure, box: LammpsBox) -> tuple[float, FloatArray, FloatArray]:
-        lmp, count = self._lmp, len(structure)
+    def _commands_in(self, folder: Path) -> list[str]:
+        virial = ["compute virial all pressure NULL virial", "thermo_style custom step pe c_virial[1]"]
+        return [*self.commands(folder), *virial]
+
+    @staticmethod
+    def _results(lmp: Any, structure: Structure, box: LammpsBox) -> tuple[float, FloatArray, FloatArray]:
+        count = len(structure)
         energy = float(lmp.get_thermo("pe"))
         ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
         forces = np.empty((count, 3))

@@ -148,3 +148,17 @@ def test_cache_gives_back_the_same_rows_and_survives_damage(tmp_path) -> None:
     np.testing.assert_array_equal(third.forces, first.forces)
     RowCache(tmp_path / "cache", 10).prune()
     assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_cache_can_be_pruned_from_several_threads_at_once(tmp_path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    for setting in range(60):
+        folder = tmp_path / "cache" / f"{setting:024x}"
+        folder.mkdir(parents=True)
+        for number in range(20):
+            (folder / f"{number}.npy").write_bytes(b"0" * 100)
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(RowCache(tmp_path / "cache", 1000).prune) for _ in range(12)]:
+            done.result()
+    assert sum(1 for _ in (tmp_path / "cache").rglob("*.npy")) <= 10

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from forcewright.errors import ForcewrightError, InputError
-from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, build_system, new_instance, to_lammps_box, type_of_species
+from forcewright.errors import InputError
+from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, LammpsSystem, to_lammps_box, type_of_species
 from forcewright.potential import DesignRows
 from forcewright.structure import FloatArray, Structure
 
@@ -124,13 +124,12 @@ class Bispectrum:
 
     def _compute_snap(self, box: Any, types: Any) -> FloatArray:
         """Return LAMMPS's (1 + 3N + 6, p + 1) array: energy row, forces atom by atom, virial xx yy zz yz xz xy."""
-        lmp = _row_instance()
-        try:
-            build_system(lmp, box, types, self.species, "1e-8 nsq")
-            lmp.commands_list([*self._reference_commands(), self._compute_command(), "run 0 post no"])
-            return np.array(lmp.numpy.extract_compute("snap", 0, 2))
-        except Exception as error:  # LAMMPS raises bare exceptions
-            raise ForcewrightError(f"LAMMPS compute snap failed with {self}: {error}") from error
+        # no key: compute snap adds a compute of its own in every run, so a system with it runs only once
+        lmp = _row_system().run(box, types, self.species, None, self._commands, "1e-8 nsq")
+        return np.array(lmp.numpy.extract_compute("snap", 0, 2))
+
+    def _commands(self) -> list[str]:
+        return [*self._reference_commands(), self._compute_command()]
 
     def _compute_command(self) -> str:
         radii = " ".join(f"{r:.17g}" for r in self.radii)
@@ -169,9 +168,9 @@ def zbl_pair_coeff(species: tuple[int, ...]) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _row_instance() -> Any:
-    """One LAMMPS instance per process, cleared before every structure."""
-    return new_instance()
+def _row_system() -> LammpsSystem:
+    """One LAMMPS instance per process."""
+    return LammpsSystem()
 
 
 def _rotate_rows(rows: FloatArray, rotation: FloatArray) -> FloatArray:

@@ -45,16 +45,29 @@ class RowCache:
 
     def prune(self) -> None:
         """Remove the settings used longest ago until the folder keeps its limit."""
-        settings = [(path.stat().st_mtime, path) for path in self.folder.glob("*") if path.is_dir()]
         total = 0
-        for _, path in sorted(settings, reverse=True):
-            total += sum(file.stat().st_size for file in path.glob("*.npy"))
+        for _, path in sorted(((_age(path), path) for path in self.folder.glob("*")), reverse=True):
+            total += sum(_size(file) for file in path.glob("*.npy"))
             if total > self.limit_bytes:
                 shutil.rmtree(path, ignore_errors=True)
 
     def clear(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _age(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another worker removed it meanwhile
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _split(table: np.ndarray, atoms: int) -> DesignRows:

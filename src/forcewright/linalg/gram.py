@@ -135,5 +135,5 @@ class RowReducer:
 
 def triangle_of(rows: FloatArray) -> FloatArray:
     """Return the triangular factor R of a QR decomposition of rows (m ≥ n, n), overwriting them."""
-    triangle = scipy.linalg.qr(rows, mode="r", overwrite_a=True, check_finite=False)[0]
-    return np.asarray(triangle[: rows.shape[1]], dtype=np.float64)
+    full = scipy.linalg.qr(rows, mode="r", overwrite_a=True, check_finite=False)[0]
+    return np.array(full[: rows.shape[1]], dtype=np.float64)  # a copy: a view would keep all m rows in memory

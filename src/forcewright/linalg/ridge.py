@@ -33,7 +33,15 @@ from typing import Protocol
 import numpy as np
 import scipy.linalg
 
-from forcewright.linalg.gram import FloatArray, diagonal_positions, pack, pack_product, packed_size, unpack_upper
+from forcewright.linalg.gram import (
+    FloatArray,
+    diagonal_positions,
+    pack,
+    pack_product,
+    packed_size,
+    triangle_of,
+    unpack_upper,
+)
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,7 @@ class OrthogonalSolver:
         damping = np.zeros((columns, columns + 1))
         damping.flat[:: columns + 2] = np.sqrt(ridge * penalty)
         stacked = np.vstack([*(w * factor for w, factor in zip(weights, factors, strict=True)), damping])
-        triangle = scipy.linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
+        triangle = triangle_of(stacked)
         self._triangle: FloatArray = triangle[:columns, :columns]
         self._right: FloatArray = triangle[:columns, columns]
         if np.any(np.abs(np.diag(self._triangle)) < np.finfo(float).tiny):

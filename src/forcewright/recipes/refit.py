@@ -72,7 +72,9 @@ def _hold_at_zero(
     and Stone, Classification and Regression Trees, 1984, section 3.4.3): of two models whose cross-validated losses
     are within one standard error, take the one with fewer free parameters.
     """
-    held_problem = replace(problem, constant=False, energies=dict.fromkeys(problem.energies, 0.0))
+    zero = dict.fromkeys(problem.energies, 0.0)
+    search = problem.search.model_copy(update={"starts": min(problem.search.starts, 2)})
+    held_problem = replace(problem, constant=False, energies=zero, search=search)
     loss = loss_of(problem, free.predictions)
     error = loss_standard_error(problem, free.predictions, np.random.default_rng([problem.seed, 4]))
     try:

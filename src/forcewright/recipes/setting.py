@@ -41,7 +41,6 @@ from forcewright.validate.errors import ErrorTable, compare
 
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
-_QR_EVALUATIONS = 6  # QR costs about 20 times Cholesky: only polish what Cholesky found
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,11 +193,9 @@ def fit_setting(
     condition = system.reciprocal_condition() if isinstance(system, CholeskySolver) else 0.0
     predictions, mismatch = judge(fit, found.theta)
     if condition < _SINGULAR or mismatch > _MISMATCH:
+        # the weights found stand: errors differ far less between the two solvers than between weights
         del fit, system  # the memory is needed for the factors
         fit, space = assemble(factored=True)
-        if theta is None:
-            polished = search_weights(fit.ridge, space, [found.phi], _QR_EVALUATIONS)
-            found = replace(polished, evaluations=found.evaluations + polished.evaluations)
         coefficients, system = fit.fit_everything(found.theta)
         predictions, mismatch = judge(fit, found.theta)
     covariance = fit.covariance(found.theta, coefficients, system)
