@@ -47,7 +47,7 @@ class RowCache:
         """Remove the settings used longest ago until the folder keeps its limit."""
         total = 0
         for _, path in sorted(((_age(path), path) for path in self.folder.glob("*")), reverse=True):
-            total += sum(_size(file) for file in path.glob("*.npy"))
+            total += _bytes_in(path)
             if total > self.limit_bytes:
                 shutil.rmtree(path, ignore_errors=True)
 
@@ -63,9 +63,10 @@ def _age(path: Path) -> float:
         return 0.0
 
 
-def _size(path: Path) -> int:
+def _bytes_in(folder: Path) -> int:
     try:
-        return path.stat().st_size
+        with os.scandir(folder) as files:
+            return sum(file.stat().st_size for file in files)
     except OSError:
         return 0
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import psutil
 
-_INTERVAL_S = 0.25
+_INTERVAL_S = 0.5
 
 
 class ResourceMonitor:
