@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--twojmax", type=int, default=6)
     parser.add_argument("--settings", type=int, default=32)
     parser.add_argument("--alpha", type=float, default=0.75)
+    parser.add_argument("--reference-energies", choices=["auto", "least_squares", "zero"], default="auto")
     parser.add_argument("--output", type=Path, help="keep the study's folder here")
     arguments = parser.parse_args()
     folder = (arguments.data / "zuo2020").resolve()
@@ -46,6 +47,7 @@ def main() -> None:
                 "loss": {"alpha": arguments.alpha},
                 "study": {"settings": arguments.settings, "initial": min(16, arguments.settings), "seed": 0},
                 "protocol": arguments.protocol,
+                "reference_energies": arguments.reference_energies,
                 "output": str(arguments.output or scratch),
             },
             fresh=True,

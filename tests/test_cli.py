@@ -72,6 +72,7 @@ def test_tune_predict_report(config: dict, tmp_path: Path) -> None:
     done = run("tune", tmp_path / "c.yaml")
     assert done.returncode == 0, done.stderr
     assert "overall" in done.stdout and "report.html" in done.stdout
+    assert "REF_energy (40)" in done.stderr and "least squares" in done.stderr
     folder = Path(config["output"])
     assert json.loads((folder / "result.json").read_text())["command"].startswith("forcewright tune")
     predicted = run("predict", folder / "potential", config["data"]["test"], "-o", tmp_path / "p.extxyz")

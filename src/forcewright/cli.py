@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,7 @@ def fit(config: Config, fresh: Fresh = False) -> None:
 
 def _run_study(run: Any, config: Path, fresh: bool) -> None:
     best = float("inf")
+    _show_what_is_read()
     columns = (
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
     )  # fmt: skip
@@ -86,6 +88,13 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
 
         result = run(config, fresh=fresh, on_trial=on_trial)
     _print_result(result)
+
+
+def _show_what_is_read() -> None:
+    """Print the part of the log that says which labels were found and which reference energies are used."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("forcewright.data").addHandler(handler)
 
 
 def _print_result(result: Any) -> None:

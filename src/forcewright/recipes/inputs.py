@@ -20,7 +20,7 @@ from forcewright.recipes.config import TargetAccuracy, TuneConfig
 from forcewright.recipes.setting import Problem
 from forcewright.structure import Dataset
 
-log = logging.getLogger("forcewright")
+log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,18 +32,14 @@ class Inputs:
     external: Dataset | None
     energies: ReferenceEnergies
     constant: bool
-    labels: dict[str, str]
 
 
 def read_inputs(settings: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
-    labels: dict[str, str] = {}
-
     def load(paths: Sequence[Path], name: str) -> Dataset:
         dataset, summary = read_with_summary(list(paths), labels=settings.data.labels)
         require_sound(dataset)
-        labels[name] = str(summary)
-        log.info("%s: %s", name, dataset)
+        log.info("%s: %s\n%s", name, dataset, summary)
         return dataset
 
     train = load(settings.data.train, "train")
@@ -60,7 +56,7 @@ def read_inputs(settings: TuneConfig) -> Inputs:
     energies, constant, left_out = _reference_energies(settings, train)
     log.info("reference energies: %s", energies)
     kept = [i for i in range(len(train)) if i not in set(left_out)]
-    return Inputs(train[kept], test, external, energies, constant, labels)
+    return Inputs(train[kept], test, external, energies, constant)
 
 
 def _reference_energies(settings: TuneConfig, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:
