@@ -239,6 +239,16 @@ def test_memory_is_told_before_it_is_taken(config: dict[str, Any]) -> None:
         require_memory(problem_of(config), 10**6)
 
 
+def test_a_mistake_costs_no_earlier_results(config: dict[str, Any], tmp_path: Path) -> None:
+    first = fw.tune(config)
+    with pytest.raises(InputError):
+        fw.tune({**config, "data": {"train": str(tmp_path / "none.extxyz")}}, fresh=True)
+    assert (first.folder / "result.json").exists() and trials_of(fw.tune(config)) == trials_of(first)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        fw.tune({**config, "output": str(tmp_path / "file" / "run")})
+
+
 def test_inputs_that_do_not_fit_together(config: dict[str, Any], copper: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the groups are bulk, surface"):
         fw.tune({**config, "weights": {"groups": {"liquid": {"energy": 1}}}})

@@ -36,6 +36,7 @@ class Inputs:
 
 def read_inputs(settings: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
+
     def load(paths: Sequence[Path], name: str) -> Dataset:
         dataset, summary = read_with_summary(list(paths), labels=settings.data.labels)
         require_sound(dataset)

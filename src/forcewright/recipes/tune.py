@@ -53,12 +53,15 @@ def tune(
     """
     settings = _as_config(config)
     ranges = split_model(settings.model)
-    settings.output.mkdir(parents=True, exist_ok=True)
-    if fresh:
-        _discard(settings.output)
+    try:
+        settings.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot be made: {error}; choose another output", file=settings.output) from None
     with ResourceMonitor() as monitor, _logging_to(settings.output / "forcewright.log"):
         inputs = read_inputs(settings)
         problem = make_problem(settings, inputs)
+        if fresh:  # only now: a mistake in the data must not cost the earlier results
+            _discard(settings.output)
         with _open_study(settings, ranges, inputs) as study:
             trials = _search(study, problem, settings, on_trial)
             importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
