@@ -5,6 +5,7 @@ A `Problem` is everything a worker needs and travels there once; a trial's param
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -107,16 +108,18 @@ class FittedSetting:
 def weight_space(problem: Problem, terms: Sequence[Term]) -> WeightSpace:
     """Return which weights are free and within which bounds; the last entry is the ridge."""
     offset = np.zeros(len(terms) + 1)
-    low, high, columns = [], [], {}  # type: ignore[var-annotated]
-    mapping = []
+    low: list[float] = []
+    high: list[float] = []
+    columns: dict[str, int] = {}
+    mapping: list[dict[int, float]] = []
     for position, term in enumerate([*terms, None]):
         value, key = (problem.ridge, "ridge") if term is None else _weight_of(problem.weights, term)
         row: dict[int, float] = {}
         if isinstance(value, LogRange):
             if key not in columns:
                 columns[key] = len(columns)
-                low.append(np.log(value.low))
-                high.append(np.log(value.high))
+                low.append(math.log(value.low))
+                high.append(math.log(value.high))
             row[columns[key]] = 1.0
         else:
             offset[position] = np.log(value)
