@@ -33,6 +33,7 @@ from typing import Protocol
 import numpy as np
 import scipy.linalg
 
+from forcewright.errors import ForcewrightError
 from forcewright.linalg.gram import (
     FloatArray,
     diagonal_positions,
@@ -52,7 +53,7 @@ class Measure:
     count: int
 
 
-class NotPositiveDefinite(ArithmeticError):
+class NotPositiveDefinite(ForcewrightError):
     """The normal equations cannot be factored at these weights; a larger ridge helps."""
 
 

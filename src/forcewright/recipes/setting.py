@@ -181,7 +181,7 @@ def fit_setting(
         ]
         told = fit.ridge.errors(fit.ridge.solutions(at))
         direct = pooled_errors(problem, predictions, "rmse")
-        return predictions, float(np.max(np.abs(told - direct) / direct))
+        return predictions, float(np.max(np.abs(told - direct) / np.maximum(direct, np.finfo(float).tiny)))
 
     fit, space = assemble(factored=False)
     fold_s = time.perf_counter() - start
