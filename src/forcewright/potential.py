@@ -98,6 +98,15 @@ class Basis(Protocol):
 
 
 @runtime_checkable
+class Smooth(Protocol):
+    """A basis that knows how rough its columns are, so that a fit may damp rougher ones harder."""
+
+    def prior_features(self) -> FloatArray:
+        """Return features of the columns (p, K); column j is damped by exp(Σ_k features[j, k] η_k)."""
+        ...
+
+
+@runtime_checkable
 class Exportable(Protocol):
     """Can be written as LAMMPS input."""
 

@@ -48,30 +48,36 @@ def rows() -> np.ndarray:
 MEASURES = [Measure(0.7, F * ROWS), Measure(0.3, F * ROWS)]
 
 
-def gram_problem(rows: np.ndarray) -> WeightedRidge:
+NO_PRIOR = np.zeros((P, 0))
+FEATURES = np.column_stack([np.log(1.0 + np.arange(P)), np.arange(P) // 2]).astype(float)
+
+
+def gram_problem(rows: np.ndarray, features: np.ndarray = NO_PRIOR) -> WeightedRidge:
     parts = np.array([[_gram(block) for block in split] for split in rows])
     validation = [[unpack(part, P + 1) for part in split[:2]] for split in parts]
-    blocks = GramBlocks(parts, P, leave_out=True, penalty=np.ones(P))
-    return WeightedRidge(blocks, validation, MEASURES, np.ones(P))
+    return WeightedRidge(GramBlocks(parts, P, leave_out=True), validation, MEASURES, features)
 
 
-def factor_problem(rows: np.ndarray) -> WeightedRidge:
+def factor_problem(rows: np.ndarray, features: np.ndarray = NO_PRIOR) -> WeightedRidge:
     factors = [[_factor([rows[f, t] for f in range(F) if f != out]) for t in range(T)] for out in range(F)]
     validation = [[_factor([block]) for block in split[:2]] for split in rows]
-    return WeightedRidge(FactorBlocks(factors, P, np.ones(P)), validation, MEASURES, np.ones(P), factored=True)
+    return WeightedRidge(FactorBlocks(factors, P), validation, MEASURES, features, factored=True)
 
 
-def explicit(rows: np.ndarray, theta: np.ndarray) -> tuple[float, list[np.ndarray]]:
-    """Leave each split out, fit the weighted rows with scikit-learn, and measure the loss on what was left out."""
-    weights, ridge = np.exp(theta[:-1]), np.exp(theta[-1])
+def explicit(rows: np.ndarray, theta: np.ndarray, prior: np.ndarray | float = 1.0) -> tuple[float, list[np.ndarray]]:
+    """Leave each split out, fit the weighted rows with scikit-learn, and measure the loss on what was left out.
+
+    With c_j = x_j/√π_j a prior becomes a plain ridge on x.
+    """
+    weights, ridge, root = np.exp(theta[:T]), np.exp(theta[T]), np.sqrt(prior * np.ones(P))
     squares, solutions = np.zeros(2), []
     for out in range(F):
         train = np.vstack([weights[t] * rows[f, t] for f in range(F) if f != out for t in range(T)])
-        model = Ridge(alpha=ridge, fit_intercept=False, solver="svd").fit(train[:, :-1], train[:, -1])
-        solutions.append(model.coef_)
+        model = Ridge(alpha=ridge, fit_intercept=False, solver="svd").fit(train[:, :-1] / root, train[:, -1])
+        solutions.append(model.coef_ / root)
         for q in range(2):
             block = rows[out, q]
-            squares[q] += np.sum((block[:, :-1] @ model.coef_ - block[:, -1]) ** 2)
+            squares[q] += np.sum((block[:, :-1] @ solutions[-1] - block[:, -1]) ** 2)
     return float(np.sqrt(squares / (F * ROWS)) @ [0.7, 0.3]), solutions
 
 
@@ -98,12 +104,66 @@ def test_gradient_equals_finite_differences(rows: np.ndarray, make, theta: np.nd
         assert gradient[k] == pytest.approx(difference / (2 * step), rel=1e-5, abs=1e-9)
 
 
+ETAS = [np.zeros(2), np.array([1.5, -0.7]), np.array([-3.0, 3.0])]
+
+
+@pytest.mark.parametrize("make", [gram_problem, factor_problem])
+@pytest.mark.parametrize("theta", THETAS)
+@pytest.mark.parametrize("eta", ETAS)
+def test_prior_is_that_of_explicit_cross_validation(rows: np.ndarray, make, theta: np.ndarray, eta: np.ndarray) -> None:
+    problem, full = make(rows, FEATURES), np.append(theta, eta)
+    loss, solutions = explicit(rows, theta, np.prod(np.exp(FEATURES * eta), axis=1))
+    assert problem.loss_and_gradient(full)[0] == pytest.approx(loss, rel=1e-10)
+    np.testing.assert_allclose(problem.solutions(full), solutions, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("make", [gram_problem, factor_problem])
+@pytest.mark.parametrize("theta", THETAS)
+@pytest.mark.parametrize("eta", ETAS)
+def test_gradient_in_the_prior_equals_finite_differences(
+    rows: np.ndarray, make, theta: np.ndarray, eta: np.ndarray
+) -> None:
+    problem, full, step = make(rows, FEATURES), np.append(theta, eta), 1e-5
+    gradient = problem.loss_and_gradient(full)[1]
+    assert gradient.shape == (T + 3,)
+    for k in range(T + 3):
+        e = step * np.eye(T + 3)[k]
+        difference = problem.loss_and_gradient(full + e)[0] - problem.loss_and_gradient(full - e)[0]
+        assert gradient[k] == pytest.approx(difference / (2 * step), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("make", [gram_problem, factor_problem])
+@pytest.mark.parametrize("theta", THETAS)
+def test_exponents_of_zero_change_nothing(rows: np.ndarray, make, theta: np.ndarray) -> None:
+    plain_loss, plain_gradient = make(rows).loss_and_gradient(theta)
+    loss, gradient = make(rows, FEATURES).loss_and_gradient(np.append(theta, np.zeros(2)))
+    assert loss == plain_loss
+    np.testing.assert_array_equal(gradient[: T + 1], plain_gradient)
+
+
+def test_a_free_prior_finds_which_columns_are_noise() -> None:
+    """Only the first two of many columns matter: rough ones damped harder must predict what was left out better."""
+    rng = np.random.default_rng(5)
+    design = rng.normal(size=(F, 1, 12, P))
+    target = design[..., :2] @ [3.0, -2.0] + 2.0 * rng.normal(size=(F, 1, 12))
+    parts = np.array([[_gram(np.column_stack([a, b])) for a, b in zip(*split, strict=True)]
+                      for split in zip(design, target, strict=True)])  # fmt: skip
+    validation = [[unpack(part, P + 1) for part in split] for split in parts]
+    features = (np.arange(P) > 1).astype(float)[:, None]
+    problem = WeightedRidge(GramBlocks(parts, P, leave_out=True), validation, [Measure(1.0, 12 * F)], features)
+    mapping, bound = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), np.array([10.0, 3.0])
+    space = WeightSpace(np.zeros(3), mapping, -bound, bound)
+    found = search_weights(problem, space, [np.zeros(2)], 50)
+    alike = search_weights(problem, WeightSpace(np.zeros(3), mapping[:, :1], -bound[:1], bound[:1]), [np.zeros(1)], 50)
+    assert found.phi[1] == pytest.approx(3.0)
+    known = np.linalg.lstsq(design[..., :2].reshape(-1, 2), target.ravel(), rcond=None)[1][0] / target.size
+    assert found.loss - np.sqrt(known) < 0.6 * (alike.loss - np.sqrt(known))
+
+
 def test_external_validation_trains_on_everything(rows: np.ndarray) -> None:
     parts = np.array([[_gram(block) for block in split] for split in rows[:3]]).sum(axis=0)[None]
     judged = [[unpack(_gram(rows[3, 0]), P + 1)]]
-    problem = WeightedRidge(
-        GramBlocks(parts, P, leave_out=False, penalty=np.ones(P)), judged, [Measure(1.0, ROWS)], np.ones(P)
-    )
+    problem = WeightedRidge(GramBlocks(parts, P, leave_out=False), judged, [Measure(1.0, ROWS)], NO_PRIOR)
     theta = np.array([0.3, -0.2, 0.1, -4.0])
     train = np.vstack([np.exp(theta[t]) * rows[f, t] for f in range(3) for t in range(T)])
     model = Ridge(alpha=np.exp(-4.0), fit_intercept=False, solver="svd").fit(train[:, :-1], train[:, -1])
@@ -134,11 +194,11 @@ def test_orthogonal_solver_keeps_digits_that_cholesky_loses() -> None:
     columns = design.shape[1]
     factor = RowReducer(columns + 1)
     factor.add(rows.copy())
-    blocks = FactorBlocks([[factor.result()]], columns, np.ones(columns))
-    by_qr = blocks.prepare(np.ones(1), 1e-30)[0].solution()
+    blocks = FactorBlocks([[factor.result()]], columns)
+    by_qr = blocks.prepare(np.ones(1), np.full(columns, 1e-30))[0].solution()
     assert np.abs(by_qr - exact).max() < 1e-5
     try:
-        by_cholesky = CholeskySolver(_gram(rows), columns, 1e-30, np.ones(columns)).solution()
+        by_cholesky = CholeskySolver(_gram(rows), columns, np.full(columns, 1e-30)).solution()
     except NotPositiveDefinite:
         return
     assert np.abs(by_cholesky - exact).max() > 10 * np.abs(by_qr - exact).max()
@@ -148,13 +208,13 @@ def test_rank_deficiency_is_told(rows: np.ndarray) -> None:
     block = rows[0, 0].copy()
     block[:, 1] = 0.0
     with pytest.raises(NotPositiveDefinite):
-        CholeskySolver(_gram(block), P, 0.0, np.ones(P))
+        CholeskySolver(_gram(block), P, np.zeros(P))
 
 
 def test_condition_estimate_agrees_with_the_singular_values(rows: np.ndarray) -> None:
     block = rows.reshape(-1, P + 1)
     gram = block[:, :P].T @ block[:, :P]
-    solver = CholeskySolver(_gram(block), P, 0.0, np.ones(P))
+    solver = CholeskySolver(_gram(block), P, np.zeros(P))
     expected = 1.0 / (np.linalg.norm(gram, 1) * np.linalg.norm(np.linalg.inv(gram), 1))
     assert solver.reciprocal_condition() == pytest.approx(expected, rel=0.5)
 

@@ -271,3 +271,28 @@ def test_folding_needs_labels() -> None:
     bare = Dataset((Frame(Structure([29], [[0, 0, 0]]), Labels()),))
     with pytest.raises(InputError, match="carries any of energy, force"):
         fold_dataset(bare, lambda i: None, 3, {29: 0.0}, [0])
+
+
+def test_a_prior_is_searched_where_the_basis_offers_one(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from forcewright.features.bispectrum import Bispectrum
+
+    plain = fw.tune({**config, "study": {"settings": 1, "initial": 1}, "output": config["output"] + "_plain"})
+    assert "prior" not in plain.summary["settings"]
+    monkeypatch.setattr(
+        Bispectrum, "prior_features", lambda self: np.log1p(np.arange(self.size))[:, None], raising=False
+    )
+    problem, params = problem_of(config), {"rcut": 4.0, "rfac0": 0.9}
+    free = fit_setting(problem, params, 0)
+    assert len(free.search.theta) == len(free.terms) + 2 and abs(free.search.theta[-1]) <= 3.0
+    assert free.diagnostics["gram_mismatch"] < 1e-6
+    without = fit_setting(problem_of(config, prior="none"), params, 0)
+    assert len(without.search.theta) == len(without.terms) + 1
+    given = fit_setting(problem_of(config, prior=[1.5]), params, 0)
+    assert given.search.theta[-1] == 1.5
+    # the same weights, ridge and exponents give the same fit, however they were asked for
+    again = fit_setting(problem_of(config, prior=[0.0]), params, 0, np.append(without.search.theta, 0.0))
+    np.testing.assert_array_equal(again.coefficients, without.coefficients)
+    with pytest.raises(InputError, match="has 2 numbers; this basis takes 1"):
+        fit_setting(problem_of(config, prior=[1.0, 2.0]), params, 0)

@@ -4,21 +4,27 @@ The training rows come in T *terms* (a property of a group: the forces of "Surfa
 With F splits (folds, or one external set) split f trains on everything but its own left-out blocks:
 
     c_f = argmin Σ_t w_t² ‖A_tf c - b_tf‖² + λ Σ_j π_j c_j²,
-    M_f c_f = Σ_t w_t² h_tf  with  M_f = Σ_t w_t² G_tf + λ diag π,
+    M_f c_f = Σ_t w_t² h_tf  with  M_f = Σ_t w_t² G_tf + λ diag π,    π_j = exp(Σ_k φ_jk η_k),
 
-in columns scaled so that Σ_t w⁰_t² G_t has a unit diagonal at the nominal weights w⁰. The loss is a weighted sum of
-root mean squares over Q *measures* (energy per √N, force, …) pooled over the splits:
+in columns scaled so that Σ_t w⁰_t² G_t has a unit diagonal at the nominal weights w⁰. The *prior* π lets the data say
+how much harder rougher columns are damped: φ_jk are features of a column (such as the logarithm of its degree) and
+η_k their exponents, found with the weights; it is a Gaussian prior on the coefficients whose precisions λ π_j are
+hyperparameters (MacKay, Neural Computation 4, 415 (1992)). Without features π = 1. The loss is a weighted sum of root
+mean squares over Q *measures* (energy per √N, force, …) pooled over the splits:
 
     L = Σ_q a_q e_q,    e_q² = Σ_f ‖V_qf c_f - v_qf‖² / n_q
 
 and its gradient costs one more solve per split: with u_f = M_f⁻¹ ∂L/∂c_f,
 
-    ∂L/∂log w_t = 2 w_t² Σ_f u_fᵀ (h_tf - G_tf c_f),    ∂L/∂log λ = -λ Σ_f u_fᵀ π c_f.
+    ∂L/∂log w_t = 2 w_t² Σ_f u_fᵀ (h_tf - G_tf c_f),
+    ∂L/∂log λ = -λ Σ_f u_fᵀ (π ∘ c_f),    ∂L/∂η_k = -λ Σ_f u_fᵀ (π ∘ φ_k ∘ c_f).
 
 =========  ==============  ============================================================
 symbol     shape           meaning
 =========  ==============  ============================================================
-theta      (T + 1,)        log w_t, then log λ
+theta      (T + 1 + K,)    log w_t, then log λ, then η_k
+features   (p, K)          φ; K = 0 where nothing is known of the columns
+damping    (p,)            λ π
 z          (p + 1,)        [c; -1]
 =========  ==============  ============================================================
 """
@@ -72,8 +78,8 @@ class Solver(Protocol):
 class Blocks(Protocol):
     """Training blocks of F splits and T terms."""
 
-    def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
-        """Return a solver per split."""
+    def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
+        """Return a solver per split at squared row weights (T,) and damping λ π (p,)."""
         ...
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
@@ -92,20 +98,19 @@ class GramBlocks:
     parts: FloatArray
     columns: int
     leave_out: bool
-    penalty: FloatArray
 
     @cached_property
     def _total(self) -> FloatArray:
         return np.asarray(self.parts.sum(axis=0))
 
-    def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
+    def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
         """Factor each split's normal equations (see `Blocks`)."""
         own = [squared_weights @ part for part in self.parts]
         if self.leave_out:
             total = reduce(np.add, own)
             for packed in own:
                 np.subtract(total, packed, out=packed)
-        return [CholeskySolver(packed, self.columns, ridge, self.penalty) for packed in own]
+        return [CholeskySolver(packed, self.columns, damping) for packed in own]
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
         """Contract every term's blocks with left and right (see `Blocks`)."""
@@ -117,9 +122,9 @@ class GramBlocks:
 class CholeskySolver:
     """Cholesky factor of one split's normal equations."""
 
-    def __init__(self, packed: FloatArray, columns: int, ridge: float, penalty: FloatArray) -> None:
+    def __init__(self, packed: FloatArray, columns: int, damping: FloatArray) -> None:
         matrix = unpack_upper(packed[: packed_size(columns)], columns)
-        matrix[np.diag_indices(columns)] += ridge * penalty
+        matrix[np.diag_indices(columns)] += damping
         self._factor, info = scipy.linalg.lapack.dpotrf(matrix, lower=0, overwrite_a=1, clean=0)
         if info != 0:
             raise NotPositiveDefinite(f"leading minor {info} of the normal equations is not positive definite")
@@ -150,12 +155,11 @@ class FactorBlocks:
 
     factors: Sequence[Sequence[FloatArray]]
     columns: int
-    penalty: FloatArray
 
-    def prepare(self, squared_weights: FloatArray, ridge: float) -> list[Solver]:
+    def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
         """Factor each split's stacked rows by QR (see `Blocks`)."""
         weights = np.sqrt(squared_weights)
-        return [OrthogonalSolver(terms, weights, self.columns, ridge, self.penalty) for terms in self.factors]
+        return [OrthogonalSolver(terms, weights, self.columns, damping) for terms in self.factors]
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
         """Contract every term's blocks with left and right (see `Blocks`)."""
@@ -168,12 +172,10 @@ class FactorBlocks:
 class OrthogonalSolver:
     """QR factor of one split's weighted rows with √λ√π below (Björck, Numerical Methods for Least Squares, 1996)."""
 
-    def __init__(
-        self, factors: Sequence[FloatArray], weights: FloatArray, columns: int, ridge: float, penalty: FloatArray
-    ) -> None:
-        damping = np.zeros((columns, columns + 1))
-        damping.flat[:: columns + 2] = np.sqrt(ridge * penalty)
-        stacked = np.vstack([*(w * factor for w, factor in zip(weights, factors, strict=True)), damping])
+    def __init__(self, factors: Sequence[FloatArray], weights: FloatArray, columns: int, damping: FloatArray) -> None:
+        below = np.zeros((columns, columns + 1))
+        below.flat[:: columns + 2] = np.sqrt(damping)
+        stacked = np.vstack([*(w * factor for w, factor in zip(weights, factors, strict=True)), below])
         triangle = triangle_of(stacked)
         self._triangle: FloatArray = triangle[:columns, :columns]
         self._right: FloatArray = triangle[:columns, columns]
@@ -192,7 +194,7 @@ class OrthogonalSolver:
 
 @dataclass
 class WeightedRidge:
-    """The validation loss as a function of log weights and log ridge.
+    """The validation loss as a function of log weights, log ridge and the exponents of the prior.
 
     Parameters
     ----------
@@ -202,6 +204,8 @@ class WeightedRidge:
         (F, Q) symmetric matrices [V|v]ᵀ[V|v] (p + 1, p + 1) or factors R of them, column-scaled like the blocks.
     measures
         The Q root mean squares of the loss.
+    features
+        Features φ of the columns (p, K), of which the prior is made.
     factored
         Whether ``validation`` holds factors R instead of RᵀR.
     """
@@ -209,9 +213,15 @@ class WeightedRidge:
     blocks: Blocks
     validation: Sequence[Sequence[FloatArray]]
     measures: Sequence[Measure]
-    penalty: FloatArray
+    features: FloatArray
     factored: bool = False
     evaluations: int = field(default=0, init=False)
+
+    def unpack(self, theta: FloatArray) -> tuple[FloatArray, float, FloatArray]:
+        """Return the squared row weights (T,), the ridge λ and the prior π (p,) that theta (T + 1 + K,) stands for."""
+        terms = len(theta) - 1 - self.features.shape[1]
+        prior = np.asarray(np.exp(self.features @ theta[terms + 1 :]))
+        return np.exp(2.0 * theta[:terms]), float(np.exp(theta[terms])), prior
 
     def solutions(self, theta: FloatArray) -> list[FloatArray]:
         """Return the scaled coefficients (p,) of every split.
@@ -221,7 +231,8 @@ class WeightedRidge:
         NotPositiveDefinite
             If a split cannot be solved at these weights.
         """
-        solvers = self.blocks.prepare(np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1])))
+        squared, ridge, prior = self.unpack(theta)
+        solvers = self.blocks.prepare(squared, ridge * prior)
         return [solver.solution() for solver in solvers]
 
     def errors(self, solutions: Sequence[FloatArray]) -> FloatArray:
@@ -230,11 +241,11 @@ class WeightedRidge:
         return np.asarray(np.sqrt(squares.sum(axis=0) / [measure.count for measure in self.measures]))
 
     def loss_and_gradient(self, theta: FloatArray) -> tuple[float, FloatArray]:
-        """Return L and ∂L/∂theta (T + 1,); infinity and zeros where the normal equations cannot be solved."""
+        """Return L and ∂L/∂theta (T + 1 + K,); infinity and zeros where the normal equations cannot be solved."""
         self.evaluations += 1
-        squared, ridge = np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1]))
+        squared, ridge, prior = self.unpack(theta)
         try:
-            solvers = self.blocks.prepare(squared, ridge)
+            solvers = self.blocks.prepare(squared, ridge * prior)
         except NotPositiveDefinite:
             return np.inf, np.zeros_like(theta)
         z = [np.append(solver.solution(), -1.0) for solver in solvers]
@@ -247,9 +258,11 @@ class WeightedRidge:
             np.append(solver.solve(np.einsum("q,qp->p", scale, half[:, :-1])), 0.0)
             for solver, half in zip(solvers, halves, strict=True)
         ]
-        gradient = np.empty_like(theta)
-        gradient[:-1] = -2.0 * squared * self.blocks.term_products(u, z)
-        gradient[-1] = -ridge * sum(float(a[:-1] @ (self.penalty * b[:-1])) for a, b in zip(u, z, strict=True))
+        terms, gradient = len(squared), np.empty_like(theta)
+        gradient[:terms] = -2.0 * squared * self.blocks.term_products(u, z)
+        gradient[terms] = -ridge * sum(float(a[:-1] @ (prior * b[:-1])) for a, b in zip(u, z, strict=True))
+        products = sum((a[:-1] * b[:-1] for a, b in zip(u, z, strict=True)), np.zeros(len(prior)))
+        gradient[terms + 1 :] = -ridge * ((prior * products) @ self.features)
         return float(coefficients @ rms), gradient
 
     def _squares(self, z: Sequence[FloatArray]) -> tuple[FloatArray, list[FloatArray]]:

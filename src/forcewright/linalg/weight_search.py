@@ -1,4 +1,4 @@
-"""Minimize a `WeightedRidge` loss in log weights and log ridge, by L-BFGS-B from a few starts."""
+"""Minimize a `WeightedRidge` loss in log weights, log ridge and prior exponents, by L-BFGS-B from a few starts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from forcewright.linalg.ridge import WeightedRidge
 
 @dataclass(frozen=True, eq=False)
 class WeightSpace:
-    """Which of theta = (log w_t …, log λ) are free: ``theta = offset + mapping @ phi`` with ``low ≤ phi ≤ high``.
+    """Which of theta = (log w_t …, log λ, η_k …) are free: ``theta = offset + mapping @ phi``, ``low ≤ phi ≤ high``.
 
-    ``mapping`` (T + 1, n) has a 1 where free variable n drives entry t, so that terms can share a weight.
+    ``mapping`` (T + 1 + K, n) has a 1 where free variable n drives entry t, so that terms can share a weight.
     """
 
     offset: FloatArray
@@ -25,7 +25,7 @@ class WeightSpace:
     high: FloatArray
 
     def theta(self, phi: FloatArray) -> FloatArray:
-        """Return the full log weights and log ridge (T + 1,)."""
+        """Return the full log weights, log ridge and prior exponents (T + 1 + K,)."""
         return self.offset + self.mapping @ phi
 
     @property

@@ -268,14 +268,14 @@ class FitProblem:
     def fit_everything(self, theta: FloatArray) -> tuple[FloatArray, Solver]:
         """Return coefficients (p,) fitted to all splits together, and the solved system in scaled columns."""
         folded = self.folded
-        squared, ridge, penalty = np.exp(2.0 * theta[:-1]), float(np.exp(theta[-1])), self.ridge.penalty
+        squared, ridge, prior = self.ridge.unpack(theta)
         solver: Solver
         if folded.factored:
             parts = [part for split in folded.training for part in split]
-            weights = np.tile(np.exp(theta[:-1]), len(folded.training))
-            solver = OrthogonalSolver(parts, weights, folded.columns, ridge, penalty)
+            weights = np.tile(np.exp(theta[: len(squared)]), len(folded.training))
+            solver = OrthogonalSolver(parts, weights, folded.columns, ridge * prior)
         else:
-            solver = CholeskySolver(folded.total(squared), folded.columns, ridge, penalty)
+            solver = CholeskySolver(folded.total(squared), folded.columns, ridge * prior)
         return solver.solution() * folded.scale, solver
 
     def covariance(self, theta: FloatArray, coefficients: FloatArray, system: Solver) -> FloatArray:
@@ -285,14 +285,19 @@ class FitProblem:
         """
         folded = self.folded
         z = np.append(coefficients / folded.scale, -1.0)
-        residual = float(folded.total(np.exp(2.0 * theta[:-1])) @ pack_product(z, z))
+        residual = float(folded.total(self.ridge.unpack(theta)[0]) @ pack_product(z, z))
         variance = max(residual, 0.0) / max(sum(term.rows for term in folded.terms) - folded.columns, 1)
         inverse = system.solve(np.eye(folded.columns))
         return np.asarray(variance * (folded.scale[:, None] * inverse * folded.scale))
 
 
 def fit_problem(
-    folded: FoldedData, nominal: FloatArray, loss: LossWeights, external: FoldedData | None = None
+    folded: FoldedData,
+    nominal: FloatArray,
+    loss: LossWeights,
+    external: FoldedData | None = None,
+    *,
+    features: FloatArray | None = None,
 ) -> FitProblem:
     """Return the validation problem by leaving each split out in turn, or on an external set.
 
@@ -304,29 +309,34 @@ def fit_problem(
         Log weights (T,) at which the scaled normal equations have a unit diagonal.
     external
         Validation data folded with the same basis; without it the splits of ``folded`` are left out in turn.
+    features
+        Features of the columns (p, K) for the prior, zero for the constants; none where not given.
     """
+    features = np.zeros((folded.columns, 0)) if features is None else features
     scale = column_scale(folded.total(np.exp(2.0 * nominal)), folded.columns)
     folded = folded.multiply_columns(scale)
     external = None if external is None else external.multiply_columns(scale)
     make = _factor_problem if folded.factored else _gram_problem
-    return FitProblem(make(folded, external, loss), folded)
+    return FitProblem(make(folded, external, loss, features), folded)
 
 
-def _gram_problem(folded: FoldedData, external: FoldedData | None, loss: LossWeights) -> WeightedRidge:
-    penalty, order = np.ones(folded.columns), folded.columns + 1
+def _gram_problem(
+    folded: FoldedData, external: FoldedData | None, loss: LossWeights, features: FloatArray
+) -> WeightedRidge:
+    order = folded.columns + 1
     parts = np.asarray(folded.training)
     judged: Sequence[Sequence[FloatArray]] = folded.validation
     if external is not None:
         parts = parts.sum(axis=0, keepdims=True)
         judged = [[_sum(column, False) for column in zip(*external.validation, strict=True)]]
     matrices = [[unpack(packed, order) for packed in split] for split in judged]
-    blocks = GramBlocks(parts, folded.columns, leave_out=external is None, penalty=penalty)
-    return WeightedRidge(blocks, matrices, measures_of(external or folded, loss), penalty)
+    blocks = GramBlocks(parts, folded.columns, leave_out=external is None)
+    return WeightedRidge(blocks, matrices, measures_of(external or folded, loss), features)
 
 
-def _factor_problem(folded: FoldedData, external: FoldedData | None, loss: LossWeights) -> WeightedRidge:
-    penalty = np.ones(folded.columns)
-
+def _factor_problem(
+    folded: FoldedData, external: FoldedData | None, loss: LossWeights, features: FloatArray
+) -> WeightedRidge:
     splits = range(len(folded.training))
     left_out = splits if external is None else [-1]
     factors = [
@@ -336,8 +346,8 @@ def _factor_problem(folded: FoldedData, external: FoldedData | None, loss: LossW
     judged: Sequence[Sequence[FloatArray]] = folded.validation
     if external is not None:
         judged = [[_sum(column, True) for column in zip(*external.validation, strict=True)]]
-    blocks = FactorBlocks(factors, folded.columns, penalty)
-    return WeightedRidge(blocks, judged, measures_of(external or folded, loss), penalty, factored=True)
+    blocks = FactorBlocks(factors, folded.columns)
+    return WeightedRidge(blocks, judged, measures_of(external or folded, loss), features, factored=True)
 
 
 def predict_rows(

@@ -160,6 +160,9 @@ class TuneConfig(BaseModel):
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
     """Ridge in units of the column-scaled normal equations."""
+    prior: Literal["none", "free"] | tuple[float, ...] = "free"
+    """How much harder rough columns of the basis are damped, where the family tells which are rough: exponents found
+    with the weights (free), given numbers, or all columns alike (none)."""
     loss: LossSettings = LossSettings()
     study: StudySettings = StudySettings()
     search: SearchSettings = SearchSettings()

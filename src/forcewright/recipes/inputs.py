@@ -108,7 +108,8 @@ def make_problem(settings: TuneConfig, inputs: Inputs) -> Problem:
         raise InputError(f"names {', '.join(sorted(unknown))}; the groups are {known}", field="weights.groups")
     return Problem(
         train=train, splits=splits, external=external, energies=inputs.energies.per_species,
-        constant=inputs.constant, model=settings.model, weights=weights, ridge=settings.ridge, loss=loss,
+        constant=inputs.constant, model=settings.model, weights=weights, ridge=settings.ridge,
+        prior=settings.prior, loss=loss,
         metric=settings.loss.metric, huber_delta=settings.loss.huber_delta, search=settings.search,
         seed=settings.study.seed, nested=settings.validation.nested and external is None,
         cache=settings.output / "cache", cache_bytes=int(settings.cache_GB * 1e9),

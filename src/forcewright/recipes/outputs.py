@@ -119,10 +119,13 @@ def chosen_settings(settings: TuneConfig, best: TrialRecord, fitted: FittedSetti
     """Return the chosen hyperparameters, weights by group and ridge in the words of the config."""
     theta = np.exp(fitted.search.theta)
     weights: dict[str, dict[str, float]] = {}
-    for term, weight in zip(fitted.terms, theta[:-1], strict=True):
+    for term, weight in zip(fitted.terms, theta, strict=False):
         weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
     model = fill_model(settings.model, best.params).model_dump(mode="json", exclude_none=True)
-    return {"model": model, "weights": weights, "ridge": float(f"{theta[-1]:.6g}")}
+    count = len(fitted.terms)
+    chosen = {"model": model, "weights": weights, "ridge": float(f"{theta[count]:.6g}")}
+    exponents = fitted.search.theta[count + 1 :]
+    return {**chosen, "prior": [float(f"{eta:.6g}") for eta in exponents]} if len(exponents) else chosen
 
 
 def summarize(
@@ -232,6 +235,7 @@ def report_fields(
         "chosen": {
             **{key: value for key, value in chosen["model"].items() if value not in ({}, None)},
             "ridge": chosen["ridge"], "weights": chosen["weights"],
+            **({"prior": chosen["prior"]} if "prior" in chosen else {}),
         },
         "sections": [["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else [],
     }  # fmt: skip

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import psutil
@@ -35,11 +35,12 @@ from forcewright.models.linear import (
     split_constants,
 )
 from forcewright.optimize.workers import Outcome
-from forcewright.potential import DesignRows, Prediction
+from forcewright.potential import Basis, DesignRows, Prediction, Smooth
 from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
 from forcewright.structure import Dataset, to_voigt
 from forcewright.validate.errors import ErrorTable, compare
 
+_EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
 
@@ -56,6 +57,7 @@ class Problem:
     model: Mapping[str, Any]
     weights: WeightSettings
     ridge: float | LogRange
+    prior: Literal["none", "free"] | tuple[float, ...]
     loss: LossWeights
     metric: str
     huber_delta: float
@@ -105,9 +107,25 @@ class FittedSetting:
     diagnostics: dict[str, Any]
 
 
-def weight_space(problem: Problem, terms: Sequence[Term]) -> WeightSpace:
-    """Return which weights are free and within which bounds; the last entry is the ridge."""
-    offset = np.zeros(len(terms) + 1)
+def prior_features(problem: Problem, basis: Basis) -> FloatArray:
+    """Return the features (p, K) that the prior is made of, zero for the constants; K = 0 without a prior.
+
+    Raises
+    ------
+    InputError
+        If exponents are given and their number is not that of the basis.
+    """
+    features = basis.prior_features() if isinstance(basis, Smooth) else np.zeros((basis.size, 0))
+    if isinstance(problem.prior, tuple) and len(problem.prior) != features.shape[1]:
+        raise InputError(f"has {len(problem.prior)} numbers; this basis takes {features.shape[1]}", field="prior")
+    if problem.prior == "none":
+        features = features[:, :0]
+    return np.vstack([np.zeros((len(problem.constants), features.shape[1])), features])
+
+
+def weight_space(problem: Problem, terms: Sequence[Term], exponents: int = 0) -> WeightSpace:
+    """Return which weights are free and within which bounds; the ridge and ``exponents`` of the prior follow them."""
+    offset = np.zeros(len(terms) + 1 + exponents)
     low: list[float] = []
     high: list[float] = []
     columns: dict[str, int] = {}
@@ -124,6 +142,14 @@ def weight_space(problem: Problem, terms: Sequence[Term]) -> WeightSpace:
         else:
             offset[position] = np.log(value)
         mapping.append(row)
+    if exponents and isinstance(problem.prior, tuple):
+        offset[len(terms) + 1 :] = problem.prior
+        mapping += [{}] * exponents
+    else:
+        mapping += [{len(columns) + k: 1.0} for k in range(exponents)]
+        columns |= {f"prior/{k}": len(columns) + k for k in range(exponents)}
+        low += [-_EXPONENT] * exponents
+        high += [_EXPONENT] * exponents
     matrix = np.array([[row.get(column, 0.0) for column in range(len(columns))] for row in mapping])
     return WeightSpace(offset, matrix, np.array(low), np.array(high))
 
@@ -153,6 +179,7 @@ def fit_setting(
     model = fill_model(problem.model, params)
     basis = model.basis(problem.train.species)
     require_memory(problem, basis.size + len(problem.constants))
+    features = prior_features(problem, basis)
     cache = RowCache(problem.cache, problem.cache_bytes)
     cached = cache.rows_of(basis)
     start = time.perf_counter()
@@ -168,8 +195,9 @@ def fit_setting(
         folded = fold(problem.train, problem.splits, factored)
         external = problem.external
         judged = None if external is None else fold(external, np.zeros(len(external), dtype=np.int64), factored)
-        space = weight_space(problem, folded.terms)
-        return fit_problem(folded, space.theta(space.middle)[:-1], problem.loss, judged), space
+        space = weight_space(problem, folded.terms, features.shape[1])
+        nominal = space.theta(space.middle)[: len(folded.terms)]
+        return fit_problem(folded, nominal, problem.loss, judged, features=features), space
 
     def judge(fit: FitProblem, at: FloatArray) -> tuple[list[Prediction], float]:
         """Predict the judged frames, and compare with the errors that the normal equations tell."""

@@ -130,6 +130,8 @@ def fingerprint(settings: TuneConfig, inputs: Inputs) -> str:
         include={"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"},
     )
     content["validation"].pop("external")
+    if settings.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
+        content["prior"] = settings.model_dump(mode="json")["prior"]
     sets = (inputs.train, inputs.external, inputs.test if settings.protocol == "xpot" else None)
     content["data"] = [None if dataset is None else dataset.content_hash for dataset in sets]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
