@@ -1,0 +1,209 @@
+"""Rows of (quasi-)maximal volume: the active set that tells interpolation from extrapolation.
+
+=========  ========  ================================================================================
+symbol     shape     meaning
+=========  ========  ================================================================================
+rows       (M, p)    descriptors, a row per atom (or structure)
+A          (p, p)    the active set: those p rows whose |det A| no swap of one row can raise further
+B          (M, p)    rows @ A⁻¹, so that rows = B A: each row as a combination of the active ones
+grade      (M,)      γ = max_j |B_ij|, the extrapolation grade
+=========  ========  ================================================================================
+
+Replacing row j of A by row i multiplies |det A| by |B_ij|. So A has maximal volume up to the tolerance τ when no |B_ij|
+exceeds τ: swap the largest in until none does (Goreinov, Oseledets, Savostyanov, Tyrtyshnikov and Zamarashkin, How to
+find a good submatrix, in Matrix Methods, World Scientific, 2010). It is the D-optimality criterion of active learning
+(Podryabinkin and Shapeev, Comput. Mater. Sci. 140, 171 (2017)): a row with γ ≤ 1 is an interpolation between active
+rows, γ > 1 says by how much it would enlarge the volume. The set does not depend on how the columns are scaled.
+
+Where the rows do not span all p directions (fewer rows than columns, or dependent columns) no p rows have a volume.
+Then *virtual rows*, small multiples of unit vectors, stand for the directions that no row has: they yield to any real
+row that goes there, and a row that later does has a grade that is huge, as it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from forcewright.errors import InputError
+from forcewright.linalg.gram import FloatArray
+
+IntArray = NDArray[np.int64]
+
+_BLOCK = 1024  # rows whose B is kept up to date at once: they stay in the cache
+_START = 8  # times p rows among which LU finds the first active set
+_VIRTUAL = 1e-9  # size of a virtual row beside the largest entry of its column
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveSet:
+    """Rows of maximal volume.
+
+    Attributes
+    ----------
+    indices
+        Positions (≤ p,) of the active rows among those given, ascending; fewer than p where directions are missing.
+    rows
+        A (p, p): the active rows in the order of ``indices``, then the virtual ones.
+    inverse
+        A⁻¹ (p, p).
+    """
+
+    indices: IntArray
+    rows: FloatArray
+    inverse: FloatArray
+
+    @property
+    def missing(self) -> int:
+        """Number of directions in which no row goes, held by virtual rows."""
+        return len(self.rows) - len(self.indices)
+
+
+def max_volume(rows: FloatArray | Iterable[FloatArray], *, tolerance: float = 1.01) -> ActiveSet:
+    """Return p rows whose volume no swap of one row raises by more than the factor ``tolerance``.
+
+    Parameters
+    ----------
+    rows
+        Rows (M, p), or blocks (m, p) of them. What can be gone through again and again (a list, an object with
+        ``__iter__``) is until no grade exceeds the tolerance; an iterator is gone through once, after which the grades
+        of its earlier blocks can be somewhat larger.
+    tolerance
+        Largest grade of a given row; 1 is the exact maximum that single swaps reach, at the price of more of them.
+
+    Raises
+    ------
+    InputError
+        If there is no row, rows differ in length or hold numbers that are not finite, or the tolerance is below 1.001.
+    """
+    if tolerance < 1.001:  # at 1 rounding alone could go on swapping
+        raise InputError(f"is {tolerance:g}; give at least 1.001", field="tolerance")
+    blocks = _Chunks(rows) if isinstance(rows, np.ndarray) else rows
+    search = _Search(tolerance)
+    if isinstance(blocks, Iterator):
+        search.go_through(blocks)
+        return search.result()
+    while search.go_through(blocks):
+        pass
+    return search.result()
+
+
+def extrapolation_grades(rows: FloatArray, inverse: FloatArray) -> FloatArray:
+    """Return γ_i = max_j |(rows @ inverse)_ij| (M,) of rows (M, p) for the inverse of an active set (p, p)."""
+    grades = [np.abs(np.asarray(block, dtype=np.float64) @ inverse).max(axis=1) for block in _Chunks(rows)]
+    return np.concatenate(grades) if grades else np.zeros(0)
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+
+
+class _Chunks:
+    """An array as blocks that lie in the cache, any number of times."""
+
+    def __init__(self, rows: FloatArray) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        for start in range(0, len(self._rows), _BLOCK):
+            yield self._rows[start : start + _BLOCK]
+
+
+class _Search:
+    """The active set so far; indices below 0 are virtual rows."""
+
+    def __init__(self, tolerance: float) -> None:
+        self._tolerance = tolerance
+        self._rows: FloatArray | None = None
+        self._inverse = np.zeros((0, 0))
+        self._indices: IntArray = np.zeros(0, dtype=np.int64)
+
+    def go_through(self, blocks: Iterable[FloatArray]) -> int:
+        """Swap in what raises the volume, block by block, and return the number of swaps."""
+        swaps, position = 0, 0
+        waiting: list[FloatArray] = []
+        for given in blocks:
+            block = self._checked(given, waiting)
+            if self._rows is None:
+                waiting.append(block)
+                if sum(map(len, waiting)) < _START * block.shape[1]:
+                    continue
+                block, waiting = np.vstack(waiting), []
+            swaps += self._take(block, position)
+            position += len(block)
+        if waiting:
+            swaps += self._take(np.vstack(waiting), position)
+        return swaps
+
+    def result(self) -> ActiveSet:
+        """Return the rows in the order they were given, virtual ones last."""
+        if self._rows is None:
+            raise InputError("there are no rows to choose an active set from")
+        order = np.argsort(np.where(self._indices < 0, np.iinfo(np.int64).max, self._indices), kind="stable")
+        indices, rows = self._indices[order], self._rows[order]
+        return ActiveSet(indices[indices >= 0], rows, _inverse(rows))
+
+    def _checked(self, given: FloatArray, waiting: list[FloatArray]) -> FloatArray:
+        block = np.asarray(given, dtype=np.float64)
+        columns = block.shape[-1] if self._rows is None else self._rows.shape[1]
+        if block.ndim != 2 or block.shape[1] != columns or (waiting and block.shape[1] != waiting[0].shape[1]):
+            raise InputError(f"a block of rows has the shape {block.shape}; all must be (rows, columns), equally long")
+        if not np.isfinite(block).all():
+            raise InputError("a row holds a number that is not finite")
+        return block
+
+    def _take(self, block: FloatArray, position: int) -> int:
+        """Swap rows of one block in, a part of it at a time."""
+        swaps = 0
+        if self._rows is None and len(block):
+            self._start(block, position)
+            swaps = 1  # a start is no end: what came before has not been looked at
+        for start in range(0, len(block), _BLOCK):
+            swaps += self._swap(block[start : start + _BLOCK], position + start)
+        return swaps
+
+    def _start(self, block: FloatArray, position: int) -> None:
+        """Take the pivot rows of LU with partial pivoting of the block over the virtual rows."""
+        count, columns = block.shape
+        largest = np.abs(block).max(axis=0)
+        virtual = np.diag(_VIRTUAL * np.where(largest > 0, largest, 1.0))
+        stacked = np.vstack([block, virtual])
+        pivots = scipy.linalg.lapack.dgetrf(np.asfortranarray(stacked), overwrite_a=1)[1]
+        order = np.arange(len(stacked))
+        for place, pivot in enumerate(pivots):
+            order[[place, pivot]] = order[[pivot, place]]
+        chosen = order[:columns]
+        self._rows = stacked[chosen]
+        self._indices = np.where(chosen < count, position + chosen, -1)
+        self._inverse = _inverse(self._rows)
+
+    def _swap(self, block: FloatArray, position: int) -> int:
+        """Swap rows of the block in until none of its grades exceeds the tolerance (algorithm 1 of Goreinov et al.).
+
+        B' = B - B_:j (B_i: - e_j)/B_ij when row i comes to stand in place j.
+        """
+        assert self._rows is not None
+        columns = block.shape[1]
+        coefficients = block @ self._inverse
+        swaps = 0
+        while True:
+            largest = int(scipy.linalg.blas.idamax(coefficients.ravel()))
+            i, j = divmod(largest, columns)
+            pivot = float(coefficients[i, j])
+            if abs(pivot) <= self._tolerance:
+                break
+            change = coefficients[i].copy()
+            change[j] -= 1.0
+            # the transpose of a C array is what BLAS updates in place
+            scipy.linalg.blas.dger(-1.0 / pivot, change, coefficients[:, j].copy(), a=coefficients.T, overwrite_a=1)
+            self._rows[j], self._indices[j] = block[i], position + i
+            swaps += 1
+            if swaps % columns == 0:
+                coefficients = block @ _inverse(self._rows)  # rounding adds up over many updates
+        if swaps:
+            self._inverse = _inverse(self._rows)
+        return swaps
