@@ -1,0 +1,280 @@
+"""Linear ACE: the invariant functions of a set of species as columns of a linear model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from forcewright.errors import InputError
+from forcewright.features.ace import design
+from forcewright.features.ace.conversion import to_products
+from forcewright.features.ace.evaluator import AceEvaluator
+from forcewright.features.ace.expansion import (
+    BasisFunction,
+    Bond,
+    CoreMode,
+    Embedding,
+    Expansion,
+    FloatArray,
+    IntArray,
+    RadialFamily,
+)
+from forcewright.features.ace.radial import radial_functions, switch
+from forcewright.neighbors import find_neighbors
+from forcewright.potential import DesignRows
+from forcewright.structure import Structure
+
+
+@dataclass(frozen=True)
+class RadialSettings:
+    """Family of the radial functions, its λ, and the width in Å of its outer switch."""
+
+    family: RadialFamily = "SBessel"
+    decay: float = 5.25
+    cutoff_width: float = 0.01
+
+
+@dataclass(frozen=True)
+class Core:
+    """A ZBL repulsion that takes over between ``inner`` (S, S), per pair in Å, and ``width`` below it."""
+
+    inner: tuple[tuple[float, ...], ...]
+    width: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs inside the cutoffs, sorted by center and neighbor species: (i, μ) owns ``segments[i, μ]:segments[i, μ+1]``.
+
+    ``g`` and ``dg`` (M, K) are the radial functions and their derivatives. ``species`` (N,) and ``segments`` (N, S + 1)
+    refer to the basis's order. ``scale`` (N,), ``slope`` (N,) and ``closest`` (N,) tell how far the core has taken over:
+    the factor of the expansion, its derivative with the distance of the closest pair, and which pair that is (-1: none).
+    """
+
+    species: IntArray
+    segments: IntArray
+    indices: IntArray
+    vectors: FloatArray
+    distances: FloatArray
+    g: FloatArray
+    dg: FloatArray
+    scale: FloatArray
+    slope: FloatArray
+    closest: IntArray
+
+
+@dataclass(frozen=True)
+class AceBasis:
+    """Invariant functions of every center species, and the radial functions under them.
+
+    Parameters
+    ----------
+    species
+        Atomic numbers, ascending; a species index μ is the position in it.
+    cutoffs
+        Cutoff in Å of every pair (S, S), symmetric.
+    functions
+        Functions of each center species (S tuples); all radial functions are R_nl = g_n.
+    core
+        Repulsion at short range.
+    """
+
+    species: tuple[int, ...]
+    radial: RadialSettings
+    cutoffs: tuple[tuple[float, ...], ...]
+    functions: tuple[tuple[BasisFunction, ...], ...] = field(repr=False)
+    core: Core | None = None
+
+    def __repr__(self) -> str:
+        """Tell everything the design rows depend on, which are cached by it."""
+        names = [f"{f.species}{f.ns}{f.ls}{f.intermediate}" for own in self.functions for f in own]
+        counts = [len(own) for own in self.functions]
+        return f"AceBasis({self.species}, {self.radial}, {self.cutoffs}, {self.core}, {counts}, {names})"
+
+    @property
+    def size(self) -> int:
+        """Number of columns p."""
+        return sum(len(own) for own in self.functions)
+
+    @property
+    def cutoff(self) -> float:
+        """Largest cutoff in Å."""
+        return max(map(max, self.cutoffs))
+
+    @property
+    def columns(self) -> tuple[BasisFunction, ...]:
+        """The functions column by column, center species after center species."""
+        return tuple(f for own in self.functions for f in own)
+
+    def select(self, columns: Sequence[int]) -> AceBasis:
+        """Return the basis of some of the columns, in their order here."""
+        kept = {int(c) for c in columns}
+        starts = np.cumsum([0, *map(len, self.functions)])
+        functions = tuple(
+            tuple(f for k, f in enumerate(own) if start + k in kept)
+            for own, start in zip(self.functions, starts, strict=False)
+        )
+        return replace(self, functions=functions)
+
+    def prior_features(self) -> FloatArray:
+        """Return log(1 + Σ(n - 1)), log(1 + Σ l) and rank - 1 of every column (p, 3)."""
+        rows = [(np.log1p(sum(f.ns) - f.rank), np.log1p(sum(f.ls)), f.rank - 1) for f in self.columns]
+        return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+    def rows(self, structure: Structure) -> DesignRows:
+        """Return the design rows of one structure.
+
+        Raises
+        ------
+        InputError
+            If it holds a species that the basis does not.
+        """
+        pairs = self.pairs(structure)
+        count = len(structure)
+        energy, forces = np.zeros(self.size), np.zeros((self.size, 3 * count))
+        virial = np.zeros((self.size, 6))
+        start = 0
+        for own, table in enumerate(self._tables):
+            part = slice(start, start + table.count)
+            atoms = np.flatnonzero(pairs.species == own)
+            design.add_rows(
+                atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
+                pairs.closest, self._recursion, *table.arrays, energy[part], forces[part], virial[part],
+            )  # fmt: skip
+            start = part.stop
+        offset = np.zeros(1 + 3 * count + 6)
+        if np.any(pairs.scale < 1.0):
+            energies, core_forces, core_virial = self._core_evaluator.evaluate(structure)
+            offset[0] = energies.sum()
+            offset[1 : 1 + 3 * count] = core_forces.ravel()
+            offset[1 + 3 * count :] = -core_virial.ravel()[[0, 4, 8, 5, 2, 1]]
+        return DesignRows(energy, np.ascontiguousarray(forces.T), np.ascontiguousarray(virial.T), offset)
+
+    def project(self, structure: Structure) -> FloatArray:
+        """Return the functions of every atom (N, p): zero in the columns of other center species."""
+        pairs = self.pairs(structure)
+        values = np.zeros((len(structure), self.size))
+        start = 0
+        for own, table in enumerate(self._tables):
+            atoms = np.flatnonzero(pairs.species == own)
+            values[atoms, start : start + table.count] = design.project(
+                atoms, pairs.segments, pairs.vectors, pairs.g, self._recursion, *table.arrays
+            )
+            start += table.count
+        return values
+
+    def pairs(self, structure: Structure) -> Pairs:
+        """Return the pairs inside the cutoffs and their radial functions.
+
+        Raises
+        ------
+        InputError
+            If the structure holds a species that the basis does not.
+        """
+        species = self.species_of(structure)
+        neighbors = find_neighbors(structure, self.cutoff)
+        count, number = len(structure), len(self.species)
+        centers = np.repeat(np.arange(count), np.diff(neighbors.starts))
+        kinds = species[centers] * number + species[neighbors.indices]
+        distances = np.linalg.norm(neighbors.vectors, axis=1)
+        inside = np.flatnonzero(distances < np.ravel(self.cutoffs)[kinds])
+        order = inside[np.argsort(centers[inside] * number + species[neighbors.indices[inside]], kind="stable")]
+        centers, kinds, distances = centers[order], kinds[order], distances[order]
+        keys = centers * number + kinds % number
+        starts = np.searchsorted(keys, np.arange(count * number + 1))
+        segments = starts[np.arange(count)[:, None] * number + np.arange(number + 1)]
+        g, dg = np.zeros((len(order), self._nmax)), np.zeros((len(order), self._nmax))
+        for kind in np.unique(kinds):
+            chosen = kinds == kind
+            value, slope = radial_functions(
+                self._bonds[int(kind) // number, int(kind) % number], distances[chosen], self._core_mode
+            )
+            g[chosen], dg[chosen] = value.T, slope.T
+        scale, slope, closest = self._core_switch(centers, kinds, distances, count)
+        indices, vectors = neighbors.indices[order], np.ascontiguousarray(neighbors.vectors[order])
+        return Pairs(species, segments, indices, vectors, distances, g, dg, scale, slope, closest)
+
+    def species_of(self, structure: Structure) -> IntArray:
+        """Return each atom's species index (N,)."""
+        if unknown := sorted(set(structure.numbers.tolist()) - set(self.species)):
+            names = ", ".join(chemical_symbols[z] for z in unknown)
+            raise InputError(f"holds {names}, which this basis does not know")
+        return np.searchsorted(np.array(self.species), structure.numbers)
+
+    def _core_switch(
+        self, centers: IntArray, kinds: IntArray, distances: FloatArray, count: int
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return how far the core has taken over at each atom (see `Pairs`)."""
+        scale, slope, closest = np.ones(count), np.zeros(count), np.full(count, -1)
+        if self.core is None or len(distances) == 0:
+            return scale, slope, closest
+        depth = distances - np.ravel(self.core.inner)[kinds] + self.core.width  # 0: the core alone; width: none of it
+        order = np.lexsort((depth, centers))
+        atoms, first = np.unique(centers[order], return_index=True)
+        closest[atoms] = order[first]
+        value, derivative = switch(self.core.width - depth[closest[atoms]], self.core.width, self.core.width)
+        scale[atoms], slope[atoms] = value, -derivative
+        closest[scale >= 1.0] = -1
+        return scale, slope, closest
+
+    def expansion(
+        self, coefficients: FloatArray, energies: Mapping[int, float], embedding: Embedding | None = None
+    ) -> Expansion:
+        """Return the potential of given coefficients (p,) or (p, P) in products of A, as a `.yace` file holds it."""
+        coefficients = np.asarray(coefficients, dtype=np.float64).reshape(self.size, -1)
+        functions, start = [], 0
+        for own in self.functions:
+            functions.append(tuple(to_products(own, coefficients[start : start + len(own)])))
+            start += len(own)
+        return Expansion(
+            tuple(chemical_symbols[z] for z in self.species),
+            np.array([energies.get(z, 0.0) for z in self.species]), self._bonds,
+            (embedding or Embedding(),) * len(self.species), tuple(functions), self._core_mode,
+        )  # fmt: skip
+
+    @property
+    def _core_mode(self) -> CoreMode:
+        return "distance" if self.core is None else "zbl"
+
+    @cached_property
+    def _nmax(self) -> int:
+        return max((n for f in self.columns for n in f.ns), default=1)
+
+    @cached_property
+    def _lmax(self) -> int:
+        return max((l for f in self.columns for l in f.ls), default=0)
+
+    @cached_property
+    def _recursion(self) -> FloatArray:
+        return design.recursion(self._lmax)
+
+    @cached_property
+    def _tables(self) -> tuple[design.FunctionTable, ...]:
+        return tuple(design.tabulate_functions(own) for own in self.functions)
+
+    @cached_property
+    def _bonds(self) -> dict[tuple[int, int], Bond]:
+        identity = np.repeat(np.eye(self._nmax)[:, None, :], self._lmax + 1, axis=1)
+        count = range(len(self.species))
+        return {
+            (i, j): Bond(
+                self.radial.family, self.cutoffs[i][j], identity, self.radial.decay, self.radial.cutoff_width,
+                core_prefactor=0.0 if self.core is None else 1.0,
+                inner=0.0 if self.core is None else self.core.inner[i][j],
+                inner_width=0.0 if self.core is None else self.core.width,
+            )
+            for i in count for j in count
+        }  # fmt: skip
+
+    @cached_property
+    def _core_evaluator(self) -> AceEvaluator:
+        return AceEvaluator(replace(self, functions=((),) * len(self.species)).expansion(np.zeros(0), {}))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave compiled tables behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
