@@ -26,7 +26,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.linalg.gram import FloatArray, RowFolder, RowReducer, pack, pack_product, packed_size, unpack
+from forcewright.linalg.gram import (
+    FloatArray,
+    RowFolder,
+    RowReducer,
+    pack,
+    pack_product,
+    packed_size,
+    triangle_of,
+    unpack,
+)
 from forcewright.linalg.ridge import (
     CholeskySolver,
     FactorBlocks,
@@ -142,6 +151,32 @@ class FoldedData:
             for weight, part in zip(squared_weights, parts, strict=True):
                 result += weight * (pack(part.T @ part) if self.factored else part)
         return result
+
+    def select(self, columns: Sequence[int] | NDArray[np.int64]) -> FoldedData:
+        """Return a copy with only these columns of A, in this order; the constants are among them only if named."""
+        chosen = np.append(np.asarray(columns, dtype=np.int64), self.columns)  # b stays the last
+        if self.factored:
+
+            def part(block: FloatArray) -> FloatArray:
+                left = block[:, chosen]
+                return triangle_of(left) if len(left) > len(chosen) else left
+
+        else:
+            rows, others = np.tril_indices(len(chosen))
+            high, low = np.maximum(chosen[rows], chosen[others]), np.minimum(chosen[rows], chosen[others])
+            positions = high * (high + 1) // 2 + low
+
+            def part(block: FloatArray) -> FloatArray:
+                return np.asarray(block[positions])
+
+        training: Any = [[part(block) for block in split] for split in self.training]
+        validation = [[part(block) for block in split] for split in self.validation]
+        return replace(
+            self,
+            training=training if self.factored else np.array(training),
+            validation=validation,
+            scale=self.scale[chosen[:-1]],
+        )
 
     def multiply_columns(self, scale: FloatArray) -> FoldedData:
         """Multiply the columns by ``scale`` (p,) in place, to save the memory of a copy; use what is returned."""
