@@ -15,7 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from forcewright.structure import Dataset, FloatArray, Labels, Structure, to_voigt
+from forcewright.structure import Dataset, FloatArray, IntArray, Labels, Structure, to_voigt
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +107,19 @@ class Smooth(Protocol):
 
 
 @runtime_checkable
+class Prunable(Protocol):
+    """A basis from which columns may be left out, in groups that cost something to evaluate."""
+
+    def pruning_groups(self) -> tuple[IntArray, FloatArray]:
+        """Return the group of each column (p,), -1 for columns that stay, and the cost of each group (G,)."""
+        ...
+
+    def select(self, columns: Sequence[int]) -> Basis:
+        """Return the basis of these columns alone, in their order here."""
+        ...
+
+
+@runtime_checkable
 class Exportable(Protocol):
     """Can be written as LAMMPS input."""
 
@@ -131,6 +144,19 @@ class Uncertain(Protocol):
 
     def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
         """Standard error of each predicted energy in eV."""
+        ...
+
+
+@runtime_checkable
+class Graded(Protocol):
+    """Knows how far a structure lies outside the data it was fitted to."""
+
+    def with_active_set(self, structures: Sequence[Structure]) -> Potential:
+        """Return the potential with the active set of these training structures."""
+        ...
+
+    def extrapolation_grades(self, structure: Structure) -> FloatArray:
+        """Return the extrapolation grade of each atom (N,), above 1 outside the data."""
         ...
 
 

@@ -12,6 +12,7 @@ from forcewright.potential import Potential
 
 #: kind -> module, hyperparameters, potential; imported only when used
 BACKENDS: dict[str, tuple[str, str, str]] = {
+    "ace": ("forcewright.models.ace", "AceModel", "AcePotential"),
     "snap": ("forcewright.models.snap", "SnapModel", "SnapPotential"),
 }
 
@@ -31,7 +32,7 @@ def model_class(kind: str) -> Any:
 
 
 def load(path: str | Path) -> Potential:
-    """Read a potential: a folder saved by Forcewright, or a LAMMPS .snapcoeff/.snapparam pair.
+    """Read a potential: a folder saved by Forcewright, an ACE .yace file, or a LAMMPS .snapcoeff/.snapparam pair.
 
     Raises
     ------
@@ -40,7 +41,9 @@ def load(path: str | Path) -> Potential:
     """
     path = Path(path)
     if not path.exists():
-        raise InputError("does not exist; expected a folder saved by Forcewright or a .snapcoeff file", file=path)
+        raise InputError(
+            "does not exist; expected a folder saved by Forcewright, a .yace or a .snapcoeff file", file=path
+        )
     if path.name == "potential.json":
         path = path.parent
     if path.is_dir() and (path / "potential.json").exists():
@@ -50,8 +53,13 @@ def load(path: str | Path) -> Potential:
         module, _, name = BACKENDS[kind]
         loaded: Potential = getattr(import_module(module), name).load(path)
         return loaded
+    if path.suffix == ".yace" and not path.is_dir():
+        from forcewright.features.ace.yace import read_yace
+        from forcewright.models.ace import AcePotential
+
+        return AcePotential(read_yace(path))
     if path.is_dir() or path.suffix in (".snapcoeff", ".snapparam"):
         from forcewright.models.snap_files import read_snap_files
 
         return read_snap_files(path)
-    raise InputError("is neither a folder saved by Forcewright nor a .snapcoeff/.snapparam file", file=path)
+    raise InputError("is neither a folder saved by Forcewright nor a .yace or .snapcoeff/.snapparam file", file=path)

@@ -313,6 +313,17 @@ class FitProblem:
             solver = CholeskySolver(folded.total(squared), folded.columns, ridge * prior)
         return solver.solution() * folded.scale, solver
 
+    def normal_equations(self, theta: FloatArray, without: int | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return M (p, p) and h (p,) in scaled columns, of all splits or of all but one; not for factored data."""
+        squared, ridge, prior = self.ridge.unpack(theta)
+        packed = self.folded.total(squared)
+        if without is not None:
+            packed = packed - np.asarray(squared @ np.asarray(self.folded.training[without]))
+        full = unpack(packed, self.folded.columns + 1)
+        matrix = full[:-1, :-1]
+        matrix[np.diag_indices(len(matrix))] += ridge * prior
+        return matrix, full[-1, :-1]
+
     def covariance(self, theta: FloatArray, coefficients: FloatArray, system: Solver) -> FloatArray:
         """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
 

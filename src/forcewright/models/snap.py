@@ -24,7 +24,7 @@ from forcewright.lammps_session import PairStyle
 from forcewright.models.linear import count_species
 from forcewright.models.storage import read_json, write_json
 from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import Dataset, FloatArray, Structure
 
 
 class ZblSettings(BaseModel):
@@ -60,6 +60,11 @@ class SnapModel(BaseModel):
     """Weight of each element in its neighbors' densities; 1 where not given."""
     zbl: ZblSettings | None = None
     """Repulsion at short range."""
+
+    @classmethod
+    def with_data(cls, content: Mapping[str, Any], train: Dataset) -> dict[str, Any]:
+        """Return a model's config as it is: nothing in it is taken from the data."""
+        return dict(content)
 
     def basis(self, species: Sequence[int]) -> Bispectrum:
         """Return the descriptors for given species (atomic numbers).

@@ -9,7 +9,7 @@ import numpy as np
 
 from forcewright.errors import ForcewrightError
 from forcewright.optimize.journal import TrialRecord
-from forcewright.potential import Potential
+from forcewright.potential import Graded, Potential
 from forcewright.recipes.config import TuneConfig, fill_model
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.setting import (
@@ -50,11 +50,12 @@ def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRe
         everything = replace(
             problem, train=inputs.train, splits=np.zeros(len(inputs.train), dtype=np.int64), external=inputs.train
         )
-        final = fit_setting(everything, best.params, best.index, fitted.search.theta)
+        final = fit_setting(everything, best.params, best.index, fitted.search.theta, fitted.basis)
     model = fill_model(problem.model, best.params)
-    basis = model.basis(problem.train.species)
     source = {"trial": best.index, "loss": best.loss, "protocol": settings.protocol, "data": inputs.train.content_hash}
-    potential = model.potential(basis, final.coefficients, final.energies, final.covariance, source)
+    potential = model.potential(final.basis, final.coefficients, final.energies, final.covariance, source)
+    if isinstance(potential, Graded):
+        potential = potential.with_active_set(inputs.train.structures)
     rng = np.random.default_rng([settings.study.seed, 2])
     validation = compare(problem.judged, fitted.predictions, rng=rng)
     test = None if inputs.test is None else evaluate(potential, inputs.test, rng=rng)

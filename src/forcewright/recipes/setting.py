@@ -20,6 +20,7 @@ from forcewright import metrics
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.linalg.gram import FloatArray
+from forcewright.linalg.pruning import prune_groups
 from forcewright.linalg.ridge import CholeskySolver
 from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
 from forcewright.models.linear import (
@@ -40,6 +41,7 @@ from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings,
 from forcewright.structure import Dataset, to_voigt
 from forcewright.validate.errors import ErrorTable, compare
 
+_PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
@@ -98,6 +100,7 @@ class FittedSetting:
     ``energies`` are the reference energies with the fitted constants in them.
     """
 
+    basis: Any
     search: SearchResult
     predictions: list[Prediction]
     coefficients: FloatArray
@@ -167,9 +170,12 @@ def _weight_of(weights: WeightSettings, term: Term) -> tuple[float | LogRange, s
 
 
 def fit_setting(
-    problem: Problem, params: Mapping[str, Any], index: int, theta: FloatArray | None = None
+    problem: Problem, params: Mapping[str, Any], index: int, theta: FloatArray | None = None, basis: Any = None
 ) -> FittedSetting:
     """Fold the data over one setting, search weights and ridge (unless ``theta`` gives them), judge and fit.
+
+    Where the model prunes, the basis is chosen first (unless ``basis`` gives it), and the judged frames are predicted
+    with the basis that the data without them choose.
 
     Raises
     ------
@@ -177,41 +183,27 @@ def fit_setting(
         If the descriptors cannot be computed, the memory does not suffice, or no weights give a solvable fit.
     """
     model = fill_model(problem.model, params)
-    basis = model.basis(problem.train.species)
-    require_memory(problem, basis.size + len(problem.constants))
-    features = prior_features(problem, basis)
-    cache = RowCache(problem.cache, problem.cache_bytes)
-    cached = cache.rows_of(basis)
+    pruning = getattr(model, "prune", None)
+    if basis is not None or pruning is None:
+        return _fit(problem, basis or model.basis(problem.train.species), index, theta)
     start = time.perf_counter()
+    chosen, without = prune(problem, model.basis(problem.train.species), pruning, index)
+    seconds = time.perf_counter() - start
+    fitted = _fit(problem, chosen, index, theta)
+    predictions = fitted.predictions
+    for fold, own in enumerate(without):
+        inner, held = without_fold(problem, fold)
+        outer = replace(inner, splits=np.zeros(len(inner.train), dtype=np.int64), external=problem.train[held])
+        for i, prediction in zip(held, _fit(outer, own, index, fitted.search.theta).predictions, strict=True):
+            predictions[i] = prediction
+    return replace(fitted, predictions=predictions, diagnostics={**fitted.diagnostics, "prune_s": seconds})
 
-    def fold(dataset: Dataset, splits: NDArray[np.int64], factored: bool) -> FoldedData:
-        source = _source(cached, dataset)
-        return fold_dataset(
-            dataset, source, basis.size, problem.energies, splits, problem.properties,
-            constants=problem.constants, factored=factored,
-        )  # fmt: skip
 
-    def assemble(factored: bool) -> tuple[FitProblem, WeightSpace]:
-        folded = fold(problem.train, problem.splits, factored)
-        external = problem.external
-        judged = None if external is None else fold(external, np.zeros(len(external), dtype=np.int64), factored)
-        space = weight_space(problem, folded.terms, features.shape[1])
-        nominal = space.theta(space.middle)[: len(folded.terms)]
-        return fit_problem(folded, nominal, problem.loss, judged, features=features), space
-
-    def judge(fit: FitProblem, at: FloatArray) -> tuple[list[Prediction], float]:
-        """Predict the judged frames, and compare with the errors that the normal equations tell."""
-        fits = [split_constants(c, problem.energies, problem.constants) for c in fit.fold_coefficients(at)]
-        splits = problem.splits if problem.external is None else np.zeros(len(problem.judged), dtype=np.int64)
-        source = _source(cached, problem.judged)
-        predictions = [
-            predict_rows(frame.structure, source(i), *fits[splits[i]]) for i, frame in enumerate(problem.judged)
-        ]
-        told = fit.ridge.errors(fit.ridge.solutions(at))
-        direct = pooled_errors(problem, predictions, "rmse")
-        return predictions, float(np.max(np.abs(told - direct) / np.maximum(direct, np.finfo(float).tiny)))
-
-    fit, space = assemble(factored=False)
+def _fit(problem: Problem, basis: Any, index: int, theta: FloatArray | None) -> FittedSetting:
+    """Do `fit_setting` with a given basis."""
+    start = time.perf_counter()
+    workspace = _Workspace(problem, basis)
+    fit, space = workspace.assemble(factored=False)
     fold_s = time.perf_counter() - start
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
@@ -222,21 +214,82 @@ def fit_setting(
     search_s = time.perf_counter() - start - fold_s
     coefficients, system = fit.fit_everything(found.theta)
     condition = system.reciprocal_condition() if isinstance(system, CholeskySolver) else 0.0
-    predictions, mismatch = judge(fit, found.theta)
+    predictions, mismatch = workspace.judge(fit, found.theta)
     if condition < _SINGULAR or mismatch > _MISMATCH:
         # the weights found stand: errors differ far less between the two solvers than between weights
         del fit, system  # the memory is needed for the factors
-        fit, space = assemble(factored=True)
+        fit, space = workspace.assemble(factored=True)
         coefficients, system = fit.fit_everything(found.theta)
-        predictions, mismatch = judge(fit, found.theta)
+        predictions, mismatch = workspace.judge(fit, found.theta)
     covariance = fit.covariance(found.theta, coefficients, system)
-    cache.prune()
+    workspace.cache.prune()
     diagnostics = {
         "solver": "qr" if fit.folded.factored else "cholesky", "reciprocal_condition": condition,
         "gram_mismatch": mismatch, "columns": len(coefficients), "fold_s": fold_s, "search_s": search_s,
     }  # fmt: skip
     own, energies = split_constants(coefficients, problem.energies, problem.constants)
-    return FittedSetting(found, predictions, own, energies, covariance, fit.terms, diagnostics)
+    return FittedSetting(basis, found, predictions, own, energies, covariance, fit.terms, diagnostics)
+
+
+class _Workspace:
+    """The data of a problem over one basis: folded, and judged."""
+
+    def __init__(self, problem: Problem, basis: Any) -> None:
+        require_memory(problem, basis.size + len(problem.constants))
+        self.problem, self.basis = problem, basis
+        self.features = prior_features(problem, basis)
+        self.cache = RowCache(problem.cache, problem.cache_bytes)
+        self._rows = self.cache.rows_of(basis)
+
+    def assemble(self, factored: bool) -> tuple[FitProblem, WeightSpace]:
+        """Fold the data; return the problem of the weights and where they are searched."""
+        problem = self.problem
+        folded = self._fold(problem.train, problem.splits, factored)
+        external = problem.external
+        judged = None if external is None else self._fold(external, np.zeros(len(external), dtype=np.int64), factored)
+        space = weight_space(problem, folded.terms, self.features.shape[1])
+        nominal = space.theta(space.middle)[: len(folded.terms)]
+        return fit_problem(folded, nominal, problem.loss, judged, features=self.features), space
+
+    def _fold(self, dataset: Dataset, splits: NDArray[np.int64], factored: bool) -> FoldedData:
+        problem = self.problem
+        return fold_dataset(
+            dataset, _source(self._rows, dataset), self.basis.size, problem.energies, splits, problem.properties,
+            constants=problem.constants, factored=factored,
+        )  # fmt: skip
+
+    def judge(self, fit: FitProblem, at: FloatArray) -> tuple[list[Prediction], float]:
+        """Predict the judged frames, and compare with the errors that the normal equations tell."""
+        problem = self.problem
+        fits = [split_constants(c, problem.energies, problem.constants) for c in fit.fold_coefficients(at)]
+        splits = problem.splits if problem.external is None else np.zeros(len(problem.judged), dtype=np.int64)
+        source = _source(self._rows, problem.judged)
+        predictions = [
+            predict_rows(frame.structure, source(i), *fits[splits[i]]) for i, frame in enumerate(problem.judged)
+        ]
+        told = fit.ridge.errors(fit.ridge.solutions(at))
+        direct = pooled_errors(problem, predictions, "rmse")
+        return predictions, float(np.max(np.abs(told - direct) / np.maximum(direct, np.finfo(float).tiny)))
+
+
+def prune(problem: Problem, pool: Any, settings: Any, index: int) -> tuple[Any, list[Any]]:
+    """Return the basis that all training data choose from the pool, and those that they choose without each fold.
+
+    Weights are those of a short search with the whole pool. Without folds (an external set judges) the list is empty.
+    """
+    fit, space = _Workspace(problem, pool).assemble(factored=False)
+    found = search_weights(fit.ridge, space, starting_points(space, 1, np.random.default_rng(0)), _PRUNING_EVALUATIONS)
+    groups, costs = pool.pruning_groups()
+    held = len(problem.constants)
+    groups = np.concatenate([np.full(held, -1), groups])
+
+    def choose(without: int | None) -> Any:
+        matrix, right = fit.normal_equations(found.theta, without)
+        kept = prune_groups(matrix, right, groups, costs, settings.products, gamma=settings.gamma).columns
+        return pool.select(kept[kept >= held] - held)
+
+    folds = range(int(problem.splits.max()) + 1) if problem.external is None and problem.splits.max() > 0 else range(0)
+    return choose(None), [choose(fold) for fold in folds]
 
 
 def _source(cached: Callable[[Any], DesignRows], dataset: Dataset) -> Callable[[int], DesignRows]:
@@ -323,9 +376,7 @@ def loss_standard_error(problem: Problem, predictions: Sequence[Prediction], rng
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], fitted: FittedSetting) -> float:
     """Return the median time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
-    model = fill_model(problem.model, params)
-    basis = model.basis(problem.train.species)
-    potential = model.potential(basis, fitted.coefficients, fitted.energies)
+    potential = fill_model(problem.model, params).potential(fitted.basis, fitted.coefficients, fitted.energies)
     structure = max(problem.train.structures, key=len)
     times = []
     for _ in range(6):

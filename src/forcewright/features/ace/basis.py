@@ -20,14 +20,12 @@ from forcewright.features.ace.expansion import (
     CoreMode,
     Embedding,
     Expansion,
-    FloatArray,
-    IntArray,
     RadialFamily,
 )
 from forcewright.features.ace.radial import radial_functions, switch
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import DesignRows
-from forcewright.structure import Structure
+from forcewright.structure import FloatArray, IntArray, Structure
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ class Core:
 class Pairs:
     """Pairs inside the cutoffs, sorted by center and neighbor species: (i, μ) owns ``segments[i, μ]:segments[i, μ+1]``.
 
-    ``g`` and ``dg`` (M, K) are the radial functions and their derivatives. ``species`` (N,) and ``segments`` (N, S + 1)
-    refer to the basis's order. ``scale`` (N,), ``slope`` (N,) and ``closest`` (N,) tell how far the core has taken over:
-    the factor of the expansion, its derivative with the distance of the closest pair, and which pair that is (-1: none).
+    ``g`` and ``dg`` (M, K) are the radial functions and their derivatives; ``species`` (N,) are positions in the
+    basis. ``scale``, ``slope`` and ``closest`` (N,) tell how far the core has taken over: the factor of the expansion,
+    its derivative with the distance of the closest pair, and which pair that is (-1: none).
     """
 
     species: IntArray
@@ -126,6 +124,22 @@ class AceBasis:
         rows = [(np.log1p(sum(f.ns) - f.rank), np.log1p(sum(f.ls)), f.rank - 1) for f in self.columns]
         return np.array(rows, dtype=np.float64).reshape(-1, 3)
 
+    def pruning_groups(self) -> tuple[IntArray, FloatArray]:
+        """Return the (center, μ, n, l) each column belongs to (p,), and its multiplications; rank 1 always stays."""
+        groups: list[int] = []
+        costs: list[float] = []
+        ids: dict[Any, int] = {}
+        for f in self.columns:
+            key = (f.center, f.species, f.ns, f.ls)
+            if f.rank == 1:
+                groups.append(-1)
+                continue
+            if key not in ids:
+                ids[key] = len(costs)
+                costs.append(float(f.ms.size))
+            groups.append(ids[key])
+        return np.array(groups, dtype=np.int64), np.array(costs)
+
     def rows(self, structure: Structure) -> DesignRows:
         """Return the design rows of one structure.
 
@@ -142,7 +156,7 @@ class AceBasis:
         for own, table in enumerate(self._tables):
             part = slice(start, start + table.count)
             atoms = np.flatnonzero(pairs.species == own)
-            design.add_rows(
+            design.add_rows(  # type: ignore[call-arg]
                 atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
                 pairs.closest, self._recursion, *table.arrays, energy[part], forces[part], virial[part],
             )  # fmt: skip
@@ -196,7 +210,7 @@ class AceBasis:
             )
             g[chosen], dg[chosen] = value.T, slope.T
         scale, slope, closest = self._core_switch(centers, kinds, distances, count)
-        indices, vectors = neighbors.indices[order], np.ascontiguousarray(neighbors.vectors[order])
+        indices, vectors = neighbors.indices[order].astype(np.int64), np.ascontiguousarray(neighbors.vectors[order])
         return Pairs(species, segments, indices, vectors, distances, g, dg, scale, slope, closest)
 
     def species_of(self, structure: Structure) -> IntArray:

@@ -28,7 +28,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from forcewright.features.ace.expansion import BasisFunction, FloatArray, IntArray
+from forcewright.features.ace.expansion import BasisFunction
+from forcewright.structure import FloatArray, IntArray
 
 _CHUNK = 4  # components added to a gradient in one pass
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
@@ -304,7 +305,16 @@ def add_rows(  # type: ignore[no-untyped-def]
             for s in range(slots[f], slots[f + 1]):
                 touched[s - slots[f]] = sums[slot_leaf[s]]
             function_values(
-                f, rows, factors, slot, conjugate, coupling, touched, weights[slots[f] : slots[f + 1]], before, values[f]
+                f,
+                rows,
+                factors,
+                slot,
+                conjugate,
+                coupling,
+                touched,
+                weights[slots[f] : slots[f + 1]],
+                before,
+                values[f],
             )
         for w in range(lanes):
             i = atoms[begin + w]
