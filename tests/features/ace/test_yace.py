@@ -228,6 +228,17 @@ def test_an_empty_species_and_awkward_numbers_survive(tmp_path: Path) -> None:
     assert np.signbit(read.bonds[0, 0].coefficients[0, 0, 1])
 
 
+def test_missing_densities_are_written_with_weight_zero(tmp_path: Path) -> None:
+    """LAMMPS's recursive evaluator gives wrong energies where the numbers of densities differ."""
+    (tmp_path / "small.yace").write_text(SMALL)
+    expansion = read_yace(tmp_path / "small.yace")
+    read = read_yace(write_yace(tmp_path / "again.yace", expansion))
+    assert [one.weights for one in read.embeddings] == [(1.0, 1.0), (1.0, 0.0)]
+    assert [one.exponents for one in read.embeddings] == [(1.0, 0.5), (1.0, 1.0)]
+    assert read.functions[1][0].coefficients.tolist() == [[0.125, 0.0]]
+    assert_same(read_yace(write_yace(tmp_path / "once more.yace", read)), read)
+
+
 @pytest.mark.parametrize("name", ["mus", "ns", "ls", "ms_combs", "ctildes", "ctildes shape"])
 def test_what_could_not_be_evaluated_is_not_written(name: str, tmp_path: Path) -> None:
     ms, coefficients = np.array([[0, 0], [1, -1]]), np.ones((2, 1))

@@ -18,6 +18,7 @@ mus, ns, ls, ms_combs, ctildes         ProductFunction, rows flattened
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -69,7 +70,9 @@ def read_yace(path: str | Path) -> Expansion:
 def write_yace(path: str | Path, expansion: Expansion) -> Path:
     """Write a `.yace` file as pacemaker does, atomically, and return its path.
 
-    Numbers have 17 digits, so that reading gives back the same bits; keys stand in pacemaker's order.
+    Numbers have 17 digits, so that reading gives back the same bits; keys are in pacemaker's order. Where species have
+    different numbers of densities, those that lack some get them with weight zero: the recursive evaluator, LAMMPS's
+    default, takes the largest number for that of all and would misread the file without a word.
 
     Raises
     ------
@@ -77,7 +80,25 @@ def write_yace(path: str | Path, expansion: Expansion) -> Path:
         If the expansion could not be evaluated (see `read_yace`) or the file cannot be written.
     """
     check_expansion(expansion, path)
-    return atomic_write(path, "".join(_lines(expansion)))
+    return atomic_write(path, "".join(_lines(_with_equal_densities(expansion))))
+
+
+def _with_equal_densities(expansion: Expansion) -> Expansion:
+    most = max(embedding.densities for embedding in expansion.embeddings)
+    embeddings = tuple(_padded(embedding, most - embedding.densities) for embedding in expansion.embeddings)
+    functions = tuple(
+        tuple(
+            replace(one, coefficients=np.pad(one.coefficients, ((0, 0), (0, most - one.coefficients.shape[1]))))
+            for one in of_center
+        )
+        for of_center in expansion.functions
+    )
+    return replace(expansion, embeddings=embeddings, functions=functions)
+
+
+def _padded(embedding: Embedding, missing: int) -> Embedding:
+    weights, exponents = embedding.weights + (0.0,) * missing, embedding.exponents + (1.0,) * missing
+    return replace(embedding, weights=weights, exponents=exponents)
 
 
 def _text(file: Path) -> str:
