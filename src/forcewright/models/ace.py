@@ -323,11 +323,10 @@ class AcePotential:
             raise InputError("this potential has no active set; fit it here to get extrapolation grades")
         basis = self.fitted.basis
         values, grades = basis.project(structure), np.zeros(len(structure))
-        starts = np.cumsum([0, *map(len, basis.functions)])
-        for mu, z in enumerate(basis.species):
+        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
             atoms = np.flatnonzero(structure.numbers == z)
             if len(atoms) and z in self.fitted.active:
-                own = values[atoms, starts[mu] : starts[mu + 1]] @ self.fitted.active[z]
+                own = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
                 grades[atoms] = np.abs(own).max(axis=1, initial=0.0)
         return grades
 
@@ -344,10 +343,9 @@ class AcePotential:
         basis = self.fitted.basis
         values = [basis.project(structure) for structure in structures]
         numbers = np.concatenate([structure.numbers for structure in structures])
-        starts = np.cumsum([0, *map(len, basis.functions)])
         active = {
-            z: max_volume(np.concatenate(values)[numbers == z, starts[mu] : starts[mu + 1]]).inverse
-            for mu, z in enumerate(basis.species) if np.any(numbers == z)
+            z: max_volume(np.concatenate(values)[numbers == z, start : start + len(functions)]).inverse
+            for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True) if np.any(numbers == z)
         }  # fmt: skip
         return replace(self, fitted=replace(self.fitted, active=active))
 

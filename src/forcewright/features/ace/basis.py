@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -112,11 +112,7 @@ class AceBasis:
     def select(self, columns: Sequence[int]) -> AceBasis:
         """Return the basis of some of the columns, in their order here."""
         kept = {int(c) for c in columns}
-        starts = np.cumsum([0, *map(len, self.functions)])
-        functions = tuple(
-            tuple(f for k, f in enumerate(own) if start + k in kept)
-            for own, start in zip(self.functions, starts, strict=False)
-        )
+        functions = tuple(tuple(f for k, f in enumerate(own, start) if k in kept) for own, start in self.blocks())
         return replace(self, functions=functions)
 
     def prior_features(self) -> FloatArray:
@@ -152,35 +148,65 @@ class AceBasis:
         count = len(structure)
         energy, forces = np.zeros(self.size), np.zeros((self.size, 3 * count))
         virial = np.zeros((self.size, 6))
-        start = 0
-        for own, table in enumerate(self._tables):
-            part = slice(start, start + table.count)
-            atoms = np.flatnonzero(pairs.species == own)
+        for atoms, part, table in self._parts(pairs):
             design.add_rows(  # type: ignore[call-arg]
                 atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
                 pairs.closest, self._recursion, *table.arrays, energy[part], forces[part], virial[part],
             )  # fmt: skip
-            start = part.stop
-        offset = np.zeros(1 + 3 * count + 6)
-        if np.any(pairs.scale < 1.0):
-            energies, core_forces, core_virial = self._core_evaluator.evaluate(structure)
-            offset[0] = energies.sum()
-            offset[1 : 1 + 3 * count] = core_forces.ravel()
-            offset[1 + 3 * count :] = -core_virial.ravel()[[0, 4, 8, 5, 2, 1]]
+        core, core_forces, core_virial = self.core_part(pairs, structure)
+        offset = np.concatenate([[core], core_forces.ravel(), core_virial])
         return DesignRows(energy, np.ascontiguousarray(forces.T), np.ascontiguousarray(virial.T), offset)
 
     def project(self, structure: Structure) -> FloatArray:
         """Return the functions of every atom (N, p): zero in the columns of other center species."""
-        pairs = self.pairs(structure)
-        values = np.zeros((len(structure), self.size))
-        start = 0
-        for own, table in enumerate(self._tables):
-            atoms = np.flatnonzero(pairs.species == own)
-            values[atoms, start : start + table.count] = design.project(
+        return self.values(self.pairs(structure))
+
+    def values(self, pairs: Pairs) -> FloatArray:
+        """Return the functions of every atom (N, p) from its pairs."""
+        result = np.zeros((len(pairs.species), self.size))
+        for atoms, part, table in self._parts(pairs):
+            result[atoms, part] = design.project(
                 atoms, pairs.segments, pairs.vectors, pairs.g, self._recursion, *table.arrays
             )
-            start += table.count
-        return values
+        return result
+
+    def pull(self, pairs: Pairs, adjoint: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return forces (N, 3) and virial (6,), -dE/dε, of E = Σ_if adjoint_if B_f(i) with fixed ``adjoint`` (N, p)."""
+        forces, virial = np.zeros((len(pairs.species), 3)), np.zeros(6)
+        for atoms, part, table in self._parts(pairs):
+            design.pull(  # type: ignore[call-arg]
+                atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, self._recursion,
+                *table.arrays, np.ascontiguousarray(adjoint[atoms, part]), forces, virial,
+            )  # fmt: skip
+        return forces, virial
+
+    def differentiate(self, pairs: Pairs, change: FloatArray) -> FloatArray:
+        """Return the derivative (N, p) of the functions when the pair vectors (M, 3) change along ``change`` (M, 3)."""
+        result = np.zeros((len(pairs.species), self.size))
+        for atoms, part, table in self._parts(pairs):
+            result[atoms, part] = design.differentiate(  # type: ignore[call-arg]
+                atoms, pairs.segments, pairs.vectors, pairs.g, pairs.dg, self._recursion, *table.arrays, change
+            )
+        return result
+
+    def core_part(self, pairs: Pairs, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
+        """Return energy, forces (N, 3) and virial (6,), -dE/dε, of the core alone, as far as it has taken over."""
+        if np.all(pairs.scale >= 1.0):
+            return 0.0, np.zeros((len(structure), 3)), np.zeros(6)
+        energies, forces, virial = self._core_evaluator.evaluate(structure)
+        return float(energies.sum()), forces, -virial.ravel()[[0, 4, 8, 5, 2, 1]]
+
+    def blocks(self) -> Iterator[tuple[tuple[BasisFunction, ...], int]]:
+        """Yield the functions of each center species and the column they begin at."""
+        start = 0
+        for own in self.functions:
+            yield own, start
+            start += len(own)
+
+    def _parts(self, pairs: Pairs) -> Iterator[tuple[IntArray, slice, design.FunctionTable]]:
+        """Yield the atoms of each species, the columns of their functions, and these as a table."""
+        for mu, (own, start) in enumerate(self.blocks()):
+            yield np.flatnonzero(pairs.species == mu), slice(start, start + len(own)), self._tables[mu]
 
     def pairs(self, structure: Structure) -> Pairs:
         """Return the pairs inside the cutoffs and their radial functions.
@@ -206,7 +232,7 @@ class AceBasis:
         for kind in np.unique(kinds):
             chosen = kinds == kind
             value, slope = radial_functions(
-                self._bonds[int(kind) // number, int(kind) % number], distances[chosen], self._core_mode
+                self.bonds[int(kind) // number, int(kind) % number], distances[chosen], self.core_mode
             )
             g[chosen], dg[chosen] = value.T, slope.T
         scale, slope, closest = self._core_switch(centers, kinds, distances, count)
@@ -240,19 +266,17 @@ class AceBasis:
         self, coefficients: FloatArray, energies: Mapping[int, float], embedding: Embedding | None = None
     ) -> Expansion:
         """Return the potential of given coefficients (p,) or (p, P) in products of A, as a `.yace` file holds it."""
-        coefficients = np.asarray(coefficients, dtype=np.float64).reshape(self.size, -1)
-        functions, start = [], 0
-        for own in self.functions:
-            functions.append(tuple(to_products(own, coefficients[start : start + len(own)])))
-            start += len(own)
+        coefficients = coefficients[:, None] if coefficients.ndim == 1 else coefficients
+        functions = [to_products(own, coefficients[start : start + len(own)]) for own, start in self.blocks()]
         return Expansion(
             tuple(chemical_symbols[z] for z in self.species),
-            np.array([energies.get(z, 0.0) for z in self.species]), self._bonds,
-            (embedding or Embedding(),) * len(self.species), tuple(functions), self._core_mode,
+            np.array([energies.get(z, 0.0) for z in self.species]), self.bonds,
+            (embedding or Embedding(),) * len(self.species), tuple(functions), self.core_mode,
         )  # fmt: skip
 
     @property
-    def _core_mode(self) -> CoreMode:
+    def core_mode(self) -> CoreMode:
+        """How a `.yace` file names the way the core takes over."""
         return "distance" if self.core is None else "zbl"
 
     @cached_property
@@ -272,7 +296,8 @@ class AceBasis:
         return tuple(design.tabulate_functions(own) for own in self.functions)
 
     @cached_property
-    def _bonds(self) -> dict[tuple[int, int], Bond]:
+    def bonds(self) -> dict[tuple[int, int], Bond]:
+        """Radial functions and core of every ordered pair of species."""
         identity = np.repeat(np.eye(self._nmax)[:, None, :], self._lmax + 1, axis=1)
         count = range(len(self.species))
         return {
@@ -291,4 +316,4 @@ class AceBasis:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave compiled tables behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if not key.startswith("_")}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
