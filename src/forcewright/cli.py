@@ -101,6 +101,8 @@ def _print_result(result: Any) -> None:
     summary = result.summary
     if summary["protocol"] == "xpot":
         _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")
+    for warning in summary["warnings"]:
+        _out.print(warning, style="bold red", highlight=False, markup=False)
     _out.print("validation errors (each frame predicted by a fit that has not seen it)")
     _out.print(str(result.validation), highlight=False, markup=False)
     if result.test is not None:

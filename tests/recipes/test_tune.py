@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -296,3 +297,35 @@ def test_a_prior_is_searched_where_the_basis_offers_one(
     np.testing.assert_array_equal(again.coefficients, without.coefficients)
     with pytest.raises(InputError, match="has 2 numbers; this basis takes 1"):
         fit_setting(problem_of(config, prior=[1.0, 2.0]), params, 0)
+
+
+def test_accuracy_and_cost_as_two_objectives(config: dict[str, Any]) -> None:
+    study = {"settings": 5, "initial": 3, "objectives": ["loss", "cost"], "max_cost_us_per_atom": 1e9}
+    first = fw.tune({**config, "study": study})
+    assert [t.phase for t in first.trials] == ["initial"] * 3 + ["gp"] * 2
+    assert (
+        first.summary["warnings"] == [] and first.summary["best_trial"] == min(first.trials, key=lambda t: t.loss).index
+    )
+    rows = list(csv.DictReader((first.folder / "trials.csv").read_text().splitlines()))
+    values = np.array([[float(row["loss"]), float(row["cost_us_per_atom"])] for row in rows])
+    for row, value in zip(rows, values, strict=True):
+        beaten = any((other <= value).all() and (other < value).any() for other in values)
+        assert row["pareto"] == str(not beaten)
+    assert [row["index"] for row in rows if row["chosen"] == "True"] == [str(first.summary["best_trial"])]
+
+    # the same trials, another limit: the search is not repeated, and the choice keeps to it
+    costs = sorted(values[:, 1])
+    limit = (costs[1] + costs[2]) / 2
+    limited = fw.tune({**config, "study": {**study, "max_cost_us_per_atom": limit}})
+    assert trials_of(limited) == trials_of(first)
+    allowed = [t for t in limited.trials if t.metrics["cost_us_per_atom"] <= limit]
+    assert len(allowed) == 2
+    assert limited.summary["best_trial"] == min(allowed, key=lambda t: t.loss).index
+    impossible = fw.tune({**config, "study": {**study, "max_cost_us_per_atom": costs[0] / 2}})
+    chosen = impossible.summary["best_trial"]
+    assert impossible.trials[chosen].metrics["cost_us_per_atom"] == costs[0]
+    assert "No setting keeps to max_cost_us_per_atom" in impossible.summary["warnings"][0]
+    assert impossible.summary["warnings"][0] in (first.folder / "forcewright.log").read_text()
+    assert impossible.summary["warnings"][0] in (first.folder / "report.html").read_text()
+    with pytest.raises(InputError, match="study.objectives"):
+        fw.tune({**config, "study": {"objectives": ["loss", "size"]}})

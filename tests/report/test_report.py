@@ -1,15 +1,15 @@
 from __future__ import annotations
 
-import csv
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from made_content import GROUPS, make_content, make_table, make_trials
 
-from forcewright.report import ReportContent, Section, render, write_report, write_trials_csv
+from forcewright.report import ReportContent, Section, render, write_report
 from forcewright.report.numbers import duration, memory, setting, significant, with_error
 from forcewright.report.search_figures import draw_cost, draw_search, draw_slices, pareto_front
 from forcewright.report.tables import finding_row
@@ -178,6 +178,31 @@ def test_pareto_front_by_hand() -> None:
     assert pareto_front([1, 2, 3, 4, 2], [5, 3, 4, 1, 2]) == [0, 4, 3]
 
 
+def test_cost_is_drawn_with_the_front_the_choice_and_the_limit() -> None:
+    trials = make_trials()
+    cheap = min((t for t in trials if t["loss"] is not None and t["cost_us_per_atom"] < 12), key=lambda t: t["loss"])
+    cheap["chosen"] = True  # not the lowest loss of all
+    figure = draw_cost(trials, 12.0)
+    assert figure is not None
+    for ax, key in zip(figure.axes[:3], ("loss", "energy_rmse_meV_per_atom", "force_rmse_eV_per_A"), strict=True):
+        assert ax.get_xscale() == "log"
+        handles, labels = ax.get_legend_handles_labels()
+        drawn = dict(zip(labels, handles, strict=True))
+        np.testing.assert_allclose(drawn["chosen"].get_offsets(), [[cheap["cost_us_per_atom"], cheap[key]]])
+        assert drawn["limit"].get_xdata()[0] == 12.0
+        x, y = drawn["Pareto front"].get_data()
+        assert (np.diff(x) > 0).all() and (np.diff(y) < 0).all()
+        done = [t for t in trials if t["loss"] is not None]
+        for cost, error in zip(x, y, strict=True):
+            assert not any(t["cost_us_per_atom"] < cost and t[key] < error for t in done)
+    assert "limit" not in draw_cost(trials).axes[0].get_legend_handles_labels()[1]
+
+
+def test_warnings_stand_on_top_of_the_page() -> None:
+    text = render(ReportContent("t", result={"warnings": ["No setting keeps to <10> µs."]}))
+    assert '<div class="banner" role="alert">No setting keeps to &lt;10&gt; µs.</div>' in text
+
+
 def test_write_report_takes_a_folder_or_a_file(tmp_path: Path) -> None:
     assert write_report(tmp_path / "new" / "run", ReportContent("t")) == tmp_path / "new" / "run" / "report.html"
     assert write_report(tmp_path / "page.html", ReportContent("t")).read_text(encoding="utf-8").startswith("<!DOCTYPE")
@@ -186,15 +211,6 @@ def test_write_report_takes_a_folder_or_a_file(tmp_path: Path) -> None:
 def test_same_content_same_page() -> None:
     first, second = (render(ReportContent("t", trials=make_trials(5))) for _ in range(2))
     assert first == second
-
-
-def test_trials_as_csv(tmp_path: Path) -> None:
-    trials = make_trials(20)
-    text = write_trials_csv(tmp_path / "trials.csv", trials).read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    assert len(rows) == 20
-    assert float(rows[3]["param.rcut"]) == trials[3]["params"]["rcut"]
-    assert float(rows[3]["loss"]) == trials[3]["loss"]
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,6 +47,12 @@ class TrialRecord:
     seconds: float = 0.0
     portfolio: Portfolio | None = None
     """Memory of the sampler ``gp_hedge``."""
+
+    def values(self, names: Sequence[str]) -> tuple[float, ...] | None:
+        """Return the values of objectives by name, ``loss`` or a number among the metrics; None if one is missing."""
+        found = [self.loss if name == "loss" else self.metrics.get(name) for name in names]
+        values = [float(value) for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
+        return tuple(values) if self.loss is not None and len(values) == len(found) else None
 
     @property
     def suggestion(self) -> Suggestion:

@@ -3,7 +3,8 @@
 Notation
 --------
 u      (m, d) points of the unit cube, X (m, q) their features (see `space`)
-y      (n,) standardized targets: the loss or its logarithm, minus the mean, over the standard deviation
+y      (n,) standardized targets: the loss or its logarithm, minus the mean, over the standard deviation; with several
+       objectives a norm of them whose weights change from trial to trial (see `pareto`)
 model  Gaussian process given the finished trials; `believer` is the same given the open ones too
 gains  g (3,), what each acquisition function of the portfolio has earned
 eta    η, how sharply the portfolio favors the largest gain
@@ -23,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from forcewright.optimize.acquisition import ACQUISITIONS, Acquisition, Goal
 from forcewright.optimize.design import hammersley, hammersley_point
 from forcewright.optimize.gaussian_process import GaussianProcess, fit
+from forcewright.optimize.pareto import scalarized, weights_of
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import FloatArray, Params, Space
 
@@ -65,10 +67,11 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Observation:
-    """A suggestion and its loss; None if the evaluation failed."""
+    """A suggestion, its loss (None if the evaluation failed) and the values of further objectives if there are any."""
 
     suggestion: Suggestion
     loss: float | None
+    others: tuple[float, ...] = ()
 
 
 def suggest(
@@ -97,7 +100,7 @@ def suggest(
     if all(observation.loss is None for observation in history):
         return Suggestion(space.params(rng.random(len(space))), "random")
     with threadpool_limits(limits=1):  # small matrices: threads cost time, and change the last bits
-        return _suggest_from_model(space, settings, history, pending, rng)
+        return _suggest_from_model(space, settings, index, history, pending, rng)
 
 
 def _initial_point(space: Space, settings: StudySettings, index: int) -> Params:
@@ -126,12 +129,13 @@ def _spread_point(space: Space, settings: StudySettings, index: int) -> FloatArr
 def _suggest_from_model(
     space: Space,
     settings: StudySettings,
+    index: int,
     history: Sequence[Observation],
     pending: Sequence[Suggestion],
     rng: np.random.Generator,
 ) -> Suggestion:
     u = _units(space, [o.suggestion for o in history])
-    y = standardized([o.loss for o in history], settings.log_loss)
+    y = _targets(settings, index, history)
     model = fit(space.features(u), y, rng)
     open_points = _units(space, pending)
     believer = model.believe(space.features(open_points))
@@ -144,6 +148,16 @@ def _suggest_from_model(
     if settings.acquisition != "gp_hedge":
         return Suggestion(space.params(proposals[0]), "gp")
     return _choose_from_portfolio(space, model, history, pending, names, proposals, rng)
+
+
+def _targets(settings: StudySettings, index: int, history: Sequence[Observation]) -> FloatArray:
+    """Return what the model of trial ``index`` learns (n,): the loss, or one compromise of all objectives."""
+    count = len(settings.objectives)
+    if count == 1:
+        return standardized([o.loss for o in history], settings.log_loss)
+    values = [None if o.loss is None else (o.loss, *o.others) for o in history]
+    norms = scalarized(values, weights_of(index, count, settings.seed), log=settings.log_loss)
+    return standardized(norms, False)
 
 
 def standardized(losses: Sequence[float | None], log_loss: bool) -> FloatArray:

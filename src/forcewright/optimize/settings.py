@@ -25,6 +25,10 @@ class StudySettings(BaseModel):
     """Where the Gaussian process looks next: expected improvement, probability of improvement, lower confidence
     bound, or a portfolio of the three that favors the one which has done best."""
 
+    objectives: tuple[str, ...] = ("loss",)
+    """What is minimized: the loss, and numbers that every evaluation returns beside it, by name. With more than one
+    the Gaussian process is after the whole front of compromises (ParEGO), and each step weighs them differently."""
+
     seed: int = Field(default=0, ge=0)
     """Same seed, same settings, whatever the number of workers. Seed 0 begins with the plain Hammersley points, any
     other with the same points moved as a whole."""
@@ -37,7 +41,8 @@ class StudySettings(BaseModel):
     """Seconds after which a run starts no further evaluation; those under way are finished and recorded."""
 
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many settings beyond the initial ones without a lower loss."""
+    """Stop after this many settings beyond the initial ones without a lower loss; with several objectives, without
+    a new compromise."""
 
     xi: float = Field(default=0.01, ge=0)
     """Least improvement that counts for EI and PI, in standard deviations of the losses seen."""
@@ -46,7 +51,8 @@ class StudySettings(BaseModel):
     """Weight of the uncertainty in the lower confidence bound; larger explores more."""
 
     log_loss: bool = True
-    """Let the Gaussian process learn the logarithm of the loss, as long as every loss is positive."""
+    """Let the Gaussian process learn the logarithm of the loss (and of other objectives), as long as every value is
+    positive."""
 
     @model_validator(mode="after")
     def _initial_fits(self) -> Self:
@@ -56,6 +62,15 @@ class StudySettings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _objectives_differ(self) -> Self:
+        if self.objectives[:1] != ("loss",) or len(set(self.objectives)) < len(self.objectives):
+            raise ValueError(f"objectives ({', '.join(self.objectives)}) must begin with loss and name each once")
+        return self
+
     def sequence(self) -> dict[str, Any]:
         """Return what decides which settings are tried, without what decides only when to stop."""
-        return self.model_dump(exclude={"trials", "timeout_s", "patience"})
+        decides = set(StudySettings.model_fields) - {"trials", "timeout_s", "patience"}
+        if self.objectives == ("loss",):  # studies begun before there were others go on
+            decides.remove("objectives")
+        return self.model_dump(include=decides)

@@ -1,15 +1,17 @@
 """A search over a space, evaluated in parallel, with a journal on disk from which it always resumes.
 
-Which trials there are depends on the space, the settings and the losses alone. Trial n is suggested from the results
-of the trials up to n - batch, with the parameters of those after that as open points, whether they have finished by
-then or not. So neither the number of workers, nor the order in which they finish, nor a kill changes the sequence.
+Which trials there are depends on the space, the settings and the values of the objectives alone. Trial n is suggested
+from the results of the trials up to n - batch, with the parameters of those after that as open points, whether they
+have finished by then or not. So neither the number of workers, nor the order in which they finish, nor a kill changes
+the sequence.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -157,17 +159,33 @@ class Study:
         if self.settings.patience is None or index < self.settings.initial:
             return False
         known = self._known(index)
-        losses = [(loss, i) for i in range(known) if (loss := self._records[i].loss) is not None]
-        last_gain = max(min(losses)[1] if losses else 0, self.settings.initial - 1)
+        last_gain = max(self._last_gain(known), self.settings.initial - 1)
         return known - 1 - last_gain >= self.settings.patience
+
+    def _last_gain(self, known: int) -> int:
+        """Return the last of the leading trials that no earlier one equals or beats in every objective."""
+        front: list[tuple[float, ...]] = []
+        last = 0
+        for index in range(known):
+            values = self._records[index].values(self.settings.objectives)
+            if values is None or any(all(a <= b for a, b in zip(old, values, strict=True)) for old in front):
+                continue
+            front.append(values)
+            last = index
+        return last
 
     def _suggest(self, index: int, open_trials: dict[int, Suggestion]) -> Suggestion:
         known = self._known(index)
         earlier = [self._records[i].suggestion if i in self._records else open_trials[i] for i in range(index)]
         if index < self.settings.initial or self.settings.sampler != "gp":
             return suggest(self.space, self.settings, index, [], [])
-        history = [Observation(earlier[i], self._records[i].loss) for i in range(known)]
+        history = [self._observation(earlier[i], self._records[i]) for i in range(known)]
         return suggest(self.space, self.settings, index, history, earlier[known:])
+
+    def _observation(self, suggestion: Suggestion, record: TrialRecord) -> Observation:
+        """Return what the sampler learns of a trial; one without all objectives counts as failed."""
+        values = record.values(self.settings.objectives)
+        return Observation(suggestion, None) if values is None else Observation(suggestion, values[0], values[1:])
 
     def _record(self, index: int, suggestion: Suggestion, evaluation: Evaluation) -> TrialRecord:
         record = TrialRecord(
@@ -187,9 +205,36 @@ class Study:
         return record
 
 
-def best_of(trials: list[TrialRecord]) -> TrialRecord:
-    """Return the trial of the lowest loss, the earliest of equals; `StudyError` if there is none."""
-    complete = [(trial.loss, trial.index, trial) for trial in trials if trial.loss is not None]
+def eligible(trials: Sequence[TrialRecord], limits: Mapping[str, float]) -> list[TrialRecord]:
+    """Return the complete trials whose metrics keep to their limits; where none does, the one that comes closest.
+
+    Parameters
+    ----------
+    limits
+        Largest value of each metric that is limited.
+    """
+    complete = [trial for trial in trials if trial.loss is not None]
+    excesses = [(_excess(trial, limits), trial.loss or 0.0, trial.index, trial) for trial in complete]
+    return [trial for excess, *_, trial in excesses if excess <= 1.0] or [entry[-1] for entry in sorted(excesses)[:1]]
+
+
+def _excess(trial: TrialRecord, limits: Mapping[str, float]) -> float:
+    """Return the largest ratio of a metric to its limit; infinity where a metric is missing."""
+    values = {name: trial.values([name]) for name in limits}
+    return max((value[0] / limits[name] if value else math.inf for name, value in values.items()), default=0.0)
+
+
+def best_of(trials: Sequence[TrialRecord], limits: Mapping[str, float] | None = None) -> TrialRecord:
+    """Return the trial of the lowest loss, the earliest of equals, among those within the limits (see `eligible`).
+
+    Raises
+    ------
+    InputError
+        If there is no trial.
+    StudyError
+        If every trial failed.
+    """
+    complete = [(trial.loss, trial.index, trial) for trial in eligible(trials, limits or {}) if trial.loss is not None]
     if complete:
         return min(complete)[2]
     if not trials:

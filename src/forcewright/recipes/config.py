@@ -146,6 +146,30 @@ class SearchSettings(BaseModel):
     """Weight/ridge trials per descent at most."""
 
 
+class TuneStudySettings(StudySettings):
+    """How settings of the descriptors are searched; the cost of the potential can be an objective and have a limit."""
+
+    objectives: tuple[Literal["loss", "cost"], ...] = ("loss",)
+    """What is minimized: the loss alone, or [loss, cost] for the whole front of accuracy against the time that an
+    evaluation of the potential takes. That time is measured: the settings tried then differ between machines and
+    runs, while a study that is resumed still goes on from what it has measured."""
+
+    max_cost_us_per_atom: Positive | None = None
+    """Longest time of an evaluation of energy, forces and stress in µs per atom; the best setting within it is
+    chosen, or the cheapest, with a warning, where none is."""
+
+    def searched(self) -> StudySettings:
+        """Return the settings of the search, which knows the cost by the name it has among the metrics of a trial."""
+        general = {name: getattr(self, name) for name in StudySettings.model_fields}
+        names = {"cost": "cost_us_per_atom"}
+        return StudySettings(**{**general, "objectives": tuple(names.get(name, name) for name in self.objectives)})
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Limits of metrics that the chosen setting keeps to."""
+        return {} if self.max_cost_us_per_atom is None else {"cost_us_per_atom": self.max_cost_us_per_atom}
+
+
 class TuneConfig(BaseModel):
     """Everything `forcewright tune` needs."""
 
@@ -164,7 +188,7 @@ class TuneConfig(BaseModel):
     """How much harder rough columns of the basis are damped, where the family tells which are rough: exponents found
     with the weights (free), given numbers, or all columns alike (none)."""
     loss: LossSettings = LossSettings()
-    study: StudySettings = StudySettings()
+    study: TuneStudySettings = TuneStudySettings()
     search: SearchSettings = SearchSettings()
     reference_energies: Literal["auto", "least_squares", "isolated", "zero"] | dict[str, float] = "auto"
     """Energy of the isolated atoms: from isolated atoms in the data (isolated), by least squares, zero (codes whose

@@ -21,6 +21,7 @@ from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import write_lammps_data
 from forcewright.optimize.journal import TrialRecord
+from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Potential
 from forcewright.recipes import provenance
 from forcewright.recipes.config import TuneConfig, fill_model
@@ -59,7 +60,7 @@ def write_outputs(
     atomic_write(folder / "config.resolved.yaml", config_text)
     potential_folder = finished.potential.save(folder / "potential")
     _write_example_structure(potential_folder, inputs, finished)
-    _write_trials(folder, trials)
+    _write_trials(folder, trials, best)
     finished.validation.write_csv(folder / "errors_validation.csv")
     if finished.test is not None:
         finished.test.write_csv(folder / "errors_test.csv")
@@ -70,7 +71,7 @@ def write_outputs(
     finished.validation.parity.save(folder / "parity_validation.npz")
     if finished.test is not None:
         finished.test.parity.save(folder / "parity_test.npz")
-    page = report_fields(settings, inputs, trials, summary, importance, findings)
+    page = report_fields(settings, inputs, trials, best, summary, importance, findings)
     atomic_write(folder / "report.json", json.dumps(page, indent=1, allow_nan=False) + "\n")
     rebuild_report(folder)
     shutil.rmtree(problem.cache, ignore_errors=True)
@@ -147,6 +148,8 @@ def summarize(
         "cpu_s": round(monitor.cpu_s, 3),
         "peak_memory_bytes": monitor.peak_memory_bytes,
         "cost_us_per_atom": finished.cost_us_per_atom,
+        "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
+        "warnings": limit_warnings(settings, best),
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
@@ -164,15 +167,34 @@ def summarize(
     }
 
 
-def trial_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
-    """Return one plain mapping per trial, for the CSV file and the report."""
+def limit_warnings(settings: TuneConfig, best: TrialRecord) -> list[str]:
+    """Return in a sentence what the chosen trial exceeds, if it does."""
+    limit, cost = settings.study.max_cost_us_per_atom, best.metrics.get("cost_us_per_atom")
+    if limit is None or (cost is not None and cost <= limit):
+        return []
+    if cost is None:
+        return [f"The cost of trial {best.index} is unknown; it was taken without regard to max_cost_us_per_atom."]
+    return [
+        f"No setting keeps to max_cost_us_per_atom ({limit:g} µs). The cheapest was taken, trial {best.index} with "
+        f"{cost:.3g} µs per atom; raise the limit, or let the ranges reach cheaper settings."
+    ]
+
+
+def trial_rows(trials: Sequence[TrialRecord], best: TrialRecord) -> list[dict[str, Any]]:
+    """Return one plain mapping per trial, for the CSV file and the report.
+
+    ``pareto`` tells whether no other trial is as accurate and as cheap and better in one; None without a cost.
+    """
+    values = {trial.index: v for trial in trials if (v := trial.values(("loss", "cost_us_per_atom"))) is not None}
+    front = dict(zip(values, non_dominated(np.array([*values.values()]).reshape(-1, 2)).tolist(), strict=True))
     return [
         {
             "index": trial.index, "state": trial.state,
             "phase": "initial" if trial.phase == "initial" else "bayesian", "loss": trial.loss,
             "params": trial.params,
             **{key: trial.metrics.get("errors", {}).get(key) for key in _TABLE},
-            "cost_us_per_atom": trial.metrics.get("cost_us_per_atom"),
+            "cost_us_per_atom": trial.metrics.get("cost_us_per_atom"), "pareto": front.get(trial.index),
+            "chosen": trial.index == best.index,
             "evaluations": trial.metrics.get("evaluations"), "solver": trial.metrics.get("solver"),
             "columns": trial.metrics.get("columns"), "wall_s": trial.seconds, "error": trial.error,
         }
@@ -180,11 +202,11 @@ def trial_rows(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _write_trials(folder: Path, trials: Sequence[TrialRecord]) -> None:
+def _write_trials(folder: Path, trials: Sequence[TrialRecord], best: TrialRecord) -> None:
     """Write trials.csv, a row per trial, and trials_by_group.csv, a row per trial and group."""
     names = sorted({name for trial in trials for name in trial.params})
     flat = []
-    for row in trial_rows(trials):
+    for row in trial_rows(trials, best):
         params = row.pop("params")
         head = {key: row.pop(key) for key in ("index", "state", "phase", "loss")}
         flat.append({**head, **{name: params.get(name) for name in names}, **row})
@@ -213,7 +235,7 @@ def _write_example_structure(folder: Path, inputs: Inputs, finished: Finished) -
 
 
 def report_fields(
-    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], summary: Mapping[str, Any],
+    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], best: TrialRecord, summary: Mapping[str, Any],
     importance: Mapping[str, float], findings: Sequence[Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Return what the report shows beyond result.json and the parity plots, as plain data."""
@@ -222,7 +244,7 @@ def report_fields(
     sets = {"train": inputs.train, "test": inputs.test, "validation": inputs.external}
     return {
         "title": f"{'-'.join(symbols)}: {settings.output.name}",
-        "trials": trial_rows(trials),
+        "trials": trial_rows(trials, best),
         "importance": dict(importance),
         "findings": list(findings),
         "reference_energies": summary["reference_energies"]["eV"],
@@ -231,7 +253,7 @@ def report_fields(
         ),
         "label_counts": {name: data.count_labels() for name, data in sets.items() if data is not None},
         "group_sizes": inputs.train.group_sizes,
-        "citations": provenance.citations(chosen["model"], settings.study.acquisition, bool(trials[0].params)),
+        "citations": provenance.citations(chosen["model"], settings.study, bool(trials[0].params)),
         "chosen": {
             **{key: value for key, value in chosen["model"].items() if value not in ({}, None)},
             "ridge": chosen["ridge"], "weights": chosen["weights"],

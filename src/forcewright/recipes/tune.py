@@ -19,11 +19,11 @@ from threadpoolctl import threadpool_limits
 from forcewright.errors import InputError
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.space import Space
-from forcewright.optimize.study import Study
+from forcewright.optimize.study import Study, best_of, eligible
 from forcewright.optimize.workers import process_pool
 from forcewright.recipes.config import TuneConfig, parse_config, read_config, split_model
 from forcewright.recipes.inputs import Inputs, make_problem, read_inputs
-from forcewright.recipes.outputs import TuneResult, write_outputs
+from forcewright.recipes.outputs import TuneResult, limit_warnings, write_outputs
 from forcewright.recipes.refit import finish, nested_errors
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.setting import Problem, evaluate_setting, receive_problem
@@ -65,11 +65,13 @@ def tune(
         with _open_study(settings, ranges, inputs) as study:
             trials = _search(study, problem, settings, on_trial)
             importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
-            best = study.best
+            best = best_of(trials, settings.study.limits)
+        for warning in limit_warnings(settings, best):
+            log.warning("%s", warning)
         log.info("best setting: trial %d, loss %.6g, %s", best.index, best.loss, best.params)
         with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
             finished = finish(settings, inputs, problem, best)
-        nested = nested_errors(problem, trials) if problem.nested else None
+        nested = nested_errors(problem, eligible(trials, settings.study.limits)) if problem.nested else None
         monitor.update()
         return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor)
 
@@ -138,7 +140,7 @@ def fingerprint(settings: TuneConfig, inputs: Inputs) -> str:
 
 
 def _open_study(settings: TuneConfig, ranges: Mapping[str, Any], inputs: Inputs) -> Study:
-    study_settings = settings.study
+    study_settings = settings.study.searched()
     if not ranges:  # nothing to search outside weights and ridge: one setting
         study_settings = study_settings.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
     return Study(Space(ranges), settings.output / "journal.log", study_settings, fingerprint(settings, inputs))
@@ -151,7 +153,9 @@ def _search(study: Study, problem: Problem, settings: TuneConfig, on_trial: List
             on_trial(record, wanted)
 
     def finished(record: TrialRecord) -> None:
-        text = record.error if record.loss is None else f"loss {record.loss:.6g}"
+        cost = record.metrics.get("cost_us_per_atom")
+        text = f"loss {record.loss:.6g}" if record.loss is not None else record.error
+        text = f"{text}, {cost:.3g} µs/atom" if cost else text
         log.info("trial %d (%s): %s, %s, %.1f s", record.index, record.phase, record.params, text, record.seconds)
         if on_trial is not None:
             on_trial(record, wanted)

@@ -31,12 +31,13 @@ class ReportContent:
     result
         What ``result.json`` holds: trials and evaluations (how many), validation, nested and test
         (``ErrorTable.to_dict()``), wall_s, cpu_s, peak_memory_bytes, cost_us_per_atom, protocol, seed, versions,
-        data_hashes, command, machine.
+        data_hashes, command, machine, warnings (sentences), max_cost_us_per_atom.
     config_text
         The resolved configuration, YAML.
     trials
         One mapping a trial: index, state ("complete" or "failed"), phase ("initial" or "bayesian"), loss, params,
-        energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, evaluations, wall_s, error.
+        energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, chosen (whether it won), evaluations,
+        wall_s, error.
     parity
         Values behind the parity plots by data set: "validation", "test".
     importance

@@ -58,6 +58,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
     tables = {name: result[key] for key, name in (("validation", "Validation"), ("test", "Test")) if result.get(key)}
     return {
         "title": content.title,
+        "warnings": list(result.get("warnings") or []),
         "xpot": result.get("protocol") == "xpot",
         "protocol": _PROTOCOLS.get(str(result.get("protocol")), result.get("protocol") or ""),
         "cards": list(_cards(tables)),
@@ -70,7 +71,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "groups": _picture(draw_groups(tables)),
         "importance": _picture(draw_importance(content.importance)),
         "slices": _picture(draw_slices(content.trials, content.importance)),
-        "cost": _picture(draw_cost(content.trials)),
+        "cost": _picture(draw_cost(content.trials, result.get("max_cost_us_per_atom"))),
         "findings": [finding_row(finding) for finding in content.findings[:_MOST_FINDINGS]],
         "more_findings": max(0, len(content.findings) - _MOST_FINDINGS),
         "energies": [(name, significant(value, 8)) for name, value in content.reference_energies.items()],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from forcewright.report.drawing import (
     ALARM,
@@ -35,8 +36,8 @@ def complete(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """Return the complete trial of smallest loss, the first of equals."""
-    return min(complete(trials), key=lambda trial: trial["loss"], default=None)
+    """Return the trial that was chosen; where none says so the complete one of smallest loss, the first of equals."""
+    return min(complete(trials), key=lambda trial: (not trial.get("chosen"), trial["loss"]), default=None)
 
 
 # --------------------------------------------------------------------------------------------- loss over trials
@@ -147,7 +148,7 @@ def draw_slices(trials: Sequence[Trial], importance: Mapping[str, float] | None 
 
 
 def _draw_trial_scale(figure: Figure, points: Any, axes: list[Axes], shrink: float = 1.0) -> None:
-    bar = figure.colorbar(points, ax=axes, shrink=shrink, aspect=22, pad=0.01)
+    bar = figure.colorbar(points, ax=axes, shrink=shrink, aspect=22, pad=0.01, ticks=MaxNLocator(6, integer=True))
     bar.set_label("trial", fontsize=8, color=INK)
     bar.ax.tick_params(labelsize=7.5, color=RULE, labelcolor=SOFT)
     bar.outline.set_visible(False)
@@ -192,12 +193,19 @@ def _categories(values: Sequence[Any]) -> list[str] | None:
 # ------------------------------------------------------------------------------------------- accuracy and cost
 
 
-def draw_cost(trials: Sequence[Trial]) -> Figure | None:
-    """Draw energy and force error against the cost per atom, with the trials that no other one beats in both."""
+def draw_cost(trials: Sequence[Trial], limit: float | None = None) -> Figure | None:
+    """Draw loss, energy and force error against the cost per atom, with the trials that no other one beats in both.
+
+    Parameters
+    ----------
+    limit
+        Largest cost in µs per atom that was allowed.
+    """
     done = [trial for trial in complete(trials) if trial.get("cost_us_per_atom")]
     shown = [
         (key, label)
         for key, label in (
+            ("loss", "loss"),
             ("energy_rmse_meV_per_atom", "energy RMSE (meV/atom)"),
             ("force_rmse_eV_per_A", "force RMSE (eV/Å)"),
         )
@@ -208,13 +216,14 @@ def draw_cost(trials: Sequence[Trial]) -> Figure | None:
     figure = new_figure(3.2)
     axes = figure.subplots(1, len(shown), squeeze=False)[0]
     for ax, (key, label) in zip(axes, shown, strict=True):
-        points = _draw_cost_panel(ax, [trial for trial in done if trial.get(key) is not None], key, label)
-    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK, ncols=2, loc="lower left", bbox_to_anchor=(0.0, 1.0))
+        points = _draw_cost_panel(ax, [trial for trial in done if trial.get(key) is not None], key, label, limit)
+    axes[0].legend(frameon=False, fontsize=8, labelcolor=INK, ncols=4, loc="lower left", bbox_to_anchor=(0.0, 1.0),
+                   handletextpad=0.4, columnspacing=1.6)  # fmt: skip
     _draw_trial_scale(figure, points, list(axes))
     return figure
 
 
-def _draw_cost_panel(ax: Axes, trials: list[Trial], key: str, label: str) -> Any:
+def _draw_cost_panel(ax: Axes, trials: list[Trial], key: str, label: str, limit: float | None) -> Any:
     cost, error = [t["cost_us_per_atom"] for t in trials], [t[key] for t in trials]
     points = ax.scatter(cost, error, c=[t["index"] for t in trials], cmap=COLOR_MAP, s=20, linewidths=0, zorder=2)
     front = pareto_front(cost, error)
@@ -223,10 +232,13 @@ def _draw_cost_panel(ax: Axes, trials: list[Trial], key: str, label: str) -> Any
     winner = best(trials)
     assert winner is not None
     ax.scatter([winner["cost_us_per_atom"]], [winner[key]], s=110, marker="*", color=BEST, zorder=4, label="chosen")
+    if limit is not None:
+        ax.axvline(limit, color=SOFT, linewidth=1.0, linestyle="--", zorder=1, label="limit")
     dress(ax, "cost (µs per atom and step)", label)
-    for axis, values in ((ax.xaxis, cost), (ax.yaxis, error)):
-        if spans_decades(values, 8.0):
-            set_log(axis)
+    if spans_decades([*cost, *([limit] if limit else [])], 1.5):
+        set_log(ax.xaxis)
+    if spans_decades(error, 8.0):
+        set_log(ax.yaxis)
     return points
 
 

@@ -1,14 +1,10 @@
-"""Tables of a report: rows of text for the page, and the trials as CSV."""
+"""Tables of a report: rows of text for the page."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from forcewright.files import atomic_write
 from forcewright.report.numbers import DASH, duration, setting, significant, with_error
 from forcewright.report.search_figures import best
 
@@ -108,21 +104,3 @@ def finding_row(finding: Any) -> dict[str, str]:
     return {
         name: DASH if value is None or value == "" else str(value) for name, value in zip(names, values, strict=True)
     }
-
-
-def write_trials_csv(path: str | Path, trials: Sequence[Mapping[str, Any]]) -> Path:
-    """Write one row per trial at full precision; a hyperparameter ``x`` is the column ``param.x``."""
-    fixed = ["index", "state", "phase", "loss", "energy_rmse_meV_per_atom", "force_rmse_eV_per_A", "cost_us_per_atom",
-             "evaluations", "wall_s", "error"]  # fmt: skip
-    names = parameter_names(trials)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*fixed, *(f"param.{name}" for name in names)])
-    for trial in trials:
-        params = trial.get("params") or {}
-        writer.writerow([_cell(trial.get(key)) for key in fixed] + [_cell(params.get(name)) for name in names])
-    return atomic_write(path, text.getvalue())
-
-
-def _cell(value: Any) -> Any:
-    return "" if value is None else value
