@@ -54,6 +54,15 @@ class Neighbors:
         lengths: FloatArray = np.linalg.norm(self.vectors, axis=1)
         return lengths
 
+    def grouped(self, group_of: ArrayLike, groups: int) -> Neighbors:
+        """Return the same pairs sorted by center and then by the group of the neighbor."""
+        centers = self.centers
+        keys = centers * groups + np.asarray(group_of)[self.indices]
+        order = np.argsort(keys, kind="stable")
+        rows = (len(self.starts) - 1) // self.groups
+        starts = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=rows * groups))])
+        return Neighbors(starts, self.indices[order], self.vectors[order], groups)
+
 
 def find_neighbors(
     structure: Structure, cutoff: float, *, group_of: ArrayLike | None = None, groups: int = 1
