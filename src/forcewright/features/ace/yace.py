@@ -18,10 +18,10 @@ mus, ns, ls, ms_combs, ctildes         ProductFunction, rows flattened
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -50,10 +50,7 @@ def read_yace(path: str | Path) -> Expansion:
         If the file is missing, no text, no YAML, cut off, or holds an unknown name, a wrong length, a number that is
         not finite, or a function beyond its radial tables; says which field.
     """
-    file = Path(path)
-    root = Entry(parse_plain(_text(file), file), file)
-    if not isinstance(root.tree, dict):
-        raise InputError("is no ACE potential: expected keys such as elements, bonds and functions", file=file)
+    root = read_document(path, "elements, bonds and functions")
     elements = tuple(entry.text() for entry in root.child("elements").items())
     embeddings = tuple(_embedding(entry) for entry in _of_species(root.child("embeddings"), len(elements)))
     bonds, mode = _bonds(root.child("bonds"), len(elements))
@@ -63,7 +60,7 @@ def read_yace(path: str | Path) -> Expansion:
     )
     energies, spline_bin = root.child("E0").numbers(len(elements)), root.child("deltaSplineBins").number()
     expansion = Expansion(elements, energies, bonds, embeddings, functions, mode, spline_bin)
-    check_expansion(expansion, file)
+    check_expansion(expansion, root.file)
     return expansion
 
 
@@ -101,15 +98,30 @@ def _padded(embedding: Embedding, missing: int) -> Embedding:
     return replace(embedding, weights=weights, exponents=exponents)
 
 
+def read_document(path: str | Path, keys: str) -> Entry:
+    """Read a YAML file whose top level is a mapping, with ``keys`` such as these.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is no text or another kind of YAML (see `parse_plain`).
+    """
+    file = Path(path)
+    root = Entry(parse_plain(_text(file), file), file)
+    if not isinstance(root.tree, dict):
+        raise InputError(f"is no ACE potential: expected keys such as {keys}", file=file)
+    return root
+
+
 def _text(file: Path) -> str:
     if file.is_dir():
-        raise InputError("is a folder, expected a .yace file", file=file)
+        raise InputError("is a folder, expected the file of an ACE potential", file=file)
     if not file.exists():
         raise InputError("does not exist", file=file)
     try:
         text = file.read_bytes().decode()
     except UnicodeDecodeError:
-        raise InputError("is not a text file, expected a .yace file (YAML)", file=file) from None
+        raise InputError("is not a text file, expected the file of an ACE potential (YAML)", file=file) from None
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", file=file) from None
     if not text.strip():
@@ -128,15 +140,28 @@ def _bonds(entry: Entry, count: int) -> tuple[dict[tuple[int, int], Bond], CoreM
     names = {pair: (str(pair[0]), str(pair[1])) for pair in pairs}
     _expect_keys(entry, set(names.values()), f"every ordered pair of the {count} elements has a bond")
     entries = {pair: entry.child(name) for pair, name in names.items()}
-    modes = {pair: bond.child_or("inner_cutoff_type", "density").text() for pair, bond in entries.items()}
-    first = modes[0, 0]
-    for pair, mode in modes.items():
-        field = entries[pair].child_or("inner_cutoff_type", "density")
-        if mode not in CORE_MODES:
-            raise field.refuse(f"{mode!r} is not known; known are {', '.join(CORE_MODES)}")
-        if mode != first:
-            raise field.refuse(f"is {mode!r} where bond [0, 0] has {first!r}; it must be the same in all bonds")
-    return {pair: _bond(bond) for pair, bond in entries.items()}, cast(CoreMode, first)
+    return {pair: read_bond(bond) for pair, bond in entries.items()}, common_core_mode(list(entries.values()))
+
+
+def common_core_mode(bonds: list[Entry]) -> CoreMode:
+    """The inner_cutoff_type of all bonds, which must agree."""
+    fields = [bond.child_or("inner_cutoff_type", "density") for bond in bonds]
+    modes = [known_word(field, "inner cutoff", CORE_MODES) for field in fields]
+    for field, mode in zip(fields, modes, strict=True):
+        if mode != modes[0]:
+            raise field.refuse(f"is {mode!r} where {fields[0].field} is {modes[0]!r}; it must be the same in all bonds")
+    return modes[0]
+
+
+Word = TypeVar("Word", bound=str)
+
+
+def known_word(entry: Entry, what: str, known: tuple[Word, ...]) -> Word:
+    """The one of the ``known`` words that stands there."""
+    for word in known:
+        if word == entry.text():
+            return word
+    raise entry.refuse(f"{entry.text()!r} is no {what} known here; known are {', '.join(known)}")
 
 
 def _expect_keys(entry: Entry, expected: set[Any], because: str) -> None:
@@ -147,25 +172,38 @@ def _expect_keys(entry: Entry, expected: set[Any], because: str) -> None:
         raise entry.refuse(f"has the unknown key {name}; {because}")
 
 
-def _bond(entry: Entry) -> Bond:
-    family = entry.child("radbasename").text()
-    if family not in RADIAL_FAMILIES:
-        known = ", ".join(RADIAL_FAMILIES)
-        raise entry.child("radbasename").refuse(f"{family!r} is no radial basis known here; known are {known}")
+@dataclass(frozen=True)
+class BondKeys:
+    """What the fields of a bond are called; files of B coefficients have other names."""
+
+    nradmax: str = "nradmax"
+    lmax: str = "lmax"
+    nradbase: str = "nradbasemax"
+    family: str = "radbasename"
+    cutoff: str = "rcut"
+    cutoff_width: str = "dcut"
+    inner: str = "rcut_in"
+    inner_width: str = "dcut_in"
+
+
+def read_bond(entry: Entry, keys: BondKeys = BondKeys(), core: tuple[float, float] | None = None) -> Bond:
+    """Read a bond, whose ``core`` is (prehc, lambdahc) unless it stands in the entry."""
+    family = known_word(entry.child(keys.family), "radial basis", RADIAL_FAMILIES)
     parameters = entry.child("radparameters").numbers()
     if parameters.size == 0:
         raise entry.child("radparameters").refuse("is empty, expected at least one number")
-    shape = tuple(entry.child(key).integer() for key in ("nradmax", "lmax", "nradbasemax"))
+    nradmax, lmax, nradbase = (entry.child(key).integer() for key in (keys.nradmax, keys.lmax, keys.nradbase))
+    core = core or (entry.child("prehc").number(), entry.child("lambdahc").number())
     return Bond(
         family=family,
-        cutoff=entry.child("rcut").number(),
-        coefficients=_radial_coefficients(entry.child("radcoefficients"), (shape[0], shape[1] + 1, shape[2])),
+        cutoff=entry.child(keys.cutoff).number(),
+        coefficients=_radial_coefficients(entry.child("radcoefficients"), (nradmax, lmax + 1, nradbase)),
         decay=float(parameters[0]),
-        cutoff_width=entry.child("dcut").number(),
-        core_prefactor=entry.child("prehc").number(),
-        core_decay=entry.child("lambdahc").number(),
-        inner=entry.child_or("rcut_in", "0").number(),
-        inner_width=entry.child_or("dcut_in", "0").number(),
+        cutoff_width=entry.child(keys.cutoff_width).number(),
+        core_prefactor=core[0],
+        core_decay=core[1],
+        inner=entry.child_or(keys.inner, "0").number(),
+        inner_width=entry.child_or(keys.inner_width, "0").number(),
     )
 
 
@@ -184,17 +222,10 @@ def _counted(entry: Entry, count: int, name: str) -> list[Entry]:
 
 
 def _embedding(entry: Entry) -> Embedding:
-    kind = entry.child("npoti").text()
-    if kind not in EMBEDDINGS:
-        raise entry.child("npoti").refuse(f"{kind!r} is no embedding known here; known are {', '.join(EMBEDDINGS)}")
+    kind = known_word(entry.child("npoti"), "embedding", EMBEDDINGS)
     parameters = entry.child("FS_parameters").numbers(2 * entry.child("ndensity").integer(1))
-    return Embedding(
-        kind=kind,
-        weights=tuple(parameters[::2].tolist()),
-        exponents=tuple(parameters[1::2].tolist()),
-        core_limit=entry.child("rho_core_cutoff").number(),
-        core_width=entry.child("drho_core_cutoff").number(),
-    )
+    limits = (entry.child("rho_core_cutoff").number(), entry.child("drho_core_cutoff").number())
+    return Embedding(kind, tuple(parameters[::2].tolist()), tuple(parameters[1::2].tolist()), *limits)
 
 
 def _product_function(entry: Entry, center: int, densities: int) -> ProductFunction:
