@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from dataclasses import replace
+from itertools import combinations_with_replacement, cycle, product
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,19 @@ from scipy.special import sph_harm_y
 
 from forcewright.features.ace.basis_functions import Order, basis_function, generate_functions
 from forcewright.features.ace.conversion import to_products
-from forcewright.features.ace.expansion import BasisFunction, Bond
+from forcewright.features.ace.evaluator import AceEvaluator
+from forcewright.features.ace.expansion import (
+    EMBEDDINGS,
+    BasisFunction,
+    Bond,
+    CoreMode,
+    Embedding,
+    Expansion,
+    RadialFamily,
+)
 from forcewright.features.ace.radial import radial_functions
-from forcewright.features.ace.yace import read_yace
+from forcewright.features.ace.yace import read_yace, write_yace
+from forcewright.structure import Structure
 
 pyace = pytest.importorskip("pyace", reason="python-ace, the reference that these tests compare with, is not installed")
 multispecies = pytest.importorskip("pyace.multispecies_basisextension")
@@ -31,7 +42,7 @@ SYMBOLS = ["Al", "Cu", "Ni"]
 LIMITS: dict[str, tuple[int, tuple[int, ...], tuple[int, ...]]] = {
     "one element, rank 6": (1, (5, 3, 2, 2, 2, 1), (0, 4, 3, 2, 2, 2)),
     "one element, wide": (1, (12, 8, 4, 2), (0, 8, 6, 3)),
-    "one element, rank 5, l = 3": (1, (2, 2, 2, 1, 2), (0, 3, 3, 3, 3)),
+    "one element, rank 5, l = 3": (1, (2, 2, 1, 1, 2), (0, 3, 3, 2, 3)),
     "two elements, rank 5": (2, (4, 3, 2, 1, 1), (0, 3, 2, 2, 2)),
     "two elements, limits that rise": (2, (1, 2, 3), (0, 1, 3)),
     "three elements, rank 4": (3, (3, 2, 1, 1), (0, 2, 2, 1)),
@@ -205,3 +216,88 @@ def test_conversion_is_that_of_pacemaker(file: Path) -> None:
         for one in theirs:
             mine = ours[one.species, one.ns, one.ls]
             assert_same_rows(folded(one, one.ms, one.coefficients), folded(mine, mine.ms, mine.coefficients))
+
+
+#: Every family that pacemaker fits; ChebLinear does not vanish at the cutoff and is read only.
+FAMILIES: tuple[RadialFamily, ...] = ("SBessel", "ChebExpCos", "ChebPow")
+ROUND_TRIPS = [
+    (species, family, densities, mode)
+    for (species, family, densities), mode in zip(
+        product((1, 2, 3), FAMILIES, (1, 2, 4)), cycle(("zbl", "distance", "zbl", "density", "distance")), strict=False
+    )
+]
+
+
+@pytest.mark.parametrize(("species", "family", "densities", "mode"), ROUND_TRIPS)
+def test_written_potentials_are_evaluated_alike(
+    species: int, family: RadialFamily, densities: int, mode: CoreMode, tmp_path: Path
+) -> None:
+    expansion = random_expansion(species, family, [densities] * species, mode)
+    file = write_yace(tmp_path / "written.yace", expansion)
+    assert_evaluated_alike(expansion, pyace.PyACECalculator(str(file)))
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_unequal_numbers_of_densities_are_evaluated_alike(recursive: bool, tmp_path: Path) -> None:
+    """LAMMPS uses the recursive evaluator by default."""
+    expansion = random_expansion(3, "SBessel", [2, 1, 4], "distance")
+    file = write_yace(tmp_path / "written.yace", expansion)
+    assert_evaluated_alike(expansion, pyace.PyACECalculator(str(file), recursive_evaluator=True, recursive=recursive))
+
+
+def test_a_species_without_functions_is_evaluated_alike(tmp_path: Path) -> None:
+    whole = random_expansion(2, "ChebExpCos", [1, 1], "zbl")
+    expansion = replace(whole, functions=(whole.functions[0], ()))
+    file = write_yace(tmp_path / "written.yace", expansion)
+    assert_evaluated_alike(expansion, pyace.PyACECalculator(str(file)))
+
+
+def random_expansion(species: int, family: RadialFamily, densities: list[int], mode: CoreMode) -> Expansion:
+    """Sixty functions up to rank 5; cores and inner switches reach to where the atoms of `crystal` are."""
+    rng = np.random.default_rng([species, *densities])
+    functions = generate_functions(species, nradmax=(5, 3, 2, 1, 1), lmax=(0, 3, 2, 2, 1), count=60)
+    bonds = {}
+    for i, j in combinations_with_replacement(range(species), 2):
+        bonds[i, j] = bonds[j, i] = Bond(
+            family=family,
+            cutoff=4.0 + 0.3 * i + 0.2 * j,
+            coefficients=rng.normal(size=(3, 4, 5)) / {"SBessel": 2, "ChebExpCos": 1, "ChebPow": 8}[family],
+            decay=2.0 + 0.3 * j,
+            cutoff_width=0.4,
+            core_prefactor=1.0 if mode == "zbl" else 20.0,
+            core_decay=0.7,
+            inner=2.3,
+            inner_width=0.5,
+        )
+    exponents = (1.0, 0.5, 0.9, 1.3)
+    embeddings = tuple(
+        Embedding(EMBEDDINGS[(center + p) % 2], tuple(rng.uniform(0.5, 1.5, size=p)), exponents[:p], 8.0, 7.0)
+        for center, p in enumerate(densities)
+    )
+    products = tuple(
+        to_products(of_center, 0.2 * rng.normal(size=(len(of_center), p)))
+        for of_center, p in zip(functions, densities, strict=True)
+    )
+    return Expansion(tuple(SYMBOLS[:species]), rng.normal(size=species), bonds, embeddings, products, mode)
+
+
+def crystal(species: int, seed: int, *, periodic: bool) -> Atoms:
+    """A simple cubic crystal or cluster so distorted that some distances are below 2 Å."""
+    rng = np.random.default_rng(seed)
+    grid = 2.6 * np.array(list(product(range(2), repeat=3))) + rng.uniform(-0.4, 0.4, size=(8, 3))
+    cell = 5.2 * np.eye(3) + 0.2 * rng.normal(size=(3, 3)) if periodic else None
+    return Atoms([SYMBOLS[index % species] for index in range(8)], positions=grid, cell=cell, pbc=periodic)
+
+
+def assert_evaluated_alike(expansion: Expansion, calculator: Any) -> None:
+    evaluator = AceEvaluator(expansion)
+    for seed, periodic in enumerate((True, False)):
+        atoms = crystal(len(expansion.elements), seed, periodic=periodic)
+        atoms.calc = calculator
+        energies, forces, virial = evaluator.evaluate(Structure.from_ase(atoms))
+        np.testing.assert_allclose(energies, atoms.get_potential_energies(), rtol=0, atol=1e-10)
+        scale = max(1.0, np.abs(forces).max())
+        np.testing.assert_allclose(forces, atoms.get_forces(), rtol=0, atol=1e-8 * scale)
+        if periodic:
+            stress = virial / atoms.get_volume()
+            np.testing.assert_allclose(stress, atoms.get_stress(voigt=False), rtol=0, atol=1e-8 * scale)
