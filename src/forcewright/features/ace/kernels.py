@@ -200,17 +200,17 @@ def multiply(scalars, s, s_stride, rows, vectors, v, v_stride, columns, count, o
 
 
 @njit
-def write_harmonics(t, b, pair, momentum, place):
+def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagonal, out, place):
     """Y_lm = P_lm(z) (x + iy)^m of eight pairs, with the recursion in l of the P_lm at fixed m."""
-    x, y, z = load8(b.ux, pair), load8(b.uy, pair), load8(b.uz, pair)
-    out, stride = b.harmonics, len(t.diagonal)
+    x, y, z = load8(ux, pair), load8(uy, pair), load8(uz, pair)
+    stride = len(diagonal)
     re, im = splat8(1.0), splat8(0.0)
     for m in range(momentum + 1):
-        p, before = splat8(t.diagonal[m]), splat8(0.0)
+        p, before = splat8(diagonal[m]), splat8(0.0)
         for l in range(m, momentum + 1):
             if l > m:
                 k = l * stride + m
-                p, before = mul(splat8(t.recursion_a[k]), fma(z, p, mul(splat8(t.recursion_b[k]), before))), p
+                p, before = mul(splat8(recursion_a[k]), fma(z, p, mul(splat8(recursion_b[k]), before))), p
             if m == 0:
                 store(out, l * l * CHUNK + place, p)
             else:
@@ -221,15 +221,15 @@ def write_harmonics(t, b, pair, momentum, place):
 
 
 @njit
-def write_radial(t, b, pair, count, columns):
+def write_radial(spline, offsets, fractions, pair, count, columns, out):
     """All radial functions of ``count`` pairs, in function lanes."""
     for j in range(count):
-        o = b.offset[pair + j]
-        w = splat8(b.fraction[pair + j])
+        o = offsets[pair + j]
+        w = splat8(fractions[pair + j])
         for f in range(0, columns, 8):
             q = o + 4 * f
-            high = fma(w, load8(t.spline, q + 24), load8(t.spline, q + 16))
-            store(b.radial, j * columns + f, fma(w, fma(w, high, load8(t.spline, q + 8)), load8(t.spline, q)))
+            high = fma(w, load8(spline, q + 24), load8(spline, q + 16))
+            store(out, j * columns + f, fma(w, fma(w, high, load8(spline, q + 8)), load8(spline, q)))
 
 
 @njit(forceinline=True)
@@ -242,15 +242,23 @@ def cubic(table, q, w, scale):
 
 
 @njit
-def write_transposed(t, b, pair, columns, inverse_width):
+def write_transposed(table, offsets, fractions, pair, columns, inverse_width, out):
     """Values and slopes of all radial functions of eight pairs, in neighbor lanes."""
-    o0, o1, o2, o3 = b.offset[pair], b.offset[pair + 1], b.offset[pair + 2], b.offset[pair + 3]
-    o4, o5, o6, o7 = b.offset[pair + 4], b.offset[pair + 5], b.offset[pair + 6], b.offset[pair + 7]
-    w0, w1 = splat8(b.fraction[pair]), splat8(b.fraction[pair + 1])
-    w2, w3 = splat8(b.fraction[pair + 2]), splat8(b.fraction[pair + 3])
-    w4, w5 = splat8(b.fraction[pair + 4]), splat8(b.fraction[pair + 5])
-    w6, w7 = splat8(b.fraction[pair + 6]), splat8(b.fraction[pair + 7])
-    scale, table, out = splat8(inverse_width), t.spline, b.transposed
+    o0, o1, o2, o3 = offsets[pair], offsets[pair + 1], offsets[pair + 2], offsets[pair + 3]
+    o4, o5, o6, o7 = offsets[pair + 4], offsets[pair + 5], offsets[pair + 6], offsets[pair + 7]
+    w0, w1, w2, w3 = (
+        splat8(fractions[pair]),
+        splat8(fractions[pair + 1]),
+        splat8(fractions[pair + 2]),
+        splat8(fractions[pair + 3]),
+    )
+    w4, w5, w6, w7 = (
+        splat8(fractions[pair + 4]),
+        splat8(fractions[pair + 5]),
+        splat8(fractions[pair + 6]),
+        splat8(fractions[pair + 7]),
+    )
+    scale = splat8(inverse_width)
     for f in range(0, columns, 8):
         q = 4 * f
         v0, d0 = cubic(table, o0 + q, w0, scale)
@@ -279,61 +287,62 @@ def store_columns(rows, out, o):
 
 
 @njit
-def add_atom(t, b, pair, count, species, out):
-    """Add the neighbors of one species to the sums A of one atom, which begin at ``out``."""
-    columns, momentum = t.columns[species], t.momenta[species]
-    for start in range(0, count, CHUNK):
-        size = min(CHUNK, count - start)
-        for place in range(0, size, 8):
-            write_harmonics(t, b, pair + start + place, momentum, place)
-        write_radial(t, b, pair + start, size, columns)
-        for l in range(momentum + 1):
-            eights = (t.counts[species, l] + 7) // 8
-            if eights:
-                multiply(
-                    b.harmonics, l * l * CHUNK, CHUNK, 2 * l + 1, b.radial, t.firsts[species, l], columns, eights, size,
-                    b.sums, out + t.sum_starts[species, l], 8 * eights, True,
-                )  # fmt: skip
+def add_sums(harmonics, radial, counts, firsts, sum_starts, species, momentum, columns, size, sums, out):
+    """Add the products of harmonics and radial functions of ``size`` neighbors to A of one atom, at ``out``."""
+    for l in range(momentum + 1):
+        eights = (counts[species, l] + 7) // 8
+        if eights:
+            multiply(
+                harmonics, l * l * CHUNK, CHUNK, 2 * l + 1, radial, firsts[species, l], columns, eights, size,
+                sums, out + sum_starts[species, l], 8 * eights, True,
+            )  # fmt: skip
 
 
 @njit
-def pair_forces(t, b, pair, species, sums):
-    """dE_i/dr_ij of eight neighbors of one species, from dE/dA of their center at ``sums``, into fx, fy, fz."""
-    write_transposed(t, b, pair, t.columns[species], t.inverse_widths[species])
-    momentum, stride = t.momenta[species], len(t.diagonal)
+def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum, out):
+    """Σ_n dE/dA_nlm R_nl(r) and Σ_n dE/dA_nlm R_nl'(r) of eight neighbors."""
     for l in range(momentum + 1):
-        count = t.counts[species, l]
+        count = counts[species, l]
         if count:
             multiply(
-                b.sums, sums + t.sum_starts[species, l], 8 * ((count + 7) // 8), 2 * l + 1, b.transposed,
-                16 * t.firsts[species, l], 16, 2, count, b.contracted, 16 * l * l, 16, False,
+                sums, at + sum_starts[species, l], 8 * ((count + 7) // 8), 2 * l + 1, transposed,
+                16 * firsts[species, l], 16, 2, count, out, 16 * l * l, 16, False,
             )  # fmt: skip
-    x, y, z, zero = load8(b.ux, pair), load8(b.uy, pair), load8(b.uz, pair), splat8(0.0)
+
+
+@njit
+def pair_forces(
+    ux, uy, uz, inverses, extra, pair, contracted, counts, species, momentum, recursion_a, recursion_b, diagonal, fx, fy,
+    fz,
+):  # fmt: skip
+    """dE_i/dr_ij of eight neighbors from the contracted radial functions."""
+    stride = len(diagonal)
+    x, y, z, zero = load8(ux, pair), load8(uy, pair), load8(uz, pair), splat8(0.0)
     re, im, re_before, im_before = splat8(1.0), zero, zero, zero
-    gx, gy, gz, radial = zero, zero, zero, load8(b.extra, pair)
+    gx, gy, gz, radial = zero, zero, zero, load8(extra, pair)
     for m in range(momentum + 1):
         # p and q: P_lm(z) and its derivative; sums over l of the contracted parts times either.
-        p, p_before, q, q_before = splat8(t.diagonal[m]), zero, zero, zero
+        p, p_before, q, q_before = splat8(diagonal[m]), zero, zero, zero
         value_re, value_im, polar_re, polar_im, slope_re, slope_im = zero, zero, zero, zero, zero, zero
         for l in range(m, momentum + 1):
             if l > m:
                 k = l * stride + m
-                a, c = splat8(t.recursion_a[k]), splat8(t.recursion_b[k])
+                a, c = splat8(recursion_a[k]), splat8(recursion_b[k])
                 q, q_before = mul(a, add(p, fma(z, q, mul(c, q_before)))), q
                 p, p_before = mul(a, fma(z, p, mul(c, p_before))), p
-            if t.counts[species, l] == 0:
+            if counts[species, l] == 0:
                 continue
             if m == 0:
                 o = 16 * l * l
-                gz = fma(load8(b.contracted, o), q, gz)
-                radial = fma(load8(b.contracted, o + 8), p, radial)
+                gz = fma(load8(contracted, o), q, gz)
+                radial = fma(load8(contracted, o + 8), p, radial)
             else:
                 o = 16 * (l * l + 2 * m - 1)
-                s_re, s_im = load8(b.contracted, o), load8(b.contracted, o + 16)
+                s_re, s_im = load8(contracted, o), load8(contracted, o + 16)
                 value_re, value_im = fma(s_re, p, value_re), fma(s_im, p, value_im)
                 polar_re, polar_im = fma(s_re, q, polar_re), fma(s_im, q, polar_im)
-                slope_re = fma(load8(b.contracted, o + 8), p, slope_re)
-                slope_im = fma(load8(b.contracted, o + 24), p, slope_im)
+                slope_re = fma(load8(contracted, o + 8), p, slope_re)
+                slope_im = fma(load8(contracted, o + 24), p, slope_im)
         if m > 0:
             order = splat8(float(m))
             gx = fma(order, fma(value_re, re_before, mul(value_im, im_before)), gx)
@@ -342,18 +351,17 @@ def pair_forces(t, b, pair, species, sums):
             radial = fma(slope_re, re, fma(slope_im, im, radial))
         re_before, im_before = re, im
         re, im = fnma(y, im, mul(x, re)), fma(y, re, mul(x, im))
-    inverse = load8(b.inverse, pair)
+    inverse = load8(inverses, pair)
     gx, gy, gz = mul(gx, inverse), mul(gy, inverse), mul(gz, inverse)
     radial = sub(radial, fma(gx, x, fma(gy, y, mul(gz, z))))
-    store(b.fx, 0, fma(radial, x, gx))
-    store(b.fy, 0, fma(radial, y, gy))
-    store(b.fz, 0, fma(radial, z, gz))
+    store(fx, 0, fma(radial, x, gx))
+    store(fy, 0, fma(radial, y, gy))
+    store(fz, 0, fma(radial, z, gz))
 
 
 @njit
-def to_values(b, size, rows):
+def to_values(a, size, rows, out):
     """Bring the sums of 16 atoms into atom lanes."""
-    a, out = b.sums, b.values
     for half in range(0, LANES, 8):
         for g in range(0, size, 8):
             o = half * size + g
@@ -372,9 +380,8 @@ def to_values(b, size, rows):
 
 
 @njit
-def from_adjoints(b, size, rows):
+def from_adjoints(a, size, rows, out):
     """Bring the adjoints of the sums back to one strip per atom."""
-    a, out = b.adjoints, b.sums
     for half in range(0, LANES, 8):
         for g in range(0, size, 8):
             t = transpose8(
@@ -398,50 +405,51 @@ def from_adjoints(b, size, rows):
 
 
 @njit
-def forward_sums(t, values, first):
+def forward_sums(term_starts, term_splits, term_x, term_y, term_weights, values, first):
     """Inner nodes from their terms."""
-    for k in range(len(t.term_splits)):
+    for k in range(len(term_splits)):
         re, im = splat16(0.0), splat16(0.0)
-        for j in range(t.term_starts[k], t.term_splits[k]):
-            x, y = t.term_x[j] * 32, t.term_y[j] * 32
+        for j in range(term_starts[k], term_splits[k]):
+            x, y = term_x[j] * 32, term_y[j] * 32
             xr, xi, yr, yi = load16(values, x), load16(values, x + 16), load16(values, y), load16(values, y + 16)
-            re = fma(splat16(t.term_weights[2 * j]), fnma(xi, yi, mul(xr, yr)), re)
-            im = fma(splat16(t.term_weights[2 * j + 1]), fma(xi, yr, mul(xr, yi)), im)
-        for j in range(t.term_splits[k], t.term_starts[k + 1]):
-            x, y = t.term_x[j] * 32, t.term_y[j] * 32
+            re = fma(splat16(term_weights[2 * j]), fnma(xi, yi, mul(xr, yr)), re)
+            im = fma(splat16(term_weights[2 * j + 1]), fma(xi, yr, mul(xr, yi)), im)
+        for j in range(term_splits[k], term_starts[k + 1]):
+            x, y = term_x[j] * 32, term_y[j] * 32
             xr, xi, yr, yi = load16(values, x), load16(values, x + 16), load16(values, y), load16(values, y + 16)
-            re = fma(splat16(t.term_weights[2 * j]), fma(xi, yi, mul(xr, yr)), re)
-            im = fma(splat16(t.term_weights[2 * j + 1]), fnma(xi, yr, mul(xr, yi)), im)
+            re = fma(splat16(term_weights[2 * j]), fma(xi, yi, mul(xr, yr)), re)
+            im = fma(splat16(term_weights[2 * j + 1]), fnma(xi, yr, mul(xr, yi)), im)
         o = (first + k) * 32
         store(values, o, re)
         store(values, o + 16, im)
 
 
 @njit
-def reverse_sums(t, values, adjoints):
+def reverse_sums(
+    group_x, group_starts, group_splits, product_y, product_starts, targets, weights, values, adjoints
+):  # fmt: skip
     """Adjoints of what inner nodes were made from."""
-    weights = t.target_weights
-    for g in range(len(t.group_x)):
-        x = t.group_x[g] * 32
+    for g in range(len(group_x)):
+        x = group_x[g] * 32
         xr, xi, ar, ai = load16(values, x), load16(values, x + 16), splat16(0.0), splat16(0.0)
-        for j in range(t.group_starts[g], t.group_splits[g]):
+        for j in range(group_starts[g], group_splits[g]):
             re, im = splat16(0.0), splat16(0.0)
-            for z in range(t.product_starts[j], t.product_starts[j + 1]):
-                o = t.targets[z] * 32
+            for z in range(product_starts[j], product_starts[j + 1]):
+                o = targets[z] * 32
                 re = fma(splat16(weights[2 * z]), load16(adjoints, o), re)
                 im = fma(splat16(weights[2 * z + 1]), load16(adjoints, o + 16), im)
-            y = t.product_y[j] * 32
+            y = product_y[j] * 32
             yr, yi = load16(values, y), load16(values, y + 16)
             ar, ai = fma(re, yr, fma(im, yi, ar)), fma(im, yr, fnma(re, yi, ai))
             store(adjoints, y, fma(re, xr, fma(im, xi, load16(adjoints, y))))
             store(adjoints, y + 16, fma(im, xr, fnma(re, xi, load16(adjoints, y + 16))))
-        for j in range(t.group_splits[g], t.group_starts[g + 1]):
+        for j in range(group_splits[g], group_starts[g + 1]):
             re, im = splat16(0.0), splat16(0.0)
-            for z in range(t.product_starts[j], t.product_starts[j + 1]):
-                o = t.targets[z] * 32
+            for z in range(product_starts[j], product_starts[j + 1]):
+                o = targets[z] * 32
                 re = fma(splat16(weights[2 * z]), load16(adjoints, o), re)
                 im = fma(splat16(weights[2 * z + 1]), load16(adjoints, o + 16), im)
-            y = t.product_y[j] * 32
+            y = product_y[j] * 32
             yr, yi = load16(values, y), load16(values, y + 16)
             ar, ai = fma(re, yr, fma(im, yi, ar)), fma(re, yi, fnma(im, yr, ai))
             store(adjoints, y, fma(re, xr, fnma(im, xi, load16(adjoints, y))))
@@ -451,22 +459,21 @@ def reverse_sums(t, values, adjoints):
 
 
 @njit
-def forward_rows(t, b, density, out):
+def forward_rows(row_x, row_bounds, row_y, row_weights, density, values, partial, out):
     """Add the rows of one density to the values at ``out``, and keep Σ_rows c y of each group for the way back."""
-    values, partial = b.values, b.partial
-    groups, shift = len(t.row_x), density * len(t.row_y)
+    groups, shift = len(row_x), density * len(row_y)
     rho = load16(values, out)
     for g in range(groups):
         re, im = splat16(0.0), splat16(0.0)
-        for j in range(t.row_bounds[g, 0], t.row_bounds[g, 1]):
-            re = fma(splat16(t.row_weights[shift + j]), load16(values, t.row_y[j] * 32), re)
-        for j in range(t.row_bounds[g, 1], t.row_bounds[g, 2]):
-            y, weight = t.row_y[j] * 32, splat16(t.row_weights[shift + j])
+        for j in range(row_bounds[g, 0], row_bounds[g, 1]):
+            re = fma(splat16(row_weights[shift + j]), load16(values, row_y[j] * 32), re)
+        for j in range(row_bounds[g, 1], row_bounds[g, 2]):
+            y, weight = row_y[j] * 32, splat16(row_weights[shift + j])
             re, im = fma(weight, load16(values, y), re), fnma(weight, load16(values, y + 16), im)
-        for j in range(t.row_bounds[g, 2], t.row_bounds[g, 3]):
-            y, weight = t.row_y[j] * 32, splat16(t.row_weights[shift + j])
+        for j in range(row_bounds[g, 2], row_bounds[g, 3]):
+            y, weight = row_y[j] * 32, splat16(row_weights[shift + j])
             re, im = fma(weight, load16(values, y), re), fma(weight, load16(values, y + 16), im)
-        o, x = (density * groups + g) * 32, t.row_x[g] * 32
+        o, x = (density * groups + g) * 32, row_x[g] * 32
         store(partial, o, re)
         store(partial, o + 16, im)
         rho = fma(load16(values, x), re, fma(load16(values, x + 16), im, rho))
@@ -474,23 +481,22 @@ def forward_rows(t, b, density, out):
 
 
 @njit
-def reverse_rows(t, b, density, at):
+def reverse_rows(row_x, row_bounds, row_y, row_weights, density, values, partial, adjoints, at):
     """Adjoints of the operands of one density's rows; dE/dρ stands in the adjoints at ``at``."""
-    values, adjoints, partial = b.values, b.adjoints, b.partial
-    groups, shift = len(t.row_x), density * len(t.row_y)
+    groups, shift = len(row_x), density * len(row_y)
     slope = load16(adjoints, at)
     for g in range(groups):
-        x, o = t.row_x[g] * 32, (density * groups + g) * 32
+        x, o = row_x[g] * 32, (density * groups + g) * 32
         re, im = mul(slope, load16(values, x)), mul(slope, load16(values, x + 16))
-        for j in range(t.row_bounds[g, 0], t.row_bounds[g, 1]):
-            y = t.row_y[j] * 32
-            store(adjoints, y, fma(splat16(t.row_weights[shift + j]), re, load16(adjoints, y)))
-        for j in range(t.row_bounds[g, 1], t.row_bounds[g, 2]):
-            y, weight = t.row_y[j] * 32, splat16(t.row_weights[shift + j])
+        for j in range(row_bounds[g, 0], row_bounds[g, 1]):
+            y = row_y[j] * 32
+            store(adjoints, y, fma(splat16(row_weights[shift + j]), re, load16(adjoints, y)))
+        for j in range(row_bounds[g, 1], row_bounds[g, 2]):
+            y, weight = row_y[j] * 32, splat16(row_weights[shift + j])
             store(adjoints, y, fma(weight, re, load16(adjoints, y)))
             store(adjoints, y + 16, fnma(weight, im, load16(adjoints, y + 16)))
-        for j in range(t.row_bounds[g, 2], t.row_bounds[g, 3]):
-            y, weight = t.row_y[j] * 32, splat16(t.row_weights[shift + j])
+        for j in range(row_bounds[g, 2], row_bounds[g, 3]):
+            y, weight = row_y[j] * 32, splat16(row_weights[shift + j])
             store(adjoints, y, fma(weight, re, load16(adjoints, y)))
             store(adjoints, y + 16, fma(weight, im, load16(adjoints, y + 16)))
         store(adjoints, x, fma(slope, load16(partial, o), load16(adjoints, x)))
@@ -501,10 +507,11 @@ def reverse_rows(t, b, density, at):
 
 
 @njit
-def gather_pairs(t, b, begin, end, species, pair, indices, vectors):
+def gather_pairs(
+    begin, end, pair, indices, vectors, limit, inverse_width, bins, base, stride, ux, uy, uz, distances, inverses,
+    fractions, offsets, neighbors, extra,
+):  # fmt: skip
     """Write the pairs within the cutoff from ``pair`` on, filled up to eights; return their number and the shortest."""
-    limit, inverse_width, bins = t.cutoffs[species], t.inverse_widths[species], t.bins[species]
-    stride, base = 4 * t.columns[species], t.spline_starts[species]
     count, shortest = 0, np.inf
     for k in range(begin, end):
         x, y, z = vectors[k, 0], vectors[k, 1], vectors[k, 2]
@@ -513,18 +520,76 @@ def gather_pairs(t, b, begin, end, species, pair, indices, vectors):
             continue
         o = pair + count
         inverse = 1 / r
-        b.ux[o], b.uy[o], b.uz[o] = x * inverse, y * inverse, z * inverse
-        b.distance[o], b.inverse[o], b.neighbor[o], b.extra[o] = r, inverse, indices[k], 0.0
+        ux[o], uy[o], uz[o] = x * inverse, y * inverse, z * inverse
+        distances[o], inverses[o], neighbors[o], extra[o] = r, inverse, indices[k], 0.0
         scaled = r * inverse_width
         interval = min(int(scaled), bins)
-        b.fraction[o], b.offset[o] = scaled - interval, base + interval * stride
+        fractions[o], offsets[o] = scaled - interval, base + interval * stride
         shortest = min(shortest, r)
         count += 1
     for o in range(pair + count, pair + (count + 7) // 8 * 8):
         # Beyond the last interval everything is 0: these lanes count for nothing.
-        b.ux[o], b.uy[o], b.uz[o], b.distance[o], b.inverse[o], b.neighbor[o], b.extra[o] = 0, 0, 1.0, 0, 0, -1, 0
-        b.fraction[o], b.offset[o] = 0.0, base + bins * stride
+        ux[o], uy[o], uz[o], distances[o], inverses[o], neighbors[o], extra[o] = 0, 0, 1.0, 0, 0, -1, 0
+        fractions[o], offsets[o] = 0.0, base + bins * stride
     return count, shortest
+
+
+@njit
+def find_shortest(distances, begin, end):
+    """Index of the shortest of some pairs, or -1."""
+    best, at = np.inf, -1
+    for k in range(begin, end):
+        if distances[k] < best:
+            best, at = distances[k], k
+    return at
+
+
+@njit
+def scatter(center, begin, count, distances, ux, uy, uz, neighbors, fx, fy, fz, forces, virial):
+    """Add the forces of up to eight pairs of one center to both atoms, and r ⊗ dE/dr to the virial."""
+    sx, sy, sz = 0.0, 0.0, 0.0
+    for j in range(count):
+        k, x, y, z = begin + j, fx[j], fy[j], fz[j]
+        neighbor, r = neighbors[k], distances[k]
+        sx, sy, sz = sx + x, sy + y, sz + z
+        forces[neighbor, 0] -= x
+        forces[neighbor, 1] -= y
+        forces[neighbor, 2] -= z
+        rx, ry, rz = r * ux[k], r * uy[k], r * uz[k]
+        virial[0] += rx * x
+        virial[1] += ry * y
+        virial[2] += rz * z
+        virial[3] += ry * z
+        virial[4] += rx * z
+        virial[5] += rx * y
+    forces[center, 0] += sx
+    forces[center, 1] += sy
+    forces[center, 2] += sz
+
+
+@njit
+def embed_lane(t, rho, slopes, w, gap, width):
+    """Energy of the atom in lane ``w``, without its reference; its densities' slopes into ``slopes`` (rows of lanes).
+
+    ``gap`` is the distance of the nearest neighbor beyond the start of its blend to a ZBL core and ``width`` that of
+    the blend; infinite without a neighbor. Also returned: the slope of the energy by that gap.
+    """
+    densities = len(t.exponents)
+    total, core = 0.0, rho[densities * LANES + w]
+    for p in range(densities):
+        value, slope = embed(rho[p * LANES + w], t.exponents[p], t.embedding)
+        total += t.embedding_weights[p] * value
+        slopes[p * LANES + w] = t.embedding_weights[p] * slope
+    if t.core_mode == ZBL:
+        keep, change = (1.0, 0.0) if gap == np.inf else switch(width - gap, width, width)
+        energy, core_slope, gap_slope = total * keep + core * (1 - keep), 1 - keep, -change * (total - core)
+    else:
+        keep, change = switch(core, t.core_limit, t.core_width)
+        energy, core_slope, gap_slope = total * keep + core, 1 + total * change, 0.0
+    for p in range(densities):
+        slopes[p * LANES + w] *= keep
+    slopes[densities * LANES + w] = core_slope
+    return energy, gap_slope
 
 
 @njit(cache=True, nogil=True)
@@ -534,102 +599,104 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
     Adds to ``energies`` (N,), ``forces`` (N, 3) and ``virial`` (6,) in the order xx yy zz yz xz xy. Returns DONE, or
     TOO_CLOSE after writing the atoms and their distance into ``problem`` (3,).
     """
-    species_count, densities = len(t.bins), len(t.exponents)
-    leaf_count = t.nodes - len(t.term_splits)
-    size = len(t.sum_rows)
-    density_rows = 2 * t.nodes * LANES
-    block_starts = np.zeros((LANES, species_count), np.int64)
-    block_counts = np.zeros((LANES, species_count), np.int64)
-    nearest, nearest_gap = np.zeros(LANES, np.int64), np.zeros(LANES)
-    nearest_species = np.zeros(LANES, np.int64)
-    for k in range(2 * leaf_count * LANES):
-        b.values[k] = 0.0  # imaginary parts for m = 0 are never written
+    # Local names, because every array taken from a tuple is counted as a reference, atomically.
+    spline, spline_starts, all_bins, inverse_widths = t.spline, t.spline_starts, t.bins, t.inverse_widths
+    cutoffs, all_columns, momenta, counts = t.cutoffs, t.columns, t.momenta, t.counts
+    firsts, sum_starts, sum_rows, inner, inner_width = t.firsts, t.sum_starts, t.sum_rows, t.inner, t.inner_width
+    recursion_a, recursion_b, diagonal = t.recursion_a, t.recursion_b, t.diagonal
+    term_starts, term_splits, term_x, term_y, term_weights = (
+        t.term_starts, t.term_splits, t.term_x, t.term_y, t.term_weights,
+    )  # fmt: skip
+    group_x, group_starts, group_splits, product_y = t.group_x, t.group_starts, t.group_splits, t.product_y
+    product_starts, targets, target_weights = t.product_starts, t.targets, t.target_weights
+    row_x, row_bounds, row_y, row_weights = t.row_x, t.row_bounds, t.row_y, t.row_weights
+    values, adjoints, partial, sums, harmonics = b.values, b.adjoints, b.partial, b.sums, b.harmonics
+    radial, transposed, contracted, extra = b.radial, b.transposed, b.contracted, b.extra
+    ux, uy, uz, distances, inverses, fractions = b.ux, b.uy, b.uz, b.distance, b.inverse, b.fraction
+    offsets, neighbors, fx, fy, fz = b.offset, b.neighbor, b.fx, b.fy, b.fz
+
+    species_count, densities = len(all_bins), len(t.exponents)
+    leaf_count, size, zero = t.nodes - len(term_splits), len(sum_rows), splat16(0.0)
+    tail, tail_size = 2 * t.nodes * LANES, (densities + 1) * LANES
+    rho, slopes = values[tail:], adjoints[tail:]
+    begins = np.zeros((LANES, species_count), np.int64)
+    ends = np.zeros((LANES, species_count), np.int64)
+    gaps, widths, nearest = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES, np.int64)
+    for k in range(0, 2 * leaf_count * LANES, LANES):
+        store(values, k, zero)  # imaginary parts for m = 0 are never written
     for first in range(0, len(centers), LANES):
         atoms = min(LANES, len(centers) - first)
         pair = 0
-        for k in range(LANES * size):
-            b.sums[k] = 0.0
+        for k in range(0, LANES * size, LANES):
+            store(sums, k, zero)
         for w in range(atoms):
-            nearest[w], nearest_gap[w] = -1, np.inf
+            nearest[w], gaps[w] = -1, np.inf
             row = rows[first + w] * species_count
             for s in range(species_count):
-                count, shortest = gather_pairs(t, b, starts[row + s], starts[row + s + 1], s, pair, indices, vectors)
-                block_starts[w, s], block_counts[w, s] = pair, count
-                if count and shortest * t.inverse_widths[s] < 1.0:
-                    for k in range(pair, pair + count):
-                        if b.distance[k] == shortest:
-                            problem[0], problem[1], problem[2] = centers[first + w], b.neighbor[k], shortest
+                columns, momentum, base = all_columns[s], momenta[s], spline_starts[s]
+                count, shortest = gather_pairs(
+                    starts[row + s], starts[row + s + 1], pair, indices, vectors, cutoffs[s], inverse_widths[s],
+                    all_bins[s], base, 4 * columns, ux, uy, uz, distances, inverses, fractions, offsets, neighbors, extra,
+                )  # fmt: skip
+                begins[w, s], ends[w, s] = pair, pair + count
+                if shortest * inverse_widths[s] < 1.0:
+                    k = find_shortest(distances, pair, pair + count)
+                    problem[0], problem[1], problem[2] = centers[first + w], neighbors[k], shortest
                     return TOO_CLOSE
-                if t.core_mode == ZBL and count:
-                    gap = shortest - (t.inner[s] - t.inner_width[s])
-                    if gap < nearest_gap[w]:
-                        nearest_gap[w], nearest_species[w] = gap, s
-                        for k in range(pair, pair + count):
-                            if b.distance[k] == shortest:
-                                nearest[w] = k
-                add_atom(t, b, pair, count, s, w * size)
+                if t.core_mode == ZBL and shortest - (inner[s] - inner_width[s]) < gaps[w]:
+                    gaps[w], widths[w] = shortest - (inner[s] - inner_width[s]), inner_width[s]
+                    nearest[w] = find_shortest(distances, pair, pair + count)
+                for start in range(pair, pair + count, CHUNK):
+                    chunk = min(CHUNK, pair + count - start)
+                    for place in range(0, chunk, 8):
+                        write_harmonics(
+                            ux, uy, uz, start + place, momentum, recursion_a, recursion_b, diagonal, harmonics, place
+                        )
+                    write_radial(spline, offsets, fractions, start, chunk, columns, radial)
+                    add_sums(harmonics, radial, counts, firsts, sum_starts, s, momentum, columns, chunk, sums, w * size)
                 pair += (count + 7) // 8 * 8
-        to_values(b, size, t.sum_rows)
-        forward_sums(t, b.values, leaf_count)
-        # The first species' rows gather the densities and cores of all.
+        to_values(sums, size, sum_rows, values)
+        # The rows of the first species gather the densities and cores of all.
         for s in range(1, species_count):
-            for k in range((densities + 1) * LANES):
-                b.values[density_rows + k] += b.values[density_rows + s * (densities + 1) * LANES + k]
+            for k in range(tail_size):
+                rho[k] += rho[s * tail_size + k]
+        forward_sums(term_starts, term_splits, term_x, term_y, term_weights, values, leaf_count)
         for p in range(densities):
-            forward_rows(t, b, p, density_rows + p * LANES)
+            forward_rows(row_x, row_bounds, row_y, row_weights, p, values, partial, tail + p * LANES)
         for w in range(LANES):
-            total = 0.0
-            core = b.values[density_rows + densities * LANES + w]
-            for p in range(densities):
-                value, slope = embed(b.values[density_rows + p * LANES + w], t.exponents[p], t.embedding)
-                total += t.embedding_weights[p] * value
-                b.adjoints[density_rows + p * LANES + w] = t.embedding_weights[p] * slope
-            if t.core_mode == ZBL:
-                keep, keep_slope = 1.0, 0.0
-                if w < atoms and nearest[w] >= 0:
-                    width = t.inner_width[nearest_species[w]]
-                    keep, keep_slope = switch(width - nearest_gap[w], width, width)
-                    b.extra[nearest[w]] = -keep_slope * (total - core)
-                energy, core_slope = total * keep + core * (1 - keep), 1 - keep
-            else:
-                keep, keep_slope = switch(core, t.core_limit, t.core_width)
-                energy, core_slope = total * keep + core, 1 + total * keep_slope
-            for p in range(densities):
-                b.adjoints[density_rows + p * LANES + w] *= keep
-            b.adjoints[density_rows + densities * LANES + w] = core_slope
             if w < atoms:
+                energy, gap_slope = embed_lane(t, rho, slopes, w, gaps[w], widths[w])
                 energies[centers[first + w]] = energy + t.reference_energy
+                if nearest[w] >= 0:
+                    extra[nearest[w]] = gap_slope
+            else:
+                for p in range(densities + 1):
+                    slopes[p * LANES + w] = 0.0
         if not want_forces:
             continue
-        zero = splat16(0.0)
-        for k in range(0, density_rows, LANES):
-            store(b.adjoints, k, zero)
+        for k in range(0, tail, LANES):
+            store(adjoints, k, zero)
         for s in range(1, species_count):
-            for k in range((densities + 1) * LANES):
-                b.adjoints[density_rows + s * (densities + 1) * LANES + k] = b.adjoints[density_rows + k]
+            for k in range(tail_size):
+                slopes[s * tail_size + k] = slopes[k]
         for p in range(densities):
-            reverse_rows(t, b, p, density_rows + p * LANES)
-        reverse_sums(t, b.values, b.adjoints)
-        from_adjoints(b, size, t.sum_rows)
+            reverse_rows(row_x, row_bounds, row_y, row_weights, p, values, partial, adjoints, tail + p * LANES)
+        reverse_sums(
+            group_x, group_starts, group_splits, product_y, product_starts, targets, target_weights, values, adjoints
+        )
+        from_adjoints(adjoints, size, sum_rows, sums)
         for w in range(atoms):
-            center = centers[first + w]
             for s in range(species_count):
-                for k in range(block_starts[w, s], block_starts[w, s] + block_counts[w, s], 8):
-                    pair_forces(t, b, k, s, w * size)
-                    for j in range(min(8, block_starts[w, s] + block_counts[w, s] - k)):
-                        neighbor, fx, fy, fz = b.neighbor[k + j], b.fx[j], b.fy[j], b.fz[j]
-                        r = b.distance[k + j]
-                        x, y, z = r * b.ux[k + j], r * b.uy[k + j], r * b.uz[k + j]
-                        forces[center, 0] += fx
-                        forces[center, 1] += fy
-                        forces[center, 2] += fz
-                        forces[neighbor, 0] -= fx
-                        forces[neighbor, 1] -= fy
-                        forces[neighbor, 2] -= fz
-                        virial[0] += x * fx
-                        virial[1] += y * fy
-                        virial[2] += z * fz
-                        virial[3] += y * fz
-                        virial[4] += x * fz
-                        virial[5] += x * fy
+                columns, momentum = all_columns[s], momenta[s]
+                for k in range(begins[w, s], ends[w, s], 8):
+                    write_transposed(spline, offsets, fractions, k, columns, inverse_widths[s], transposed)
+                    contract(transposed, sums, w * size, counts, firsts, sum_starts, s, momentum, contracted)
+                    pair_forces(
+                        ux, uy, uz, inverses, extra, k, contracted, counts, s, momentum, recursion_a, recursion_b,
+                        diagonal, fx, fy, fz,
+                    )  # fmt: skip
+                    scatter(
+                        centers[first + w], k, min(8, ends[w, s] - k), distances, ux, uy, uz, neighbors, fx, fy, fz,
+                        forces, virial,
+                    )  # fmt: skip
     return DONE
