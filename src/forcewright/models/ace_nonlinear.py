@@ -22,8 +22,8 @@ k          (S,)          constants of the species, zero and fixed where they are
 B, DB      (N, p)        functions of each atom, and their derivative along d
 =========  ============  ============================================================
 
-The search runs in coordinates in which the linear problem is a sphere, y_p = U c_p with M = UᵀU the normal equations
-of the linear fit, and so converges in tens of iterations, not thousands.
+The search runs in coordinates in which the problem, linearized, is a sphere: y = U (c - c0) with UᵀU the Gauss-Newton
+matrix at c0, made anew every few iterations. So it converges in tens of iterations, not thousands.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SOFT = 1e-4  # |c| counts as √(c² + this²), so that L1 has a gradient
-_MEMORY = 20  # steps that L-BFGS remembers
+_RENEW = 8  # iterations after which the search changes its coordinates
+_BATCH = 16  # frames whose rows are held at once
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,10 @@ class Coefficients:
 class Linear:
     """The linear fit that a nonlinear one starts from.
 
-    ``matrix`` (S + p, S + p) are its normal equations, weights and ridge included, of unscaled columns, constants first
-    (as many as are fitted); ``penalty`` (p,) is the ridge in them; ``coefficients`` (S + p,) solve them.
+    ``penalty`` (p,) is its ridge in unscaled columns; ``coefficients`` (S + p,) the constants first, as many as are
+    fitted.
     """
 
-    matrix: FloatArray
     penalty: FloatArray
     coefficients: FloatArray
 
@@ -207,13 +207,22 @@ class NonlinearFit:
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(function, items))
 
-    def search(self, linear: Linear, rng: np.random.Generator, iterations: int | None = None) -> list[Coefficients]:
+    def search(
+        self, linear: Linear, rng: np.random.Generator, *, iterations: int | None = None,
+        watch: Callable[[Coefficients], bool] = lambda x: True,
+    ) -> list[Coefficients]:  # fmt: skip
         """Return the coefficients after 0, 1, 2, … iterations, ladder and upfit included.
 
-        ``iterations`` cuts the search off; by default it ends with the settings' numbers or by convergence.
+        Parameters
+        ----------
+        iterations
+            Where to cut the search off; by default it ends with the settings' numbers or by convergence.
+        watch
+            Called with the coefficients after every iteration, 0 included; False ends the stage.
         """
         x, settings = self.start(linear, rng), self.settings
         path = [x]
+        watch(x)
         limit = np.inf if iterations is None else iterations
         stages = [(share, 1.0, settings.iterations) for share in settings.steps]
         if settings.upfit > 1:
@@ -222,7 +231,7 @@ class NonlinearFit:
             left = int(min(count, limit - (len(path) - 1)))
             if left <= 0:
                 break
-            path += self._descend(path[-1], linear, share, factor, left)
+            path += self._descend(path[-1], linear, share, factor, left, watch)
         return path
 
     def start(self, linear: Linear, rng: np.random.Generator) -> Coefficients:
@@ -237,7 +246,7 @@ class NonlinearFit:
         k[:held] = linear.coefficients[:held]
         c[:, 0] = linear.coefficients[held:]
         values = np.concatenate([frame.values for frame in self.frames])
-        gram = values.T @ values
+        gram = self._overlap.copy()
         gram[np.diag_indices(size)] += 1e-6 * np.diag(gram).mean() + linear.penalty / max(linear.penalty.mean(), 1e-300)
         factor = scipy.linalg.cho_factor(gram)
         for p in range(1, densities):
@@ -258,8 +267,9 @@ class NonlinearFit:
         return np.outer(linear.penalty, factors) + extra[:, None]
 
     def _descend(
-        self, x: Coefficients, linear: Linear, share: float, factor: float, iterations: int
-    ) -> list[Coefficients]:
+        self, x: Coefficients, linear: Linear, share: float, factor: float, iterations: int,
+        watch: Callable[[Coefficients], bool],
+    ) -> list[Coefficients]:  # fmt: skip
         """Return the coefficients after each L-BFGS iteration with the first ``share`` of the functions free.
 
         The first density is always free as a whole; what is not free stays as it is.
@@ -267,35 +277,101 @@ class NonlinearFit:
         size, densities = x.c.shape
         held = len(linear.coefficients) - size
         penalty = self._penalty(linear)
-        free = np.concatenate(
+        ladder = np.concatenate(
             [start + np.arange(math.ceil(share * len(own))) for own, start in self.basis.blocks()]
         ).astype(np.int64)  # fmt: skip
-        full = _whitener(linear.matrix)
-        part = _whitener(linear.matrix[held:, held:][np.ix_(free, free)])
-
-        def step(y: FloatArray) -> Coefficients:
-            first = scipy.linalg.solve_triangular(full, y[: held + size], check_finite=False)
-            c, k = x.c.copy(), x.k.copy()
-            k[:held] += first[:held]
-            c[:, 0] += first[held:]
-            rest = y[held + size :].reshape(densities - 1, len(free))
-            c[free, 1:] += scipy.linalg.solve_triangular(part, rest.T, check_finite=False)
-            return Coefficients(c, k)
-
-        def objective(y: FloatArray) -> tuple[float, FloatArray]:
-            value, gradient = self.loss(step(y), penalty, factor)
-            first = np.concatenate([gradient.k[:held], gradient.c[:, 0]])
-            whole = scipy.linalg.solve_triangular(full, first, trans="T", check_finite=False)
-            rest = scipy.linalg.solve_triangular(part, gradient.c[free, 1:], trans="T", check_finite=False)
-            return value, np.concatenate([whole, rest.T.ravel()])
-
+        blocks = [np.arange(held + size), *(held + p * size + ladder for p in range(1, densities))]
+        free = np.concatenate(blocks)
         path: list[Coefficients] = []
-        scipy.optimize.minimize(
-            objective, np.zeros(held + size + (densities - 1) * len(free)), jac=True, method="L-BFGS-B",
-            callback=lambda y: path.append(step(y)),
-            options={"maxiter": iterations, "maxcor": _MEMORY, "ftol": 1e-12, "gtol": 0.0, "maxfun": 3 * iterations},
-        )  # fmt: skip
+        going = True
+
+        def finished(x: Coefficients) -> None:
+            nonlocal going
+            path.append(x)
+            going = watch(x)
+            if not going:
+                raise StopIteration  # how SciPy is told to end well
+
+        while going and len(path) < iterations:
+            matrix = self._tangent_matrix(x, held, penalty, factor)[np.ix_(free, free)]
+            scale = 1.0 / np.sqrt(np.diag(matrix))
+            triangle = _whitener(matrix * np.outer(scale, scale))
+
+            def step(y: FloatArray, x: Coefficients = x, scale: FloatArray = scale, u: FloatArray = triangle) -> (
+                Coefficients
+            ):  # fmt: skip
+                flat = np.zeros(held + size * densities)
+                flat[free] = scale * scipy.linalg.solve_triangular(u, y, check_finite=False)
+                k = x.k.copy()
+                k[:held] += flat[:held]
+                return Coefficients(x.c + flat[held:].reshape(densities, size).T, k)
+
+            def objective(
+                y: FloatArray, step: Any = step, scale: FloatArray = scale, u: FloatArray = triangle
+            ) -> tuple[float, FloatArray]:
+                value, gradient = self.loss(step(y), penalty, factor)
+                flat = np.concatenate([gradient.k[:held], gradient.c.T.ravel()])[free]
+                return value, scipy.linalg.solve_triangular(u, scale * flat, trans="T", check_finite=False)
+
+            before = len(path)
+            scipy.optimize.minimize(
+                objective, np.zeros(len(free)), jac=True, method="L-BFGS-B",
+                callback=lambda y, step=step: finished(step(y)),
+                options={"maxiter": min(_RENEW, iterations - before), "maxcor": _RENEW, "ftol": 1e-9, "gtol": 0.0},
+            )  # fmt: skip
+            if len(path) - before < min(_RENEW, iterations - before):
+                break  # converged, or stopped
+            x = path[-1]
         return path
+
+    def _tangent_matrix(self, x: Coefficients, held: int, penalty: FloatArray, factor: float) -> FloatArray:
+        """Return the Gauss-Newton matrix JᵀJ + ridge over constants and densities (held + P·p, held + P·p).
+
+        Further densities are damped by what their change of one would change in the mean loss of an atom: beyond that
+        the linearization does not hold (a trust region on the densities).
+        """
+        size, densities = x.c.shape
+        order = held + size * densities
+        matrix = np.zeros((order, order), order="F")
+
+        def rows(pair: tuple[Surroundings, RowWeights]) -> FloatArray:
+            return _tangent_rows(*pair, x, self.embedding, held, factor)
+
+        pairs = list(zip(self.frames, self.weights, strict=True))
+        for begin in range(0, len(pairs), _BATCH):
+            for block in self._map(rows, pairs[begin : begin + _BATCH]):
+                matrix = scipy.linalg.blas.dsyrk(1.0, block.T, beta=1.0, c=matrix, lower=0, overwrite_c=1)
+        matrix = np.triu(matrix) + np.triu(matrix, 1).T
+        matrix[np.diag_indices(order)] += np.concatenate([np.zeros(held), penalty.T.ravel()])
+        atoms = sum(len(frame.values) for frame in self.frames)
+        trust = self.loss(x, penalty, factor)[0] / atoms
+        for p in range(1, densities):
+            part = slice(held + p * size, held + (p + 1) * size)
+            matrix[part, part] += trust * self._overlap
+        return matrix
+
+    @cached_property
+    def _overlap(self) -> FloatArray:
+        """BᵀB over all atoms (p, p)."""
+        values = np.concatenate([frame.values for frame in self.frames])
+        return np.asarray(values.T @ values)
+
+
+def _tangent_rows(
+    frame: Surroundings, weights: RowWeights, x: Coefficients, embedding: Embedding, held: int, factor: float
+) -> FloatArray:
+    """Return the weighted rows (m, held + P·p) of one frame's labels: derivatives of its residuals."""
+    labels, atoms = frame.frame.labels, len(frame.values)
+    _, slope, curvature = embed(embedding, frame.values @ x.c)
+    energy, forces, virial = frame.basis.tangent_rows(frame.pairs, x.c, slope, curvature)
+    blocks = [np.zeros((0, held + len(energy)))]
+    if labels.energy is not None:
+        blocks.append(factor * weights.energy / atoms * np.concatenate([frame.counts[:held], energy])[None])
+    if labels.forces is not None:
+        blocks.append(weights.force * np.hstack([np.zeros((3 * atoms, held)), forces]))
+    if labels.stress is not None and frame.volume > 0 and weights.stress > 0:
+        blocks.append(weights.stress / atoms * np.hstack([np.zeros((6, held)), virial]))
+    return np.vstack(blocks)
 
 
 def _whitener(matrix: FloatArray) -> FloatArray:

@@ -50,7 +50,7 @@ def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRe
         everything = replace(
             problem, train=inputs.train, splits=np.zeros(len(inputs.train), dtype=np.int64), external=inputs.train
         )
-        final = fit_setting(everything, best.params, best.index, fitted.search.theta, fitted.basis)
+        final = fit_setting(everything, best.params, best.index, fitted.search.theta, fitted)
     model = fill_model(problem.model, best.params)
     source = {"trial": best.index, "loss": best.loss, "protocol": settings.protocol, "data": inputs.train.content_hash}
     potential = model.potential(final.basis, final.coefficients, final.energies, final.covariance, source)

@@ -38,6 +38,7 @@ from forcewright.models.linear import (
 from forcewright.optimize.workers import Outcome
 from forcewright.potential import Basis, DesignRows, Prediction, Smooth
 from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
+from forcewright.recipes.nonlinear import refine
 from forcewright.structure import Dataset, to_voigt
 from forcewright.validate.errors import ErrorTable, compare
 
@@ -97,7 +98,8 @@ class Problem:
 class FittedSetting:
     """What is found at one setting: the search's result, predictions of the judged frames, and the final fit.
 
-    ``energies`` are the reference energies with the fitted constants in them.
+    ``energies`` are the reference energies with the fitted constants in them; ``iterations`` is how many a fit of
+    several densities did.
     """
 
     basis: Any
@@ -105,9 +107,10 @@ class FittedSetting:
     predictions: list[Prediction]
     coefficients: FloatArray
     energies: Mapping[int, float]
-    covariance: FloatArray
+    covariance: FloatArray | None
     terms: tuple[Term, ...]
     diagnostics: dict[str, Any]
+    iterations: int | None = None
 
 
 def prior_features(problem: Problem, basis: Basis) -> FloatArray:
@@ -170,12 +173,14 @@ def _weight_of(weights: WeightSettings, term: Term) -> tuple[float | LogRange, s
 
 
 def fit_setting(
-    problem: Problem, params: Mapping[str, Any], index: int, theta: FloatArray | None = None, basis: Any = None
-) -> FittedSetting:
+    problem: Problem, params: Mapping[str, Any], index: int, theta: FloatArray | None = None,
+    chosen: FittedSetting | None = None,
+) -> FittedSetting:  # fmt: skip
     """Fold the data over one setting, search weights and ridge (unless ``theta`` gives them), judge and fit.
 
-    Where the model prunes, the basis is chosen first (unless ``basis`` gives it), and the judged frames are predicted
-    with the basis that the data without them choose.
+    Where the model prunes, the basis is chosen first, and the judged frames are predicted with the basis that the data
+    without them choose. Where it has several densities, they are fitted from there. Basis and iterations of an earlier
+    fit may be given as ``chosen``.
 
     Raises
     ------
@@ -184,23 +189,31 @@ def fit_setting(
     """
     model = fill_model(problem.model, params)
     pruning = getattr(model, "prune", None)
-    if basis is not None or pruning is None:
-        return _fit(problem, basis or model.basis(problem.train.species), index, theta)
+    if chosen is not None:
+        return _fit(problem, model, chosen.basis, index, theta, chosen.iterations)
+    if pruning is None:
+        return _fit(problem, model, model.basis(problem.train.species), index, theta)
     start = time.perf_counter()
-    chosen, without = prune(problem, model.basis(problem.train.species), pruning, index)
+    basis, without = prune(problem, model.basis(problem.train.species), pruning)
     seconds = time.perf_counter() - start
-    fitted = _fit(problem, chosen, index, theta)
-    predictions = fitted.predictions
+    fitted = _fit(problem, model, basis, index, theta)
+    predictions = list(fitted.predictions)
+
+    def of_fold(outer: Problem, own: Any) -> list[Prediction]:
+        return _fit(outer, model, own, index, fitted.search.theta, fitted.iterations).predictions
+
     for fold, own in enumerate(without):
         inner, held = without_fold(problem, fold)
         outer = replace(inner, splits=np.zeros(len(inner.train), dtype=np.int64), external=problem.train[held])
-        for i, prediction in zip(held, _fit(outer, own, index, fitted.search.theta).predictions, strict=True):
+        for i, prediction in zip(held, of_fold(outer, own), strict=True):
             predictions[i] = prediction
     return replace(fitted, predictions=predictions, diagnostics={**fitted.diagnostics, "prune_s": seconds})
 
 
-def _fit(problem: Problem, basis: Any, index: int, theta: FloatArray | None) -> FittedSetting:
-    """Do `fit_setting` with a given basis."""
+def _fit(
+    problem: Problem, model: Any, basis: Any, index: int, theta: FloatArray | None, iterations: int | None = None
+) -> FittedSetting:
+    """Do `fit_setting` with a given basis, and given nonlinear iterations."""
     start = time.perf_counter()
     workspace = _Workspace(problem, basis)
     fit, space = workspace.assemble(factored=False)
@@ -228,7 +241,10 @@ def _fit(problem: Problem, basis: Any, index: int, theta: FloatArray | None) -> 
         "gram_mismatch": mismatch, "columns": len(coefficients), "fold_s": fold_s, "search_s": search_s,
     }  # fmt: skip
     own, energies = split_constants(coefficients, problem.energies, problem.constants)
-    return FittedSetting(basis, found, predictions, own, energies, covariance, fit.terms, diagnostics)
+    fitted = FittedSetting(basis, found, predictions, own, energies, covariance, fit.terms, diagnostics)
+    if getattr(model, "densities", 1) > 1 and not fit.folded.factored:
+        return refine(problem, model, fit, fitted, iterations)
+    return fitted
 
 
 class _Workspace:
@@ -272,7 +288,7 @@ class _Workspace:
         return predictions, float(np.max(np.abs(told - direct) / np.maximum(direct, np.finfo(float).tiny)))
 
 
-def prune(problem: Problem, pool: Any, settings: Any, index: int) -> tuple[Any, list[Any]]:
+def prune(problem: Problem, pool: Any, settings: Any) -> tuple[Any, list[Any]]:
     """Return the basis that all training data choose from the pool, and those that they choose without each fold.
 
     Weights are those of a short search with the whole pool. Without folds (an external set judges) the list is empty.

@@ -157,6 +157,25 @@ class AceBasis:
         offset = np.concatenate([[core], core_forces.ravel(), core_virial])
         return DesignRows(energy, np.ascontiguousarray(forces.T), np.ascontiguousarray(virial.T), offset)
 
+    def tangent_rows(
+        self, pairs: Pairs, coefficients: FloatArray, first: FloatArray, second: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return rows of ∂E/∂c with E = Σ_i s F(ρ_1 … ρ_P): energy (P·p,), forces (3N, P·p) and virial (6, P·p).
+
+        ``coefficients`` (p, P); ``first`` and ``second`` (N, P) are derivatives of F in each density.
+        """
+        count, densities = len(pairs.species), coefficients.shape[1]
+        energy, forces = np.zeros((densities, self.size)), np.zeros((densities, self.size, 3 * count))
+        virial = np.zeros((densities, self.size, 6))
+        for atoms, part, table in self._parts(pairs):
+            design.add_tangent_rows(  # type: ignore[call-arg]
+                atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
+                pairs.closest, self._recursion, *table.arrays, coefficients[part], first, second, energy[:, part],
+                forces[:, part], virial[:, part],
+            )  # fmt: skip
+        columns = densities * self.size
+        return energy.ravel(), forces.reshape(columns, -1).T, virial.reshape(columns, 6).T
+
     def project(self, structure: Structure) -> FloatArray:
         """Return the functions of every atom (N, p): zero in the columns of other center species."""
         return self.values(self.pairs(structure))

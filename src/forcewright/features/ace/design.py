@@ -323,29 +323,99 @@ def add_rows(  # type: ignore[no-untyped-def]
             width = (end + 9 + _STRIDE - 1) // _STRIDE * _STRIDE
             fill_gradients(leaves, segments[i], vectors, g, dg, table, harmonics, slopes, gradients)
             for f in range(count):
-                out[:width] = 0.0
-                for chunk in range(chunks[f], chunks[f + 1]):
-                    c0, c1, c2, c3 = chunk_component[chunk]
-                    s0, s1, s2, s3 = chunk_weight[chunk]
-                    w0, w1 = weights[s0 >> 1, s0 & 1, w], weights[s1 >> 1, s1 & 1, w]
-                    w2, w3 = weights[s2 >> 1, s2 & 1, w], weights[s3 >> 1, s3 & 1, w]
-                    a0, a1, a2, a3 = gradients[c0], gradients[c1], gradients[c2], gradients[c3]
-                    for k in range(width):
-                        out[k] += w0 * a0[k] + w1 * a1[k] + w2 * a2[k] + w3 * a3[k]
+                _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, out[:width])
                 energy[f] += scale[i] * values[f, w]
                 if closest[i] >= 0:  # the core takes over: s B has the gradient s ∂B + B ∂s
                     out[:width] *= scale[i]
                     _add_along(out, end, closest[i] - first, vectors[closest[i]], values[f, w] * slope[i])
-                row = forces[f]
-                for k in range(first, last):
-                    j = 3 * indices[k]
-                    row[j] -= out[3 * (k - first)]
-                    row[j + 1] -= out[3 * (k - first) + 1]
-                    row[j + 2] -= out[3 * (k - first) + 2]
-                for c in range(3):
-                    row[3 * i + c] += out[end + c]
-                for c in range(6):
-                    virial[f, c] -= out[end + 3 + c]
+                _scatter(i, indices[first:last], out, forces[f], virial[f])
+
+
+@_kernel
+def add_tangent_rows(  # type: ignore[no-untyped-def]
+    atoms, segments, indices, vectors, g, dg, scale, slope, closest, table,
+    leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf, chunks, chunk_component, chunk_weight,
+    coefficients, first_derivative, second_derivative, energy, forces, virial,
+):  # fmt: skip
+    """Add the rows of ∂E/∂c_fp, E = Σ_i s F(ρ_1 … ρ_P), for the ``atoms`` of one species.
+
+    ``coefficients`` (p, P); ``first_derivative`` and ``second_derivative`` (N, P) are those of F in each density. The
+    rows are ``energy`` (P, p), ``forces`` (P, p, 3N) and ``virial`` (P, p, 6):
+
+        ∂E/∂c_fp = Σ_i s F' B_f,  with the gradient  s F' ∂B_f + (s F'' ∂ρ_p + F' ∂s) B_f.
+    """
+    most, touch, rank = _sizes(atoms, segments, factors, slots)
+    count, size, densities = len(slots) - 1, len(table), coefficients.shape[1]
+    harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
+    sums = np.zeros((len(leaves), 2, _LANES))
+    gradients = np.zeros((2 * len(leaves), 3 * most + 9 + _STRIDE))
+    values, weights = np.zeros((count, _LANES)), np.zeros((slots[-1] + 1, 2, _LANES))
+    touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
+    own = np.zeros((count, 3 * most + 9 + _STRIDE))
+    turned, out = np.zeros(3 * most + 9 + _STRIDE), np.zeros(3 * most + 9 + _STRIDE)
+    for begin in range(0, len(atoms), _LANES):
+        lanes = min(_LANES, len(atoms) - begin)
+        for w in range(lanes):
+            sum_leaves(leaves, segments[atoms[begin + w]], vectors, g, table, harmonics, slopes, sums, w)
+        for f in range(count):
+            for s in range(slots[f], slots[f + 1]):
+                touched[s - slots[f]] = sums[slot_leaf[s]]
+            part = weights[slots[f] : slots[f + 1]]
+            function_values(f, rows, factors, slot, conjugate, coupling, touched, part, before, values[f])
+        for w in range(lanes):
+            i = atoms[begin + w]
+            first, last = segments[i, 0], segments[i, -1]
+            end = 3 * (last - first)
+            width = (end + 9 + _STRIDE - 1) // _STRIDE * _STRIDE
+            fill_gradients(leaves, segments[i], vectors, g, dg, table, harmonics, slopes, gradients)
+            for f in range(count):
+                _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, own[f, :width])
+            for p in range(densities):
+                straight = scale[i] * first_derivative[i, p]
+                turned[:width] = 0.0
+                for f in range(count):
+                    c = coefficients[f, p]
+                    for k in range(width):
+                        turned[k] += c * own[f, k]
+                turned[:width] *= scale[i] * second_derivative[i, p]
+                if closest[i] >= 0:
+                    along = first_derivative[i, p] * slope[i]
+                    _add_along(turned, end, closest[i] - first, vectors[closest[i]], along)
+                for f in range(count):
+                    value = values[f, w]
+                    energy[p, f] += straight * value
+                    for k in range(width):
+                        out[k] = straight * own[f, k] + value * turned[k]
+                    _scatter(i, indices[first:last], out, forces[p, f], virial[p, f])
+
+
+@_kernel
+def _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, out):  # type: ignore[no-untyped-def]
+    """Set ``out`` to the gradient of function f in lane w: the gradients of its leaves, weighted."""
+    out[:] = 0.0
+    for chunk in range(chunks[f], chunks[f + 1]):
+        c0, c1, c2, c3 = chunk_component[chunk]
+        s0, s1, s2, s3 = chunk_weight[chunk]
+        w0, w1 = weights[s0 >> 1, s0 & 1, w], weights[s1 >> 1, s1 & 1, w]
+        w2, w3 = weights[s2 >> 1, s2 & 1, w], weights[s3 >> 1, s3 & 1, w]
+        a0, a1, a2, a3 = gradients[c0], gradients[c1], gradients[c2], gradients[c3]
+        for k in range(len(out)):
+            out[k] += w0 * a0[k] + w1 * a1[k] + w2 * a2[k] + w3 * a3[k]
+
+
+@_kernel
+def _scatter(i, neighbors, out, forces, virial):  # type: ignore[no-untyped-def]
+    """Add a gradient (see `fill_gradients`) to one function's row of forces (3N,) and virial (6,)."""
+    for k in range(len(neighbors)):
+        j = 3 * neighbors[k]
+        forces[j] -= out[3 * k]
+        forces[j + 1] -= out[3 * k + 1]
+        forces[j + 2] -= out[3 * k + 2]
+    end = 3 * len(neighbors)
+    for c in range(3):
+        forces[3 * i + c] += out[end + c]
+    for c in range(6):
+        virial[c] -= out[end + 3 + c]
 
 
 @_kernel
