@@ -231,7 +231,9 @@ def _announced_compilation() -> Iterator[None]:
         def on_start(self, event: Any) -> None:
             if not told:
                 told.append(True)
-                logging.getLogger("forcewright").info("compiling the ACE evaluator, once per machine and version; some seconds")
+                logging.getLogger("forcewright").info(
+                    "compiling the ACE evaluator, once per machine and version; some seconds"
+                )
 
         def on_end(self, event: Any) -> None:
             pass
@@ -344,17 +346,15 @@ def _contraction(expansion: Expansion, center: int, species: int, layout: _Layou
 
 
 def _spline(expansion: Expansion, center: int, species: int, layout: _Layout) -> tuple[FloatArray, int, float]:
-    """Return the cubic coefficients of a bond, flat [bin][eight columns][4][8] with a last bin of 0; bins and width."""
+    """Return values and slopes of a bond, flat [node][eight columns][2][8], 0 in the last two; bins and their width."""
     bond: Bond = expansion.bonds[center, species]
     z_i, z_j = (atomic_numbers[expansion.elements[s]] for s in (center, species))
     table = tabulate(bond, expansion.core_mode, z_i, z_j, expansion.spline_bin)
     matrix = _contraction(expansion, center, species, layout)
-    value, slope = table.values @ matrix, table.width * (table.slopes @ matrix)
-    f0, f1, d0, d1 = value[:-1], value[1:], slope[:-1], slope[1:]
-    cubic = np.zeros((table.bins + 1, matrix.shape[1] // 8, 4, 8))
-    for power, part in enumerate((f0, d0, 3 * (f1 - f0) - 2 * d0 - d1, -2 * (f1 - f0) + d0 + d1)):
-        cubic[:-1, :, power] = part.reshape(table.bins, -1, 8)
-    return cubic.ravel(), table.bins, table.width
+    nodes = np.zeros((table.bins + 2, matrix.shape[1] // 8, 2, 8))
+    nodes[:-1, :, 0] = (table.values @ matrix).reshape(table.bins + 1, -1, 8)
+    nodes[:-1, :, 1] = (table.width * (table.slopes @ matrix)).reshape(table.bins + 1, -1, 8)
+    return nodes.ravel(), table.bins, table.width
 
 
 def _center_tables(expansion: Expansion, center: int) -> CenterTables:

@@ -45,7 +45,7 @@ DONE, TOO_CLOSE = 0, 1
 class CenterTables(NamedTuple):
     """Everything the loops read for one center species; S neighbor species, L the largest l, P densities."""
 
-    spline: Any  # flat [species][bin][eight columns][4 coefficients][8]
+    spline: Any  # flat [species][node][eight columns][value, slope · width][8]
     spline_starts: Any  # (S,) int64
     bins: Any  # (S,) int64
     inverse_widths: Any  # (S,)
@@ -148,7 +148,7 @@ def embed(rho, exponent, kind):
 # ---- neighbors in lanes
 
 
-@njit
+@njit(forceinline=True)
 def multiply(scalars, s, s_stride, rows, vectors, v, v_stride, columns, count, out, o, o_stride, keep):
     """Product of `rows` strips of scalars with `columns` × 8 lanes of vectors, in tiles that fill the registers."""
     c = 0
@@ -222,23 +222,29 @@ def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagon
 
 @njit
 def write_radial(spline, offsets, fractions, pair, count, columns, out):
-    """All radial functions of ``count`` pairs, in function lanes."""
+    """All radial functions of ``count`` pairs, in function lanes: both nodes' values and slopes by Hermite weights."""
+    step = 2 * columns
     for j in range(count):
-        o = offsets[pair + j]
-        w = splat8(fractions[pair + j])
+        o, w = offsets[pair + j], fractions[pair + j]
+        right = w * w * (3 - 2 * w)
+        value0, value1 = splat8(1 - right), splat8(right)
+        slope0, slope1 = splat8(w * (1 - w) * (1 - w)), splat8(w * w * (w - 1))
         for f in range(0, columns, 8):
-            q = o + 4 * f
-            high = fma(w, load8(spline, q + 24), load8(spline, q + 16))
-            store(out, j * columns + f, fma(w, fma(w, high, load8(spline, q + 8)), load8(spline, q)))
+            q = o + 2 * f
+            sum_ = fma(value0, load8(spline, q), mul(slope0, load8(spline, q + 8)))
+            sum_ = fma(value1, load8(spline, q + step), fma(slope1, load8(spline, q + step + 8), sum_))
+            store(out, j * columns + f, sum_)
 
 
 @njit(forceinline=True)
-def cubic(table, q, w, scale):
-    """Value and slope of eight functions of one pair."""
-    first, second, third = load8(table, q + 8), load8(table, q + 16), load8(table, q + 24)
+def hermite(spline, q, step, w, scale):
+    """Value and slope of eight functions of one pair, a fraction ``w`` from node ``q`` on to the next."""
+    value0, slope0 = load8(spline, q), load8(spline, q + 8)
+    rise = sub(load8(spline, q + step), value0)
+    third = sub(sub(add(slope0, load8(spline, q + step + 8)), rise), rise)
+    second = sub(sub(rise, slope0), third)
     high = fma(w, third, second)
-    value = fma(w, fma(w, high, first), load8(table, q))
-    return value, mul(scale, fma(w, fma(w, third, add(high, high)), first))
+    return fma(w, fma(w, high, slope0), value0), mul(scale, fma(w, fma(w, third, add(high, high)), slope0))
 
 
 @njit
@@ -258,17 +264,17 @@ def write_transposed(table, offsets, fractions, pair, columns, inverse_width, ou
         splat8(fractions[pair + 6]),
         splat8(fractions[pair + 7]),
     )
-    scale = splat8(inverse_width)
+    scale, step = splat8(inverse_width), 2 * columns
     for f in range(0, columns, 8):
-        q = 4 * f
-        v0, d0 = cubic(table, o0 + q, w0, scale)
-        v1, d1 = cubic(table, o1 + q, w1, scale)
-        v2, d2 = cubic(table, o2 + q, w2, scale)
-        v3, d3 = cubic(table, o3 + q, w3, scale)
-        v4, d4 = cubic(table, o4 + q, w4, scale)
-        v5, d5 = cubic(table, o5 + q, w5, scale)
-        v6, d6 = cubic(table, o6 + q, w6, scale)
-        v7, d7 = cubic(table, o7 + q, w7, scale)
+        q = 2 * f
+        v0, d0 = hermite(table, o0 + q, step, w0, scale)
+        v1, d1 = hermite(table, o1 + q, step, w1, scale)
+        v2, d2 = hermite(table, o2 + q, step, w2, scale)
+        v3, d3 = hermite(table, o3 + q, step, w3, scale)
+        v4, d4 = hermite(table, o4 + q, step, w4, scale)
+        v5, d5 = hermite(table, o5 + q, step, w5, scale)
+        v6, d6 = hermite(table, o6 + q, step, w6, scale)
+        v7, d7 = hermite(table, o7 + q, step, w7, scale)
         store_columns(transpose8(v0, v1, v2, v3, v4, v5, v6, v7), out, 16 * f)
         store_columns(transpose8(d0, d1, d2, d3, d4, d5, d6, d7), out, 16 * f + 8)
 
@@ -286,7 +292,7 @@ def store_columns(rows, out, o):
     store(out, o + 112, rows[7])
 
 
-@njit
+@njit(forceinline=True)
 def add_sums(harmonics, radial, counts, firsts, sum_starts, species, momentum, columns, size, sums, out):
     """Add the products of harmonics and radial functions of ``size`` neighbors to A of one atom, at ``out``."""
     for l in range(momentum + 1):
@@ -298,7 +304,7 @@ def add_sums(harmonics, radial, counts, firsts, sum_starts, species, momentum, c
             )  # fmt: skip
 
 
-@njit
+@njit(forceinline=True)
 def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum, out):
     """Σ_n dE/dA_nlm R_nl(r) and Σ_n dE/dA_nlm R_nl'(r) of eight neighbors."""
     for l in range(momentum + 1):
@@ -312,8 +318,8 @@ def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum
 
 @njit
 def pair_forces(
-    ux, uy, uz, inverses, extra, pair, contracted, counts, species, momentum, recursion_a, recursion_b, diagonal, fx, fy,
-    fz,
+    ux, uy, uz, inverses, extra, pair, contracted, counts, species, momentum, recursion_a, recursion_b, diagonal,
+    fx, fy, fz,
 ):  # fmt: skip
     """dE_i/dr_ij of eight neighbors from the contracted radial functions."""
     stride = len(diagonal)
@@ -528,7 +534,7 @@ def gather_pairs(
         shortest = min(shortest, r)
         count += 1
     for o in range(pair + count, pair + (count + 7) // 8 * 8):
-        # Beyond the last interval everything is 0: these lanes count for nothing.
+        # Beyond the last node everything is 0: these lanes count for nothing.
         ux[o], uy[o], uz[o], distances[o], inverses[o], neighbors[o], extra[o] = 0, 0, 1.0, 0, 0, -1, 0
         fractions[o], offsets[o] = 0.0, base + bins * stride
     return count, shortest
@@ -568,23 +574,25 @@ def scatter(center, begin, count, distances, ux, uy, uz, neighbors, fx, fy, fz, 
 
 
 @njit
-def embed_lane(t, rho, slopes, w, gap, width):
+def embed_lane(
+    rho, slopes, w, gap, width, weights, exponents, embedding, core_mode, core_limit, core_width
+):  # fmt: skip
     """Energy of the atom in lane ``w``, without its reference; its densities' slopes into ``slopes`` (rows of lanes).
 
     ``gap`` is the distance of the nearest neighbor beyond the start of its blend to a ZBL core and ``width`` that of
     the blend; infinite without a neighbor. Also returned: the slope of the energy by that gap.
     """
-    densities = len(t.exponents)
+    densities = len(exponents)
     total, core = 0.0, rho[densities * LANES + w]
     for p in range(densities):
-        value, slope = embed(rho[p * LANES + w], t.exponents[p], t.embedding)
-        total += t.embedding_weights[p] * value
-        slopes[p * LANES + w] = t.embedding_weights[p] * slope
-    if t.core_mode == ZBL:
+        value, slope = embed(rho[p * LANES + w], exponents[p], embedding)
+        total += weights[p] * value
+        slopes[p * LANES + w] = weights[p] * slope
+    if core_mode == ZBL:
         keep, change = (1.0, 0.0) if gap == np.inf else switch(width - gap, width, width)
         energy, core_slope, gap_slope = total * keep + core * (1 - keep), 1 - keep, -change * (total - core)
     else:
-        keep, change = switch(core, t.core_limit, t.core_width)
+        keep, change = switch(core, core_limit, core_width)
         energy, core_slope, gap_slope = total * keep + core, 1 + total * change, 0.0
     for p in range(densities):
         slopes[p * LANES + w] *= keep
@@ -615,7 +623,9 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
     ux, uy, uz, distances, inverses, fractions = b.ux, b.uy, b.uz, b.distance, b.inverse, b.fraction
     offsets, neighbors, fx, fy, fz = b.offset, b.neighbor, b.fx, b.fy, b.fz
 
-    species_count, densities = len(all_bins), len(t.exponents)
+    embedding_weights, exponents, core_mode = t.embedding_weights, t.exponents, t.core_mode
+
+    species_count, densities = len(all_bins), len(exponents)
     leaf_count, size, zero = t.nodes - len(term_splits), len(sum_rows), splat16(0.0)
     tail, tail_size = 2 * t.nodes * LANES, (densities + 1) * LANES
     rho, slopes = values[tail:], adjoints[tail:]
@@ -636,14 +646,15 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
                 columns, momentum, base = all_columns[s], momenta[s], spline_starts[s]
                 count, shortest = gather_pairs(
                     starts[row + s], starts[row + s + 1], pair, indices, vectors, cutoffs[s], inverse_widths[s],
-                    all_bins[s], base, 4 * columns, ux, uy, uz, distances, inverses, fractions, offsets, neighbors, extra,
+                    all_bins[s], base, 2 * columns, ux, uy, uz, distances, inverses, fractions, offsets, neighbors,
+                    extra,
                 )  # fmt: skip
                 begins[w, s], ends[w, s] = pair, pair + count
                 if shortest * inverse_widths[s] < 1.0:
                     k = find_shortest(distances, pair, pair + count)
                     problem[0], problem[1], problem[2] = centers[first + w], neighbors[k], shortest
                     return TOO_CLOSE
-                if t.core_mode == ZBL and shortest - (inner[s] - inner_width[s]) < gaps[w]:
+                if core_mode == ZBL and shortest - (inner[s] - inner_width[s]) < gaps[w]:
                     gaps[w], widths[w] = shortest - (inner[s] - inner_width[s]), inner_width[s]
                     nearest[w] = find_shortest(distances, pair, pair + count)
                 for start in range(pair, pair + count, CHUNK):
@@ -665,7 +676,10 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
             forward_rows(row_x, row_bounds, row_y, row_weights, p, values, partial, tail + p * LANES)
         for w in range(LANES):
             if w < atoms:
-                energy, gap_slope = embed_lane(t, rho, slopes, w, gaps[w], widths[w])
+                energy, gap_slope = embed_lane(
+                    rho, slopes, w, gaps[w], widths[w], embedding_weights, exponents, t.embedding, core_mode,
+                    t.core_limit, t.core_width,
+                )  # fmt: skip
                 energies[centers[first + w]] = energy + t.reference_energy
                 if nearest[w] >= 0:
                     extra[nearest[w]] = gap_slope
