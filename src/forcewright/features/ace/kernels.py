@@ -487,6 +487,37 @@ def forward_rows(row_x, row_bounds, row_y, row_weights, density, values, partial
 
 
 @njit
+def forward_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, partial, out):
+    """`forward_rows` of a density and the next in one pass."""
+    groups, shift = len(row_x), density * len(row_y)
+    other = shift + len(row_y)
+    rho, rho_ = load16(values, out), load16(values, out + 16)
+    for g in range(groups):
+        re, im, re_, im_ = splat16(0.0), splat16(0.0), splat16(0.0), splat16(0.0)
+        for j in range(row_bounds[g, 0], row_bounds[g, 1]):
+            y = load16(values, row_y[j] * 32)
+            re, re_ = fma(splat16(row_weights[shift + j]), y, re), fma(splat16(row_weights[other + j]), y, re_)
+        for j in range(row_bounds[g, 1], row_bounds[g, 2]):
+            y, yi = load16(values, row_y[j] * 32), load16(values, row_y[j] * 32 + 16)
+            weight, weight_ = splat16(row_weights[shift + j]), splat16(row_weights[other + j])
+            re, im, re_, im_ = fma(weight, y, re), fnma(weight, yi, im), fma(weight_, y, re_), fnma(weight_, yi, im_)
+        for j in range(row_bounds[g, 2], row_bounds[g, 3]):
+            y, yi = load16(values, row_y[j] * 32), load16(values, row_y[j] * 32 + 16)
+            weight, weight_ = splat16(row_weights[shift + j]), splat16(row_weights[other + j])
+            re, im, re_, im_ = fma(weight, y, re), fma(weight, yi, im), fma(weight_, y, re_), fma(weight_, yi, im_)
+        o, x = (density * groups + g) * 32, row_x[g] * 32
+        o_ = o + groups * 32
+        store(partial, o, re)
+        store(partial, o + 16, im)
+        store(partial, o_, re_)
+        store(partial, o_ + 16, im_)
+        xr, xi = load16(values, x), load16(values, x + 16)
+        rho, rho_ = fma(xr, re, fma(xi, im, rho)), fma(xr, re_, fma(xi, im_, rho_))
+    store(values, out, rho)
+    store(values, out + 16, rho_)
+
+
+@njit
 def reverse_rows(row_x, row_bounds, row_y, row_weights, density, values, partial, adjoints, at):
     """Adjoints of the operands of one density's rows; dE/dρ stands in the adjoints at ``at``."""
     groups, shift = len(row_x), density * len(row_y)
@@ -507,6 +538,34 @@ def reverse_rows(row_x, row_bounds, row_y, row_weights, density, values, partial
             store(adjoints, y + 16, fma(weight, im, load16(adjoints, y + 16)))
         store(adjoints, x, fma(slope, load16(partial, o), load16(adjoints, x)))
         store(adjoints, x + 16, fma(slope, load16(partial, o + 16), load16(adjoints, x + 16)))
+
+
+@njit
+def reverse_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, partial, adjoints, at):
+    """`reverse_rows` of a density and the next in one pass."""
+    groups, shift = len(row_x), density * len(row_y)
+    other = shift + len(row_y)
+    slope, slope_ = load16(adjoints, at), load16(adjoints, at + 16)
+    for g in range(groups):
+        x, o = row_x[g] * 32, (density * groups + g) * 32
+        o_ = o + groups * 32
+        xr, xi = load16(values, x), load16(values, x + 16)
+        re, im, re_, im_ = mul(slope, xr), mul(slope, xi), mul(slope_, xr), mul(slope_, xi)
+        for j in range(row_bounds[g, 0], row_bounds[g, 1]):
+            y, weight, weight_ = row_y[j] * 32, splat16(row_weights[shift + j]), splat16(row_weights[other + j])
+            store(adjoints, y, fma(weight, re, fma(weight_, re_, load16(adjoints, y))))
+        for j in range(row_bounds[g, 1], row_bounds[g, 2]):
+            y, weight, weight_ = row_y[j] * 32, splat16(row_weights[shift + j]), splat16(row_weights[other + j])
+            store(adjoints, y, fma(weight, re, fma(weight_, re_, load16(adjoints, y))))
+            store(adjoints, y + 16, fnma(weight, im, fnma(weight_, im_, load16(adjoints, y + 16))))
+        for j in range(row_bounds[g, 2], row_bounds[g, 3]):
+            y, weight, weight_ = row_y[j] * 32, splat16(row_weights[shift + j]), splat16(row_weights[other + j])
+            store(adjoints, y, fma(weight, re, fma(weight_, re_, load16(adjoints, y))))
+            store(adjoints, y + 16, fma(weight, im, fma(weight_, im_, load16(adjoints, y + 16))))
+        sum_re = fma(slope, load16(partial, o), fma(slope_, load16(partial, o_), load16(adjoints, x)))
+        sum_im = fma(slope, load16(partial, o + 16), fma(slope_, load16(partial, o_ + 16), load16(adjoints, x + 16)))
+        store(adjoints, x, sum_re)
+        store(adjoints, x + 16, sum_im)
 
 
 # ---- blocks
@@ -672,7 +731,10 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
             for k in range(tail_size):
                 rho[k] += rho[s * tail_size + k]
         forward_sums(term_starts, term_splits, term_x, term_y, term_weights, values, leaf_count)
-        for p in range(densities):
+        for p in range(0, densities - 1, 2):
+            forward_rows_of_two(row_x, row_bounds, row_y, row_weights, p, values, partial, tail + p * LANES)
+        if densities % 2:
+            p = densities - 1
             forward_rows(row_x, row_bounds, row_y, row_weights, p, values, partial, tail + p * LANES)
         for w in range(LANES):
             if w < atoms:
@@ -693,7 +755,11 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
         for s in range(1, species_count):
             for k in range(tail_size):
                 slopes[s * tail_size + k] = slopes[k]
-        for p in range(densities):
+        for p in range(0, densities - 1, 2):
+            at = tail + p * LANES
+            reverse_rows_of_two(row_x, row_bounds, row_y, row_weights, p, values, partial, adjoints, at)
+        if densities % 2:
+            p = densities - 1
             reverse_rows(row_x, row_bounds, row_y, row_weights, p, values, partial, adjoints, tail + p * LANES)
         reverse_sums(
             group_x, group_starts, group_splits, product_y, product_starts, targets, target_weights, values, adjoints
