@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 _ROWS_AT_ONCE = 2048  # rows that wait before a QR decomposition
-_WORTH_AN_UPDATE = 64  # rows from which a rank update runs at full speed
+_WORTH_AN_UPDATE = 512  # rows from which a rank update runs at full speed, the matrix read and written each time
 
 
 def packed_size(order: int) -> int:

@@ -34,6 +34,7 @@ from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, FloatArray, Structure
 
 _SHORT = 4.0  # Å within which the closest pairs of the data are looked for
+_GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
 
 
@@ -344,7 +345,9 @@ class AcePotential:
         values = [basis.project(structure) for structure in structures]
         numbers = np.concatenate([structure.numbers for structure in structures])
         active = {
-            z: max_volume(np.concatenate(values)[numbers == z, start : start + len(functions)]).inverse
+            z: max_volume(
+                np.concatenate(values)[numbers == z, start : start + len(functions)], tolerance=_GRADE
+            ).inverse
             for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True) if np.any(numbers == z)
         }  # fmt: skip
         return replace(self, fitted=replace(self.fitted, active=active))
