@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
@@ -306,16 +306,18 @@ def split_model(model: Mapping[str, Any]) -> dict[str, Range]:
     family = model_class(str(model.get("kind", "")))
     ranges: dict[str, Range] = {}
 
-    def collect(node: Mapping[str, Any], prefix: str) -> None:
-        for key, value in node.items():
+    def collect(items: Iterable[tuple[Any, Any]], prefix: str) -> None:
+        for key, value in items:
             name = f"{prefix}{key}"
             if is_range(value):
                 integer = not prefix and key in family.model_fields and family.model_fields[key].annotation is int
                 ranges[name] = parse_range(value, integer, field=f"model.{name}")
             elif isinstance(value, Mapping):
-                collect(value, f"{name}.")
+                collect(value.items(), f"{name}.")
+            elif isinstance(value, list):
+                collect(enumerate(value), f"{name}.")
 
-    collect(model, "")
+    collect(model.items(), "")
     for end in ("low", "high"):
         fill_model(model, {name: _end(r, end) for name, r in ranges.items()})
     return ranges
@@ -330,15 +332,13 @@ def _end(r: Range, end: str) -> Any:
 def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
     """Return the hyperparameters of the family with values in place of the ranges."""
 
-    def fill(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-        filled: dict[str, Any] = {}
-        for key, value in node.items():
-            name = f"{prefix}{key}"
-            if name in params:
-                filled[key] = params[name]
-            else:
-                filled[key] = fill(value, f"{name}.") if isinstance(value, Mapping) else value
-        return filled
+    def fill(value: Any, name: str) -> Any:
+        if name in params:
+            return params[name]
+        prefix = f"{name}." if name else ""
+        if isinstance(value, Mapping):
+            return {key: fill(part, f"{prefix}{key}") for key, part in value.items()}
+        return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if isinstance(value, list) else value
 
     family = model_class(str(model.get("kind", "")))
     try:

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg
 
 from forcewright import metrics
+from forcewright.features.ace.threads import thread_count
 from forcewright.linalg.gram import FloatArray
 from forcewright.models.ace_nonlinear import (
     Coefficients,
@@ -73,9 +74,8 @@ def refine(
         How many to do; by default what validation says.
     """
     frames = surroundings(linear.basis, problem.train, problem.energies)
-    whole = NonlinearFit(
-        frames, row_weights(linear, problem.train), model.full_embedding, model.nonlinear, threads=1
-    )  # fmt: skip
+    weights = row_weights(linear, problem.train, model.nonlinear.kappa)
+    whole = NonlinearFit(frames, weights, model.full_embedding, model.nonlinear, thread_count())
     if problem.external is not None:
         return _with_external(problem, whole, fit, linear, iterations)
     splits, folds = problem.splits, range(int(problem.splits.max()) + 1)
@@ -148,13 +148,20 @@ def _only(problem: Problem, indices: FloatArray) -> Problem:
     return replace(problem, train=problem.train[indices], splits=np.zeros(len(indices), dtype=np.int64))
 
 
-def row_weights(linear: FittedSetting, train: Dataset) -> list[RowWeights]:
-    """Return each frame's weights as the linear fit found them for its group."""
+def row_weights(linear: FittedSetting, train: Dataset, kappa: float | None) -> list[RowWeights]:
+    """Return each frame's weights: as the linear fit found them for its group, or by κ (equation 2.37).
+
+    With κ all frames are alike, w_E² : w_F² is 1 - κ : κ, and the sum of both that of the linear fit's means: the ridge
+    keeps its meaning. Stresses keep their weights.
+    """
     found = {(term.group, term.property): w for term, w in zip(linear.terms, np.exp(linear.search.theta), strict=False)}
-    return [
-        RowWeights(*(float(found.get((group, name), 0.0)) for name in ("energy", "force", "stress")))
-        for group in train.groups
-    ]
+    names = ("energy", "force", "stress")
+    weights = [RowWeights(*(float(found.get((group, name), 0.0)) for name in names)) for group in train.groups]
+    if kappa is None:
+        return weights
+    total = float(np.mean([w.energy**2 + w.force**2 for w in weights]))
+    energy, force = np.sqrt([(1 - kappa) * total, kappa * total]).tolist()
+    return [RowWeights(energy, force, w.stress) for w in weights]
 
 
 def _start(fit: FitProblem, linear: FittedSetting, fold: int | None) -> Linear:

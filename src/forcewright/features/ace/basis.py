@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -23,6 +24,7 @@ from forcewright.features.ace.expansion import (
     RadialFamily,
 )
 from forcewright.features.ace.radial import radial_functions, switch
+from forcewright.features.ace.threads import thread_count
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import DesignRows
 from forcewright.structure import FloatArray, IntArray, Structure
@@ -145,17 +147,27 @@ class AceBasis:
             If it holds a species that the basis does not.
         """
         pairs = self.pairs(structure)
-        count = len(structure)
-        energy, forces = np.zeros(self.size), np.zeros((self.size, 3 * count))
-        virial = np.zeros((self.size, 6))
-        for atoms, part, table in self._parts(pairs):
-            design.add_rows(  # type: ignore[call-arg]
-                atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
-                pairs.closest, self._recursion, *table.arrays, energy[part], forces[part], virial[part],
-            )  # fmt: skip
+        threads = min(thread_count(), len(structure))
+        if threads == 1:
+            energy, forces, virial = self._share_of_rows(pairs, 0, 1)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                shares = pool.map(lambda share: self._share_of_rows(pairs, share, threads), range(threads))
+                energy, forces, virial = (np.sum(parts, axis=0) for parts in zip(*shares, strict=True))
         core, core_forces, core_virial = self.core_part(pairs, structure)
         offset = np.concatenate([[core], core_forces.ravel(), core_virial])
         return DesignRows(energy, np.ascontiguousarray(forces.T), np.ascontiguousarray(virial.T), offset)
+
+    def _share_of_rows(self, pairs: Pairs, share: int, shares: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return energy (p,), forces (p, 3N) and virial (p, 6) rows of every ``shares``-th atom."""
+        energy, forces = np.zeros(self.size), np.zeros((self.size, 3 * len(pairs.species)))
+        virial = np.zeros((self.size, 6))
+        for atoms, part, table in self._parts(pairs):
+            design.add_rows(  # type: ignore[call-arg]
+                atoms[share::shares], pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale,
+                pairs.slope, pairs.closest, self._recursion, *table.arrays, energy[part], forces[part], virial[part],
+            )  # fmt: skip
+        return energy, forces, virial
 
     def tangent_rows(
         self, pairs: Pairs, coefficients: FloatArray, first: FloatArray, second: FloatArray
