@@ -204,7 +204,9 @@ class AceEvaluator:
 def _processors() -> int:
     """Return how many threads to use when nothing is said."""
     told = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(told)) if told.isdigit() else len(os.sched_getaffinity(0))
+    if told.isdigit():
+        return max(1, int(told))
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _stripes(

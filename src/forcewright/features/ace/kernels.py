@@ -24,6 +24,7 @@ All of it stands in one file: Numba notices a change of a cached function by its
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +41,10 @@ CHUNK = 16
 DENSITY, DISTANCE, ZBL = 0, 1, 2
 SHIFTED_SCALED, PLAIN_POWER = 0, 1
 DONE, TOO_CLOSE = 0, 1
+
+
+# A division by zero gives infinity: coincident atoms are noticed afterwards, in words.
+kernel = partial(njit, error_model="numpy")
 
 
 class CenterTables(NamedTuple):
@@ -112,7 +117,7 @@ class Buffers(NamedTuple):
     fz: Any
 
 
-@njit
+@kernel()
 def switch(r, upper, width):
     """S(r; upper, width) and its derivative (see `forcewright.features.ace.radial.switch`)."""
     if r >= upper:
@@ -123,7 +128,7 @@ def switch(r, upper, width):
     return 0.5 + 3.75 * (x / 4 - x**3 / 6 + x**5 / 20), -7.5 / width * (0.25 - x * x / 2 + x**4 / 4)
 
 
-@njit
+@kernel()
 def embed(rho, exponent, kind):
     """f(ρ; m) and df/dρ, odd in ρ, about |ρ|^m away from 0 and linear near it."""
     sign, a = (1.0 if rho >= 0 else -1.0), abs(rho)
@@ -148,7 +153,7 @@ def embed(rho, exponent, kind):
 # ---- neighbors in lanes
 
 
-@njit(forceinline=True)
+@kernel(forceinline=True)
 def multiply(scalars, s, s_stride, rows, vectors, v, v_stride, columns, count, out, o, o_stride, keep):
     """Product of `rows` strips of scalars with `columns` × 8 lanes of vectors, in tiles that fill the registers."""
     c = 0
@@ -199,7 +204,7 @@ def multiply(scalars, s, s_stride, rows, vectors, v, v_stride, columns, count, o
             r += n
 
 
-@njit
+@kernel()
 def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagonal, out, place):
     """Y_lm = P_lm(z) (x + iy)^m of eight pairs, with the recursion in l of the P_lm at fixed m."""
     x, y, z = load8(ux, pair), load8(uy, pair), load8(uz, pair)
@@ -220,7 +225,7 @@ def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagon
         re, im = fnma(y, im, mul(x, re)), fma(y, re, mul(x, im))
 
 
-@njit
+@kernel()
 def write_radial(spline, offsets, fractions, pair, count, columns, out):
     """All radial functions of ``count`` pairs, in function lanes: both nodes' values and slopes by Hermite weights."""
     step = 2 * columns
@@ -236,7 +241,7 @@ def write_radial(spline, offsets, fractions, pair, count, columns, out):
             store(out, j * columns + f, sum_)
 
 
-@njit(forceinline=True)
+@kernel(forceinline=True)
 def hermite(spline, q, step, w, scale):
     """Value and slope of eight functions of one pair, a fraction ``w`` from node ``q`` on to the next."""
     value0, slope0 = load8(spline, q), load8(spline, q + 8)
@@ -247,7 +252,7 @@ def hermite(spline, q, step, w, scale):
     return fma(w, fma(w, high, slope0), value0), mul(scale, fma(w, fma(w, third, add(high, high)), slope0))
 
 
-@njit
+@kernel()
 def write_transposed(table, offsets, fractions, pair, columns, inverse_width, out):
     """Values and slopes of all radial functions of eight pairs, in neighbor lanes."""
     o0, o1, o2, o3 = offsets[pair], offsets[pair + 1], offsets[pair + 2], offsets[pair + 3]
@@ -279,7 +284,7 @@ def write_transposed(table, offsets, fractions, pair, columns, inverse_width, ou
         store_columns(transpose8(d0, d1, d2, d3, d4, d5, d6, d7), out, 16 * f + 8)
 
 
-@njit(forceinline=True)
+@kernel(forceinline=True)
 def store_columns(rows, out, o):
     """Store eight vectors, 16 elements apart."""
     store(out, o, rows[0])
@@ -292,7 +297,7 @@ def store_columns(rows, out, o):
     store(out, o + 112, rows[7])
 
 
-@njit(forceinline=True)
+@kernel(forceinline=True)
 def add_sums(harmonics, radial, counts, firsts, sum_starts, species, momentum, columns, size, sums, out):
     """Add the products of harmonics and radial functions of ``size`` neighbors to A of one atom, at ``out``."""
     for l in range(momentum + 1):
@@ -304,7 +309,7 @@ def add_sums(harmonics, radial, counts, firsts, sum_starts, species, momentum, c
             )  # fmt: skip
 
 
-@njit(forceinline=True)
+@kernel(forceinline=True)
 def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum, out):
     """Σ_n dE/dA_nlm R_nl(r) and Σ_n dE/dA_nlm R_nl'(r) of eight neighbors."""
     for l in range(momentum + 1):
@@ -316,7 +321,7 @@ def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum
             )  # fmt: skip
 
 
-@njit
+@kernel()
 def pair_forces(
     ux, uy, uz, inverses, extra, pair, contracted, counts, species, momentum, recursion_a, recursion_b, diagonal,
     fx, fy, fz,
@@ -365,7 +370,7 @@ def pair_forces(
     store(fz, 0, fma(radial, z, gz))
 
 
-@njit
+@kernel()
 def to_values(a, size, rows, out):
     """Bring the sums of 16 atoms into atom lanes."""
     for half in range(0, LANES, 8):
@@ -385,7 +390,7 @@ def to_values(a, size, rows, out):
             store(out, rows[g + 7] * LANES + half, t[7])
 
 
-@njit
+@kernel()
 def from_adjoints(a, size, rows, out):
     """Bring the adjoints of the sums back to one strip per atom."""
     for half in range(0, LANES, 8):
@@ -410,7 +415,7 @@ def from_adjoints(a, size, rows, out):
 # ---- atoms in lanes
 
 
-@njit
+@kernel()
 def forward_sums(term_starts, term_splits, term_x, term_y, term_weights, values, first):
     """Inner nodes from their terms."""
     for k in range(len(term_splits)):
@@ -430,7 +435,7 @@ def forward_sums(term_starts, term_splits, term_x, term_y, term_weights, values,
         store(values, o + 16, im)
 
 
-@njit
+@kernel()
 def reverse_sums(
     group_x, group_starts, group_splits, product_y, product_starts, targets, weights, values, adjoints
 ):  # fmt: skip
@@ -464,7 +469,7 @@ def reverse_sums(
         store(adjoints, x + 16, add(ai, load16(adjoints, x + 16)))
 
 
-@njit
+@kernel()
 def forward_rows(row_x, row_bounds, row_y, row_weights, density, values, partial, out):
     """Add the rows of one density to the values at ``out``, and keep Σ_rows c y of each group for the way back."""
     groups, shift = len(row_x), density * len(row_y)
@@ -486,7 +491,7 @@ def forward_rows(row_x, row_bounds, row_y, row_weights, density, values, partial
     store(values, out, rho)
 
 
-@njit
+@kernel()
 def forward_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, partial, out):
     """`forward_rows` of a density and the next in one pass."""
     groups, shift = len(row_x), density * len(row_y)
@@ -517,7 +522,7 @@ def forward_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, 
     store(values, out + 16, rho_)
 
 
-@njit
+@kernel()
 def reverse_rows(row_x, row_bounds, row_y, row_weights, density, values, partial, adjoints, at):
     """Adjoints of the operands of one density's rows; dE/dρ stands in the adjoints at ``at``."""
     groups, shift = len(row_x), density * len(row_y)
@@ -540,7 +545,7 @@ def reverse_rows(row_x, row_bounds, row_y, row_weights, density, values, partial
         store(adjoints, x + 16, fma(slope, load16(partial, o + 16), load16(adjoints, x + 16)))
 
 
-@njit
+@kernel()
 def reverse_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, partial, adjoints, at):
     """`reverse_rows` of a density and the next in one pass."""
     groups, shift = len(row_x), density * len(row_y)
@@ -571,7 +576,7 @@ def reverse_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, 
 # ---- blocks
 
 
-@njit
+@kernel()
 def gather_pairs(
     begin, end, pair, indices, vectors, limit, inverse_width, bins, base, stride, ux, uy, uz, distances, inverses,
     fractions, offsets, neighbors, extra,
@@ -599,7 +604,7 @@ def gather_pairs(
     return count, shortest
 
 
-@njit
+@kernel()
 def find_shortest(distances, begin, end):
     """Index of the shortest of some pairs, or -1."""
     best, at = np.inf, -1
@@ -609,7 +614,7 @@ def find_shortest(distances, begin, end):
     return at
 
 
-@njit
+@kernel()
 def scatter(center, begin, count, distances, ux, uy, uz, neighbors, fx, fy, fz, forces, virial):
     """Add the forces of up to eight pairs of one center to both atoms, and r ⊗ dE/dr to the virial."""
     sx, sy, sz = 0.0, 0.0, 0.0
@@ -632,7 +637,7 @@ def scatter(center, begin, count, distances, ux, uy, uz, neighbors, fx, fy, fz, 
     forces[center, 2] += sz
 
 
-@njit
+@kernel()
 def embed_lane(
     rho, slopes, w, gap, width, weights, exponents, embedding, core_mode, core_limit, core_width
 ):  # fmt: skip
@@ -659,7 +664,7 @@ def embed_lane(
     return energy, gap_slope
 
 
-@njit(cache=True, nogil=True)
+@kernel(cache=True, nogil=True)
 def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energies, forces, virial, problem):
     """Evaluate the atoms ``centers`` of one species, whose pairs are ``rows`` of ``starts``, ``indices``, ``vectors``.
 
