@@ -8,6 +8,8 @@ from there (models/ace_nonlinear.py).
 from __future__ import annotations
 
 import io
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -36,6 +38,11 @@ from forcewright.structure import Dataset, FloatArray, Structure
 _SHORT = 4.0  # Å within which the closest pairs of the data are looked for
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
+#: what reading a folder can raise whose files were changed or cut off
+_DAMAGED = (
+    AttributeError, KeyError, TypeError, ValueError, IndexError, EOFError, OSError, InputError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 class RepulsionSettings(BaseModel):
@@ -144,8 +151,19 @@ class AceModel(BaseModel):
             given = getattr(self, name)
             if given is not None and len(given) != self.densities:
                 raise ValueError(f"{name} has {len(given)} numbers for {self.densities} densities")
-        if self.exponents is not None and self.densities == 1 and self.exponents[0] != 1.0:
-            raise ValueError("exponents of a single density is 1: the model is linear")
+        if self.exponents is not None and (self.exponents[0] != 1.0 or min(self.exponents) <= 0):
+            raise ValueError(
+                f"exponents is {list(self.exponents)}; all must be above 0, and the first is 1: the linear fit that "
+                "others start from"
+            )
+        if self.prefactors is not None and 0.0 in self.prefactors:
+            raise ValueError(f"prefactors is {list(self.prefactors)}; none may be 0")
+        if self.prefactors is not None and self.densities == 1 and self.prefactors[0] != 1.0:
+            raise ValueError("prefactors of a single density is 1: its coefficients say the rest")
+        try:  # whatever the elements are, what the limits allow begins like this
+            generate_functions(1, nradmax=self.nradmax, lmax=self.lmax, count=1)
+        except InputError as error:
+            raise ValueError(f"{error.field} {error.problem}") from None
         return self
 
     @property
@@ -282,9 +300,9 @@ class AcePotential:
         self, structure: Structure, forces: bool, stress: bool, cache: NeighborCache | None = None
     ) -> Prediction:
         with_stress = stress and structure.volume > 0
-        energies, force, virial = self._evaluator.evaluate(
-            structure, forces=forces or with_stress, neighbors=None if cache is None else cache.neighbors(structure)
-        )
+        evaluator = self._evaluator
+        neighbors = None if cache is None else cache.neighbors(structure, evaluator.species(structure.numbers))
+        energies, force, virial = evaluator.evaluate(structure, forces=forces or with_stress, neighbors=neighbors)
         tensor = virial / structure.volume if with_stress else None
         return Prediction(float(energies.sum()), force if forces else None, tensor)
 
@@ -304,9 +322,11 @@ class AcePotential:
         if self.fitted is None or self.fitted.covariance is None:
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
         covariance, basis = self.fitted.covariance, self.fitted.basis
-        rows = np.array([basis.project(structure).sum(axis=0) for structure in structures])
+        pairs = [basis.pairs(structure) for structure in structures]
+        rows = np.array([one.scale @ basis.values(one) for one in pairs]).reshape(-1, basis.size)
         if len(covariance) > basis.size:
-            rows = np.hstack([[count_species(s, self.species) for s in structures], rows])
+            counts = np.array([count_species(s, self.species) for s in structures])
+            rows = np.hstack([counts.reshape(-1, len(self.species)), rows])
         return np.asarray(np.sqrt(np.maximum(np.sum((rows @ covariance) * rows, axis=1), 0.0)))
 
     def extrapolation_grades(self, structure: Structure) -> FloatArray:
@@ -326,7 +346,9 @@ class AcePotential:
         values, grades = basis.project(structure), np.zeros(len(structure))
         for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
             atoms = np.flatnonzero(structure.numbers == z)
-            if len(atoms) and z in self.fitted.active:
+            if z not in self.fitted.active:  # nothing was learned of this species
+                grades[atoms] = np.inf
+            elif len(atoms):
                 own = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
                 grades[atoms] = np.abs(own).max(axis=1, initial=0.0)
         return grades
@@ -344,17 +366,19 @@ class AcePotential:
         basis = self.fitted.basis
         values = [basis.project(structure) for structure in structures]
         numbers = np.concatenate([structure.numbers for structure in structures])
-        active = {
-            z: max_volume(
-                np.concatenate(values)[numbers == z, start : start + len(functions)], tolerance=_GRADE
-            ).inverse
-            for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True) if np.any(numbers == z)
-        }  # fmt: skip
+        active: dict[int, FloatArray] = {}
+        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
+            rows = np.concatenate(values)[numbers == z, start : start + len(functions)]
+            if not functions:
+                active[z] = np.zeros((0, 0))
+            elif len(rows):
+                active[z] = max_volume(rows, tolerance=_GRADE).inverse
         return replace(self, fitted=replace(self.fitted, active=active))
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator that keeps its neighbor list while atoms move little."""
-        return PotentialCalculator(_Simulated(self, NeighborCache(self.cutoff, _SKIN)))
+        groups = len(self.expansion.elements)
+        return PotentialCalculator(_Simulated(self, NeighborCache(self.cutoff, _SKIN, groups)))
 
     @cached_property
     def _evaluator(self) -> AceEvaluator:
@@ -417,12 +441,13 @@ class AcePotential:
                 species, RadialSettings(*described["radial"]), tuple(map(tuple, described["cutoffs"])), functions,
                 None if core is None else Core(tuple(map(tuple, core[0])), core[1]),
             )  # fmt: skip
-            with np.load(folder / "fit.npz", allow_pickle=False) as arrays:
+            with open(folder / "fit.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
                 covariance = arrays.get("covariance")
                 fitted = FittedBasis(basis, arrays["coefficients"], expansion.embeddings[0], covariance, active)
-        except (KeyError, TypeError, ValueError, IndexError, OSError) as error:
-            raise InputError(f"is damaged: {error!r}; save it again", file=folder / "potential.json") from None
+            _check_sizes(fitted, expansion)
+        except _DAMAGED as error:
+            raise InputError(f"or fit.npz is damaged: {error}; save it again", file=folder / "potential.json") from None
         return cls(expansion, fitted, content.get("provenance", {}))
 
     def to_lammps(self, folder: str | Path) -> Path:
@@ -433,6 +458,20 @@ class AcePotential:
         with atomic_path(folder / "in.lammps") as path:
             path.write_text(_LAMMPS_INPUT.format(names=names))
         return folder / "in.lammps"
+
+
+def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:
+    """Refuse parts of a folder that do not belong together."""
+    basis, densities = fitted.basis, expansion.embeddings[0].densities
+    sizes = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    if tuple(sizes) != expansion.elements or fitted.coefficients.shape != (basis.size, densities):
+        elements = ", ".join(expansion.elements)
+        raise ValueError(f"coefficients {fitted.coefficients.shape} and elements {elements} are not those of {sizes}")
+    if fitted.covariance is not None and fitted.covariance.shape[0] not in (basis.size, basis.size + len(sizes)):
+        raise ValueError(f"the covariance {fitted.covariance.shape} is not that of {basis.size} coefficients")
+    for z, inverse in fitted.active.items():
+        if inverse.shape != (size := sizes[chemical_symbols[z]],) * 2:
+            raise ValueError(f"the active set {inverse.shape} of {chemical_symbols[z]} is not that of {size} functions")
 
 
 @dataclass(frozen=True, eq=False)
