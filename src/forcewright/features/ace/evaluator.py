@@ -21,6 +21,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 from numba.core import event
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
 from forcewright.features.ace import kernels
@@ -69,7 +70,9 @@ class AceEvaluator:
         self._numbers = np.array([atomic_numbers[symbol] for symbol in expansion.elements])
         self._species_of = np.full(len(chemical_symbols), -1, dtype=np.int32)
         self._species_of[self._numbers] = np.arange(len(self._numbers))
-        self._tables = [_center_tables(expansion, center) for center in range(len(expansion.elements))]
+        # Many small products: threads of the linear algebra would wait for each other far longer than they work.
+        with threadpool_limits(limits=1, user_api="blas"):
+            self._tables = [_center_tables(expansion, center) for center in range(len(expansion.elements))]
         self._buffers: dict[int, tuple[int, Buffers]] = {}
         self._lists: dict[int, tuple[NDArray[np.int32], FloatArray]] = {}
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import combinations
 from math import sqrt
 from typing import Any
@@ -265,6 +266,13 @@ def _int32(values: NDArray[np.int64]) -> IndexArray:
 # ---- shared sub-products of raw rows
 
 
+@cache
+def _halves(count: int) -> list[tuple[Codes, Codes]]:
+    """Ways to part places 0 … count - 1 into half of them (rounded down) and the others."""
+    chosen = combinations(range(count), count // 2)
+    return [(half, tuple(i for i in range(count) if i not in half)) for half in chosen]
+
+
 class _SharedProducts:
     """Nodes for sub-products of rows; a product and its conjugate are one node, under the smaller of their codes."""
 
@@ -288,31 +296,20 @@ class _SharedProducts:
             for pair in {self.canonical(pair)[0] for pair in combinations(codes, 2)}:
                 self.popularity[pair] += weight
 
-    def _splits(self, codes: Codes) -> Iterator[tuple[Codes, Codes]]:
-        places = range(len(codes))
-        for size in range(1, len(codes) // 2 + 1):
-            for chosen in combinations(places, size):
-                yield tuple(codes[i] for i in chosen), tuple(codes[i] for i in places if i not in chosen)
-
     def _new_nodes(self, codes: Codes) -> int:
         """Number of nodes still to be made for a canonical product."""
         if len(codes) == 1 or codes in self.nodes:
             return 0
-        if len(codes) == 2:
-            return 1
-        return 1 + min(
-            self._new_nodes(self.canonical(a)[0]) + self._new_nodes(self.canonical(b)[0])
-            for a, b in self._splits(codes)
-        )
+        return 1 if len(codes) == 2 else 1 + self._best_split(codes)[0][0]
 
-    def _best_split(self, codes: Codes) -> tuple[tuple[float, float], Codes, Codes]:
-        best: tuple[tuple[float, float], Codes, Codes] | None = None
-        for a, b in self._splits(codes):
-            if len(codes) == 4 and len(a) == 1:
-                continue  # a triple serves fewer rows than a pair
+    def _best_split(self, codes: Codes) -> tuple[tuple[int, float], Codes, Codes]:
+        """Return the halves that need the fewest new nodes, and among those the most popular, with that score."""
+        best: tuple[tuple[int, float], Codes, Codes] | None = None
+        for chosen, others in _halves(len(codes)):
+            a, b = tuple([codes[i] for i in chosen]), tuple([codes[i] for i in others])
             first, second = self.canonical(a)[0], self.canonical(b)[0]
             cost = self._new_nodes(first) + self._new_nodes(second)
-            score = (float(cost), -float(self.popularity[first] + self.popularity[second]))
+            score = (cost, -self.popularity[first] - self.popularity[second])
             if best is None or score < best[0]:
                 best = (score, a, b)
         assert best is not None
@@ -337,7 +334,7 @@ class _SharedProducts:
         """Return x, y and whether one is conjugated for each row, cheap rows first so that later ones may share."""
         result = np.empty((len(rows), 3), dtype=np.int64)
         pending = list(range(len(rows)))
-        for limit in (0.0, 1.0, 2.0, np.inf):
+        for limit in (0, 1, len(self.builder.levels)):
             later = []
             for row in pending:
                 (cost, _), a, b = self._best_split(rows[row])
@@ -492,12 +489,16 @@ class _Coupling:
         columns = np.array([self._scalar_product(*candidate) for candidate in candidates]).T
         norms = np.linalg.norm(columns, axis=0)
         norms[norms < 1e-12] = np.inf  # antisymmetric in equal factors: always 0
-        q, r, order = qr(columns / norms, mode="economic", pivoting=True)
-        diagonal = np.abs(np.diag(r))
-        rank = int((diagonal > 1e-8 * max(diagonal[0], 1e-300)).sum())
-        solution = solve_triangular(r[:rank, :rank], q[:, :rank].T @ wanted.T)
-        chosen = order[:rank]
-        residual = (columns[:, chosen] / norms[chosen]) @ solution - wanted.T
+        columns /= norms
+        if len(candidates) == 1:
+            chosen, solution = np.zeros(1, dtype=int), columns.T @ wanted.T
+        else:
+            q, r, order = qr(columns, mode="economic", pivoting=True, check_finite=False)
+            diagonal = np.abs(np.diag(r))
+            rank = int((diagonal > 1e-8 * max(diagonal[0], 1e-300)).sum())
+            solution = solve_triangular(r[:rank, :rank], q[:, :rank].T @ wanted.T, check_finite=False)
+            chosen = order[:rank]
+        residual = columns[:, chosen] @ solution - wanted.T
         if not np.abs(residual).max() <= COUPLING_TOLERANCE * np.abs(wanted).max():
             return None
         weights = solution / norms[chosen][:, None]
