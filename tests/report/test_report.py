@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from made_content import GROUPS, make_content, make_table, make_trials
 
-from forcewright.report import ReportContent, Section, render, write_report
+from forcewright.report import ReportContent, Section, draw_convergence, grade_table, render, write_report
 from forcewright.report.numbers import duration, memory, setting, significant, with_error
 from forcewright.report.search_figures import draw_cost, draw_search, draw_slices, pareto_front
 from forcewright.report.tables import finding_row
@@ -139,7 +139,7 @@ ABSENT: dict[str, tuple[dict[str, Any], int]] = {  # what there is, and how many
     "one group": (errors_of(5, ("default",)), 2),
     "one frame": (errors_of(1, ("default",)), 2),
     "all failed": ({"trials": [FAILED | {"index": index} for index in range(4)]}, 1),
-    "one trial": ({"trials": make_trials(1)}, 2),
+    "one trial": ({"trials": make_trials(1)}, 0),
     "one parameter": ({"trials": [t | {"params": {"kind": t["params"]["kind"]}} for t in make_trials(15)]}, 3),
     "odd losses": ({"trials": [t | {"loss": LOSSES[t["index"] % 4]} for t in make_trials(12)]}, 3),
     "no cost": ({"trials": [t | {"cost_us_per_atom": None} for t in make_trials(12)]}, 2),
@@ -165,6 +165,30 @@ def test_many_findings_and_trials_stay_small() -> None:
 
 def test_figures_of_nothing_are_none() -> None:
     assert draw_search([]) is draw_slices([]) is draw_cost([]) is None
+
+
+CURVE = {"curve": [0.2, 0.15, None, 0.17], "linear_loss": 0.19, "iterations": 1, "kept": True}
+
+
+def test_convergence_has_the_linear_fit_as_a_line_and_marks_the_choice() -> None:
+    figure = draw_convergence(CURVE)
+    assert figure is not None
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    drawn = dict(zip(labels, handles, strict=True))
+    np.testing.assert_allclose(drawn["several densities"].get_xydata(), [[0, 0.2], [1, 0.15], [3, 0.17]])
+    assert set(drawn["linear fit"].get_ydata()) == {0.19}
+    np.testing.assert_allclose(drawn["chosen"].get_offsets(), [[1, 0.15]])
+    assert "best, not kept" in draw_convergence({**CURVE, "kept": False}).axes[0].get_legend_handles_labels()[1]
+    assert draw_convergence({"curve": [None]}) is draw_convergence({}) is None
+
+
+def test_grades_are_a_table_in_a_section() -> None:
+    row = {"atoms": 12, "median": 0.61, "percentile_95": 0.95, "max": 12345.6, "share_above_1": 0.025}
+    table = grade_table({**row, "groups": {"bulk": row, "<b>": {**row, "max": None}}})
+    text = Page(render(ReportContent("t", sections=[Section("Grades", "", (), [table])]))).text
+    for words in ("bulk", "<b>", "0.610", "12\u202f346", "2.50\u202f%", "–", "largest γ"):
+        assert words in text, words
+    assert len(grade_table({**row, "groups": {"bulk": row}})["rows"]) == 1
 
 
 def test_a_failed_trial_is_a_cross_and_never_a_point() -> None:

@@ -23,7 +23,7 @@ from forcewright.lammps_session import write_lammps_data
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Potential
-from forcewright.recipes import provenance
+from forcewright.recipes import account, provenance
 from forcewright.recipes.config import TuneConfig, fill_model
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.refit import Finished
@@ -66,7 +66,7 @@ def write_outputs(
         finished.test.write_csv(folder / "errors_test.csv")
     findings = audit(inputs.train, test=inputs.test).to_rows()
     monitor.update()
-    summary = summarize(settings, inputs, trials, best, finished, nested, monitor)
+    summary = summarize(settings, inputs, problem, trials, best, finished, nested, monitor)
     atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     finished.validation.parity.save(folder / "parity_validation.npz")
     if finished.test is not None:
@@ -91,7 +91,7 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     InputError
         If the folder is not that of a finished study.
     """
-    from forcewright.report import ReportContent, Section, write_report  # matplotlib: not before it is needed
+    from forcewright.report import ReportContent, write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
     texts = {}
@@ -100,7 +100,7 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
     fields = json.loads(texts["report.json"])
-    stored = [Section(title, text) for title, text in fields.pop("sections")]
+    stored = [_stored_section(*section) for section in fields.pop("sections")]
     parity = {
         name: Parity.load(path) for name in ("validation", "test") if (path := folder / f"parity_{name}.npz").exists()
     }
@@ -111,18 +111,31 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     return write_report(folder / "report.html", content)
 
 
+def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
+    """Return a section of a report as it was stored, with its figure and table drawn."""
+    from forcewright.report import Section, draw_convergence, grade_table
+
+    shown = shown or {}
+    figure = draw_convergence(shown["convergence"]) if "convergence" in shown else None
+    tables = [grade_table(shown["grades"])] if "grades" in shown else []
+    return Section(title, text, [] if figure is None else [figure], tables)
+
+
 def resolved_config(settings: TuneConfig) -> str:
     """Return the config with every default written out and absolute paths, as YAML."""
     return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
 
 
-def chosen_settings(settings: TuneConfig, best: TrialRecord, fitted: FittedSetting) -> dict[str, Any]:
-    """Return the chosen hyperparameters, weights by group and ridge in the words of the config."""
+def chosen_settings(content: Mapping[str, Any], best: TrialRecord, fitted: FittedSetting) -> dict[str, Any]:
+    """Return the chosen hyperparameters, weights by group and ridge in the words of the config.
+
+    ``content`` is the model's part of the config, with what the data settle in it.
+    """
     theta = np.exp(fitted.search.theta)
     weights: dict[str, dict[str, float]] = {}
     for term, weight in zip(fitted.terms, theta, strict=False):
         weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
-    model = fill_model(settings.model, best.params).model_dump(mode="json", exclude_none=True)
+    model = fill_model(content, best.params).model_dump(mode="json", exclude_none=True)
     count = len(fitted.terms)
     chosen = {"model": model, "weights": weights, "ridge": float(f"{theta[count]:.6g}")}
     exponents = fitted.search.theta[count + 1 :]
@@ -130,13 +143,20 @@ def chosen_settings(settings: TuneConfig, best: TrialRecord, fitted: FittedSetti
 
 
 def summarize(
-    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], best: TrialRecord, finished: Finished,
-    nested: ErrorTable | None, monitor: ResourceMonitor,
+    settings: TuneConfig, inputs: Inputs, problem: Problem, trials: Sequence[TrialRecord], best: TrialRecord,
+    finished: Finished, nested: ErrorTable | None, monitor: ResourceMonitor,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of result.json."""
     paths = [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
+    fitted, model = finished.fitted, fill_model(problem.model, best.params)
+    densities = account.densities_of(model, fitted)
+    graded = (inputs.test, "test") if inputs.test is not None else (inputs.external, "validation")
     return {
-        "settings": chosen_settings(settings, best, finished.fitted),
+        "settings": chosen_settings(problem.model, best, fitted),
+        "size": account.size_of(fitted.basis, densities["densities"] if densities and densities["kept"] else 1),
+        "pruning": account.pruning_of(problem, model, fitted),
+        "densities": densities,
+        "extrapolation": account.grades_of(finished.potential, *graded),
         "loss": best.loss,
         "validation": finished.validation.to_dict(),
         "test": None if finished.test is None else finished.test.to_dict(),
@@ -153,8 +173,8 @@ def summarize(
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
-        "solver": finished.fitted.diagnostics["solver"],
-        "gram_mismatch": finished.fitted.diagnostics["gram_mismatch"],
+        "solver": fitted.diagnostics["solver"],
+        "gram_mismatch": fitted.diagnostics["gram_mismatch"],
         "reference_energies": {
             "source": inputs.energies.source,
             "eV": {chemical_symbols[z]: energy for z, energy in inputs.energies.per_species.items()},
@@ -253,13 +273,18 @@ def report_fields(
         ),
         "label_counts": {name: data.count_labels() for name, data in sets.items() if data is not None},
         "group_sizes": inputs.train.group_sizes,
-        "citations": provenance.citations(chosen["model"], settings.study, bool(trials[0].params)),
+        "citations": provenance.citations(
+            chosen["model"], settings.study, bool(trials[0].params), graded=summary["extrapolation"] is not None
+        ),
         "chosen": {
-            **{key: value for key, value in chosen["model"].items() if value not in ({}, None)},
+            **account.chosen_table(chosen["model"], summary),
             "ridge": chosen["ridge"], "weights": chosen["weights"],
             **({"prior": chosen["prior"]} if "prior" in chosen else {}),
         },
-        "sections": [["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else [],
+        "sections": [
+            *([["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []),
+            *account.sections(summary),
+        ],
     }  # fmt: skip
 
 

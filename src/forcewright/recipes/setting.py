@@ -44,6 +44,7 @@ from forcewright.validate.errors import ErrorTable, compare
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3
+_SIZED_BY = {"ace": "functions", "snap": "twojmax"}  # what makes the basis of a family smaller
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
 
@@ -332,9 +333,10 @@ def require_memory(problem: Problem, columns: int) -> None:
     needed = predicted_memory(columns, terms, splits, len(problem.properties)) * problem.workers
     available = psutil.virtual_memory().available
     if needed > available:
+        size = _SIZED_BY[str(problem.model["kind"])]
         raise ForcewrightError(
             f"{columns} columns in {terms} terms and {splits} splits need {needed / 1e9:.1f} GB in {problem.workers} "
-            f"worker(s), {available / 1e9:.1f} GB are free; lower twojmax, the number of folds or groups, or workers"
+            f"worker(s), {available / 1e9:.1f} GB are free; lower {size}, the number of folds or groups, or workers"
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from forcewright.report.content import ReportContent, Section
+from forcewright.report.convergence import draw_convergence
 from forcewright.report.page import render, write_report
+from forcewright.report.tables import grade_table
 
-__all__ = ["ReportContent", "Section", "render", "write_report"]
+__all__ = ["ReportContent", "Section", "draw_convergence", "grade_table", "render", "write_report"]

@@ -14,12 +14,14 @@ from forcewright.validate.parity import Parity
 class Section(NamedTuple):
     """One more section at the end of a report.
 
-    ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure or the bytes of a PNG.
+    ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure or the bytes of a PNG; a table
+    is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts.
     """
 
     title: str
     text: str = ""
     figures: Sequence[Figure | bytes] = ()
+    tables: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,14 +64,17 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "cards": list(_cards(tables)),
         "facts": list(_facts(content)),
         **_chosen(content.chosen),
-        "search": _picture(draw_search(content.trials)),
+        "single": len(content.trials) == 1,
+        "search": _picture(draw_search(content.trials)) if len(content.trials) > 1 else None,
         "failed": sum(trial.get("state") == "failed" for trial in content.trials),
         "parities": [(name.capitalize(), _picture(draw_parity(parity))) for name, parity in content.parity.items()],
         "tables": [(name, error_table(table)) for name, table in tables.items()],
         "groups": _picture(draw_groups(tables)),
         "importance": _picture(draw_importance(content.importance)),
         "slices": _picture(draw_slices(content.trials, content.importance)),
-        "cost": _picture(draw_cost(content.trials, result.get("max_cost_us_per_atom"))),
+        "cost": (
+            _picture(draw_cost(content.trials, result.get("max_cost_us_per_atom"))) if len(content.trials) > 1 else None
+        ),
         "findings": [finding_row(finding) for finding in content.findings[:_MOST_FINDINGS]],
         "more_findings": max(0, len(content.findings) - _MOST_FINDINGS),
         "energies": [(name, significant(value, 8)) for name, value in content.reference_energies.items()],
@@ -162,9 +165,10 @@ def _words(value: Any) -> str:
 
 
 def _section(section: Section | Sequence[Any]) -> dict[str, Any]:
-    title, text, figures = section
+    title, text, figures, tables = Section(*section)
     paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
-    return {"title": title, "paragraphs": paragraphs, "figures": [_picture(figure) for figure in figures]}
+    pictures = [_picture(figure) for figure in figures]
+    return {"title": title, "paragraphs": paragraphs, "figures": pictures, "tables": list(tables)}
 
 
 def _picture(figure: Figure | bytes | None) -> Markup | None:

@@ -41,6 +41,27 @@ def error_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"headings": [("group", ""), ("frames", ""), *((name, unit) for _, name, unit in columns)], "rows": rows}
 
 
+def grade_table(grades: Mapping[str, Any]) -> dict[str, Any]:
+    """Return headings and rows of extrapolation grades: a row per group, the last for all atoms.
+
+    Parameters
+    ----------
+    grades
+        atoms, median, percentile_95, max and share_above_1, and the same by group in ``groups``.
+    """
+    groups = grades.get("groups") or {}
+    named = [*groups.items(), ("all", grades)] if len(groups) != 1 else [("all", grades)]
+    columns = ("atoms", "median", "percentile_95", "max", "share_above_1")
+    headings = ["group", "atoms", "median γ", "95th percentile of γ", "largest γ", "share with γ above 1"]
+    rows = [[name, *(significant(row.get(key)) for key in columns[:-1]), _share(row.get(columns[-1]))]
+            for name, row in named]  # fmt: skip
+    return {"headings": [(heading, "") for heading in headings], "rows": rows}
+
+
+def _share(value: float | None) -> str:
+    return DASH if value is None else f"{significant(100.0 * value)}\u202f%"
+
+
 def trial_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Return headings with units and rows of all trials."""
     if not trials:

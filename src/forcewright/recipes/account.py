@@ -1,0 +1,233 @@
+"""What is told of a fitted potential beyond its errors: size, pruning, densities and extrapolation grades.
+
+Everything is plain data and goes to result.json; `sections` turns it into what the report shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from forcewright.features.ace.basis import AceBasis
+from forcewright.models.ace import AcePotential
+from forcewright.potential import Graded, Potential
+from forcewright.recipes.setting import FittedSetting, Problem
+from forcewright.structure import Dataset, FloatArray
+
+
+def size_of(basis: Any, densities: int = 1) -> dict[str, Any] | None:
+    """Return how many functions and products of A a basis of ACE has, by rank and in all; None for other families.
+
+    ``multiplications`` is the sum of the products' ranks, which is what an evaluation costs.
+    """
+    if not isinstance(basis, AceBasis):
+        return None
+    ranks: dict[int, dict[str, int]] = {}
+    for own in basis.functions:
+        for (rank, _), rows in _products(own).items():
+            entry = ranks.setdefault(rank, {"functions": 0, "products": 0, "multiplications": 0})
+            entry["products"] += len(rows)
+            entry["multiplications"] += rank * len(rows)
+        for function in own:
+            ranks[function.rank]["functions"] += 1
+    ordered = {str(rank): ranks[rank] for rank in sorted(ranks)}
+    total = {key: sum(entry[key] for entry in ranks.values()) for key in ("functions", "products", "multiplications")}
+    elements = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    return {**total, "parameters": total["functions"] * densities, "ranks": ordered, "elements": elements}
+
+
+def _products(functions: Sequence[Any]) -> dict[tuple[int, Any], set[tuple[int, ...]]]:
+    """Return the products, as their m, by rank and (μ, n, l): functions of different coupling share them."""
+    found: dict[tuple[int, Any], set[tuple[int, ...]]] = {}
+    for function in functions:
+        key = (function.rank, (function.species, function.ns, function.ls))
+        found.setdefault(key, set()).update(map(tuple, function.ms.tolist()))
+    return found
+
+
+def pruning_of(problem: Problem, model: Any, fitted: FittedSetting) -> dict[str, Any] | None:
+    """Return sizes before and after pruning; None for a model that is not pruned.
+
+    ``nested`` tells whether the judged frames were predicted with functions chosen without them.
+    """
+    if getattr(model, "prune", None) is None:
+        return None
+    before, after = size_of(model.basis(problem.train.species)), size_of(fitted.basis)
+    assert before is not None and after is not None
+    keys = ("functions", "products", "multiplications")
+    return {
+        "before": {key: before[key] for key in keys}, "after": {key: after[key] for key in keys},
+        "asked_multiplications": model.prune.products,
+        "nested": problem.external is None and int(problem.splits.max()) > 0,
+    }  # fmt: skip
+
+
+def densities_of(model: Any, fitted: FittedSetting) -> dict[str, Any] | None:
+    """Return how the fit of further densities went; None for a model of one density.
+
+    ``fitted`` is False where the normal equations were singular and the further densities were not tried.
+    """
+    asked = int(getattr(model, "densities", 1))
+    if asked == 1:
+        return None
+    told = fitted.diagnostics.get("nonlinear")
+    embedding = model.full_embedding
+    result = {"densities": asked, "exponents": list(embedding.exponents), "fitted": told is not None}
+    if told is None:
+        return {**result, "kept": False}
+    before, after = float(told["linear_loss"]), float(told["loss"])
+    return {
+        **result, "kept": bool(told["kept"]), "iterations": int(told["iterations"]),
+        "linear_loss": _finite(before), "loss": _finite(after),
+        "change_percent": _finite(100.0 * (after / before - 1.0)) if before > 0 else None,
+        "curve": [_finite(value) for value in told["curve"]],
+    }  # fmt: skip
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[str, Any] | None:
+    """Return the extrapolation grades of a dataset's atoms, in all and by group; None where they are not known.
+
+    Parameters
+    ----------
+    name
+        What the dataset is called: test or validation.
+    """
+    if dataset is None or not knows_grades(potential):
+        return None
+    assert isinstance(potential, Graded)
+    grades = [potential.extrapolation_grades(structure) for structure in dataset.structures]
+    groups = np.array(dataset.groups)
+    chosen = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
+    return {
+        "set": name, **_spread(np.concatenate(grades)),
+        "groups": {group: _spread(np.concatenate(own)) for group, own in chosen.items()},
+    }  # fmt: skip
+
+
+def knows_grades(potential: Potential) -> bool:
+    """Whether a potential can grade atoms: it was fitted here, and not read from a bare file."""
+    if isinstance(potential, AcePotential):
+        return potential.fitted is not None and bool(potential.fitted.active)
+    return isinstance(potential, Graded)
+
+
+def _spread(grades: FloatArray) -> dict[str, Any]:
+    return {
+        "atoms": len(grades), "median": _finite(float(np.median(grades))),
+        "percentile_95": _finite(float(np.percentile(grades, 95))), "max": _finite(float(grades.max())),
+        "share_above_1": float(np.mean(~(grades <= 1.0))),
+    }  # fmt: skip
+
+
+def chosen_table(model: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters that had a part in the potential, and its size by rank, for the report.
+
+    Parameters
+    ----------
+    model
+        The chosen hyperparameters in the words of the config.
+    told
+        Content of result.json: ``size`` and ``densities`` as above.
+    """
+    shown = {key: value for key, value in model.items() if value not in ({}, None)}
+    size, densities = told.get("size"), told.get("densities")
+    if model.get("kind") != "ace" or size is None:
+        return shown
+    idle = {"nonlinear", "embedding", "prefactors", "exponents"} if densities is None else set()
+    idle |= {"decay"} if model["radial"] == "SBessel" else set()
+    idle |= {"dcut"} if model["radial"] != "ChebExpCos" else set()
+    idle |= {"l_weight", "rank_weight"} if model["order"] != "degree" else set()
+    shown = {key: value for key, value in shown.items() if key not in idle}
+    asked = int(model["functions"])
+    if size["functions"] != asked * len(size["elements"]):
+        per_element = ", ".join(f"{count} {symbol}" for symbol, count in size["elements"].items())
+        shown["functions"] = f"{per_element} (of {asked})"
+    if densities is not None:
+        shown["exponents"] = densities["exponents"]
+        shown["densities"] = densities["densities"] if densities["kept"] else f"1 (of {densities['densities']})"
+        unused = {"l1": 0.0, "l2": 0.0, "radial": [0.0, 0.0, 0.0], "steps": [1.0], "upfit": 1.0}
+        nonlinear = {k: v for k, v in shown["nonlinear"].items() if unused.get(k) != v}
+        if "upfit" not in nonlinear:
+            nonlinear.pop("upfit_iterations", None)
+        shown["nonlinear"] = nonlinear
+    ranks = {f"rank {rank}": entry for rank, entry in size["ranks"].items()}
+    everything = {key: size[key] for key in ("functions", "products", "multiplications")}
+    shown |= {"parameters": size["parameters"]} if densities is not None else {}
+    return {**shown, "size by rank": {**ranks, "all": everything}}
+
+
+def sections(told: Mapping[str, Any]) -> list[list[Any]]:
+    """Return sections of the report, [title, text, what is shown beside], from the content of result.json."""
+    found: list[list[Any]] = []
+    if pruning := told.get("pruning"):
+        found.append(["Pruning", pruning_text(pruning)])
+    if densities := told.get("densities"):
+        shown = {"convergence": densities} if densities["fitted"] else {}
+        found.append(["Further densities", densities_text(densities), shown])
+    if grades := told.get("extrapolation"):
+        found.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
+    return found
+
+
+def pruning_text(pruning: Mapping[str, Any]) -> str:
+    """Return in sentences what pruning left, and what the errors shown mean."""
+    before, after = pruning["before"], pruning["after"]
+    text = (
+        f"Pruned from {before['functions']} functions ({before['products']} products, {before['multiplications']} "
+        f"multiplications) to {after['functions']} ({after['products']} products, {after['multiplications']} "
+        "multiplications): functions leave in the order of what leaving them out costs the fit, for what they cost "
+        "to evaluate. "
+    )
+    if pruning["nested"]:
+        return text + (
+            "The validation errors are nested: the functions are chosen again without each fold, and the fold is "
+            "predicted with that choice."
+        )
+    return text + "The validation frames had no part in the choice of the functions."
+
+
+def densities_text(densities: Mapping[str, Any]) -> str:
+    """Return in sentences whether more than one density helped, and by how much."""
+    further = "a second density" if densities["densities"] == 2 else f"{densities['densities'] - 1} further densities"
+    exponents = ", ".join(f"{value:g}" for value in densities["exponents"])
+    if not densities["fitted"]:
+        return (
+            f"The model asks for {further} (exponents {exponents}), but the normal equations of the linear fit are "
+            "singular and the fit of more densities starts from them: the linear fit was kept. A larger ridge or fewer "
+            "functions help."
+        )
+    before, after = (_number(densities[key]) for key in ("linear_loss", "loss"))
+    change = densities["change_percent"]
+    if not densities["kept"]:
+        much = "" if change is None else f" ({change:+.1f} %)"
+        return (
+            f"With {further} (exponents {exponents}) the validation loss is {after}{much} where the linear fit has "
+            f"{before}: this did not help, and the linear fit was kept."
+        )
+    return (
+        f"With {further} (exponents {exponents}) the validation loss fell by {abs(change):.1f} %, from {before} of the "
+        f"linear fit to {after}. Validation chose {densities['iterations']} iterations; those that predict a fold are "
+        "chosen by the other folds."
+    )
+
+
+def _number(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4g}"
+
+
+def grades_text(grades: Mapping[str, Any]) -> str:
+    """Return in sentences what the grades mean and what was found."""
+    share = 100.0 * grades["share_above_1"]
+    return (
+        "The extrapolation grade γ of an atom tells how far its surroundings lie from those of the training data: up "
+        f"to 1 inside, above 1 outside. Of the {grades['atoms']} atoms of the {grades['set']} set, {share:.3g} % have "
+        f"γ above 1, the largest is {_number(grades['max'])}."
+    )
