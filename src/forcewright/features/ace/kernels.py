@@ -242,19 +242,19 @@ def write_radial(spline, offsets, fractions, pair, count, columns, out):
 
 
 @kernel(forceinline=True)
-def hermite(spline, q, step, w, scale):
-    """Value and slope of eight functions of one pair, a fraction ``w`` from node ``q`` on to the next."""
+def hermite(spline, q, step, w, two):
+    """Value and slope · width of eight functions of one pair, a fraction ``w`` from node ``q`` on to the next."""
     value0, slope0 = load8(spline, q), load8(spline, q + 8)
     rise = sub(load8(spline, q + step), value0)
-    third = sub(sub(add(slope0, load8(spline, q + step + 8)), rise), rise)
+    third = fnma(two, rise, add(slope0, load8(spline, q + step + 8)))
     second = sub(sub(rise, slope0), third)
     high = fma(w, third, second)
-    return fma(w, fma(w, high, slope0), value0), mul(scale, fma(w, fma(w, third, add(high, high)), slope0))
+    return fma(w, fma(w, high, slope0), value0), fma(w, fma(w, third, add(high, high)), slope0)
 
 
 @kernel()
-def write_transposed(table, offsets, fractions, pair, columns, inverse_width, out):
-    """Values and slopes of all radial functions of eight pairs, in neighbor lanes."""
+def write_transposed(table, offsets, fractions, pair, columns, out):
+    """Values and slopes (times the width of a bin) of all radial functions of eight pairs, in neighbor lanes."""
     o0, o1, o2, o3 = offsets[pair], offsets[pair + 1], offsets[pair + 2], offsets[pair + 3]
     o4, o5, o6, o7 = offsets[pair + 4], offsets[pair + 5], offsets[pair + 6], offsets[pair + 7]
     w0, w1, w2, w3 = (
@@ -269,17 +269,17 @@ def write_transposed(table, offsets, fractions, pair, columns, inverse_width, ou
         splat8(fractions[pair + 6]),
         splat8(fractions[pair + 7]),
     )
-    scale, step = splat8(inverse_width), 2 * columns
+    two, step = splat8(2.0), 2 * columns
     for f in range(0, columns, 8):
         q = 2 * f
-        v0, d0 = hermite(table, o0 + q, step, w0, scale)
-        v1, d1 = hermite(table, o1 + q, step, w1, scale)
-        v2, d2 = hermite(table, o2 + q, step, w2, scale)
-        v3, d3 = hermite(table, o3 + q, step, w3, scale)
-        v4, d4 = hermite(table, o4 + q, step, w4, scale)
-        v5, d5 = hermite(table, o5 + q, step, w5, scale)
-        v6, d6 = hermite(table, o6 + q, step, w6, scale)
-        v7, d7 = hermite(table, o7 + q, step, w7, scale)
+        v0, d0 = hermite(table, o0 + q, step, w0, two)
+        v1, d1 = hermite(table, o1 + q, step, w1, two)
+        v2, d2 = hermite(table, o2 + q, step, w2, two)
+        v3, d3 = hermite(table, o3 + q, step, w3, two)
+        v4, d4 = hermite(table, o4 + q, step, w4, two)
+        v5, d5 = hermite(table, o5 + q, step, w5, two)
+        v6, d6 = hermite(table, o6 + q, step, w6, two)
+        v7, d7 = hermite(table, o7 + q, step, w7, two)
         store_columns(transpose8(v0, v1, v2, v3, v4, v5, v6, v7), out, 16 * f)
         store_columns(transpose8(d0, d1, d2, d3, d4, d5, d6, d7), out, 16 * f + 8)
 
@@ -323,14 +323,14 @@ def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum
 
 @kernel()
 def pair_forces(
-    ux, uy, uz, inverses, extra, pair, contracted, counts, species, momentum, recursion_a, recursion_b, diagonal,
-    fx, fy, fz,
+    ux, uy, uz, inverses, extra, pair, contracted, inverse_width, counts, species, momentum, recursion_a,
+    recursion_b, diagonal, fx, fy, fz,
 ):  # fmt: skip
     """dE_i/dr_ij of eight neighbors from the contracted radial functions."""
     stride = len(diagonal)
     x, y, z, zero = load8(ux, pair), load8(uy, pair), load8(uz, pair), splat8(0.0)
     re, im, re_before, im_before = splat8(1.0), zero, zero, zero
-    gx, gy, gz, radial = zero, zero, zero, load8(extra, pair)
+    gx, gy, gz, radial = zero, zero, zero, zero
     for m in range(momentum + 1):
         # p and q: P_lm(z) and its derivative; sums over l of the contracted parts times either.
         p, p_before, q, q_before = splat8(diagonal[m]), zero, zero, zero
@@ -364,6 +364,7 @@ def pair_forces(
         re, im = fnma(y, im, mul(x, re)), fma(y, re, mul(x, im))
     inverse = load8(inverses, pair)
     gx, gy, gz = mul(gx, inverse), mul(gy, inverse), mul(gz, inverse)
+    radial = fma(radial, splat8(inverse_width), load8(extra, pair))
     radial = sub(radial, fma(gx, x, fma(gy, y, mul(gz, z))))
     store(fx, 0, fma(radial, x, gx))
     store(fy, 0, fma(radial, y, gy))
@@ -774,11 +775,11 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
             for s in range(species_count):
                 columns, momentum = all_columns[s], momenta[s]
                 for k in range(begins[w, s], ends[w, s], 8):
-                    write_transposed(spline, offsets, fractions, k, columns, inverse_widths[s], transposed)
+                    write_transposed(spline, offsets, fractions, k, columns, transposed)
                     contract(transposed, sums, w * size, counts, firsts, sum_starts, s, momentum, contracted)
                     pair_forces(
-                        ux, uy, uz, inverses, extra, k, contracted, counts, s, momentum, recursion_a, recursion_b,
-                        diagonal, fx, fy, fz,
+                        ux, uy, uz, inverses, extra, k, contracted, inverse_widths[s], counts, s, momentum, recursion_a,
+                        recursion_b, diagonal, fx, fy, fz,
                     )  # fmt: skip
                     scatter(
                         centers[first + w], k, min(8, ends[w, s] - k), distances, ux, uy, uz, neighbors, fx, fy, fz,
