@@ -225,6 +225,7 @@ class AceBasis:
         if np.all(pairs.scale >= 1.0):
             return 0.0, np.zeros((len(structure), 3)), np.zeros(6)
         energies, forces, virial = self._core_evaluator.evaluate(structure)
+        assert forces is not None  # asked for by default
         return float(energies.sum()), forces, -virial.ravel()[[0, 4, 8, 5, 2, 1]]
 
     def blocks(self) -> Iterator[tuple[tuple[BasisFunction, ...], int]]:

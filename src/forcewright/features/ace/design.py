@@ -546,6 +546,7 @@ def differentiate(  # type: ignore[no-untyped-def]
     most, touch, rank = _sizes(atoms, segments, factors, slots)
     size = len(table)
     harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
+    stretch, turn = np.zeros(most), np.zeros((most, size, size, 2))
     sums, moved = np.zeros((len(leaves), 2, _LANES)), np.zeros((len(leaves), 2, _LANES))
     touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
     weights, value = np.zeros((touch, 2, _LANES)), np.zeros(_LANES)
@@ -556,19 +557,25 @@ def differentiate(  # type: ignore[no-untyped-def]
             i = atoms[begin + w]
             first = segments[i, 0]
             sum_leaves(leaves, segments[i], vectors, g, table, harmonics, slopes, sums, w)
+            for pair in range(first, segments[i, -1]):
+                k = pair - first
+                x, y, z = vectors[pair]
+                dx, dy, dz = change[pair]
+                inverse = 1.0 / np.sqrt(x * x + y * y + z * z)
+                stretch[k] = (x * dx + y * dy + z * dz) * inverse
+                for l in range(size):
+                    for m in range(l + 1):
+                        for part in range(2):
+                            slope = slopes[k, l, m, part]
+                            turn[k, l, m, part] = (slope[0] * dx + slope[1] * dy + slope[2] * dz) * inverse
             for v in range(len(leaves)):
                 mu, n, l, m = leaves[v]
                 re, im = 0.0, 0.0
                 for pair in range(segments[i, mu], segments[i, mu + 1]):
                     k = pair - first
-                    x, y, z = vectors[pair]
-                    dx, dy, dz = change[pair]
-                    inverse = 1.0 / np.sqrt(x * x + y * y + z * z)
-                    radial = dg[pair, n] * (x * dx + y * dy + z * dz) * inverse
-                    tangent = g[pair, n] * inverse
-                    a, b = slopes[k, l, m, 0], slopes[k, l, m, 1]
-                    re += radial * harmonics[k, l, m, 0] + tangent * (a[0] * dx + a[1] * dy + a[2] * dz)
-                    im += radial * harmonics[k, l, m, 1] + tangent * (b[0] * dx + b[1] * dy + b[2] * dz)
+                    tangent, radial = g[pair, n], dg[pair, n] * stretch[k]
+                    re += radial * harmonics[k, l, m, 0] + tangent * turn[k, l, m, 0]
+                    im += radial * harmonics[k, l, m, 1] + tangent * turn[k, l, m, 1]
                 moved[v, 0, w] = re
                 moved[v, 1, w] = im
         for f in range(len(slots) - 1):
