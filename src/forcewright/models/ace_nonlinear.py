@@ -208,30 +208,32 @@ class NonlinearFit:
             return list(pool.map(function, items))
 
     def search(
-        self, linear: Linear, rng: np.random.Generator, *, iterations: int | None = None,
+        self, linear: Linear, rng: np.random.Generator, *, stages: Sequence[int] | None = None,
         watch: Callable[[Coefficients], bool] = lambda x: True,
-    ) -> list[Coefficients]:  # fmt: skip
-        """Return the coefficients after 0, 1, 2, … iterations, ladder and upfit included.
+    ) -> list[list[Coefficients]]:  # fmt: skip
+        """Return the coefficients after each iteration, stage by stage; the first stage begins with the start.
+
+        Stages are the steps of the ladder and the upfit.
 
         Parameters
         ----------
-        iterations
-            Where to cut the search off; by default it ends with the settings' numbers or by convergence.
+        stages
+            Iterations of each stage at most, of fewer stages than there are to end with one of them; by default the
+            settings' numbers. A stage also ends where it has converged.
         watch
-            Called with the coefficients after every iteration, 0 included; False ends the stage.
+            Called with the coefficients after every iteration and with the start; False ends the stage.
         """
         x, settings = self.start(linear, rng), self.settings
-        path = [x]
+        path = [[x]]
         watch(x)
-        limit = np.inf if iterations is None else iterations
-        stages = [(share, 1.0, settings.iterations) for share in settings.steps]
+        planned = [(share, 1.0, settings.iterations) for share in settings.steps]
         if settings.upfit > 1:
-            stages.append((1.0, settings.upfit, settings.upfit_iterations))
-        for share, factor, count in stages:
-            left = int(min(count, limit - (len(path) - 1)))
-            if left <= 0:
-                break
-            path += self._descend(path[-1], linear, share, factor, left, watch)
+            planned.append((1.0, settings.upfit, settings.upfit_iterations))
+        most = [count for _, _, count in planned] if stages is None else stages
+        for number, ((share, factor, _), count) in enumerate(zip(planned, most, strict=False)):
+            found = self._descend(x, linear, share, factor, count, watch)
+            path = [[x, *found]] if number == 0 else [*path, found]
+            x = found[-1] if found else x
         return path
 
     def start(self, linear: Linear, rng: np.random.Generator) -> Coefficients:
@@ -244,7 +246,7 @@ class NonlinearFit:
         c = np.zeros((size, densities))
         k = np.zeros(len(self.basis.species))
         k[:held] = linear.coefficients[:held]
-        c[:, 0] = linear.coefficients[held:]
+        c[:, 0] = linear.coefficients[held:] / self.embedding.weights[0]
         values = np.concatenate([frame.values for frame in self.frames])
         gram = self._overlap.copy()
         gram[np.diag_indices(size)] += 1e-6 * np.diag(gram).mean() + linear.penalty / max(linear.penalty.mean(), 1e-300)

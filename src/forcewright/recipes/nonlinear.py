@@ -1,17 +1,19 @@
 """From the linear fit of a setting to one with several densities, judged by frames that it has not seen.
 
 With folds, one search per fold runs on the other folds, and after every iteration predicts its own. How many iterations
-are right for a fold is what the *other* folds say, so that no frame has a say in the model that predicts it.
+are right for a fold is what the *other* folds say, so that no frame has a say in the model that predicts it. A ladder
+or an upfit makes *stages*, which end for each fold in its own time; they are compared stage by stage, and the fit to
+everything takes the most that a fold took of each stage before the last.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.linalg
+from numpy.typing import NDArray
 
 from forcewright import metrics
 from forcewright.features.ace.threads import thread_count
@@ -31,29 +33,53 @@ if TYPE_CHECKING:
     from forcewright.recipes.setting import FittedSetting, Problem
 
 
-class _Curve:
-    """Losses of some frames by iteration, and when to stop."""
+@dataclass(eq=False)
+class _Run:
+    """A search on some frames and what it predicts for others on its way.
 
-    def __init__(self, problem: Problem, patience: int) -> None:
-        self._problem, self._patience = problem, patience
-        self.predictions: list[list[Prediction]] = []
-        self.sums: list[FloatArray] = []
-        self.counts: list[FloatArray] = []
+    ``problem`` is that of the judged frames. Position (s, j) is the j-th iteration of stage s, or the last there was.
+    """
 
-    def add(self, predictions: list[Prediction]) -> bool:
+    problem: Problem
+    training: NonlinearFit
+    judged: NonlinearFit
+    start: Linear
+    predictions: list[list[Prediction]] = field(default_factory=list)
+    sums: list[FloatArray] = field(default_factory=list)
+    counts: list[FloatArray] = field(default_factory=list)
+    path: list[list[Coefficients]] = field(default_factory=list)
+    patient_from: int = 0
+
+    def go(self, patience: int) -> None:
+        """Search until validation has not become better for ``patience`` iterations in each stage."""
+        self.path = self.training.search(
+            self.start, _rng(self.problem), watch=lambda x: self._better(self.judged.predict(x), patience)
+        )
+
+    def _better(self, predictions: list[Prediction], patience: int) -> bool:
         """Take the predictions of one more iteration; whether to go on."""
         from forcewright.recipes.setting import loss_parts
 
-        sums, counts = loss_parts(self._problem, predictions, self._problem.metric)
+        sums, counts = loss_parts(self.problem, predictions, self.problem.metric)
         self.predictions.append(predictions)
         self.sums.append(sums)
         self.counts.append(counts)
-        losses = [pooled_loss(self._problem, s, c) for s, c in zip(self.sums, self.counts, strict=True)]
-        return len(losses) - 1 - int(np.argmin(losses)) < self._patience
+        losses = [pooled_loss(self.problem, s, c) for s, c in zip(self.sums, self.counts, strict=True)]
+        last = len(losses) - 1
+        going = last - max(int(np.argmin(losses)), self.patient_from) < patience
+        if not going:
+            self.patient_from = last  # the next stage has its own chance
+        return going
 
-    def at(self, iteration: int) -> int:
-        """Return an iteration that there is: a search that has ended stays where it is."""
-        return min(iteration, len(self.predictions) - 1)
+    @property
+    def lengths(self) -> list[int]:
+        """Iterations of each stage."""
+        return [len(stage) - (number == 0) for number, stage in enumerate(self.path)]
+
+    def at(self, position: tuple[int, int]) -> int:
+        """Return the number of a position among everything kept."""
+        stage, iteration = position
+        return sum(self.lengths[:stage]) + min(iteration, self.lengths[stage])
 
 
 def pooled_loss(problem: Problem, sums: FloatArray, counts: FloatArray) -> float:
@@ -64,86 +90,93 @@ def pooled_loss(problem: Problem, sums: FloatArray, counts: FloatArray) -> float
 
 
 def refine(
-    problem: Problem, model: Any, fit: FitProblem, linear: FittedSetting, iterations: int | None = None
+    problem: Problem, model: Any, fit: FitProblem, linear: FittedSetting, stages: Sequence[int] | None = None
 ) -> FittedSetting:
     """Return the fit with the model's densities, or the linear one where that predicts unseen frames better.
 
     Parameters
     ----------
-    iterations
-        How many to do; by default what validation says.
+    stages
+        Iterations of each stage, none for the linear fit; by default what validation says.
     """
+    from forcewright.recipes.setting import loss_of
+
+    if stages is not None and len(stages) == 0:
+        return replace(linear, iterations=())
     frames = surroundings(linear.basis, problem.train, problem.energies)
     weights = row_weights(linear, problem.train, model.nonlinear.kappa)
     whole = NonlinearFit(frames, weights, model.full_embedding, model.nonlinear, thread_count())
+    everything, without = _starts(fit, linear)
+    splits = problem.splits
     if problem.external is not None:
-        return _with_external(problem, whole, fit, linear, iterations)
-    splits, folds = problem.splits, range(int(problem.splits.max()) + 1)
-    curves = [_Curve(_only(problem, np.flatnonzero(splits == f)), model.nonlinear.patience) for f in folds]
-    for f, curve in enumerate(curves):
-        held = whole.of(np.flatnonzero(splits == f))
-        training = whole.of(np.flatnonzero(splits != f))
-        training.search(
-            _start(fit, linear, f), _rng(problem), iterations=iterations, watch=lambda x: curve.add(held.predict(x))  # noqa: B023
-        )  # fmt: skip
-    longest = max(len(curve.predictions) for curve in curves)
-
-    def loss(iteration: int, without: int | None = None) -> float:
-        kept = [curve for f, curve in enumerate(curves) if f != without]
-        sums = np.vstack([curve.sums[curve.at(iteration)] for curve in kept])
-        return pooled_loss(problem, sums, np.vstack([curve.counts[curve.at(iteration)] for curve in kept]))
-
+        judged = replace(whole, frames=surroundings(linear.basis, problem.external, problem.energies), weights=[])
+        members = [np.arange(len(problem.external))]
+        runs = [_Run(problem, whole, judged, everything)]
+    else:
+        members = [np.flatnonzero(splits == f) for f in range(int(splits.max()) + 1)]
+        runs = [
+            _Run(_only(problem, own), whole.of(np.flatnonzero(splits != f)), whole.of(own), start)
+            for f, (own, start) in enumerate(zip(members, without, strict=True))
+        ]
     predictions = list(linear.predictions)
-    for f, curve in enumerate(curves):
-        best = int(np.argmin([loss(k, f) for k in range(longest)])) if iterations is None else iterations
-        for i, prediction in zip(np.flatnonzero(splits == f), curve.predictions[curve.at(best)], strict=True):
-            predictions[i] = prediction
-    losses = [loss(k) for k in range(longest)]
-    best = int(np.argmin(losses)) if iterations is None else iterations
-    final = whole.search(_start(fit, linear, None), _rng(problem), iterations=best)[-1]
-    return _decided(problem, linear, predictions, final, losses, best)
+    if stages is not None:
+        for own, run in zip(members, runs, strict=True):
+            x = run.training.search(run.start, _rng(problem), stages=stages)[-1][-1]
+            _put(predictions, own, run.judged.predict(x))
+        final = x if problem.external is not None else whole.search(everything, _rng(problem), stages=stages)[-1][-1]
+        return _with_densities(problem, linear, predictions, final, stages)
 
+    for run in runs:
+        run.go(model.nonlinear.patience)
+    longest = [max(lengths) for lengths in zip(*(run.lengths for run in runs), strict=True)]
+    positions = [(0, 0), *((stage, j + 1) for stage, length in enumerate(longest) for j in range(length))]
 
-def _with_external(
-    problem: Problem, whole: NonlinearFit, fit: FitProblem, linear: FittedSetting, iterations: int | None
-) -> FittedSetting:
-    """Refine with a separate set of frames to judge."""
-    assert problem.external is not None
-    judged = replace(whole, frames=surroundings(linear.basis, problem.external, problem.energies), weights=[])
-    curve = _Curve(problem, whole.settings.patience if iterations is None else iterations + 1)
-    path = whole.search(
-        _start(fit, linear, 0), _rng(problem), iterations=iterations, watch=lambda x: curve.add(judged.predict(x))
-    )
-    losses = [pooled_loss(problem, s, c) for s, c in zip(curve.sums, curve.counts, strict=True)]
-    best = int(np.argmin(losses)) if iterations is None else len(path) - 1
-    return _decided(problem, linear, curve.predictions[best], path[best], losses, best)
+    def losses(runs: Sequence[_Run]) -> list[float]:
+        return [
+            pooled_loss(problem, *(np.vstack([getattr(run, part)[run.at(at)] for run in runs])
+                                   for part in ("sums", "counts")))
+            for at in positions
+        ]  # fmt: skip
 
-
-def _decided(
-    problem: Problem, linear: FittedSetting, predictions: list[Prediction], x: Coefficients, losses: Sequence[float],
-    iterations: int,
-) -> FittedSetting:  # fmt: skip
-    """Return the nonlinear fit, or the linear one if that has the lower loss; either way with the curve."""
-    from forcewright.recipes.setting import loss_of
-
+    for f, (own, run) in enumerate(zip(members, runs, strict=True)):
+        others = runs[:f] + runs[f + 1 :]  # no frame has a say in how long the fit that predicts it goes on
+        _put(predictions, own, run.predictions[run.at(positions[int(np.argmin(losses(others or runs)))])])
+    curve = losses(runs)
+    chosen = int(np.argmin(curve))
+    stage, iteration = positions[chosen]
+    plan = (*longest[:stage], iteration)
     before, after = loss_of(problem, linear.predictions), loss_of(problem, predictions)
-    told = {"curve": list(losses), "iterations": iterations, "linear_loss": before, "loss": after}
-    diagnostics = {**linear.diagnostics, "nonlinear": {**told, "kept": after < before}}
+    told = {"curve": curve, "iterations": chosen, "stages": list(plan), "linear_loss": before, "loss": after}
+    linear = replace(linear, diagnostics={**linear.diagnostics, "nonlinear": {**told, "kept": after < before}})
     if after >= before:
-        return replace(linear, diagnostics=diagnostics)
-    constants = zip(linear.basis.species, x.k, strict=True)
-    energies = {z: problem.energies[z] + float(k) for z, k in constants}
+        return replace(linear, iterations=())
+    if problem.external is not None:
+        final = [x for part in runs[0].path for x in part][chosen]
+    else:
+        final = whole.search(everything, _rng(problem), stages=plan)[-1][-1]
+    return _with_densities(problem, linear, predictions, final, plan)
+
+
+def _put(predictions: list[Prediction], members: NDArray[np.int64], own: list[Prediction]) -> None:
+    for i, prediction in zip(members, own, strict=True):
+        predictions[i] = prediction
+
+
+def _with_densities(
+    problem: Problem, linear: FittedSetting, predictions: list[Prediction], x: Coefficients, stages: Sequence[int]
+) -> FittedSetting:
+    """Return the fit with these coefficients in place of the linear one's."""
+    energies = {z: problem.energies[z] + float(k) for z, k in zip(linear.basis.species, x.k, strict=True)}
     return replace(
-        linear, predictions=predictions, coefficients=x.c, energies=energies, covariance=None, diagnostics=diagnostics,
-        iterations=iterations,
-    )  # fmt: skip
+        linear, predictions=predictions, coefficients=x.c, energies=energies, covariance=None, iterations=tuple(stages)
+    )
 
 
 def _rng(problem: Problem) -> np.random.Generator:
     return np.random.default_rng([problem.seed, 5])
 
 
-def _only(problem: Problem, indices: FloatArray) -> Problem:
+def _only(problem: Problem, indices: NDArray[np.int64]) -> Problem:
     """Return the problem with some of the training frames alone."""
     return replace(problem, train=problem.train[indices], splits=np.zeros(len(indices), dtype=np.int64))
 
@@ -164,12 +197,10 @@ def row_weights(linear: FittedSetting, train: Dataset, kappa: float | None) -> l
     return [RowWeights(energy, force, w.stress) for w in weights]
 
 
-def _start(fit: FitProblem, linear: FittedSetting, fold: int | None) -> Linear:
-    """Return the linear fit to everything but one fold."""
-    theta = linear.search.theta
-    matrix, right = fit.normal_equations(theta, None if len(fit.folded.training) == 1 else fold)
-    scale = fit.folded.scale
+def _starts(fit: FitProblem, linear: FittedSetting) -> tuple[Linear, list[Linear]]:
+    """Return the linear fit to everything, and those that are judged."""
+    theta, scale = linear.search.theta, fit.folded.scale
     _, ridge, prior = fit.ridge.unpack(theta)
     penalty = (ridge * prior / scale**2)[len(scale) - linear.basis.size :]
-    coefficients = scipy.linalg.solve(matrix, right, assume_a="pos") * scale
-    return Linear(penalty, coefficients)
+    everything = Linear(penalty, fit.fit_everything(theta)[0])
+    return everything, [Linear(penalty, coefficients) for coefficients in fit.fold_coefficients(theta)]

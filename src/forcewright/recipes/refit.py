@@ -97,12 +97,12 @@ def nested_errors(problem: Problem, trials: list[TrialRecord]) -> ErrorTable:
     for fold in range(int(problem.splits.max()) + 1):
         complete = [trial for trial in trials if trial.loss is not None]
         chosen = min(complete, key=lambda trial: trial.metrics["nested"][fold]["loss"])
-        theta = np.array(chosen.metrics["nested"][fold]["theta"])
+        found = chosen.metrics["nested"][fold]
         inner, held = without_fold(problem, fold)
         outer = replace(inner, splits=np.zeros(len(inner.train), dtype=np.int64), external=problem.train[held])
-        for index, prediction in zip(
-            held, fit_setting(outer, chosen.params, chosen.index, theta).predictions, strict=True
-        ):
-            predictions[int(index)] = prediction
+        fitted = fit_setting(
+            outer, chosen.params, chosen.index, np.array(found["theta"]), iterations=found.get("iterations")
+        )
+        predictions.update(zip(held.tolist(), fitted.predictions, strict=True))
     rng = np.random.default_rng([problem.seed, 3])
     return compare(problem.train, [predictions[i] for i in range(len(problem.train))], rng=rng)

@@ -100,7 +100,7 @@ class FittedSetting:
     """What is found at one setting: the search's result, predictions of the judged frames, and the final fit.
 
     ``energies`` are the reference energies with the fitted constants in them; ``iterations`` is how many a fit of
-    several densities did.
+    several densities did in each stage, none where the linear fit predicts better.
     """
 
     basis: Any
@@ -111,7 +111,7 @@ class FittedSetting:
     covariance: FloatArray | None
     terms: tuple[Term, ...]
     diagnostics: dict[str, Any]
-    iterations: int | None = None
+    iterations: tuple[int, ...] | None = None
 
 
 def prior_features(problem: Problem, basis: Basis) -> FloatArray:
@@ -175,13 +175,13 @@ def _weight_of(weights: WeightSettings, term: Term) -> tuple[float | LogRange, s
 
 def fit_setting(
     problem: Problem, params: Mapping[str, Any], index: int, theta: FloatArray | None = None,
-    chosen: FittedSetting | None = None,
+    chosen: FittedSetting | None = None, iterations: Sequence[int] | None = None,
 ) -> FittedSetting:  # fmt: skip
     """Fold the data over one setting, search weights and ridge (unless ``theta`` gives them), judge and fit.
 
     Where the model prunes, the basis is chosen first, and the judged frames are predicted with the basis that the data
     without them choose. Where it has several densities, they are fitted from there. Basis and iterations of an earlier
-    fit may be given as ``chosen``.
+    fit may be given as ``chosen``, or the iterations alone.
 
     Raises
     ------
@@ -193,11 +193,11 @@ def fit_setting(
     if chosen is not None:
         return _fit(problem, model, chosen.basis, index, theta, chosen.iterations)
     if pruning is None:
-        return _fit(problem, model, model.basis(problem.train.species), index, theta)
+        return _fit(problem, model, model.basis(problem.train.species), index, theta, iterations)
     start = time.perf_counter()
     basis, without = prune(problem, model.basis(problem.train.species), pruning)
     seconds = time.perf_counter() - start
-    fitted = _fit(problem, model, basis, index, theta)
+    fitted = _fit(problem, model, basis, index, theta, iterations)
     predictions = list(fitted.predictions)
 
     def of_fold(outer: Problem, own: Any) -> list[Prediction]:
@@ -212,7 +212,8 @@ def fit_setting(
 
 
 def _fit(
-    problem: Problem, model: Any, basis: Any, index: int, theta: FloatArray | None, iterations: int | None = None
+    problem: Problem, model: Any, basis: Any, index: int, theta: FloatArray | None,
+    iterations: Sequence[int] | None = None,
 ) -> FittedSetting:
     """Do `fit_setting` with a given basis, and given nonlinear iterations."""
     start = time.perf_counter()
@@ -243,7 +244,7 @@ def _fit(
     }  # fmt: skip
     own, energies = split_constants(coefficients, problem.energies, problem.constants)
     fitted = FittedSetting(basis, found, predictions, own, energies, covariance, fit.terms, diagnostics)
-    if getattr(model, "densities", 1) > 1 and not fit.folded.factored:
+    if getattr(model, "densities", 1) > 1:
         return refine(problem, model, fit, fitted, iterations)
     return fitted
 
@@ -266,7 +267,13 @@ class _Workspace:
         judged = None if external is None else self._fold(external, np.zeros(len(external), dtype=np.int64), factored)
         space = weight_space(problem, folded.terms, self.features.shape[1])
         nominal = space.theta(space.middle)[: len(folded.terms)]
-        return fit_problem(folded, nominal, problem.loss, judged, features=self.features), space
+        fit = fit_problem(folded, nominal, problem.loss, judged, features=self.features)
+        if np.all(fit.folded.scale[len(problem.constants) :] == 1.0):  # columns that are zero are left as they are
+            raise InputError(
+                "leaves every atom of the training data without a neighbor: all descriptors are zero; raise it",
+                field="model.rcut",
+            )
+        return fit, space
 
     def _fold(self, dataset: Dataset, splits: NDArray[np.int64], factored: bool) -> FoldedData:
         problem = self.problem
@@ -449,5 +456,6 @@ def nested_losses(problem: Problem, params: Mapping[str, Any], index: int) -> li
     for fold in range(int(problem.splits.max()) + 1):
         inner, _ = without_fold(problem, fold)
         fitted = fit_setting(inner, params, index)
-        results.append({"loss": loss_of(inner, fitted.predictions), "theta": fitted.search.theta.tolist()})
+        own = {"loss": loss_of(inner, fitted.predictions), "theta": fitted.search.theta.tolist()}
+        results.append({**own, "iterations": fitted.iterations})
     return results
