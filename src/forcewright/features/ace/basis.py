@@ -23,6 +23,7 @@ from forcewright.features.ace.expansion import (
     Expansion,
     RadialFamily,
 )
+from forcewright.features.ace.function_table import FunctionTable, tabulate_functions
 from forcewright.features.ace.radial import radial_functions, switch
 from forcewright.features.ace.threads import thread_count
 from forcewright.neighbors import find_neighbors
@@ -235,7 +236,7 @@ class AceBasis:
             yield own, start
             start += len(own)
 
-    def _parts(self, pairs: Pairs) -> Iterator[tuple[IntArray, slice, design.FunctionTable]]:
+    def _parts(self, pairs: Pairs) -> Iterator[tuple[IntArray, slice, FunctionTable]]:
         """Yield the atoms of each species, the columns of their functions, and these as a table."""
         for mu, (own, start) in enumerate(self.blocks()):
             yield np.flatnonzero(pairs.species == mu), slice(start, start + len(own)), self._tables[mu]
@@ -324,8 +325,8 @@ class AceBasis:
         return design.recursion(self._lmax)
 
     @cached_property
-    def _tables(self) -> tuple[design.FunctionTable, ...]:
-        return tuple(design.tabulate_functions(own) for own in self.functions)
+    def _tables(self) -> tuple[FunctionTable, ...]:
+        return tuple(tabulate_functions(own) for own in self.functions)
 
     @cached_property
     def bonds(self) -> dict[tuple[int, int], Bond]:

@@ -20,97 +20,13 @@ V, W       leaves of one center species; atoms taken together, in lanes of vecto
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
-
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from forcewright.features.ace.expansion import BasisFunction
-from forcewright.structure import FloatArray, IntArray
+from forcewright.structure import FloatArray
 
-_CHUNK = 4  # components added to a gradient in one pass
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
 _LANES = 8  # atoms whose functions are evaluated together
-
-
-@dataclass(frozen=True, eq=False)
-class FunctionTable:
-    """Functions of one center species as flat arrays for the kernels.
-
-    ``leaves`` (V, 4) is (μ, n - 1, l, m). Function f owns rows ``rows[f]:rows[f+1]``, row k factors
-    ``factors[k]:factors[k+1]``, each a ``slot`` among the leaves f touches (``slots[f]:slots[f+1]`` in ``slot_leaf``)
-    and a ``conjugate`` flag; the sign of the conjugates is in ``coupling`` already. ``chunks[f]:chunks[f+1]`` are
-    quadruples of components and their places among the weights of all slots, filled up with the weight after
-    the last one, which stays zero.
-    """
-
-    leaves: IntArray
-    rows: IntArray
-    factors: IntArray
-    slot: IntArray
-    conjugate: NDArray[np.bool_]
-    coupling: FloatArray
-    slots: IntArray
-    slot_leaf: IntArray
-    chunks: IntArray
-    chunk_component: IntArray
-    chunk_weight: IntArray
-
-    @property
-    def count(self) -> int:
-        """Number of functions."""
-        return len(self.rows) - 1
-
-    @property
-    def arrays(self) -> tuple[Any, ...]:
-        """What the kernels take, in their order."""
-        return tuple(getattr(self, entry.name) for entry in fields(self))
-
-
-def tabulate_functions(functions: Sequence[BasisFunction]) -> FunctionTable:
-    """Return functions of one center species as flat arrays."""
-    ids: dict[tuple[int, int, int, int], int] = {}
-    rows, factors, slot, conjugate, coupling = [0], [0], [], [], []
-    slots, slot_leaf, chunks, chunk_component, chunk_weight = [0], [], [0], [], []
-    for function in functions:
-        touched: dict[tuple[int, int, int, int], int] = {}
-        for ms, c in zip(function.ms.tolist(), function.coupling.tolist(), strict=True):
-            sign = 1.0
-            for mu, n, l, m in zip(function.species, function.ns, function.ls, ms, strict=True):
-                slot.append(touched.setdefault((mu, n - 1, l, abs(m)), len(touched)))
-                conjugate.append(m < 0)
-                sign *= -1.0 if m < 0 and m % 2 else 1.0
-            factors.append(len(slot))
-            coupling.append(sign * c)
-        rows.append(len(coupling))
-        parts = [
-            (2 * ids.setdefault(leaf, len(ids)) + part, 2 * (slots[-1] + place) + part)
-            for leaf, place in touched.items()
-            for part in range(2 if leaf[3] else 1)
-        ]
-        parts += [(parts[0][0], -1)] * (-len(parts) % _CHUNK)
-        for k in range(0, len(parts), _CHUNK):
-            chunk_component.append([component for component, _ in parts[k : k + _CHUNK]])
-            chunk_weight.append([place for _, place in parts[k : k + _CHUNK]])
-        slot_leaf += [ids[leaf] for leaf in touched]
-        slots.append(len(slot_leaf))
-        chunks.append(len(chunk_component))
-
-    def integers(values: Any, width: int = 0) -> IntArray:
-        flat = np.array(values, dtype=np.int64)
-        return flat.reshape(-1, width) if width else flat
-
-    weights = integers(chunk_weight, _CHUNK)
-    weights[weights < 0] = 2 * len(slot_leaf)
-    return FunctionTable(
-        integers(list(ids), 4), integers(rows), integers(factors), integers(slot),
-        np.array(conjugate, dtype=np.bool_), np.array(coupling, dtype=np.float64), integers(slots), integers(slot_leaf),
-        integers(chunks), integers(chunk_component, _CHUNK), weights,
-    )  # fmt: skip
-
 
 _kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
@@ -168,16 +84,23 @@ def spherical_harmonics(x, y, z, table, values, gradients):  # type: ignore[no-u
 
 
 @_kernel
+def fill_harmonics(segments, vectors, table, harmonics, slopes):  # type: ignore[no-untyped-def]
+    """Fill the harmonics and their gradients of all pairs of one atom, ``segments`` (S + 1,) by neighbor species."""
+    for pair in range(segments[0], segments[-1]):
+        x, y, z = vectors[pair]
+        r = np.sqrt(x * x + y * y + z * z)
+        k = pair - segments[0]
+        spherical_harmonics(x / r, y / r, z / r, table, harmonics[k], slopes[k])
+
+
+@_kernel
 def sum_leaves(leaves, segments, vectors, g, table, harmonics, slopes, sums, lane):  # type: ignore[no-untyped-def]
     """Fill A of one atom: ``sums`` (V, 2, W) at its lane, and the harmonics of its pairs on the way.
 
     ``segments`` (S + 1,) are the pairs of each neighbor species of this atom, ``leaves`` (V, 4) those of its species.
     """
-    first, last = segments[0], segments[-1]
-    for pair in range(first, last):
-        x, y, z = vectors[pair]
-        r = np.sqrt(x * x + y * y + z * z)
-        spherical_harmonics(x / r, y / r, z / r, table, harmonics[pair - first], slopes[pair - first])
+    first = segments[0]
+    fill_harmonics(segments, vectors, table, harmonics, slopes)
     for v in range(len(leaves)):
         mu, n, l, m = leaves[v]
         re, im = 0.0, 0.0
@@ -195,10 +118,7 @@ def fill_gradients(leaves, segments, vectors, g, dg, table, harmonics, slopes, g
     The last nine columns are the sum over the neighbors, and Σ r ⊗ ∂A/∂r in Voigt order xx yy zz yz xz xy.
     """
     first, last = segments[0], segments[-1]
-    for pair in range(first, last):
-        x, y, z = vectors[pair]
-        r = np.sqrt(x * x + y * y + z * z)
-        spherical_harmonics(x / r, y / r, z / r, table, harmonics[pair - first], slopes[pair - first])
+    fill_harmonics(segments, vectors, table, harmonics, slopes)
     end = 3 * (last - first)
     for v in range(len(leaves)):
         mu, n, l, m = leaves[v]
@@ -267,16 +187,38 @@ def function_values(f, rows, factors, slot, conjugate, coupling, touched, weight
 
 
 @_kernel
-def _sizes(atoms, segments, factors, slots):  # type: ignore[no-untyped-def]
-    """Return the largest numbers of neighbors, of leaves touched by a function, and of factors."""
-    neighbors, touched, rank = 0, 0, 0
+def _working_memory(atoms, segments, table, leaves, factors, slots):  # type: ignore[no-untyped-def]
+    """Return what a block of atoms needs: harmonics, slopes, A, touched leaves, partial products, B and ∂B/∂A.
+
+    Also the largest number of neighbors.
+    """
+    neighbors, touched, rank, size = 0, 0, 0, len(table)
     for i in atoms:
         neighbors = max(neighbors, segments[i, -1] - segments[i, 0])
     for f in range(len(slots) - 1):
         touched = max(touched, slots[f + 1] - slots[f])
     for row in range(len(factors) - 1):
         rank = max(rank, factors[row + 1] - factors[row])
-    return neighbors, touched, rank
+    return (
+        np.zeros((neighbors, size, size, 2)), np.zeros((neighbors, size, size, 2, 3)),
+        np.zeros((len(leaves), 2, _LANES)), np.zeros((touched, 2, _LANES)), np.zeros((rank + 1, 2, _LANES)), np.zeros((len(slots) - 1, _LANES)),
+        np.zeros((slots[-1] + 1, 2, _LANES)), neighbors,
+    )  # fmt: skip
+
+
+@_kernel
+def _evaluate_block(  # type: ignore[no-untyped-def]
+    block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
+    harmonics, slopes, sums, touched, before, values, weights,
+):  # fmt: skip
+    """Fill A (``sums``), B (``values``) and ∂B/∂A by slot (``weights``) of a block of atoms, one to a lane."""
+    for w in range(len(block)):
+        sum_leaves(leaves, segments[block[w]], vectors, g, table, harmonics, slopes, sums, w)
+    for f in range(len(slots) - 1):
+        for s in range(slots[f], slots[f + 1]):
+            touched[s - slots[f]] = sums[slot_leaf[s]]
+        own = weights[slots[f] : slots[f + 1]]
+        function_values(f, rows, factors, slot, conjugate, coupling, touched, own, before, values[f])
 
 
 @_kernel
@@ -289,40 +231,24 @@ def add_rows(  # type: ignore[no-untyped-def]
 
     The first two lines of arguments are `Pairs` and `recursion`, the third a `FunctionTable`.
     """
-    most, touch, rank = _sizes(atoms, segments, factors, slots)
-    count, size = len(slots) - 1, len(table)
-    harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
-    sums = np.zeros((len(leaves), 2, _LANES))
+    harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
+        atoms, segments, table, leaves, factors, slots
+    )
     gradients = np.zeros((2 * len(leaves), 3 * most + 9 + _STRIDE))
-    values, weights = np.zeros((count, _LANES)), np.zeros((slots[-1] + 1, 2, _LANES))
-    touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
     out = np.zeros(3 * most + 9 + _STRIDE)
     for begin in range(0, len(atoms), _LANES):
-        lanes = min(_LANES, len(atoms) - begin)
-        for w in range(lanes):
-            sum_leaves(leaves, segments[atoms[begin + w]], vectors, g, table, harmonics, slopes, sums, w)
-        for f in range(count):
-            for s in range(slots[f], slots[f + 1]):
-                touched[s - slots[f]] = sums[slot_leaf[s]]
-            function_values(
-                f,
-                rows,
-                factors,
-                slot,
-                conjugate,
-                coupling,
-                touched,
-                weights[slots[f] : slots[f + 1]],
-                before,
-                values[f],
-            )
-        for w in range(lanes):
-            i = atoms[begin + w]
+        block = atoms[begin : begin + _LANES]
+        _evaluate_block(
+            block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
+            harmonics, slopes, sums, touched, before, values, weights,
+        )  # fmt: skip
+        for w in range(len(block)):
+            i = block[w]
             first, last = segments[i, 0], segments[i, -1]
             end = 3 * (last - first)
             width = (end + 9 + _STRIDE - 1) // _STRIDE * _STRIDE
             fill_gradients(leaves, segments[i], vectors, g, dg, table, harmonics, slopes, gradients)
-            for f in range(count):
+            for f in range(len(values)):
                 _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, out[:width])
                 energy[f] += scale[i] * values[f, w]
                 if closest[i] >= 0:  # the core takes over: s B has the gradient s ∂B + B ∂s
@@ -344,26 +270,21 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
 
         ∂E/∂c_fp = Σ_i s F' B_f,  with the gradient  s F' ∂B_f + (s F'' ∂ρ_p + F' ∂s) B_f.
     """
-    most, touch, rank = _sizes(atoms, segments, factors, slots)
-    count, size, densities = len(slots) - 1, len(table), coefficients.shape[1]
-    harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
-    sums = np.zeros((len(leaves), 2, _LANES))
+    harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
+        atoms, segments, table, leaves, factors, slots
+    )
     gradients = np.zeros((2 * len(leaves), 3 * most + 9 + _STRIDE))
-    values, weights = np.zeros((count, _LANES)), np.zeros((slots[-1] + 1, 2, _LANES))
-    touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
+    count, densities = coefficients.shape
     own = np.zeros((count, 3 * most + 9 + _STRIDE))
     turned, out = np.zeros(3 * most + 9 + _STRIDE), np.zeros(3 * most + 9 + _STRIDE)
     for begin in range(0, len(atoms), _LANES):
-        lanes = min(_LANES, len(atoms) - begin)
-        for w in range(lanes):
-            sum_leaves(leaves, segments[atoms[begin + w]], vectors, g, table, harmonics, slopes, sums, w)
-        for f in range(count):
-            for s in range(slots[f], slots[f + 1]):
-                touched[s - slots[f]] = sums[slot_leaf[s]]
-            part = weights[slots[f] : slots[f + 1]]
-            function_values(f, rows, factors, slot, conjugate, coupling, touched, part, before, values[f])
-        for w in range(lanes):
-            i = atoms[begin + w]
+        block = atoms[begin : begin + _LANES]
+        _evaluate_block(
+            block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
+            harmonics, slopes, sums, touched, before, values, weights,
+        )  # fmt: skip
+        for w in range(len(block)):
+            i = block[w]
             first, last = segments[i, 0], segments[i, -1]
             end = 3 * (last - first)
             width = (end + 9 + _STRIDE - 1) // _STRIDE * _STRIDE
@@ -440,23 +361,18 @@ def project(  # type: ignore[no-untyped-def]
     leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf, chunks, chunk_component, chunk_weight,
 ):  # fmt: skip
     """Return the functions (len(atoms), p) of the ``atoms`` of one species."""
-    most, touch, rank = _sizes(atoms, segments, factors, slots)
-    size = len(table)
-    harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
-    sums, value = np.zeros((len(leaves), 2, _LANES)), np.zeros(_LANES)
-    touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
-    weights = np.zeros((touch, 2, _LANES))
+    harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
+        atoms, segments, table, leaves, factors, slots
+    )
     result = np.zeros((len(atoms), len(slots) - 1))
     for begin in range(0, len(atoms), _LANES):
-        lanes = min(_LANES, len(atoms) - begin)
-        for w in range(lanes):
-            sum_leaves(leaves, segments[atoms[begin + w]], vectors, g, table, harmonics, slopes, sums, w)
-        for f in range(len(slots) - 1):
-            for s in range(slots[f], slots[f + 1]):
-                touched[s - slots[f]] = sums[slot_leaf[s]]
-            function_values(f, rows, factors, slot, conjugate, coupling, touched, weights, before, value)
-            for w in range(lanes):
-                result[begin + w, f] = value[w]
+        block = atoms[begin : begin + _LANES]
+        _evaluate_block(
+            block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
+            harmonics, slopes, sums, touched, before, values, weights,
+        )  # fmt: skip
+        for w in range(len(block)):
+            result[begin + w] = values[:, w]
     return result
 
 
@@ -470,36 +386,30 @@ def pull(  # type: ignore[no-untyped-def]
 
     By the reverse sweep: adjoints of A first, then one pass over the pairs.
     """
-    most, touch, rank = _sizes(atoms, segments, factors, slots)
-    size = len(table)
-    harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
-    sums, sweep = np.zeros((len(leaves), 2, _LANES)), np.zeros((len(leaves), 2, _LANES))
-    touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
-    weights, value = np.zeros((touch, 2, _LANES)), np.zeros(_LANES)
+    harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
+        atoms, segments, table, leaves, factors, slots
+    )
+    sweep = np.zeros((len(leaves), 2, _LANES))
     amount = np.zeros(_LANES)
     for begin in range(0, len(atoms), _LANES):
-        lanes = min(_LANES, len(atoms) - begin)
-        for w in range(lanes):
-            sum_leaves(leaves, segments[atoms[begin + w]], vectors, g, table, harmonics, slopes, sums, w)
+        block = atoms[begin : begin + _LANES]
+        _evaluate_block(
+            block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
+            harmonics, slopes, sums, touched, before, values, weights,
+        )  # fmt: skip
         sweep[:] = 0.0
-        for f in range(len(slots) - 1):
-            for s in range(slots[f], slots[f + 1]):
-                touched[s - slots[f]] = sums[slot_leaf[s]]
-            function_values(f, rows, factors, slot, conjugate, coupling, touched, weights, before, value)
-            for w in range(lanes):
+        for f in range(len(values)):
+            for w in range(len(block)):
                 amount[w] = adjoint[begin + w, f]
             for s in range(slots[f], slots[f + 1]):
-                a, b = sweep[slot_leaf[s]], weights[s - slots[f]]
+                a, b = sweep[slot_leaf[s]], weights[s]
                 for w in range(_LANES):
                     a[0, w] += amount[w] * b[0, w]
                     a[1, w] += amount[w] * b[1, w]
-        for w in range(lanes):
-            i = atoms[begin + w]
+        for w in range(len(block)):
+            i = block[w]
             first = segments[i, 0]
-            for pair in range(first, segments[i, -1]):
-                x, y, z = vectors[pair]
-                r = np.sqrt(x * x + y * y + z * z)
-                spherical_harmonics(x / r, y / r, z / r, table, harmonics[pair - first], slopes[pair - first])
+            fill_harmonics(segments[i], vectors, table, harmonics, slopes)
             for mu in range(segments.shape[1] - 1):
                 for pair in range(segments[i, mu], segments[i, mu + 1]):
                     x, y, z = vectors[pair]
@@ -543,20 +453,23 @@ def differentiate(  # type: ignore[no-untyped-def]
     leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf, chunks, chunk_component, chunk_weight, change,
 ):  # fmt: skip
     """Return the derivative (len(atoms), p) of the functions when pair vectors (M, 3) change by ``change`` (M, 3)."""
-    most, touch, rank = _sizes(atoms, segments, factors, slots)
+    harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
+        atoms, segments, table, leaves, factors, slots
+    )
     size = len(table)
-    harmonics, slopes = np.zeros((most, size, size, 2)), np.zeros((most, size, size, 2, 3))
     stretch, turn = np.zeros(most), np.zeros((most, size, size, 2))
-    sums, moved = np.zeros((len(leaves), 2, _LANES)), np.zeros((len(leaves), 2, _LANES))
-    touched, before = np.zeros((touch, 2, _LANES)), np.zeros((rank + 1, 2, _LANES))
-    weights, value = np.zeros((touch, 2, _LANES)), np.zeros(_LANES)
+    moved, value = np.zeros((len(leaves), 2, _LANES)), np.zeros(_LANES)
     result = np.zeros((len(atoms), len(slots) - 1))
     for begin in range(0, len(atoms), _LANES):
-        lanes = min(_LANES, len(atoms) - begin)
-        for w in range(lanes):
-            i = atoms[begin + w]
+        block = atoms[begin : begin + _LANES]
+        _evaluate_block(
+            block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
+            harmonics, slopes, sums, touched, before, values, weights,
+        )  # fmt: skip
+        for w in range(len(block)):
+            i = block[w]
             first = segments[i, 0]
-            sum_leaves(leaves, segments[i], vectors, g, table, harmonics, slopes, sums, w)
+            fill_harmonics(segments[i], vectors, table, harmonics, slopes)
             for pair in range(first, segments[i, -1]):
                 k = pair - first
                 x, y, z = vectors[pair]
@@ -578,15 +491,12 @@ def differentiate(  # type: ignore[no-untyped-def]
                     im += radial * harmonics[k, l, m, 1] + tangent * turn[k, l, m, 1]
                 moved[v, 0, w] = re
                 moved[v, 1, w] = im
-        for f in range(len(slots) - 1):
-            for s in range(slots[f], slots[f + 1]):
-                touched[s - slots[f]] = sums[slot_leaf[s]]
-            function_values(f, rows, factors, slot, conjugate, coupling, touched, weights, before, value)
+        for f in range(len(values)):
             value[:] = 0.0
             for s in range(slots[f], slots[f + 1]):
-                a, b = moved[slot_leaf[s]], weights[s - slots[f]]
+                a, b = moved[slot_leaf[s]], weights[s]
                 for w in range(_LANES):
                     value[w] += a[0, w] * b[0, w] + a[1, w] * b[1, w]
-            for w in range(lanes):
+            for w in range(len(block)):
                 result[begin + w, f] = value[w]
     return result
