@@ -201,8 +201,8 @@ def _working_memory(atoms, segments, table, leaves, factors, slots):  # type: ig
         rank = max(rank, factors[row + 1] - factors[row])
     return (
         np.zeros((neighbors, size, size, 2)), np.zeros((neighbors, size, size, 2, 3)),
-        np.zeros((len(leaves), 2, _LANES)), np.zeros((touched, 2, _LANES)), np.zeros((rank + 1, 2, _LANES)), np.zeros((len(slots) - 1, _LANES)),
-        np.zeros((slots[-1] + 1, 2, _LANES)), neighbors,
+        np.zeros((len(leaves), 2, _LANES)), np.zeros((touched, 2, _LANES)), np.zeros((rank + 1, 2, _LANES)),
+        np.zeros((len(slots) - 1, _LANES)), np.zeros((slots[-1] + 1, 2, _LANES)), neighbors,
     )  # fmt: skip
 
 
