@@ -38,12 +38,15 @@ class Finished:
 
 def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRecord) -> Finished:
     """Refit the winner, judge it by fits that have not seen the frames, and touch the test set once."""
-    fitted = fit_setting(problem, best.params, best.index, np.array(best.metrics["theta"]))
+    # further densities take far longer than a linear fit, which decides about the zero of energy as well
+    fitted = fit_setting(problem, best.params, best.index, np.array(best.metrics["theta"]), iterations=())
     anchor = "as given by the reference energies"
     if problem.constant:
         anchor = "free: fitted, with no isolated atom in the data to tell"
         if settings.reference_energies == "auto" and settings.protocol == "honest":
             problem, fitted, anchor = _hold_at_zero(problem, best, fitted)
+    if fitted.iterations is not None:
+        fitted = fit_setting(problem, best.params, best.index, fitted.search.theta)
     final = fitted
     if settings.validation.holdout and settings.protocol == "honest":
         # what was held back to select now helps to fit
@@ -79,7 +82,7 @@ def _hold_at_zero(
     loss = loss_of(problem, free.predictions)
     error = loss_standard_error(problem, free.predictions, np.random.default_rng([problem.seed, 4]))
     try:
-        held = fit_setting(held_problem, best.params, best.index)
+        held = fit_setting(held_problem, best.params, best.index, iterations=())
     except ForcewrightError as failure:
         return problem, free, f"free: a fit that holds them at 0 eV fails ({failure})"
     numbers = f"validation loss {loss_of(held_problem, held.predictions):.4g} held, {loss:.4g} ± {error:.2g} free"
