@@ -72,9 +72,9 @@ class NonlinearSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    iterations: int = Field(default=60, ge=1)
+    iterations: int = Field(default=32, ge=1)
     """L-BFGS iterations at most."""
-    patience: int = Field(default=10, ge=1)
+    patience: int = Field(default=8, ge=1)
     """Iterations without a lower validation loss after which a fit stops."""
     steps: tuple[float, ...] = (1.0,)
     """Ladder: shares of the functions that are free in each step; the last must be 1."""

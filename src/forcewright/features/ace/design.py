@@ -389,7 +389,7 @@ def pull(  # type: ignore[no-untyped-def]
     harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
         atoms, segments, table, leaves, factors, slots
     )
-    sweep = np.zeros((len(leaves), 2, _LANES))
+    sweep, own = np.zeros((len(leaves), 2, _LANES)), np.zeros((len(leaves), 2))
     amount = np.zeros(_LANES)
     for begin in range(0, len(atoms), _LANES):
         block = atoms[begin : begin + _LANES]
@@ -410,22 +410,32 @@ def pull(  # type: ignore[no-untyped-def]
             i = block[w]
             first = segments[i, 0]
             fill_harmonics(segments[i], vectors, table, harmonics, slopes)
+            for v in range(len(leaves)):
+                own[v, 0] = sweep[v, 0, w]
+                own[v, 1] = sweep[v, 1, w]
+            stop = 0
             for mu in range(segments.shape[1] - 1):
+                start = stop
+                while stop < len(leaves) and leaves[stop, 0] == mu:
+                    stop += 1
                 for pair in range(segments[i, mu], segments[i, mu + 1]):
                     x, y, z = vectors[pair]
                     inverse = 1.0 / np.sqrt(x * x + y * y + z * z)
-                    k, along, gx, gy, gz = pair - first, 0.0, 0.0, 0.0, 0.0
-                    for v in range(len(leaves)):
-                        kind, n, l, m = leaves[v]
-                        if kind != mu:
-                            continue
-                        for part in range(2 if m > 0 else 1):
-                            weight = sweep[v, part, w]
-                            along += weight * dg[pair, n] * harmonics[k, l, m, part]
-                            tangent = weight * g[pair, n]
-                            gx += tangent * slopes[k, l, m, part, 0]
-                            gy += tangent * slopes[k, l, m, part, 1]
-                            gz += tangent * slopes[k, l, m, part, 2]
+                    k, along, gx, gy, gz, v = pair - first, 0.0, 0.0, 0.0, 0.0, start
+                    while v < stop:  # Σ_n of all leaves of one (l, m), which stand together
+                        l, m = leaves[v, 2], leaves[v, 3]
+                        value_re, value_im, slope_re, slope_im = 0.0, 0.0, 0.0, 0.0
+                        while v < stop and leaves[v, 2] == l and leaves[v, 3] == m:
+                            n = leaves[v, 1]
+                            value_re += own[v, 0] * g[pair, n]
+                            value_im += own[v, 1] * g[pair, n]
+                            slope_re += own[v, 0] * dg[pair, n]
+                            slope_im += own[v, 1] * dg[pair, n]
+                            v += 1
+                        along += slope_re * harmonics[k, l, m, 0] + slope_im * harmonics[k, l, m, 1]
+                        gx += value_re * slopes[k, l, m, 0, 0] + value_im * slopes[k, l, m, 1, 0]
+                        gy += value_re * slopes[k, l, m, 0, 1] + value_im * slopes[k, l, m, 1, 1]
+                        gz += value_re * slopes[k, l, m, 0, 2] + value_im * slopes[k, l, m, 1, 2]
                     gx, gy, gz = (gx + along * x) * inverse, (gy + along * y) * inverse, (gz + along * z) * inverse
                     _add_pair(i, indices[pair], x, y, z, gx, gy, gz, forces, virial)
 

@@ -19,11 +19,11 @@ _CHUNK = 4  # components added to a gradient in one pass, as design.py has it
 class FunctionTable:
     """Functions of one center species as flat arrays for the kernels.
 
-    ``leaves`` (V, 4) is (μ, n - 1, l, m). Function f owns rows ``rows[f]:rows[f+1]``, row k factors
-    ``factors[k]:factors[k+1]``, each a ``slot`` among the leaves f touches (``slots[f]:slots[f+1]`` in ``slot_leaf``)
-    and a ``conjugate`` flag; the sign of the conjugates is in ``coupling`` already. ``chunks[f]:chunks[f+1]`` are
-    quadruples of components and their places among the weights of all slots, filled up with the weight after
-    the last one, which stays zero.
+    ``leaves`` (V, 4) is (μ, n - 1, l, m), sorted by μ, l, m and n. Function f owns rows ``rows[f]:rows[f+1]``, row k
+    factors ``factors[k]:factors[k+1]``, each a ``slot`` among the leaves f touches (``slots[f]:slots[f+1]`` in
+    ``slot_leaf``) and a ``conjugate`` flag; the sign of the conjugates is in ``coupling`` already.
+    ``chunks[f]:chunks[f+1]`` are quadruples of components and their places among the weights of all slots, filled up
+    with the weight after the last one, which stays zero.
     """
 
     leaves: IntArray
@@ -49,9 +49,19 @@ class FunctionTable:
         return tuple(getattr(self, entry.name) for entry in fields(self))
 
 
+def _leaves(functions: Sequence[BasisFunction]) -> set[tuple[int, int, int, int]]:
+    """Return every (μ, n - 1, l, m) with m ≥ 0 that occurs."""
+    return {
+        (mu, n - 1, l, abs(m))
+        for f in functions
+        for column, (mu, n, l) in enumerate(zip(f.species, f.ns, f.ls, strict=True))
+        for m in np.unique(f.ms[:, column]).tolist()
+    }
+
+
 def tabulate_functions(functions: Sequence[BasisFunction]) -> FunctionTable:
     """Return functions of one center species as flat arrays."""
-    ids: dict[tuple[int, int, int, int], int] = {}
+    ids = {leaf: k for k, leaf in enumerate(sorted(_leaves(functions), key=lambda leaf: (leaf[0], *leaf[2:], leaf[1])))}
     rows, factors, slot, conjugate, coupling = [0], [0], [], [], []
     slots, slot_leaf, chunks, chunk_component, chunk_weight = [0], [], [0], [], []
     for function in functions:
@@ -66,7 +76,7 @@ def tabulate_functions(functions: Sequence[BasisFunction]) -> FunctionTable:
             coupling.append(sign * c)
         rows.append(len(coupling))
         parts = [
-            (2 * ids.setdefault(leaf, len(ids)) + part, 2 * (slots[-1] + place) + part)
+            (2 * ids[leaf] + part, 2 * (slots[-1] + place) + part)
             for leaf, place in touched.items()
             for part in range(2 if leaf[3] else 1)
         ]
