@@ -27,8 +27,9 @@ from forcewright.features.ace.basis_functions import basis_function, generate_fu
 from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import Embedding, EmbeddingKind, Expansion, RadialFamily
 from forcewright.features.ace.yace import read_yace, write_yace
-from forcewright.files import atomic_path, atomic_write
+from forcewright.files import atomic_write
 from forcewright.linalg.max_volume import max_volume
+from forcewright.models.lammps_input import runnable_input
 from forcewright.models.linear import count_species
 from forcewright.models.storage import read_json, write_json
 from forcewright.neighbors import NeighborCache, find_neighbors
@@ -455,9 +456,8 @@ class AcePotential:
         folder = Path(folder)
         write_yace(folder / "model.yace", self.expansion)
         names = " ".join(chemical_symbols[z] for z in self.species)
-        with atomic_path(folder / "in.lammps") as path:
-            path.write_text(_LAMMPS_INPUT.format(names=names))
-        return folder / "in.lammps"
+        commands = ["pair_style      pace recursive", f"pair_coeff      * * model.yace {names}"]
+        return atomic_write(folder / "in.lammps", runnable_input("ML-PACE", commands))
 
 
 def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:
@@ -497,27 +497,3 @@ class _Simulated:
 
     def calculator(self) -> Calculator:
         return self.potential.calculator()
-
-
-_LAMMPS_INPUT = """\
-# Runs as it stands: lmp -in in.lammps   (LAMMPS with ML-PACE; structure.data holds one structure)
-units           metal
-atom_style      atomic
-boundary        p p p
-box             tilt large
-read_data       structure.data
-
-pair_style      pace recursive
-pair_coeff      * * model.yace {names}
-
-neighbor        1.0 bin
-thermo_style    custom step temp pe ke etotal press pxx pyy pzz pyz pxz pxy
-thermo_modify   format float %.12g
-thermo          100
-run             0
-
-velocity        all create 300.0 4928459 loop geom
-fix             nve all nve
-timestep        0.001
-run             1000
-"""

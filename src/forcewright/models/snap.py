@@ -21,6 +21,7 @@ from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
+from forcewright.models.lammps_input import runnable_input
 from forcewright.models.linear import count_species
 from forcewright.models.storage import read_json, write_json
 from forcewright.potential import PotentialCalculator, Prediction
@@ -222,8 +223,7 @@ class SnapPotential:
         folder = Path(folder)
         self._write_snap_files(folder)
         commands = [command.replace(f"{folder}/", "") for command in self._pair_commands(folder)]
-        text = _LAMMPS_INPUT.format(pair="\n".join(commands), types=len(self.species))
-        return atomic_write(folder / "in.lammps", text)
+        return atomic_write(folder / "in.lammps", runnable_input("ML-SNAP", commands))
 
     def _pair_commands(self, folder: Path) -> list[str]:
         names = " ".join(chemical_symbols[z] for z in self.species)
@@ -251,29 +251,6 @@ class SnapPotential:
         atomic_write(
             folder / "model.snapparam", header + "".join(f"{key} {value}\n" for key, value in parameters.items())
         )
-
-
-_LAMMPS_INPUT = """\
-# Runs as it stands: lmp -in in.lammps   (LAMMPS with ML-SNAP; structure.data holds one structure)
-units           metal
-atom_style      atomic
-boundary        p p p
-box             tilt large
-read_data       structure.data
-
-{pair}
-
-neighbor        1.0 bin
-thermo_style    custom step temp pe ke etotal press pxx pyy pzz pyz pxz pxy
-thermo_modify   format float %.12g
-thermo          100
-run             0
-
-velocity        all create 300.0 4928459 loop geom
-fix             nve all nve
-timestep        0.001
-run             1000
-"""
 
 
 def _save_covariance(path: Path, covariance: FloatArray) -> None:
