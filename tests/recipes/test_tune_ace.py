@@ -17,8 +17,9 @@ from forcewright.cli import main
 from forcewright.data import read, write
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.models.ace import AceModel, shortest_distances
+from forcewright.optimize.space import Categorical, Integer, Real
 from forcewright.recipes import nonlinear, refit, setting
-from forcewright.recipes.config import parse_config
+from forcewright.recipes.config import fill_model, parse_config, split_model
 from forcewright.recipes.inputs import make_problem, read_inputs
 from forcewright.recipes.setting import fit_setting, loss_of
 from forcewright.structure import Dataset, Frame, Labels, Structure
@@ -134,7 +135,7 @@ def test_a_pool_is_pruned_to_its_target(ace: dict[str, Any]) -> None:
 
 
 def model_of(problem: Any) -> Any:
-    return setting.fill_model(problem.model, {})
+    return fill_model(problem.model, {})
 
 
 def pool_of(problem: Any) -> Any:
@@ -344,6 +345,31 @@ def test_wrong_radial_family_on_the_command_line(
     told = capsys.readouterr().err.strip()
     assert ended.value.code == 1 and told.count("\n") == 0
     assert told.startswith("error: ") and "'model.radial'" in told and "'SBessel'" in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "kind"),
+    [
+        ({"functions": {"low": 10, "high": 100, "log": True}}, "functions", Integer),
+        ({"densities": {"low": 1, "high": 3}}, "densities", Integer),
+        ({"nradmax": [{"low": 2, "high": 4}, 2, 1]}, "nradmax.0", Integer),
+        ({"prune": {"products": {"low": 100, "high": 1000}}}, "prune.products", Integer),
+        ({"prune": {"gamma": {"low": 0, "high": 1}}}, "prune.gamma", Real),
+        ({"nonlinear": {"iterations": {"low": 5, "high": 10}}}, "nonlinear.iterations", Integer),
+        ({"densities": 2, "exponents": [1.0, {"low": 0.3, "high": 2}]}, "exponents.1", Real),
+        ({"repulsion": {"inner": {"low": 1, "high": 2}}}, "repulsion.inner", Real),
+        ({"repulsion": {"inner": {"C-H": {"low": 1, "high": 2}}}}, "repulsion.inner.C-H", Real),
+        ({"rcut_pairs": {"C-H": {"low": 2, "high": 3}}}, "rcut_pairs.C-H", Real),
+        ({"radial": {"choices": ["SBessel", "ChebPow"]}}, "radial", Categorical),
+    ],
+)
+def test_a_range_may_stand_for_every_number(
+    ace: dict[str, Any], changes: dict[str, Any], name: str, kind: type
+) -> None:
+    model = {**ace["model"], **changes}
+    ranges = split_model(model)
+    assert list(ranges) == [name] and isinstance(ranges[name], kind)
+    fill_model(model, {name: ranges[name].from_unit(0.37)})
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
@@ -310,8 +310,7 @@ def split_model(model: Mapping[str, Any]) -> dict[str, Range]:
         for key, value in items:
             name = f"{prefix}{key}"
             if is_range(value):
-                integer = not prefix and key in family.model_fields and family.model_fields[key].annotation is int
-                ranges[name] = parse_range(value, integer, field=f"model.{name}")
+                ranges[name] = parse_range(value, _takes_integers(family, name.split(".")), field=f"model.{name}")
             elif isinstance(value, Mapping):
                 collect(value.items(), f"{name}.")
             elif isinstance(value, list):
@@ -321,6 +320,19 @@ def split_model(model: Mapping[str, Any]) -> dict[str, Range]:
     for end in ("low", "high"):
         fill_model(model, {name: _end(r, end) for name, r in ranges.items()})
     return ranges
+
+
+def _takes_integers(annotation: Any, place: Sequence[str]) -> bool:
+    """Tell whether what stands at a place below an annotated field is a whole number."""
+    if not place:
+        return annotation is int
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return place[0] in fields and _takes_integers(fields[place[0]].annotation, place[1:])
+    inner = get_args(annotation)
+    if get_origin(annotation) in (dict, list, tuple):
+        return _takes_integers(inner[get_origin(annotation) is dict], place[1:])
+    return any(_takes_integers(one, place) for one in inner)  # a union
 
 
 def _end(r: Range, end: str) -> Any:
