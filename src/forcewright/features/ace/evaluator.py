@@ -11,10 +11,9 @@ How: Lysogorskiy et al., npj Comput. Mater. 7, 97 (2021) share products between 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +28,7 @@ from forcewright.features.ace.expansion import Bond, Expansion
 from forcewright.features.ace.kernels import Buffers, CenterTables, run_blocks
 from forcewright.features.ace.product_graph import ProductGraph, build_graph
 from forcewright.features.ace.radial import tabulate
+from forcewright.features.ace.threads import thread_count
 from forcewright.neighbors import Neighbors, NeighborSearch
 from forcewright.structure import FloatArray, IntArray, Structure
 
@@ -38,6 +38,9 @@ _EMBEDDINGS = {
 }  # fmt: skip
 #: Atoms whose neighbors are held at a time; a multiple of the atoms per block.
 _CHUNK = 512
+#: Largest room (bytes) in which a block's radial functions are kept between the passes: about a second cache. Reading
+#: the table once more from the third cache, or from memory beside busy neighbors, takes longer.
+_KEPT = 2_097_152
 #: Parts of a structure with forces of their own, summed in order: the same sums whatever the number of threads.
 _STRIPES = 8
 
@@ -139,10 +142,11 @@ class AceEvaluator:
         self, species: NDArray[np.int32], source: NeighborSearch | Neighbors, forces: bool, threads: int | None
     ) -> Evaluation:
         count = len(species)
-        threads = _processors() if threads is None else max(1, threads)
+        threads = thread_count() if threads is None else max(1, threads)
         parts = [(center, np.flatnonzero(species == center).astype(np.int32)) for center in range(self.groups)]
         stripes = _stripes([part for part in parts if len(part[1])], count, threads)
         threads = min(threads, len(stripes))
+        pairs = _largest(source) if isinstance(source, Neighbors) else 0
         energies = np.zeros(count)
         virials = np.zeros((len(stripes), 6))
         total = np.zeros((count, 3)) if forces else None
@@ -151,12 +155,12 @@ class AceEvaluator:
         def work(thread: int) -> None:
             for number in range(thread, len(stripes), threads):
                 local = spread[number if threads > 1 else 0]
-                self._stripe(stripes[number], source, forces, energies, local, virials[number], thread)
+                self._stripe(stripes[number], source, pairs, forces, energies, local, virials[number], thread)
                 if threads == 1 and total is not None:
                     np.add(total, local, total)
                     local[:] = 0.0
 
-        with _announced_compilation():
+        with nullcontext() if run_blocks.signatures else _announced_compilation():
             if threads == 1:
                 work(0)
             else:
@@ -169,33 +173,40 @@ class AceEvaluator:
         return Evaluation(energies, total, np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
 
     def _stripe(
-        self, stripe: Sequence[tuple[int, NDArray[np.int32]]], source: NeighborSearch | Neighbors, forces: bool,
-        energies: FloatArray, local: FloatArray, virial: FloatArray, thread: int,
+        self, stripe: Sequence[tuple[int, NDArray[np.int32]]], source: NeighborSearch | Neighbors, pairs: int,
+        forces: bool, energies: FloatArray, local: FloatArray, virial: FloatArray, thread: int,
     ) -> None:  # fmt: skip
-        """Evaluate the (center species, atoms) of a stripe on one thread."""
-        problem = np.zeros(3)
+        """Evaluate the (center species, atoms) of a stripe on one thread; ``pairs`` is `_largest` of a given list."""
         for center, atoms in stripe:
+            if isinstance(source, Neighbors):
+                self._atoms(center, atoms, atoms, source, pairs, forces, energies, local, virial, thread)
+                continue
             for first in range(0, len(atoms), _CHUNK):
                 chosen = atoms[first : first + _CHUNK]
-                if isinstance(source, Neighbors):
-                    rows, starts, indices, vectors = chosen, source.starts, source.indices, source.vectors
-                else:
-                    rows = np.arange(len(chosen), dtype=np.int32)
-                    starts = np.empty(len(chosen) * self.groups + 1, dtype=np.int64)
-                    kept = self._lists.get(thread) or (np.empty(0, dtype=np.int32), np.empty((0, 3)))
-                    indices, vectors = self._lists[thread] = source.of(chosen, starts, *kept)
-                ends = starts[(rows + 1) * self.groups] - starts[rows * self.groups]
-                buffers = self._buffers_for(thread, int(ends.max()) + 8 * self.groups)
-                outcome = run_blocks(
-                    self._tables[center], buffers, chosen, rows, starts, indices, vectors, forces, energies, local,
-                    virial, problem,
-                )  # fmt: skip
-                if outcome == kernels.TOO_CLOSE:
-                    i, j, distance = int(problem[0]), int(problem[1]), problem[2]
-                    raise InputError(
-                        f"atoms {i} and {j} are {distance:.3g} Å apart, closer than this potential is tabulated",
-                        field="positions",
-                    )
+                starts = np.empty(len(chosen) * self.groups + 1, dtype=np.int64)
+                kept = self._lists.get(thread) or (np.empty(0, dtype=np.int32), np.empty((0, 3)))
+                self._lists[thread] = source.of(chosen, starts, *kept)
+                found = Neighbors(starts, *self._lists[thread], self.groups)
+                rows = np.arange(len(chosen), dtype=np.int32)
+                largest = _largest(found)
+                self._atoms(center, chosen, rows, found, largest, forces, energies, local, virial, thread)
+
+    def _atoms(
+        self, center: int, atoms: NDArray[np.int32], rows: NDArray[np.int32], neighbors: Neighbors, pairs: int,
+        forces: bool, energies: FloatArray, local: FloatArray, virial: FloatArray, thread: int,
+    ) -> None:  # fmt: skip
+        """Evaluate atoms of one species, whose neighbors, at most ``pairs`` each, are ``rows`` of a list."""
+        problem = np.zeros(3)
+        outcome = run_blocks(
+            self._tables[center], self._buffers_for(thread, pairs + 8 * self.groups), atoms, rows, neighbors.starts,
+            neighbors.indices, neighbors.vectors, forces, energies, local, virial, problem,
+        )  # fmt: skip
+        if outcome == kernels.TOO_CLOSE:
+            i, j, distance = int(problem[0]), int(problem[1]), problem[2]
+            raise InputError(
+                f"atoms {i} and {j} are {distance:.3g} Å apart, closer than this potential is tabulated",
+                field="positions",
+            )
 
     def _buffers_for(self, thread: int, pairs: int) -> Buffers:
         """Return the working memory of a thread, with room for ``pairs`` neighbors of each atom of a block."""
@@ -204,12 +215,10 @@ class AceEvaluator:
         return self._buffers[thread][1]
 
 
-def _processors() -> int:
-    """Return how many threads to use when nothing is said."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit():
-        return max(1, int(told))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _largest(neighbors: Neighbors) -> int:
+    """Return the largest number of neighbors of an atom."""
+    bounds = neighbors.starts[:: neighbors.groups]
+    return int((bounds[1:] - bounds[:-1]).max(initial=0))
 
 
 def _stripes(
@@ -261,7 +270,7 @@ def _buffers(tables: Sequence[CenterTables], pairs: int) -> Buffers:
     lanes = kernels.LANES
     species = len(tables[0].bins)
     momentum = max(int(t.momenta.max()) for t in tables)
-    columns = max(int(t.columns.max()) for t in tables) + 16
+    columns = max(int(t.columns.max()) for t in tables)
     rows = max(2 * t.nodes + species * (len(t.exponents) + 1) + 1 for t in tables)
     block = lanes * (pairs + 8 * species) + 8
     floats = {name: _aligned(block) for name in ("ux", "uy", "uz", "distance", "inverse", "fraction", "extra")}
@@ -272,12 +281,11 @@ def _buffers(tables: Sequence[CenterTables], pairs: int) -> Buffers:
         partial=_aligned(max(len(t.row_x) * len(t.exponents) for t in tables) * 2 * lanes),
         sums=_aligned(lanes * max(len(t.sum_rows) for t in tables)),
         harmonics=_aligned((momentum + 1) ** 2 * kernels.CHUNK),
-        radial=_aligned(kernels.CHUNK * columns),
-        transposed=_aligned(16 * columns),
+        radial=_aligned(kernels.CHUNK * columns + 16),
+        transposed=_aligned(2 * columns * (block if 16 * columns * block <= _KEPT else 8)),
         contracted=_aligned(16 * (momentum + 1) ** 2),
-        fx=_aligned(8),
-        fy=_aligned(8),
-        fz=_aligned(8),
+        pair_force=_aligned(24),
+        totals=_aligned(72),
         **floats,
         **integers,
     )

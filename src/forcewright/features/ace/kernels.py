@@ -31,7 +31,24 @@ import numpy as np
 from numba import njit
 
 from forcewright.features.ace import vector as simd
-from forcewright.features.ace.vector import add, fma, fnma, load8, load16, mul, splat8, splat16, store, sub, transpose8
+from forcewright.features.ace.vector import (
+    add,
+    div,
+    floor,
+    fma,
+    fnma,
+    load8,
+    load16,
+    mul,
+    smaller,
+    splat8,
+    splat16,
+    sqrt,
+    store,
+    store_integers,
+    sub,
+    transpose8,
+)
 
 #: Atoms per block.
 LANES = 16
@@ -112,9 +129,8 @@ class Buffers(NamedTuple):
     offset: Any  # int64
     neighbor: Any  # int64
     extra: Any  # radial slope added to single pairs
-    fx: Any  # forces of eight pairs at a time of one atom
-    fy: Any
-    fz: Any
+    pair_force: Any  # forces of eight pairs at a time of one atom
+    totals: Any  # in lanes: virial, and the force on one atom from its own energy
 
 
 @kernel()
@@ -225,22 +241,6 @@ def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagon
         re, im = fnma(y, im, mul(x, re)), fma(y, re, mul(x, im))
 
 
-@kernel()
-def write_radial(spline, offsets, fractions, pair, count, columns, out):
-    """All radial functions of ``count`` pairs, in function lanes: both nodes' values and slopes by Hermite weights."""
-    step = 2 * columns
-    for j in range(count):
-        o, w = offsets[pair + j], fractions[pair + j]
-        right = w * w * (3 - 2 * w)
-        value0, value1 = splat8(1 - right), splat8(right)
-        slope0, slope1 = splat8(w * (1 - w) * (1 - w)), splat8(w * w * (w - 1))
-        for f in range(0, columns, 8):
-            q = o + 2 * f
-            sum_ = fma(value0, load8(spline, q), mul(slope0, load8(spline, q + 8)))
-            sum_ = fma(value1, load8(spline, q + step), fma(slope1, load8(spline, q + step + 8), sum_))
-            store(out, j * columns + f, sum_)
-
-
 @kernel(forceinline=True)
 def hermite(spline, q, step, w, two):
     """Value and slope · width of eight functions of one pair, a fraction ``w`` from node ``q`` on to the next."""
@@ -253,25 +253,30 @@ def hermite(spline, q, step, w, two):
 
 
 @kernel()
-def write_transposed(table, offsets, fractions, pair, columns, out):
-    """Values and slopes (times the width of a bin) of all radial functions of eight pairs, in neighbor lanes."""
+def write_radial(table, offsets, fractions, pair, count, columns, out):
+    """The values of all radial functions of ``count`` pairs, in function lanes."""
+    two, step = splat8(2.0), 2 * columns
+    for j in range(count):
+        o, w = offsets[pair + j], splat8(fractions[pair + j])
+        for f in range(0, columns, 8):
+            store(out, j * columns + f, hermite(table, o + 2 * f, step, w, two)[0])
+
+
+@kernel()
+def write_transposed(table, offsets, fractions, pair, columns, out, at, radial, row, want_rows):
+    """Values and slopes (times the width of a bin) of all radial functions of eight pairs, in neighbor lanes.
+
+    If ``want_rows``, the values go also to the ``radial`` functions from row ``row`` on, in function lanes.
+    """
     o0, o1, o2, o3 = offsets[pair], offsets[pair + 1], offsets[pair + 2], offsets[pair + 3]
     o4, o5, o6, o7 = offsets[pair + 4], offsets[pair + 5], offsets[pair + 6], offsets[pair + 7]
-    w0, w1, w2, w3 = (
-        splat8(fractions[pair]),
-        splat8(fractions[pair + 1]),
-        splat8(fractions[pair + 2]),
-        splat8(fractions[pair + 3]),
-    )
-    w4, w5, w6, w7 = (
-        splat8(fractions[pair + 4]),
-        splat8(fractions[pair + 5]),
-        splat8(fractions[pair + 6]),
-        splat8(fractions[pair + 7]),
-    )
+    w0, w1 = splat8(fractions[pair]), splat8(fractions[pair + 1])
+    w2, w3 = splat8(fractions[pair + 2]), splat8(fractions[pair + 3])
+    w4, w5 = splat8(fractions[pair + 4]), splat8(fractions[pair + 5])
+    w6, w7 = splat8(fractions[pair + 6]), splat8(fractions[pair + 7])
     two, step = splat8(2.0), 2 * columns
     for f in range(0, columns, 8):
-        q = 2 * f
+        q, o = 2 * f, at + 16 * f
         v0, d0 = hermite(table, o0 + q, step, w0, two)
         v1, d1 = hermite(table, o1 + q, step, w1, two)
         v2, d2 = hermite(table, o2 + q, step, w2, two)
@@ -280,21 +285,23 @@ def write_transposed(table, offsets, fractions, pair, columns, out):
         v5, d5 = hermite(table, o5 + q, step, w5, two)
         v6, d6 = hermite(table, o6 + q, step, w6, two)
         v7, d7 = hermite(table, o7 + q, step, w7, two)
-        store_columns(transpose8(v0, v1, v2, v3, v4, v5, v6, v7), out, 16 * f)
-        store_columns(transpose8(d0, d1, d2, d3, d4, d5, d6, d7), out, 16 * f + 8)
+        if want_rows:
+            store_rows((v0, v1, v2, v3, v4, v5, v6, v7), radial, row * columns + f, columns)
+        store_rows(transpose8(v0, v1, v2, v3, v4, v5, v6, v7), out, o, 16)
+        store_rows(transpose8(d0, d1, d2, d3, d4, d5, d6, d7), out, o + 8, 16)
 
 
 @kernel(forceinline=True)
-def store_columns(rows, out, o):
-    """Store eight vectors, 16 elements apart."""
+def store_rows(rows, out, o, stride):
+    """Store eight vectors, ``stride`` elements apart."""
     store(out, o, rows[0])
-    store(out, o + 16, rows[1])
-    store(out, o + 32, rows[2])
-    store(out, o + 48, rows[3])
-    store(out, o + 64, rows[4])
-    store(out, o + 80, rows[5])
-    store(out, o + 96, rows[6])
-    store(out, o + 112, rows[7])
+    store(out, o + stride, rows[1])
+    store(out, o + 2 * stride, rows[2])
+    store(out, o + 3 * stride, rows[3])
+    store(out, o + 4 * stride, rows[4])
+    store(out, o + 5 * stride, rows[5])
+    store(out, o + 6 * stride, rows[6])
+    store(out, o + 7 * stride, rows[7])
 
 
 @kernel(forceinline=True)
@@ -310,23 +317,23 @@ def add_sums(harmonics, radial, counts, firsts, sum_starts, species, momentum, c
 
 
 @kernel(forceinline=True)
-def contract(transposed, sums, at, counts, firsts, sum_starts, species, momentum, out):
+def contract(transposed, pairs_at, sums, at, counts, firsts, sum_starts, species, momentum, out):
     """Σ_n dE/dA_nlm R_nl(r) and Σ_n dE/dA_nlm R_nl'(r) of eight neighbors."""
     for l in range(momentum + 1):
         count = counts[species, l]
         if count:
             multiply(
                 sums, at + sum_starts[species, l], 8 * ((count + 7) // 8), 2 * l + 1, transposed,
-                16 * firsts[species, l], 16, 2, count, out, 16 * l * l, 16, False,
+                pairs_at + 16 * firsts[species, l], 16, 2, count, out, 16 * l * l, 16, False,
             )  # fmt: skip
 
 
 @kernel()
 def pair_forces(
-    ux, uy, uz, inverses, extra, pair, contracted, inverse_width, counts, species, momentum, recursion_a,
-    recursion_b, diagonal, fx, fy, fz,
+    ux, uy, uz, distances, inverses, extra, pair, contracted, inverse_width, counts, species, momentum, recursion_a,
+    recursion_b, diagonal, out, totals,
 ):  # fmt: skip
-    """dE_i/dr_ij of eight neighbors from the contracted radial functions."""
+    """dE_i/dr_ij of eight neighbors from the contracted radial functions; adds them and r ⊗ dE/dr to ``totals``."""
     stride = len(diagonal)
     x, y, z, zero = load8(ux, pair), load8(uy, pair), load8(uz, pair), splat8(0.0)
     re, im, re_before, im_before = splat8(1.0), zero, zero, zero
@@ -366,9 +373,21 @@ def pair_forces(
     gx, gy, gz = mul(gx, inverse), mul(gy, inverse), mul(gz, inverse)
     radial = fma(radial, splat8(inverse_width), load8(extra, pair))
     radial = sub(radial, fma(gx, x, fma(gy, y, mul(gz, z))))
-    store(fx, 0, fma(radial, x, gx))
-    store(fy, 0, fma(radial, y, gy))
-    store(fz, 0, fma(radial, z, gz))
+    fx, fy, fz = fma(radial, x, gx), fma(radial, y, gy), fma(radial, z, gz)
+    store(out, 0, fx)
+    store(out, 8, fy)
+    store(out, 16, fz)
+    r = load8(distances, pair)
+    x, y, z = mul(r, x), mul(r, y), mul(r, z)
+    store(totals, 0, fma(x, fx, load8(totals, 0)))
+    store(totals, 8, fma(y, fy, load8(totals, 8)))
+    store(totals, 16, fma(z, fz, load8(totals, 16)))
+    store(totals, 24, fma(y, fz, load8(totals, 24)))
+    store(totals, 32, fma(x, fz, load8(totals, 32)))
+    store(totals, 40, fma(x, fy, load8(totals, 40)))
+    store(totals, 48, add(fx, load8(totals, 48)))
+    store(totals, 56, add(fy, load8(totals, 56)))
+    store(totals, 64, add(fz, load8(totals, 64)))
 
 
 @kernel()
@@ -578,31 +597,45 @@ def reverse_rows_of_two(row_x, row_bounds, row_y, row_weights, density, values, 
 
 
 @kernel()
-def gather_pairs(
-    begin, end, pair, indices, vectors, limit, inverse_width, bins, base, stride, ux, uy, uz, distances, inverses,
-    fractions, offsets, neighbors, extra,
-):  # fmt: skip
+def gather_pairs(begin, end, pair, indices, vectors, limit, ux, uy, uz, neighbors):
     """Write the pairs within the cutoff from ``pair`` on, filled up to eights; return their number and the shortest."""
-    count, shortest = 0, np.inf
+    count, shortest, square = 0, np.inf, limit * limit
     for k in range(begin, end):
-        x, y, z = vectors[k, 0], vectors[k, 1], vectors[k, 2]
-        r = math.sqrt(x * x + y * y + z * z)
-        if r >= limit:
-            continue
-        o = pair + count
-        inverse = 1 / r
-        ux[o], uy[o], uz[o] = x * inverse, y * inverse, z * inverse
-        distances[o], inverses[o], neighbors[o], extra[o] = r, inverse, indices[k], 0.0
-        scaled = r * inverse_width
-        interval = min(int(scaled), bins)
-        fractions[o], offsets[o] = scaled - interval, base + interval * stride
-        shortest = min(shortest, r)
-        count += 1
+        x, y, z, o = vectors[k, 0], vectors[k, 1], vectors[k, 2], pair + count
+        ux[o], uy[o], uz[o], neighbors[o] = x, y, z, indices[k]
+        r2 = x * x + y * y + z * z
+        if r2 < square:
+            count += 1
+            shortest = min(shortest, r2)
     for o in range(pair + count, pair + (count + 7) // 8 * 8):
-        # Beyond the last node everything is 0: these lanes count for nothing.
-        ux[o], uy[o], uz[o], distances[o], inverses[o], neighbors[o], extra[o] = 0, 0, 1.0, 0, 0, -1, 0
-        fractions[o], offsets[o] = 0.0, base + bins * stride
-    return count, shortest
+        ux[o], uy[o], uz[o] = 0.0, 0.0, 2 * limit
+    return count, math.sqrt(shortest)
+
+
+@kernel()
+def write_geometry(
+    pair, count, inverse_width, bins, base, stride, ux, uy, uz, distances, inverses, fractions, offsets, extra
+):  # fmt: skip
+    """Distances r, r / r, and the place of r in the table of radial functions, in neighbor lanes.
+
+    Beyond the last node everything is 0: the lanes filled up count for nothing.
+    """
+    one, per_width, last, width, start = (
+        splat8(1.0), splat8(inverse_width), splat8(float(bins)), splat8(float(stride)), splat8(float(base)),
+    )  # fmt: skip
+    for o in range(pair, pair + count, 8):
+        x, y, z = load8(ux, o), load8(uy, o), load8(uz, o)
+        r = sqrt(fma(x, x, fma(y, y, mul(z, z))))
+        inverse, scaled = div(one, r), mul(r, per_width)
+        interval = smaller(floor(scaled), last)
+        store(ux, o, mul(x, inverse))
+        store(uy, o, mul(y, inverse))
+        store(uz, o, mul(z, inverse))
+        store(distances, o, r)
+        store(inverses, o, inverse)
+        store(fractions, o, sub(scaled, interval))
+        store_integers(offsets, o, fma(interval, width, start))
+        store(extra, o, splat8(0.0))
 
 
 @kernel()
@@ -616,26 +649,22 @@ def find_shortest(distances, begin, end):
 
 
 @kernel()
-def scatter(center, begin, count, distances, ux, uy, uz, neighbors, fx, fy, fz, forces, virial):
-    """Add the forces of up to eight pairs of one center to both atoms, and r ⊗ dE/dr to the virial."""
-    sx, sy, sz = 0.0, 0.0, 0.0
+def scatter(begin, count, neighbors, pair_forces, forces):
+    """Add the forces of up to eight pairs of one center to the neighbors."""
     for j in range(count):
-        k, x, y, z = begin + j, fx[j], fy[j], fz[j]
-        neighbor, r = neighbors[k], distances[k]
-        sx, sy, sz = sx + x, sy + y, sz + z
-        forces[neighbor, 0] -= x
-        forces[neighbor, 1] -= y
-        forces[neighbor, 2] -= z
-        rx, ry, rz = r * ux[k], r * uy[k], r * uz[k]
-        virial[0] += rx * x
-        virial[1] += ry * y
-        virial[2] += rz * z
-        virial[3] += ry * z
-        virial[4] += rx * z
-        virial[5] += rx * y
-    forces[center, 0] += sx
-    forces[center, 1] += sy
-    forces[center, 2] += sz
+        neighbor = neighbors[begin + j]
+        forces[neighbor, 0] -= pair_forces[j]
+        forces[neighbor, 1] -= pair_forces[8 + j]
+        forces[neighbor, 2] -= pair_forces[16 + j]
+
+
+@kernel()
+def add_lanes(totals, first, out):
+    """Add the sums of lanes of ``totals`` from row ``first`` on to the elements of ``out``."""
+    for k in range(len(out)):
+        o = 8 * (first + k)
+        pairs = totals[o] + totals[o + 1] + (totals[o + 2] + totals[o + 3])
+        out[k] += pairs + (totals[o + 4] + totals[o + 5] + (totals[o + 6] + totals[o + 7]))
 
 
 @kernel()
@@ -686,7 +715,7 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
     values, adjoints, partial, sums, harmonics = b.values, b.adjoints, b.partial, b.sums, b.harmonics
     radial, transposed, contracted, extra = b.radial, b.transposed, b.contracted, b.extra
     ux, uy, uz, distances, inverses, fractions = b.ux, b.uy, b.uz, b.distance, b.inverse, b.fraction
-    offsets, neighbors, fx, fy, fz = b.offset, b.neighbor, b.fx, b.fy, b.fz
+    offsets, neighbors, pair_force, totals = b.offset, b.neighbor, b.pair_force, b.totals
 
     embedding_weights, exponents, core_mode = t.embedding_weights, t.exponents, t.core_mode
 
@@ -694,6 +723,12 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
     leaf_count, size, zero = t.nodes - len(term_splits), len(sum_rows), splat16(0.0)
     tail, tail_size = 2 * t.nodes * LANES, (densities + 1) * LANES
     rho, slopes = values[tail:], adjoints[tail:]
+    # Per pair, what the table gives is kept from the first pass for the second, if there is room for a block.
+    zero8, kept = splat8(0.0), 0
+    if want_forces and len(transposed) >= 2 * all_columns.max() * len(ux):
+        kept = 2 * all_columns.max()
+    for k in range(0, 72, 8):
+        store(totals, k, zero8)
     begins = np.zeros((LANES, species_count), np.int64)
     ends = np.zeros((LANES, species_count), np.int64)
     gaps, widths, nearest = np.zeros(LANES), np.zeros(LANES), np.zeros(LANES, np.int64)
@@ -710,9 +745,11 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
             for s in range(species_count):
                 columns, momentum, base = all_columns[s], momenta[s], spline_starts[s]
                 count, shortest = gather_pairs(
-                    starts[row + s], starts[row + s + 1], pair, indices, vectors, cutoffs[s], inverse_widths[s],
-                    all_bins[s], base, 2 * columns, ux, uy, uz, distances, inverses, fractions, offsets, neighbors,
-                    extra,
+                    starts[row + s], starts[row + s + 1], pair, indices, vectors, cutoffs[s], ux, uy, uz, neighbors
+                )
+                write_geometry(
+                    pair, count, inverse_widths[s], all_bins[s], base, 2 * columns, ux, uy, uz, distances, inverses,
+                    fractions, offsets, extra,
                 )  # fmt: skip
                 begins[w, s], ends[w, s] = pair, pair + count
                 if shortest * inverse_widths[s] < 1.0:
@@ -728,7 +765,14 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
                         write_harmonics(
                             ux, uy, uz, start + place, momentum, recursion_a, recursion_b, diagonal, harmonics, place
                         )
-                    write_radial(spline, offsets, fractions, start, chunk, columns, radial)
+                    if kept:
+                        for place in range(0, chunk, 8):
+                            write_transposed(
+                                spline, offsets, fractions, start + place, columns, transposed, (start + place) * kept,
+                                radial, place, True,
+                            )  # fmt: skip
+                    else:
+                        write_radial(spline, offsets, fractions, start, chunk, columns, radial)
                     add_sums(harmonics, radial, counts, firsts, sum_starts, s, momentum, columns, chunk, sums, w * size)
                 pair += (count + 7) // 8 * 8
         to_values(sums, size, sum_rows, values)
@@ -775,14 +819,20 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
             for s in range(species_count):
                 columns, momentum = all_columns[s], momenta[s]
                 for k in range(begins[w, s], ends[w, s], 8):
-                    write_transposed(spline, offsets, fractions, k, columns, transposed)
-                    contract(transposed, sums, w * size, counts, firsts, sum_starts, s, momentum, contracted)
+                    if not kept:
+                        write_transposed(
+                            spline, offsets, fractions, k, columns, transposed, 0, radial, 0, False
+                        )  # fmt: skip
+                    contract(
+                        transposed, k * kept, sums, w * size, counts, firsts, sum_starts, s, momentum, contracted
+                    )  # fmt: skip
                     pair_forces(
-                        ux, uy, uz, inverses, extra, k, contracted, inverse_widths[s], counts, s, momentum, recursion_a,
-                        recursion_b, diagonal, fx, fy, fz,
+                        ux, uy, uz, distances, inverses, extra, k, contracted, inverse_widths[s], counts, s, momentum,
+                        recursion_a, recursion_b, diagonal, pair_force, totals,
                     )  # fmt: skip
-                    scatter(
-                        centers[first + w], k, min(8, ends[w, s] - k), distances, ux, uy, uz, neighbors, fx, fy, fz,
-                        forces, virial,
-                    )  # fmt: skip
+                    scatter(k, min(8, ends[w, s] - k), neighbors, pair_force, forces)
+            add_lanes(totals, 6, forces[centers[first + w]])
+            for k in range(48, 72, 8):
+                store(totals, k, zero8)
+    add_lanes(totals, 0, virial)
     return DONE

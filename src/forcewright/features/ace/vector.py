@@ -115,11 +115,46 @@ def _binary(generate: Callable[[Any, Any, Any], Any], text: str) -> Callable[...
     return operation
 
 
+def _unary(name: str, text: str) -> Callable[..., Any]:
+    @intrinsic
+    def operation(typing_context, a):
+        def generate(context, builder, signature, args):
+            kind = args[0].type
+            function = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(kind, [kind]), f"llvm.{name}.v{kind.count}f64"
+            )
+            return builder.call(function, args)
+
+        return a(a), generate
+
+    operation.__doc__ = text
+    return operation
+
+
+@intrinsic
+def store_integers(typing_context, array, offset, vector):
+    """Write the integral numbers of ``vector`` from element ``offset`` of the int64 ``array`` on."""
+
+    def generate(context, builder, signature, args):
+        kind = ir.VectorType(ir.IntType(64), vector.lanes)
+        pointer = builder.bitcast(_pointer(context, builder, array, args[0], args[1]), kind.as_pointer())
+        builder.store(builder.fptosi(args[2], kind), pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
 fma = _ternary(_multiply_add, "a·b + c.")
 fnma = _ternary(lambda builder, a, b, c: _multiply_add(builder, builder.fneg(a), b, c), "c - a·b.")
 mul = _binary(lambda builder, a, b: builder.fmul(a, b), "a·b.")
 add = _binary(lambda builder, a, b: builder.fadd(a, b), "a + b.")
 sub = _binary(lambda builder, a, b: builder.fsub(a, b), "a - b.")
+div = _binary(lambda builder, a, b: builder.fdiv(a, b), "a / b.")
+smaller = _binary(
+    lambda builder, a, b: builder.select(builder.fcmp_ordered("<", a, b), a, b), "The smaller of a and b, lane by lane."
+)
+sqrt = _unary("sqrt", "√a.")
+floor = _unary("floor", "The largest integral number not above a.")
 
 
 def _shuffle(builder: Any, a: Any, b: Any, lanes: Sequence[int]) -> Any:
