@@ -214,7 +214,7 @@ def fit_setting(
 def _fit(
     problem: Problem, model: Any, basis: Any, index: int, theta: FloatArray | None,
     iterations: Sequence[int] | None = None,
-) -> FittedSetting:
+) -> FittedSetting:  # fmt: skip
     """Do `fit_setting` with a given basis, and given nonlinear iterations."""
     start = time.perf_counter()
     workspace = _Workspace(problem, basis)
