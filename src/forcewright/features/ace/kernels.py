@@ -8,7 +8,7 @@ once and is kept on disk.
 =========  ==================================================================================================
 array      layout (flat)
 =========  ==================================================================================================
-harmonics  [l² + component][16 neighbors]; components: m = 0, then real and imaginary part of m = 1 … l
+harmonics  [l² + component][32 neighbors]; components: m = 0, then real and imaginary part of m = 1 … l
 radial     [neighbor][column]; columns: R_nl by l, those of l = 0 followed by the P densities of rank 1 and the core
 sums       [atom][species, l: component][columns of that l, in eights]: A, and on the way back dE/dA
 values     [node][real, imaginary][16 atoms], then rows for densities and core; `adjoints` alike
@@ -52,8 +52,9 @@ from forcewright.features.ace.vector import (
 
 #: Atoms per block.
 LANES = 16
-#: Neighbors whose radial functions are held at a time: they stay in the first cache.
-CHUNK = 16
+#: Largest number of neighbors whose radial functions are held at a time, half as many where there are many functions:
+#: they stay in the first cache.
+CHUNK = 32
 
 DENSITY, DISTANCE, ZBL = 0, 1, 2
 SHIFTED_SCALED, PLAIN_POWER = 0, 1
@@ -759,8 +760,9 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
                 if core_mode == ZBL and shortest - (inner[s] - inner_width[s]) < gaps[w]:
                     gaps[w], widths[w] = shortest - (inner[s] - inner_width[s]), inner_width[s]
                     nearest[w] = find_shortest(distances, pair, pair + count)
-                for start in range(pair, pair + count, CHUNK):
-                    chunk = min(CHUNK, pair + count - start)
+                largest = CHUNK if columns + (momentum + 1) ** 2 <= 96 else CHUNK // 2
+                for start in range(pair, pair + count, largest):
+                    chunk = min(largest, pair + count - start)
                     for place in range(0, chunk, 8):
                         write_harmonics(
                             ux, uy, uz, start + place, momentum, recursion_a, recursion_b, diagonal, harmonics, place
