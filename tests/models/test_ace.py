@@ -198,7 +198,7 @@ def test_core_begins_below_the_shortest_distances_of_the_data() -> None:
     for structure in train.structures:
         assert basis.pairs(structure).scale.min() == 1 and not basis.rows(structure).offset.any()
     closer = carbide(0)
-    closer = Structure(closer.numbers, 0.9 * closer.positions, 0.9 * closer.cell, closer.pbc)
+    closer = Structure(closer.numbers, 0.8 * closer.positions, 0.8 * closer.cell, closer.pbc)
     assert basis.rows(closer).offset[0] > 0
     for given in (None, {"inner": 1.0}):
         assert AceModel.with_data({"kind": "ace", "repulsion": given}, train)["repulsion"] == given

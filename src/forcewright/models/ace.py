@@ -36,6 +36,7 @@ from forcewright.neighbors import NeighborCache, find_neighbors
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, FloatArray, Structure
 
+_INSIDE = 0.9  # where the core begins, of the smallest distance in the data
 _SHORT = 4.0  # Å within which the closest pairs of the data are looked for
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
@@ -53,7 +54,7 @@ class RepulsionSettings(BaseModel):
 
     inner: float | dict[str, float] = Field()
     """Distance in Å below which the core starts to take over: for all pairs, or per pair such as {Si-C: 1.5}."""
-    width: float = Field(default=0.1, gt=0)
+    width: float = Field(default=0.2, gt=0)
     """Width in Å of the region in which it takes over, ending at inner."""
 
 
@@ -140,7 +141,7 @@ class AceModel(BaseModel):
     rank_weight: float = Field(default=1.5, ge=0)
     """Weight of the rank in the degree."""
     repulsion: Literal["auto"] | RepulsionSettings | None = "auto"
-    """Core at short range; auto: it takes over below the smallest distance of each pair in the training data."""
+    """Core at short range; auto: it takes over below 0.9 times each pair's smallest distance in the training data."""
     prune: PruneSettings | None = None
     """Keep only the functions that contribute most for what they cost."""
     nonlinear: NonlinearSettings = NonlinearSettings()
@@ -175,10 +176,15 @@ class AceModel(BaseModel):
 
     @classmethod
     def with_data(cls, content: Mapping[str, Any], train: Dataset) -> dict[str, Any]:
-        """Return a model's config with the core placed by the smallest distances of ``train``."""
+        """Return a model's config with the core placed below the smallest distances of ``train``.
+
+        pacemaker places it at them, with a width of 0.1 Å. As the core takes over the whole energy of an atom, a frame
+        in which any pair is but a little closer than in the training data then goes wrong altogether.
+        """
         if content.get("repulsion", "auto") != "auto":
             return dict(content)
-        return {**content, "repulsion": {"inner": shortest_distances(train)}}
+        inner = {pair: _INSIDE * distance for pair, distance in shortest_distances(train).items()}
+        return {**content, "repulsion": {"inner": inner}}
 
     def basis(self, species: Sequence[int]) -> AceBasis:
         """Return the invariant functions for given species (atomic numbers), before pruning.
