@@ -64,11 +64,17 @@ def molybdenum_potential(path: Path) -> Path:
     return write_yace(path, expansion)
 
 
-def take_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median time of each call in seconds, after one call that does not count."""
+def take_turns(calls: dict[str, Callable[[], object]], repeats: int, warm: bool) -> dict[str, float]:
+    """Return the median time of each call in seconds, after one round that does not count.
+
+    If ``warm``, each also runs untimed at the start of its turn and so finds its own data in the caches, as from step
+    to step of a simulation; else it finds there what the program before it left.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     for repeat in range(repeats + 1):
         for name, call in calls.items():
+            if warm:
+                call()
             start = time.perf_counter()
             call()
             if repeat:
@@ -76,7 +82,7 @@ def take_turns(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return {name: median(taken) for name, taken in times.items()}
 
 
-def compare(path: Path, atoms: Atoms, repeats: int) -> list[str]:
+def compare(path: Path, atoms: Atoms, repeats: int, warm: bool) -> list[str]:
     """Return the cells of one line: times per atom in µs and ratios."""
     from pyace import ACECTildeBasisSet
     from pyace.atomicenvironment import aseatoms_to_atomicenvironment
@@ -103,6 +109,7 @@ def compare(path: Path, atoms: Atoms, repeats: int) -> list[str]:
             "our list and all": lambda: evaluator.evaluate(Structure.from_ase(atoms), threads=1),
         },
         repeats,
+        warm,
     )
     error = abs(evaluator.evaluate(structure, threads=1).energies.sum() - sum(calculator.energies)) / len(atoms)
     us = {name: 1e6 * seconds / len(atoms) for name, seconds in times.items()}
@@ -160,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[1] / "../shared/data")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--warm", action="store_true", help="an untimed call before each timed one")
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="largest number of atoms of the second table")
     parser.add_argument("--scaling", nargs=2, type=int, metavar=("ATOMS", "THREADS"), help=argparse.SUPPRESS)
     parser.add_argument("--first-call", action="store_true", help=argparse.SUPPRESS)
@@ -177,7 +185,7 @@ def main() -> None:
         molybdenum = bulk("Mo", cubic=True).repeat(8)
         molybdenum.rattle(0.1, seed=3)
         lines = [
-            compare(path, atoms, arguments.repeats)
+            compare(path, atoms, arguments.repeats, arguments.warm)
             for path, atoms in (
                 (silicon_potential, silicon(512)),
                 (silicon_potential, silicon(4096)),
@@ -188,7 +196,8 @@ def main() -> None:
     headings = (
         "potential | atoms | neighbors | python-ace | ours | ratio | python-ace, whole call | ours | ratio | ΔE/atom"
     )
-    print_table("energies, forces and virial, µs per atom on one core", headings, lines)
+    caches = "warm" if arguments.warm else "cold"
+    print_table(f"energies, forces and virial, µs per atom on one core, {caches} caches", headings, lines)
     sizes = [size for size in SIZES if size <= arguments.largest]
     data = ("--data", arguments.data)
     lines = [[*in_a_process(*data, "--scaling", size, 1)[0]] for size in sizes]
