@@ -14,6 +14,7 @@ from ase.data import chemical_symbols
 
 from forcewright.features.ace.basis import AceBasis
 from forcewright.models.ace import AcePotential
+from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Graded, Potential
 from forcewright.recipes.setting import FittedSetting, Problem
 from forcewright.structure import Dataset, FloatArray
@@ -66,22 +67,23 @@ def pruning_of(problem: Problem, model: Any, fitted: FittedSetting) -> dict[str,
     }  # fmt: skip
 
 
-def densities_of(model: Any, fitted: FittedSetting) -> dict[str, Any] | None:
+def densities_of(model: Any, best: TrialRecord, fitted: FittedSetting) -> dict[str, Any] | None:
     """Return how the fit of further densities went; None for a model of one density.
 
+    Where the final fit repeats what the trial found, the trial's journal tells.
     ``fitted`` is False where the normal equations were singular and the further densities were not tried.
     """
     asked = int(getattr(model, "densities", 1))
     if asked == 1:
         return None
-    told = fitted.diagnostics.get("nonlinear")
+    told = fitted.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
     embedding = model.full_embedding
     result = {"densities": asked, "exponents": list(embedding.exponents), "fitted": told is not None}
     if told is None:
         return {**result, "kept": False}
     before, after = float(told["linear_loss"]), float(told["loss"])
     return {
-        **result, "kept": bool(told["kept"]), "iterations": int(told["iterations"]),
+        **result, "kept": bool(told["kept"]), "iterations": int(np.sum(told["iterations"])),
         "linear_loss": _finite(before), "loss": _finite(after),
         "change_percent": _finite(100.0 * (after / before - 1.0)) if before > 0 else None,
         "curve": [_finite(value) for value in told["curve"]],
@@ -171,7 +173,10 @@ def sections(told: Mapping[str, Any]) -> list[list[Any]]:
         found.append(["Pruning", pruning_text(pruning)])
     if densities := told.get("densities"):
         shown = {"convergence": densities} if densities["fitted"] else {}
-        found.append(["Further densities", densities_text(densities), shown])
+        text = densities_text(densities)
+        if densities["fitted"] and pruning and pruning["nested"]:
+            text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
+        found.append(["Further densities", text, shown])
     if grades := told.get("extrapolation"):
         found.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
     return found
@@ -215,7 +220,7 @@ def densities_text(densities: Mapping[str, Any]) -> str:
     return (
         f"With {further} (exponents {exponents}) the validation loss fell by {abs(change):.1f} %, from {before} of the "
         f"linear fit to {after}. Validation chose {densities['iterations']} iterations; those that predict a fold are "
-        "chosen by the other folds."
+        "chosen by the other folds, while the curve takes the same for all."
     )
 
 

@@ -149,7 +149,7 @@ def summarize(
     """Return the content of result.json."""
     paths = [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
     fitted, model = finished.fitted, fill_model(problem.model, best.params)
-    densities = account.densities_of(model, fitted)
+    densities = account.densities_of(model, best, fitted)
     graded = (inputs.test, "test") if inputs.test is not None else (inputs.external, "validation")
     return {
         "settings": chosen_settings(problem.model, best, fitted),
