@@ -119,10 +119,11 @@ def _print_result(result: Any) -> None:
 
 @app.command()
 def predict(
-    potential: Annotated[Path, typer.Argument(help="Folder of a saved potential, or a .snapcoeff file.")],
+    potential: Annotated[Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.")],
     files: Files,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")] = None,
     label: LabelMap = None,
+    grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
 ) -> None:
     """Predict energies, forces and stresses; where the files carry labels, print the errors.
 
@@ -130,7 +131,7 @@ def predict(
     """
     from forcewright.recipes.predict import predict as run
 
-    table, count = run(potential, files, output, _mapping(label))
+    table, count = run(potential, files, output, _mapping(label), grades)
     if table is not None:
         _out.print(str(table), highlight=False, markup=False)
     if output is not None:

@@ -21,7 +21,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.linalg.gram import FloatArray
 from forcewright.linalg.pruning import prune_groups
-from forcewright.linalg.ridge import CholeskySolver
+from forcewright.linalg.ridge import CholeskySolver, NotPositiveDefinite
 from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
 from forcewright.models.linear import (
     LABEL_OF,
@@ -309,8 +309,16 @@ def prune(problem: Problem, pool: Any, settings: Any) -> tuple[Any, list[Any]]:
 
     def choose(without: int | None) -> Any:
         matrix, right = fit.normal_equations(found.theta, without)
-        kept = prune_groups(matrix, right, groups, costs, settings.products, gamma=settings.gamma).columns
-        return pool.select(kept[kept >= held] - held)
+        damping = 0.0
+        while True:  # a part of barely definite normal equations need not be definite to the last digit
+            try:
+                damped = matrix + damping * np.diag(np.diag(matrix))
+                kept = prune_groups(damped, right, groups, costs, settings.products, gamma=settings.gamma).columns
+                return pool.select(kept[kept >= held] - held)
+            except NotPositiveDefinite:
+                if damping > 1e-6:
+                    raise
+                damping = max(10.0 * damping, 1e-13)
 
     folds = range(int(problem.splits.max()) + 1) if problem.external is None and problem.splits.max() > 0 else range(0)
     return choose(None), [choose(fold) for fold in folds]
