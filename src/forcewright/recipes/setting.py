@@ -71,6 +71,8 @@ class Problem:
     cache: Path
     cache_bytes: int
     workers: int
+    alone: bool = False
+    """Whether there is one setting and nothing to choose: further densities are then fitted at the end only."""
 
     @property
     def constants(self) -> tuple[int, ...]:
@@ -442,7 +444,7 @@ def receive_problem(problem: Problem) -> None:
 def evaluate_setting(params: dict[str, Any], index: int) -> Outcome:
     """Evaluate one setting in a worker that has received its problem; the study's objective."""
     problem = _PROBLEM[0]
-    fitted = fit_setting(problem, params, index)
+    fitted = fit_setting(problem, params, index, iterations=() if problem.alone else None)
     values = trial_metrics(problem, params, fitted)
     if problem.nested:
         values["nested"] = nested_losses(problem, params, index)

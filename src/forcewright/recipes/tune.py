@@ -11,6 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def tune(
         raise InputError(f"cannot be made: {error}; choose another output", file=settings.output) from None
     with ResourceMonitor() as monitor, _logging_to(settings.output / "forcewright.log"):
         inputs = read_inputs(settings)
-        problem = make_problem(settings, inputs)
+        problem = replace(make_problem(settings, inputs), alone=not ranges)
         if fresh:  # only now: a mistake in the data must not cost the earlier results
             _discard(settings.output)
         with _open_study(settings, ranges, inputs) as study:
