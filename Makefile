@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 $(READY): pyproject.toml constraints.txt
 	rm -f $(READY)
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[xtb,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[xtb,phonons,soap,dev]"
 	touch $(READY)
 
 demo: $(READY)
@@ -31,7 +31,7 @@ test-slow: $(READY)
 # Resolve constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet ".[xtb,dev]"
+	build/lock/bin/python -m pip install --quiet ".[xtb,phonons,soap,dev]"
 	build/lock/bin/python -m pip freeze --exclude forcewright > constraints.txt
 
 clean:

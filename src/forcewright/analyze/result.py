@@ -1,0 +1,101 @@
+"""What every analysis returns: a frozen set of named arrays that can be plotted and saved."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from forcewright.errors import InputError
+from forcewright.files import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Base of results: subclasses are frozen dataclasses of arrays, numbers and texts, and draw themselves."""
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw on ``ax``, or on new axes, and return them."""
+        ax = new_axes() if ax is None else ax
+        self._draw(ax)
+        return ax
+
+    def _draw(self, ax: Axes) -> None:
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as plain values; arrays become lists, numbers that are not finite become None."""
+        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+
+    def save(self, path: str | Path) -> Path:
+        """Write ``.json`` (everything), ``.npz`` (the arrays) or ``.csv`` (the arrays as long as the first one).
+
+        Raises
+        ------
+        InputError
+            If the ending is another.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            return atomic_write(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
+        if path.suffix == ".npz":
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
+            return atomic_write(path, buffer.getvalue())
+        if path.suffix == ".csv":
+            return atomic_write(path, self._table())
+        raise InputError("can be saved as .json, .npz or .csv", file=path)
+
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return the fields that are arrays, and the arrays in fields that are mappings as ``field_key``."""
+        arrays = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if isinstance(value, np.ndarray):
+                arrays[one.name] = value
+            elif isinstance(value, dict):
+                arrays |= {
+                    f"{one.name}_{_key(key)}": part for key, part in value.items() if isinstance(part, np.ndarray)
+                }
+        return arrays
+
+    def _table(self) -> str:
+        columns = {name: array for name, array in self._arrays().items() if array.ndim == 1}
+        if not columns:
+            raise InputError(f"{type(self).__name__} holds no one-dimensional array; save it as .json or .npz")
+        length = len(next(iter(columns.values())))
+        columns = {name: array for name, array in columns.items() if len(array) == length}
+        rows = (",".join(f"{value:.17g}" for value in row) for row in zip(*columns.values(), strict=True))
+        return "\n".join([",".join(columns), *rows]) + "\n"
+
+
+def new_axes() -> Axes:
+    """Return the axes of a new figure that no window system knows of."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(5.0, 3.6), layout="constrained").subplots()
+
+
+def _key(key: Any) -> str:
+    return "-".join(map(str, key)) if isinstance(key, tuple) else str(key)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, dict):
+        return {_key(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,3 @@
+"""Small named calculations with a potential, from an equation of state to melt and quench."""
+
+from __future__ import annotations

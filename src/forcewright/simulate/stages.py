@@ -1,0 +1,66 @@
+"""Stages: what a simulation does, one after the other."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+
+def _ends(value: Any) -> Any:
+    """Take one number for both ends of a ramp."""
+    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Ramp = Annotated[tuple[float, float], BeforeValidator(_ends)]
+
+
+class Stage(BaseModel):
+    """One stage of a simulation: an ensemble for some time, or a relaxation.
+
+    Two numbers for a temperature or a pressure are a linear ramp over the stage.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    name: str = ""
+    """How tables call it; numbered where nothing is given."""
+    ensemble: Literal["nve", "nvt", "npt", "relax"]
+    """Constant energy, temperature, or temperature and pressure; or a relaxation to zero force."""
+    time_ps: float | None = Field(default=None, gt=0)
+    """How long; needed unless the stage relaxes."""
+    timestep_fs: float = Field(default=1.0, gt=0, le=20)
+    """Time step."""
+    temperature_K: Ramp | None = None
+    """Target temperature, or its two ends."""
+    pressure_GPa: Ramp | None = None
+    """Target pressure, compression positive, or its two ends; 0 in an npt stage where nothing is given."""
+    thermostat: Literal["langevin", "nose-hoover", "bussi"] = "nose-hoover"
+    """How an nvt stage holds its temperature; npt stages use Nosé–Hoover chains."""
+    thermostat_time_fs: float = Field(default=100.0, gt=0)
+    """Time constant of the thermostat; for Langevin the inverse of the friction."""
+    cell: Literal["isotropic", "full"] = "isotropic"
+    """What may change in an npt stage or a relaxation at a pressure: the volume, or the whole cell."""
+    barostat_time_fs: float = Field(default=1000.0, gt=0)
+    """Time constant of the barostat."""
+    fmax_eV_per_A: float = Field(default=0.01, gt=0)
+    """A relaxation ends when no force is larger."""
+    max_steps: int = Field(default=1000, gt=0)
+    """A relaxation gives up after this many steps."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.ensemble != "relax" and self.time_ps is None:
+            raise ValueError("time_ps is missing: say how long the stage lasts")
+        if self.ensemble in ("nvt", "npt") and self.temperature_K is None:
+            raise ValueError(f"an {self.ensemble} stage needs temperature_K")
+        if self.ensemble in ("nve", "relax") and self.temperature_K is not None:
+            raise ValueError(f"an {self.ensemble} stage holds no temperature; leave temperature_K out")
+        if self.ensemble in ("nve", "nvt") and self.pressure_GPa is not None:
+            raise ValueError(f"an {self.ensemble} stage holds no pressure; use ensemble: npt")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps; a relaxation counts as none."""
+        return 0 if self.time_ps is None else round(1000.0 * self.time_ps / self.timestep_fs)
