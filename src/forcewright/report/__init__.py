@@ -1,10 +1,19 @@
-"""A study as one offline HTML page. Lays out; computes nothing."""
+"""A study, a simulation or a validation as one offline HTML page. Lays out; computes nothing."""
 
 from __future__ import annotations
 
-from forcewright.report.content import ReportContent, Section
+from forcewright.report.content import Card, PageContent, ReportContent, Section
 from forcewright.report.convergence import draw_convergence
 from forcewright.report.page import render, write_report
 from forcewright.report.tables import grade_table
 
-__all__ = ["ReportContent", "Section", "draw_convergence", "grade_table", "render", "write_report"]
+__all__ = [
+    "Card",
+    "PageContent",
+    "ReportContent",
+    "Section",
+    "draw_convergence",
+    "grade_table",
+    "render",
+    "write_report",
+]

@@ -15,13 +15,45 @@ class Section(NamedTuple):
     """One more section at the end of a report.
 
     ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure or the bytes of a PNG; a table
-    is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts.
+    is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a ``caption``, and ``style``
+    "plain" where the last row is no summary, with ``marks``, "pass", "fail" or "" for each row. With ``paired`` small
+    figures stand side by side.
     """
 
     title: str
     text: str = ""
     figures: Sequence[Figure | bytes] = ()
     tables: Sequence[Mapping[str, Any]] = ()
+    paired: bool = False
+
+
+class Card(NamedTuple):
+    """A number that stands out at the top of a page."""
+
+    label: str
+    value: str
+    unit: str = ""
+    under: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PageContent:
+    """A page on anything: a simulation, analyses of a trajectory, a physical validation.
+
+    ``summary`` is plain text, blank lines part paragraphs; ``facts`` are pairs of name and text; ``result`` holds what
+    provenance shows (command, seed, versions, data_hashes, machine); ``citations`` have ``key`` and ``text`` each.
+    """
+
+    title: str
+    kicker: str = "Forcewright report"
+    warnings: Sequence[str] = ()
+    summary: str = ""
+    cards: Sequence[Card] = ()
+    facts: Sequence[tuple[str, str]] = ()
+    sections: Sequence[Section] = ()
+    result: Mapping[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    citations: Sequence[Mapping[str, str]] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from forcewright.files import atomic_write
-from forcewright.report.content import ReportContent, Section
+from forcewright.report.content import PageContent, ReportContent, Section
 from forcewright.report.drawing import to_data_uri, to_svg
 from forcewright.report.error_figures import draw_groups, draw_parity
 from forcewright.report.numbers import duration, memory, significant
@@ -29,7 +29,13 @@ _PROTOCOLS = {
 }
 
 
-def write_report(path: str | Path, content: ReportContent) -> Path:
+_STUDY_SECTIONS = (
+    "Summary", "Loss over trials", "Prediction against reference", "Errors by group",
+    "What mattered among the hyperparameters", "Accuracy and cost", "Data audit",
+)  # fmt: skip
+
+
+def write_report(path: str | Path, content: ReportContent | PageContent) -> Path:
     """Write a report and return its path.
 
     Parameters
@@ -44,20 +50,42 @@ def write_report(path: str | Path, content: ReportContent) -> Path:
     return atomic_write(target, render(content))
 
 
-def render(content: ReportContent) -> str:
+def render(content: ReportContent | PageContent) -> str:
     """Return the page as text."""
     environment = Environment(
         loader=PackageLoader("forcewright.report", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    if isinstance(content, PageContent):
+        return environment.get_template("plain.html").render(**_plain_context(content))
     return environment.get_template("report.html").render(**_context(content))
+
+
+def _plain_context(content: PageContent) -> dict[str, Any]:
+    sections = [_section(section) for section in content.sections]
+    return {
+        "kicker": content.kicker,
+        "title": content.title,
+        "titles": ["Summary", *(section["title"] for section in sections), "Provenance", "Citations"],
+        "warnings": list(content.warnings),
+        "summary": _paragraphs(content.summary),
+        "cards": [card._asdict() for card in content.cards],
+        "facts": [(name, text) for name, text in content.facts if text],
+        "sections": sections,
+        "config": content.config_text,
+        "provenance": list(_provenance(content.result)),
+        "citations": list(content.citations),
+    }
 
 
 def _context(content: ReportContent) -> dict[str, Any]:
     result = content.result
+    sections = [_section(section) for section in content.sections]
     tables = {name: result[key] for key, name in (("validation", "Validation"), ("test", "Test")) if result.get(key)}
     return {
+        "kicker": "Forcewright report",
         "title": content.title,
+        "titles": [*_STUDY_SECTIONS, *(s["title"] for s in sections), "All trials", "Provenance", "Citations"],
         "warnings": list(result.get("warnings") or []),
         "xpot": result.get("protocol") == "xpot",
         "protocol": _PROTOCOLS.get(str(result.get("protocol")), result.get("protocol") or ""),
@@ -82,7 +110,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "labels": [] if is_grid(content.label_counts) else list(flatten(content.label_counts)),
         "label_grid": grid(content.label_counts) if is_grid(content.label_counts) else None,
         "group_sizes": [(name, significant(count)) for name, count in content.group_sizes.items()],
-        "sections": [_section(section) for section in content.sections],
+        "sections": sections,
         "trials": trial_table(content.trials),
         "config": content.config_text,
         "provenance": list(_provenance(result)),
@@ -165,10 +193,15 @@ def _words(value: Any) -> str:
 
 
 def _section(section: Section | Sequence[Any]) -> dict[str, Any]:
-    title, text, figures, tables = Section(*section)
-    paragraphs = [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
+    title, text, figures, tables, paired = Section(*section)
     pictures = [_picture(figure) for figure in figures]
-    return {"title": title, "paragraphs": paragraphs, "figures": pictures, "tables": list(tables)}
+    return {
+        "title": title, "paragraphs": _paragraphs(text), "figures": pictures, "tables": list(tables), "paired": paired,
+    }  # fmt: skip
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
 def _picture(figure: Figure | bytes | None) -> Markup | None:
