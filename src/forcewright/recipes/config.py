@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from forcewright.errors import InputError
 from forcewright.models import model_class
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, is_range, parse_range
+from forcewright.recipes.settings_file import read_yaml, validate
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -209,54 +208,6 @@ class TuneConfig(BaseModel):
         return self
 
 
-Model = TypeVar("Model", bound=BaseModel)
-
-
-def validate(model: type[Model], content: Any, file: Path | None = None) -> Model:
-    """Validate plain data; the first mistake becomes an `InputError` that names the field and what is allowed."""
-    try:
-        return model.model_validate(content)
-    except ValidationError as error:
-        raise _sentence(model, error, file) from None
-
-
-def _sentence(model: type[BaseModel], error: ValidationError, file: Path | None) -> InputError:
-    errors = error.errors()
-    # a union reports every branch: for a mapping the branch that reads mappings is the one that was meant
-    first = next((e for e in errors if "constrained-float" not in e["loc"]), errors[0])
-    # branches of a union appear in the location under their type's name, which means nothing to a user
-    place = [str(part) for part in first["loc"] if not _is_type_name(str(part))]
-    problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        allowed = _fields_at(model, place[:-1])
-        close = get_close_matches(place[-1], allowed, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(allowed)}"
-        problem = f"is not known; {hint}"
-    elif first["type"] == "missing":
-        problem = "is missing; add it"
-    elif not isinstance(first.get("input"), Mapping):
-        problem = f"is {first.get('input')!r}: {problem}"
-    return InputError(problem, file=file, field=".".join(place) or None)
-
-
-def _is_type_name(part: str) -> bool:
-    return part in {"LogRange", "TargetAccuracy", "float", "int", "constrained-float"} or "[" in part
-
-
-def _fields_at(model: type[BaseModel], place: list[str]) -> list[str]:
-    """Return the field names allowed at a dotted place."""
-    current: Any = model
-    for part in place:
-        if part not in current.model_fields:  # a key of a mapping, whose values were entered already
-            continue
-        annotation = current.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        nested = [c for c in candidates if get_origin(c) is None and isinstance(c, type) and issubclass(c, BaseModel)]
-        current = nested[0] if nested else current
-    names = [field.alias or name for name, field in current.model_fields.items()]
-    return sorted(names)
-
-
 def read_config(path: str | Path) -> TuneConfig:
     """Read a YAML config; relative paths are taken from its folder.
 
@@ -266,15 +217,7 @@ def read_config(path: str | Path) -> TuneConfig:
         If the file is missing, no YAML, or a value is not allowed; names the field.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError("does not exist", file=path) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"is no readable YAML: {' '.join(str(error).split())}", file=path) from None
-    if not isinstance(content, Mapping):
-        raise InputError("is no mapping; expected keys such as data, model and output", file=path)
-    return parse_config(dict(content), folder=path.parent, file=path)
+    return parse_config(read_yaml(path), folder=path.parent, file=path)
 
 
 def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = None) -> TuneConfig:
