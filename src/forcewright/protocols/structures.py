@@ -1,0 +1,113 @@
+"""The structure a calculation starts from, as a config says it: a file, a crystal, or a molecule."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import ase.build
+import numpy as np
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from forcewright.errors import InputError
+from forcewright.structure import Structure
+from forcewright.trajectory import Snapshot, snapshots
+
+_CRYSTALS = ("sc", "fcc", "bcc", "hcp", "diamond", "zincblende", "rocksalt", "cesiumchloride", "fluorite", "wurtzite")
+
+
+class StructureSettings(BaseModel):
+    """What to start from: exactly one of file, bulk and molecule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    file: Path | None = None
+    """Any file that ASE reads; velocities in it are taken over."""
+    index: int = -1
+    """Frame of the file, counted from 0, or from the end where negative."""
+    bulk: str | None = None
+    """A crystal, by element or formula, as ase.build.bulk makes it."""
+    crystalstructure: str | None = None
+    """Structure type of the crystal where it is not the element's own, such as diamond or rocksalt."""
+    a_A: float | None = Field(default=None, gt=0)
+    """Lattice constant of the crystal where it is not the element's own."""
+    c_A: float | None = Field(default=None, gt=0)
+    """Second lattice constant of hexagonal crystals."""
+    cubic: bool = False
+    """Cubic instead of primitive cell."""
+    molecule: str | None = None
+    """A molecule that ase.build.molecule knows."""
+    repeat: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1, 1)
+    """How often the cell is repeated along its vectors."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name in ("file", "bulk", "molecule") if getattr(self, name) is not None]
+        if len(given) != 1:
+            told = " and ".join(given) or "nothing"
+            raise ValueError(f"has {told}; give one of file, bulk and molecule")
+        if self.crystalstructure not in (None, *_CRYSTALS):
+            raise ValueError(f"crystalstructure {self.crystalstructure!r} is not one of {', '.join(_CRYSTALS)}")
+        return self
+
+
+def _spelled_out(value: Any) -> Any:
+    """Take a path for a file, and one number of repeats for three."""
+    if isinstance(value, str | Path):
+        return {"file": value}
+    if isinstance(value, Mapping) and isinstance(value.get("repeat"), int):
+        return {**value, "repeat": (value["repeat"],) * 3}
+    return value
+
+
+#: What stands at ``structure`` in a config.
+StructureSource = Annotated[StructureSettings, BeforeValidator(_spelled_out)]
+
+
+def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
+    """Return the structure, with velocities where a file has them; paths are relative to ``folder``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no such frame, or ASE does not know the crystal or molecule.
+    """
+    if source.file is not None:
+        return repeat_snapshot(_read_frame((folder / source.file).resolve(), source.index), source.repeat)
+    try:
+        if source.molecule is not None:
+            atoms = ase.build.molecule(source.molecule)
+        else:
+            atoms = ase.build.bulk(
+                source.bulk, source.crystalstructure, a=source.a_A, c=source.c_A, cubic=source.cubic
+            )  # fmt: skip
+    except (KeyError, ValueError, RuntimeError, NotImplementedError) as error:
+        what = source.molecule or source.bulk
+        raise InputError(f"{what!r} is not known to ASE ({error}); give a file", field="structure") from None
+    return Snapshot(Structure.from_ase(atoms.repeat(source.repeat)))
+
+
+def _read_frame(path: Path, index: int) -> Snapshot:
+    """Return one frame of a file; no more frames are held than an index from the end needs."""
+    if index < 0:
+        last = deque(snapshots(path), maxlen=-index)
+        found = last[0] if len(last) == -index else None
+    else:
+        found = next(islice(snapshots(path), index, None), None)
+    if found is None:
+        raise InputError(f"has no frame {index}", file=path, field="structure.index")
+    return found
+
+
+def repeat_snapshot(snapshot: Snapshot, repeat: Sequence[int]) -> Snapshot:
+    """Return a snapshot with its cell repeated along the vectors; copies move as the originals do."""
+    copies = math.prod(repeat)
+    if copies == 1:
+        return snapshot
+    structure = Structure.from_ase(snapshot.structure.to_ase().repeat(tuple(repeat)))
+    velocities = None if snapshot.velocities is None else np.tile(snapshot.velocities, (copies, 1))
+    return Snapshot(structure, velocities=velocities, masses=np.tile(snapshot.masses, copies))
