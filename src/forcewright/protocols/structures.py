@@ -80,10 +80,10 @@ def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
         return repeat_snapshot(_read_frame((folder / source.file).resolve(), source.index), source.repeat)
     try:
         if source.molecule is not None:
-            atoms = ase.build.molecule(source.molecule)
+            atoms = ase.build.molecule(source.molecule)  # type: ignore[no-untyped-call]
         else:
             atoms = ase.build.bulk(
-                source.bulk, source.crystalstructure, a=source.a_A, c=source.c_A, cubic=source.cubic
+                str(source.bulk), source.crystalstructure, a=source.a_A, c=source.c_A, cubic=source.cubic
             )  # fmt: skip
     except (KeyError, ValueError, RuntimeError, NotImplementedError) as error:
         what = source.molecule or source.bulk
@@ -108,6 +108,6 @@ def repeat_snapshot(snapshot: Snapshot, repeat: Sequence[int]) -> Snapshot:
     copies = math.prod(repeat)
     if copies == 1:
         return snapshot
-    structure = Structure.from_ase(snapshot.structure.to_ase().repeat(tuple(repeat)))
+    structure = Structure.from_ase(snapshot.structure.to_ase().repeat(tuple(repeat)))  # type: ignore[no-untyped-call]
     velocities = None if snapshot.velocities is None else np.tile(snapshot.velocities, (copies, 1))
     return Snapshot(structure, velocities=velocities, masses=np.tile(snapshot.masses, copies))
