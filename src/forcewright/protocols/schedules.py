@@ -108,6 +108,9 @@ class MeltQuench(Schedule):
     """Temperature at which the starting structure is lost."""
     melt_ps: Positive = 5.0
     """How long it is molten there."""
+    melt_at: Literal["volume", "pressure"] = "volume"
+    """What is held meanwhile: at its volume a superheated liquid cannot boil away; with a pressure, that is taken up
+    with the liquid."""
     liquid_K: Kelvin | None = None
     """Temperature at which the liquid is held and the quench begins; ``melt_K`` where nothing is given."""
     liquid_ps: Positive = 5.0
@@ -138,8 +141,9 @@ class MeltQuench(Schedule):
     def stages(self) -> list[Stage]:
         """Return melt, liquid, quench, anneal and relax."""
         liquid = self.melt_K if self.liquid_K is None else self.liquid_K
+        kept = self if self.melt_at == "pressure" else self.model_copy(update={"pressure_GPa": None})
         stages = [
-            self._stage("melt", self.melt_K, self.melt_ps),
+            kept._stage("melt", self.melt_K, self.melt_ps),
             self._stage("liquid", liquid, self.liquid_ps),
             self._stage("quench", (liquid, self.final_K), ramp_time_ps(liquid, self.final_K, self.rate_K_per_s)),
         ]

@@ -15,8 +15,8 @@ class Section(NamedTuple):
     """One more section at the end of a report.
 
     ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure or the bytes of a PNG; a table
-    is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a ``caption``, and ``style``
-    "plain" where the last row is no summary, with ``marks``, "pass", "fail" or "" for each row. With ``paired`` small
+    is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a ``caption``, ``style``
+    "plain" where the last row is no summary, and ``marks``, "pass", "fail" or "" for each row. With ``paired`` small
     figures stand side by side.
     """
 

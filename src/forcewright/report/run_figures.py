@@ -1,0 +1,144 @@
+"""Figures of a simulation: what the thermometer showed, and how many of several runs lived how long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from forcewright.report.drawing import ALARM, INK, MAIN, RULE, SECOND, SOFT, dress, new_figure, plain
+
+_MOST_POINTS = 2000  # of a line; beyond, the band between lowest and highest of every bin is drawn
+
+
+def draw_run(thermo: Mapping[str, ArrayLike], atoms: int, stages: Sequence[str] = ()) -> Figure | None:
+    """Draw temperature, energies per atom, pressure and volume per atom over time.
+
+    Parameters
+    ----------
+    thermo
+        Columns of thermo.csv; columns that are absent or empty are left out. ``stage`` counts from 0.
+    stages
+        Names of the stages.
+    """
+    time = np.asarray(thermo["time_ps"], dtype=float)
+    panels = [panel for panel in _PANELS if any(_known(thermo, name) for name, *_ in panel[2])]
+    if len(time) < 2 or not panels:
+        return None
+    figure = new_figure(2.5 * ((len(panels) + 1) // 2))
+    grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False, sharex=True).ravel()
+    for ax in grid[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (label, per_atom, lines) in zip(grid, panels, strict=False):
+        for name, color, told in lines:
+            if _known(thermo, name):
+                values = np.asarray(thermo[name], dtype=float) / (atoms if per_atom else 1)
+                _draw_line(ax, time, values, color, told, dashed="target" in name)
+        dress(ax, "time (ps)", label)
+        _mark_stages(ax, time, np.asarray(thermo.get("stage", np.zeros(len(time)))))
+        ax.set_xlim(time[0], time[-1])
+        if sum(_known(thermo, name) for name, *_ in lines) > 1:
+            ax.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=2, loc="lower right",
+                      bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)  # fmt: skip
+    _name_stages(grid[0], time, np.asarray(thermo.get("stage", np.zeros(len(time)))), stages)
+    return figure
+
+
+#: y label, whether it is divided by the number of atoms, and lines: column, color, legend
+_PANELS: tuple[tuple[str, bool, tuple[tuple[str, str, str], ...]], ...] = (
+    ("temperature (K)", False, (("temperature_K", MAIN, "measured"), ("target_temperature_K", ALARM, "target"))),
+    ("energy (eV/atom)", True, (("potential_eV", MAIN, "potential"), ("total_eV", SECOND, "total"))),
+    ("pressure (GPa)", False, (("pressure_GPa", MAIN, "measured"), ("target_pressure_GPa", ALARM, "target"))),
+    ("volume (Å³/atom)", True, (("volume_A3", MAIN, "volume"),)),
+)
+
+
+def _known(thermo: Mapping[str, ArrayLike], name: str) -> bool:
+    return name in thermo and bool(np.isfinite(np.asarray(thermo[name], dtype=float)).any())
+
+
+def _draw_line(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, label: str, dashed: bool) -> None:
+    if dashed:
+        ax.plot(x, y, color=color, linewidth=1.1, linestyle="--", label=label, zorder=3)
+        return
+    if len(x) <= _MOST_POINTS:
+        ax.plot(x, y, color=color, linewidth=0.8, label=label)
+        return
+    edges = np.linspace(0, len(x), _MOST_POINTS // 4 + 1).astype(int)
+    bins = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    middle = [float(x[one].mean()) for one in bins]
+    ax.fill_between(middle, [y[one].min() for one in bins], [y[one].max() for one in bins], color=color, alpha=0.25,
+                    linewidth=0)  # fmt: skip
+    ax.plot(middle, [y[one].mean() for one in bins], color=color, linewidth=0.9, label=label)
+
+
+def _changes(stage: np.ndarray) -> np.ndarray:
+    return np.flatnonzero(np.diff(stage)) + 1
+
+
+def _mark_stages(ax: Axes, time: np.ndarray, stage: np.ndarray) -> None:
+    for k in _changes(stage):
+        ax.axvline(time[k], color=RULE, linewidth=1.0, zorder=0)
+
+
+def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray, names: Sequence[str]) -> None:
+    """Write the names of the stages above their spans, where they fit."""
+    bounds = [0, *_changes(stage).tolist(), len(time) - 1]
+    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+        index, width = int(stage[a]), (time[b] - time[a]) / max(time[-1] - time[0], 1e-300)
+        if index < len(names) and width > 0.02 * len(names[index]):
+            ax.text(0.5 * (time[a] + time[b]), 0.97, plain(names[index]), transform=ax.get_xaxis_transform(),
+                    ha="center", va="top", fontsize=7.5, color=SOFT)  # fmt: skip
+
+
+def draw_survival(times_ps: Sequence[float], completed: Sequence[bool], planned_ps: float) -> Figure:
+    """Draw the share of runs still alive over time.
+
+    Parameters
+    ----------
+    times_ps
+        How long each run lasted.
+    completed
+        Whether it came to its end.
+    planned_ps
+        How long a run was to last.
+    """
+    figure = new_figure(2.8, 6.4)
+    ax = figure.subplots()
+    failures = sorted(time for time, done in zip(times_ps, completed, strict=True) if not done)
+    x = [0.0, *failures, planned_ps]
+    alive = [1.0 - k / len(times_ps) for k in range(len(failures) + 1)]
+    ax.step(x, [*alive, alive[-1]], where="post", color=MAIN, linewidth=1.6)
+    ax.plot(failures, alive[1:], "x", color=ALARM, markersize=6)
+    ax.set_ylim(-0.03, 1.05)
+    ax.set_xlim(0.0, planned_ps)
+    dress(ax, "time (ps)", "share of runs alive")
+    return figure
+
+
+def stage_table(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table of stages, each a mapping of what `Stage` holds."""
+    headings = [("stage", ""), ("ensemble", ""), ("temperature", "K"), ("pressure", "GPa"), ("time", "ps"),
+                ("time step", "fs")]  # fmt: skip
+    rows = [
+        [
+            str(stage.get("name") or index), str(stage["ensemble"]), _ramp(stage.get("temperature_K")),
+            _ramp(stage.get("pressure_GPa")), *(
+                ("–", "–") if stage.get("time_ps") is None else
+                (f"{stage['time_ps']:g}", f"{stage['timestep_fs']:g}")
+            ),
+        ]
+        for index, stage in enumerate(stages)
+    ]  # fmt: skip
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
+def _ramp(ends: Sequence[float] | None) -> str:
+    if ends is None:
+        return "–"
+    start, end = ends
+    return f"{start:g}" if start == end else f"{start:g} → {end:g}"
