@@ -86,7 +86,7 @@ class Structure:
     @property
     def formula(self) -> str:
         """Chemical formula in Hill order, such as ``C62H``."""
-        return str(self.to_ase().get_chemical_formula("hill"))
+        return str(self.to_ase().symbols.formula.convert("hill"))
 
     @cached_property
     def content_hash(self) -> str:
