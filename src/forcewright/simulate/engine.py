@@ -17,11 +17,19 @@ class Engine(Protocol):
     """
 
     def begin(self, stage: Stage) -> None:
-        """Start a stage from the present positions, velocities and cell, with a thermostat at rest."""
+        """Start a stage from the present positions, velocities and cell, with a thermostat at rest.
+
+        Velocities that are not there, or all zero, are drawn where the stage has a temperature.
+        """
         ...
 
     def advance(self, steps: int) -> None:
-        """Move the atoms by some steps of the present stage, along its ramps."""
+        """Move the atoms by some steps of the present stage, along its ramps.
+
+        Step k = 1 ... n of a stage is done at the targets T(k) = T_0 + (T_n - T_0) k / n. In a relaxation ``steps`` is
+        the largest number of iterations; it ends sooner when nothing exceeds the stage's limit, leaves velocities at
+        zero, and takes no time: the step of the simulation stays the same. It is never interrupted by ``state``.
+        """
         ...
 
     def snapshot(self) -> Snapshot:

@@ -12,6 +12,9 @@ def _ends(value: Any) -> Any:
     return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+#: Of heavy atoms; light ones need less (see `protocol_checks`).
+LONGEST_TIMESTEP_FS = 10.0
+
 Ramp = Annotated[tuple[float, float], BeforeValidator(_ends)]
 
 
@@ -29,7 +32,7 @@ class Stage(BaseModel):
     """Constant energy, temperature, or temperature and pressure; or a relaxation to zero force."""
     time_ps: float | None = Field(default=None, gt=0)
     """How long; needed unless the stage relaxes."""
-    timestep_fs: float = Field(default=1.0, gt=0, le=20)
+    timestep_fs: float = Field(default=1.0, gt=0)
     """Time step."""
     temperature_K: Ramp | None = None
     """Target temperature, or its two ends."""
@@ -58,7 +61,23 @@ class Stage(BaseModel):
             raise ValueError(f"an {self.ensemble} stage holds no temperature; leave temperature_K out")
         if self.ensemble in ("nve", "nvt") and self.pressure_GPa is not None:
             raise ValueError(f"an {self.ensemble} stage holds no pressure; use ensemble: npt")
+        if self.temperature_K is not None and min(self.temperature_K) <= 0:
+            raise ValueError(
+                f"temperature_K is {min(self.temperature_K):g}; it must be above 0 K, or use ensemble: relax"
+            )
+        if self.timestep_fs > LONGEST_TIMESTEP_FS:
+            raise ValueError(
+                f"timestep_fs is {self.timestep_fs:g}, which no atom can follow: vibrations take 10 to 200 fs, and a "
+                f"step is a twentieth of the fastest; 1 is usual, {LONGEST_TIMESTEP_FS:g} the most"
+            )
+        if self.time_ps is not None and self.steps < 1:
+            raise ValueError(f"time_ps is {self.time_ps:g}, less than one step of {self.timestep_fs:g} fs")
         return self
+
+    @property
+    def constant(self) -> bool:
+        """Whether temperature and pressure targets stay the same."""
+        return all(ends is None or ends[0] == ends[1] for ends in (self.temperature_K, self.pressure_GPa))
 
     @property
     def steps(self) -> int:
