@@ -41,15 +41,11 @@ class AseEngine:
         _check_species(force_field, start.structure)
         self._force_field, self._masses = force_field, start.masses
         self._rng = np.random.default_rng(seed)
-        self._atoms = start.structure.to_ase()
-        self._atoms.set_masses(start.masses)
+        self._atoms = _atoms_of(start)
         self._atoms.calc = Calculation(force_field.calculator())
         self._step, self._stage_step, self._stage_time = 0, 0, 0.0
         self._stage: Stage | None = None
         self._dynamics: Any = None
-        if start.velocities is not None:
-            self._atoms.set_momenta(start.masses[:, None] * start.velocities / units.fs)
-            _remove_visible_drift(self._atoms)
 
     def begin(self, stage: Stage) -> None:
         """Start a stage, with a thermostat at rest.
@@ -107,8 +103,10 @@ class AseEngine:
         if self._stage.pressure_GPa is not None:
             pressure = self._stage.pressure_GPa[1] * units.GPa
             isotropic = self._stage.cell == "isotropic"
-            relaxed = FrechetCellFilter(self._atoms, hydrostatic_strain=isotropic, scalar_pressure=pressure)
-        LBFGS(relaxed, logfile=None).run(self._stage.fmax_eV_per_A, steps)
+            cell_filter: Any = FrechetCellFilter
+            relaxed = cell_filter(self._atoms, hydrostatic_strain=isotropic, scalar_pressure=pressure)
+        optimizer: Any = LBFGS(relaxed, logfile=None)  # type: ignore[arg-type]
+        optimizer.run(self._stage.fmax_eV_per_A, steps)
         self._atoms.set_momenta(np.zeros((len(self._atoms), 3)))
 
     def snapshot(self) -> Snapshot:
@@ -197,11 +195,18 @@ def _check_species(force_field: ForceField, structure: Structure) -> None:
         raise InputError(f"the structure holds {names}; {force_field.name} knows only {known}", field="structure")
 
 
-def _remove_visible_drift(atoms: Any) -> None:
-    """Bring the center of mass to rest, unless it moves by no more than rounding: then no digit is touched."""
-    momenta = atoms.get_momenta()
+def _atoms_of(start: Snapshot) -> Any:
+    """Return atoms with masses and momenta, center of mass at rest."""
+    atoms: Any = start.structure.to_ase()
+    atoms.set_masses(start.masses)
+    if start.velocities is None:
+        return atoms
+    momenta = start.masses[:, None] * start.velocities / units.fs
+    atoms.set_momenta(momenta)
+    # Not where it moves by rounding alone: a start written by another run keeps its digits.
     if len(atoms) > 1 and np.abs(momenta.sum(axis=0)).max() > 1e-12 * np.abs(momenta).sum():
         remove_drift(atoms)
+    return atoms
 
 
 def _on_ramp(ends: Ramp, fraction: float) -> float:

@@ -103,12 +103,12 @@ class _StillLangevin(LangevinBAOAB):
     """
 
     def _BAOAB_OU(self, drag_gamma_mod: float = 0.0) -> None:
-        super()._BAOAB_OU(drag_gamma_mod)
+        super()._BAOAB_OU(drag_gamma_mod)  # type: ignore[no-untyped-call]
         if len(self.atoms) > 1:
             remove_drift(self.atoms)
 
 
-def remove_drift(atoms: Atoms) -> None:
+def remove_drift(atoms: Any) -> None:
     """Bring the center of mass to rest."""
     masses = atoms.get_masses()
     momenta = atoms.get_momenta()
@@ -126,14 +126,15 @@ def _make_nve(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: n
 
 def _make_langevin(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: np.random.Generator) -> Any:
     # Without a barostat "hydrostatic" only says that friction is a number, which saves a matrix exponential a step.
-    return _StillLangevin(
+    return _StillLangevin(  # type: ignore[no-untyped-call]
         atoms, stage.timestep_fs * units.fs, temperature_K=kelvin, T_tau=stage.thermostat_time_fs * units.fs,
         hydrostatic=True, rng=rng,
     )  # fmt: skip
 
 
 def _make_bussi(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: np.random.Generator) -> Any:
-    made = Bussi(atoms, stage.timestep_fs * units.fs, kelvin, stage.thermostat_time_fs * units.fs, rng=rng)
+    kind: Any = Bussi
+    made = kind(atoms, stage.timestep_fs * units.fs, kelvin, stage.thermostat_time_fs * units.fs, rng=rng)
     made.ndof = 3 * _free_atoms(atoms)
     _aim_bussi(made, kelvin, pressure)
     return made
@@ -204,17 +205,17 @@ def _total_energy(made: Any, total: float) -> float:
 
 def _bussi_energy(made: Any, total: float) -> float:
     """Return the effective energy of Bussi et al., J. Chem. Phys. 126, 014101 (2007), eq. 15."""
-    return total - float(made.transferred_energy)
+    return float(total - made.transferred_energy)
 
 
 def _nose_hoover_energy(made: Any, total: float) -> float:
-    return total + float(made._thermostat.get_thermostat_energy())
+    return float(total + made._thermostat.get_thermostat_energy())
 
 
 def _npt_energy(made: Any, total: float) -> float:
     strain_rate = made._p_eps if isinstance(made, IsotropicMTKNPT) else made._p_g
     cell_energy = float(np.sum(strain_rate**2)) / (2 * made._barostat.W) + made._pressure_au * made._get_volume()
-    return _nose_hoover_energy(made, total) + float(made._barostat.get_barostat_energy()) + cell_energy
+    return float(_nose_hoover_energy(made, total) + made._barostat.get_barostat_energy() + cell_energy)
 
 
 _CHAIN = ("_thermostat._eta", "_thermostat._p_eta", "_thermostat._Q", "_thermostat._kT")

@@ -20,7 +20,7 @@ class Calculation:
     """
 
     def __init__(self, calculator: Calculator) -> None:
-        self._calculator = calculator
+        self._calculator: Any = calculator
         self._positions: FloatArray | None = None
         self._cell: FloatArray | None = None
         self._results: dict[str, Any] = {}

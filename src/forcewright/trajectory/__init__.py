@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from forcewright.trajectory.reading import Frames, snapshots
+from forcewright.trajectory.reading import Frames, count_frames, snapshots
 from forcewright.trajectory.snapshot import Snapshot
+from forcewright.trajectory.writing import Writer, open_writer
 
-__all__ = ["Frames", "Snapshot", "snapshots"]
+__all__ = ["Frames", "Snapshot", "Writer", "count_frames", "open_writer", "snapshots"]

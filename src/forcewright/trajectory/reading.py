@@ -2,35 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
+from typing import Any
 
 import ase.io
 from ase import Atoms, units
+from ase.io.formats import UnknownFileTypeError
 
 from forcewright.errors import InputError
-from forcewright.structure import Structure
+from forcewright.structure import Structure, from_voigt
+from forcewright.trajectory.extxyz import count_extxyz, read_extxyz
+from forcewright.trajectory.h5md import count_h5md, read_h5md
 from forcewright.trajectory.snapshot import Snapshot
 
 #: What analyses take: a file, or frames one after the other.
 Frames = str | Path | Iterable[Snapshot | Structure | Atoms]
 
+_READERS = {".xyz": read_extxyz, ".extxyz": read_extxyz, ".h5": read_h5md, ".h5md": read_h5md}
+_COUNTERS = {".xyz": count_extxyz, ".extxyz": count_extxyz, ".h5": count_h5md, ".h5md": count_h5md}
+
 
 def snapshots(frames: Frames) -> Iterator[Snapshot]:
     """Yield the snapshots of a trajectory file or of frames in memory, one at a time.
 
+    Extended XYZ and H5MD are read here, other formats by ASE. A file that ends within a frame gives the whole ones
+    where it is extended XYZ, and a logged warning.
+
     Raises
     ------
     InputError
-        If the file does not exist, cannot be read or holds no frame.
+        If the file does not exist, cannot be read or holds no frame; says in which frame it is broken.
     """
     if isinstance(frames, str | Path):
-        path = Path(frames)
-        if not path.is_file():
-            raise InputError("does not exist", file=path)
-        frames = ase.io.iread(path)
+        yield from _read(Path(frames))
+        return
     for frame in frames:
         yield _snapshot(frame)
+
+
+def count_frames(frames: Frames) -> int | None:
+    """Return the number of frames where it is had without reading them; None where it is not."""
+    if isinstance(frames, str | Path):
+        count = _COUNTERS.get(Path(frames).suffix.lower())
+        return count(Path(frames)) if count is not None and Path(frames).is_file() else None
+    return len(frames) if isinstance(frames, Sized) else None
+
+
+def _read(path: Path) -> Iterator[Snapshot]:
+    if not path.is_file():
+        raise InputError("does not exist", file=path)
+    if path.stat().st_size == 0:
+        raise InputError("is empty; it holds no frame", file=path)
+    reader = _READERS.get(path.suffix.lower(), _read_with_ase)
+    yield from reader(path)
+
+
+def _read_with_ase(path: Path) -> Iterator[Snapshot]:
+    number = 0
+    try:
+        for atoms in ase.io.iread(path):
+            yield _snapshot(atoms)
+            number += 1
+    except UnknownFileTypeError:
+        raise InputError("is of no format that can be read; .extxyz and .h5 are best", file=path) from None
+    except InputError:
+        raise
+    except GeneratorExit:
+        raise
+    except Exception as error:  # each of ASE's readers raises what it likes
+        raise InputError(f"cannot be read: {type(error).__name__}: {error}", file=path, frame=number) from None
+    if number == 0:
+        raise InputError("holds no frame", file=path)
 
 
 def _snapshot(frame: Snapshot | Structure | Atoms) -> Snapshot:
@@ -38,7 +81,18 @@ def _snapshot(frame: Snapshot | Structure | Atoms) -> Snapshot:
         return frame
     if isinstance(frame, Structure):
         return Snapshot(frame)
-    masses = frame.get_masses()
-    momenta = frame.arrays.get("momenta")
-    velocities = None if momenta is None else momenta / masses[:, None] * units.fs
-    return Snapshot(Structure.from_ase(frame), time=frame.info.get("time"), velocities=velocities, masses=masses)
+    atoms: Any = frame
+    masses, info = atoms.get_masses(), atoms.info
+    momenta = atoms.arrays.get("momenta")
+    results = {} if atoms.calc is None else atoms.calc.results
+    stress = results.get("stress")
+    return Snapshot(
+        Structure.from_ase(atoms),
+        step=info.get("step"),
+        time=info.get("time"),
+        velocities=None if momenta is None else momenta / masses[:, None] * units.fs,
+        energy=results.get("energy"),
+        forces=results.get("forces"),
+        stress=None if stress is None else from_voigt(stress),
+        masses=masses,
+    )
