@@ -1,0 +1,131 @@
+"""What every protocol starts from: a structure with a calculator, asked for numbers that can be trusted.
+
+Protocols take a calculator, or a function that makes one, and a structure of ours or ASE atoms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.abc import GetPropertiesMixin
+from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError
+
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.structure import FloatArray, Structure
+
+CalculatorSource = Calculator | Callable[[], Calculator]
+AnyStructure = Structure | Atoms
+
+
+def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> Atoms:
+    """Return new ASE atoms with the calculator attached.
+
+    Raises
+    ------
+    InputError
+        If ``calculator`` is neither a calculator nor a function that returns one, or the structure is none.
+    """
+    if isinstance(structure, Structure):
+        atoms = structure.to_ase()
+    elif isinstance(structure, Atoms):
+        atoms = structure.copy()
+    else:
+        raise InputError(f"is a {type(structure).__name__}; give a Structure or ASE Atoms", field="structure")
+    atoms.calc = new_calculator(calculator)
+    return atoms
+
+
+def new_calculator(source: CalculatorSource) -> Any:
+    """Return the calculator itself, or the one that the function makes."""
+    known = (BaseCalculator, GetPropertiesMixin)
+    made = source if isinstance(source, known) or not callable(source) else source()
+    if not isinstance(made, known):
+        problem = f"gives a {type(made).__name__}; give an ASE calculator or a function that returns one"
+        raise InputError(problem, field="calculator")
+    return made
+
+
+@contextmanager
+def explained(atoms: Atoms) -> Iterator[None]:
+    """Turn whatever a calculator raises into one sentence.
+
+    Raises
+    ------
+    ForcewrightError
+        If the calculator fails.
+    """
+    name = type(atoms.calc).__name__
+    try:
+        yield
+    except ForcewrightError:
+        raise
+    except PropertyNotImplementedError as error:
+        raise InputError(f"{name} does not compute what this protocol needs ({error})", field="calculator") from error
+    except Exception as error:  # calculators raise anything
+        raise ForcewrightError(f"{name} failed on {atoms.symbols}: {error or type(error).__name__}") from error
+
+
+def potential_energy(atoms: Atoms) -> float:
+    """Return the energy in eV."""
+    with explained(atoms):
+        energy = float(atoms.get_potential_energy())
+    _check_finite(energy, "energy", atoms)
+    return energy
+
+
+def forces(atoms: Atoms) -> FloatArray:
+    """Return the forces (N, 3) in eV/Å."""
+    with explained(atoms):
+        values = np.asarray(atoms.get_forces(), dtype=float)
+    _check_finite(values, "force", atoms)
+    return values
+
+
+def stress(atoms: Atoms) -> FloatArray:
+    """Return the stress (6,) in eV/Å³, Voigt order, tension positive."""
+    with explained(atoms):
+        values = np.asarray(atoms.get_stress(), dtype=float)
+    _check_finite(values, "stress", atoms)
+    return values
+
+
+def _check_finite(values: Any, name: str, atoms: Atoms) -> None:
+    if not np.isfinite(values).all():
+        calculator = type(atoms.calc).__name__
+        raise ForcewrightError(f"{calculator} gives a {name} that is not finite for {atoms.symbols}")
+
+
+def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:
+    """Return how often to repeat a cell: as asked, or until opposite faces are ``min_height`` Å apart.
+
+    Raises
+    ------
+    InputError
+        If ``repeat`` is not one or three positive whole numbers, or the structure is not periodic.
+    """
+    require_crystal(atoms)
+    if repeat is None:
+        heights = 1.0 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
+        counts = [max(1, int(np.ceil(min_height / height - 1e-6))) for height in heights]
+    else:
+        counts = [repeat] * 3 if isinstance(repeat, int) else list(repeat)
+    if len(counts) != 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in counts):
+        raise InputError(f"is {repeat}; give one or three positive whole numbers", field="repeat")
+    return int(counts[0]), int(counts[1]), int(counts[2])
+
+
+def require_crystal(atoms: Atoms) -> None:
+    """Refuse a structure that is not periodic in all three directions."""
+    if not atoms.pbc.all() or abs(atoms.cell.volume) < 1e-9:
+        raise InputError("is not periodic in three directions; give a crystal with a cell", field="structure")
+
+
+def require_positive(**values: float) -> None:
+    """Refuse numbers that are not positive."""
+    for name, value in values.items():
+        if not (np.isfinite(value) and value > 0):
+            raise InputError(f"is {value}; give a positive number", field=name)
