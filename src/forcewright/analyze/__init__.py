@@ -6,18 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forcewright.analyze.radial import rdf
+    from forcewright.analyze.angular import AlignedBonds, AngularDistribution, adf, aligned_bonds
+    from forcewright.analyze.radial import RadialDistribution, rdf
     from forcewright.analyze.result import Result
 
 # name -> module; imported when first used, since some need packages that are slow to import. No name may be that of a
 # module of this folder: importing the module would put it in the place of the function.
 _HOMES = {
+    "AlignedBonds": "forcewright.analyze.angular",
+    "AngularDistribution": "forcewright.analyze.angular",
+    "RadialDistribution": "forcewright.analyze.radial",
     "Result": "forcewright.analyze.result",
+    "adf": "forcewright.analyze.angular",
+    "aligned_bonds": "forcewright.analyze.angular",
     "rdf": "forcewright.analyze.radial",
 }
 
 __all__ = [
+    "AlignedBonds",
+    "AngularDistribution",
+    "RadialDistribution",
     "Result",
+    "adf",
+    "aligned_bonds",
     "rdf",
 ]
 

@@ -85,3 +85,17 @@ def require_periodic(structure: Structure, purpose: str) -> None:
     """Raise InputError unless the cell is periodic in three directions, since ``purpose`` needs a volume."""
     if not structure.pbc.all() or structure.volume <= 0:
         raise InputError(f"has open directions; {purpose} needs a cell periodic in all three", field="pbc")
+
+
+def length(value: float, field: str) -> float:
+    """Return ``value`` if it is a length above 0 Å."""
+    if not (np.isfinite(value) and value > 0):
+        raise InputError(f"is {value}; it must be a length above 0 Å", field=field)
+    return float(value)
+
+
+def at_least(value: int, lowest: int, field: str) -> int:
+    """Return ``value`` if it is a whole number not below ``lowest``."""
+    if int(value) != value or value < lowest:
+        raise InputError(f"is {value}; it must be a whole number of at least {lowest}", field=field)
+    return int(value)
