@@ -1,0 +1,193 @@
+"""Velocity autocorrelation and the vibrational density of states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy import fft
+
+from forcewright.analyze.displacement import count_lags
+from forcewright.analyze.result import Result
+from forcewright.analyze.time_series import VectorSeries, collect
+from forcewright.errors import InputError
+from forcewright.structure import FloatArray
+from forcewright.trajectory import Frames, Snapshot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_THZ = 1000.0  # THz in 1/fs
+
+#: Windows W(τ) for x = τ / longest lag, 1 at 0.
+WINDOWS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "none": np.ones_like,
+    "hann": lambda x: 0.5 + 0.5 * np.cos(np.pi * x),
+    "blackman": lambda x: 0.42 + 0.5 * np.cos(np.pi * x) + 0.08 * np.cos(2 * np.pi * x),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class VelocityAutocorrelation(Result):
+    """⟨v(0)·v(τ)⟩ in Å²/fs² at ``time`` (L,) in fs, by species and in ``"total"``: ``vacf`` and, divided by its value
+    at 0, ``normalized``.
+    """  # noqa: D205
+
+    time: FloatArray
+    vacf: dict[str, FloatArray]
+    normalized: dict[str, FloatArray]
+
+    def _draw(self, ax: Axes) -> None:
+        for name, values in self.normalized.items():
+            if name != "total" or len(self.vacf) > 2:
+                ax.plot(self.time / 1000, values, label=name)
+        ax.axhline(0.0, color="0.8", linewidth=0.8, zorder=0)
+        ax.set(xlabel="time (ps)", ylabel="velocity autocorrelation")
+        ax.legend(frameon=False)
+
+
+@dataclass(frozen=True, eq=False)
+class VibrationalDensity(Result):
+    """Vibrational density of states ``density`` (F,) in 1/THz at ``frequency`` (F,) in THz, by species and ``"total"``.
+
+    ``resolution`` is the width in THz that the longest lag allows.
+    """
+
+    frequency: FloatArray
+    density: dict[str, FloatArray]
+    resolution: float
+
+    def _draw(self, ax: Axes) -> None:
+        for name, values in self.density.items():
+            if name != "total" or len(self.density) > 2:
+                ax.plot(self.frequency, values, label=name)
+        ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", xlim=(0, self._highest()))
+        ax.legend(frameon=False)
+
+    def _highest(self) -> float:
+        """Return the frequency below which all but a thousandth of the states lie."""
+        below = np.cumsum(np.maximum(self.density["total"], 0.0))
+        return float(self.frequency[min(np.searchsorted(below, 0.999 * below[-1]) + 1, len(below) - 1)])
+
+
+def vacf(frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None = None) -> VelocityAutocorrelation:
+    """Compute the velocity autocorrelation of each species and in total, averaged over all time origins.
+
+    C(τ) = ⟨v(t)·v(t + τ)⟩; its integral is three times the diffusion coefficient (Allen & Tildesley, Computer
+    Simulation of Liquids (1987), Eq. 2.110).
+
+    Parameters
+    ----------
+    dt_fs
+        Time between frames in fs; that of the frames if None.
+    max_lag_fs
+        Longest lag; half the trajectory if None.
+
+    Raises
+    ------
+    InputError
+        If velocities are missing, there are fewer than two frames, their atoms change, or their times are unknown or
+        not equally spaced.
+    """
+    velocities = _velocities(frames, dt_fs)
+    lags = _lags(velocities, max_lag_fs)
+    sums = _autocorrelations(velocities, lags, np.ones(len(velocities.structure)))
+    counts = {name: len(atoms) for name, atoms in velocities.species.items()} | {"total": len(velocities.structure)}
+    means = {name: values / counts[name] for name, values in sums.items()}
+    normalized = {name: values / (values[0] if values[0] > 0 else np.nan) for name, values in means.items()}
+    return VelocityAutocorrelation(velocities.times[:lags], means, normalized)
+
+
+def vdos(
+    frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None = None,
+    window: Literal["none", "hann", "blackman"] = "hann", normalize: Literal["modes", "unit"] = "modes",
+) -> VibrationalDensity:  # fmt: skip
+    """Compute the vibrational density of states of each species and in total.
+
+    g(ν) ∝ Σ_i m_i ∫ W(τ) ⟨v_i(0)·v_i(τ)⟩ cos(2πντ) dτ (Dickey & Paskin, Phys. Rev. 188, 1407 (1969)), with a window W
+    that falls to 0 at the longest lag (Blackman & Tukey). Weighted by mass, each mode of a classical harmonic crystal
+    counts the same. The parts of the species add up to the total.
+
+    Parameters
+    ----------
+    dt_fs
+        Time between frames in fs; that of the frames if None. Frequencies reach 1/(2 dt).
+    max_lag_fs
+        Longest lag, which limits the resolution; a quarter of the trajectory, but at most 5 ps, if None.
+    window
+        How the correlation is made to vanish at the longest lag.
+    normalize
+        Whether the integral of the total over ν is 3N - 3, the number of modes (3 for one atom), or 1.
+
+    Raises
+    ------
+    InputError
+        As `vacf`, and if all atoms are at rest.
+    """
+    if window not in WINDOWS:
+        raise InputError(f"is {window!r}; it may be {', '.join(WINDOWS)}", field="window")
+    if normalize not in ("modes", "unit"):
+        raise InputError(f"is {normalize!r}; it may be modes or unit", field="normalize")
+    velocities = _velocities(frames, dt_fs)
+    longest = min(velocities.times[-1] / 4, 5000.0) if max_lag_fs is None else max_lag_fs
+    lags = count_lags(velocities, max(longest, velocities.dt) if max_lag_fs is None else longest)
+    sums = _autocorrelations(velocities, lags, velocities.masses)
+    if not sums["total"][0] > 0:
+        raise InputError("are all zero; a density of states needs atoms that move", field="velocities")
+    shape = WINDOWS[window](np.arange(lags) / lags)
+    frequency: FloatArray = np.arange(2 * lags) * (
+        _THZ / (4 * lags * velocities.dt)
+    )  # padded: twice as fine as the resolution
+    density = {name: _cosine_transform(shape * values) for name, values in sums.items()}
+    atoms = len(velocities.structure)
+    states = 1.0 if normalize == "unit" else float(3 * atoms - 3 if atoms > 1 else 3)
+    scale = states / np.trapezoid(density["total"], frequency)
+    return VibrationalDensity(
+        frequency, {name: scale * values for name, values in density.items()}, _THZ / (2 * lags * velocities.dt)
+    )
+
+
+def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
+    count = 0
+
+    def velocities_of(snapshot: Snapshot) -> FloatArray:
+        nonlocal count
+        if snapshot.velocities is None:
+            raise InputError("has no velocities; write them when simulating", frame=count, field="velocities")
+        count += 1
+        return snapshot.velocities
+
+    return collect(frames, velocities_of, dt_fs=dt_fs)
+
+
+def _lags(velocities: VectorSeries, max_lag_fs: float | None) -> int:
+    half = max(velocities.times[-1] / 2, velocities.dt)
+    return count_lags(velocities, half if max_lag_fs is None else max_lag_fs)
+
+
+def _autocorrelations(velocities: VectorSeries, lags: int, weights: FloatArray) -> dict[str, FloatArray]:
+    """Return Σ_i w_i ⟨v_i(t)·v_i(t + τ)⟩ over origins, for each species and in total."""
+    frames = len(velocities)
+    size = fft.next_fast_len(frames + lags - 1, real=True)
+    sums = {}
+    for name, atoms in velocities.species.items():
+        power = np.zeros(size // 2 + 1)
+        weight = np.sqrt(weights[atoms])
+        done = 0
+        for block in velocities.blocks(atoms, megabytes=4.0):
+            transformed = fft.rfft(block * weight[done : done + len(block), None, None], size, workers=-1)
+            power += np.einsum("nif,nif->f", transformed, transformed.conj()).real
+            done += len(block)
+        sums[name] = fft.irfft(power, size)[:lags] / (frames - np.arange(lags))
+    return sums | {"total": np.sum(list(sums.values()), axis=0)}
+
+
+def _cosine_transform(values: FloatArray) -> FloatArray:
+    """Return Σ_τ over positive and negative lags of C(τ) cos(2πντ), at twice as many frequencies as lags."""
+    lags = len(values)
+    symmetric = np.zeros(4 * lags)
+    symmetric[:lags], symmetric[-lags + 1 :] = values, values[:0:-1]
+    transformed: FloatArray = fft.rfft(symmetric).real[: 2 * lags]
+    return transformed
