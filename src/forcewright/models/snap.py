@@ -136,7 +136,7 @@ class SnapPotential:
         """Predict every structure; the stress is None for structures without a cell."""
         results = []
         for structure in structures:
-            energy, force, virial = self._pair_style.evaluate(structure)
+            energy, force, virial = self.pair_style.evaluate(structure)
             with_stress = stress and structure.volume > 0
             results.append(
                 Prediction(energy, force if forces else None, -virial / structure.volume if with_stress else None)
@@ -164,7 +164,8 @@ class SnapPotential:
         return PotentialCalculator(self)
 
     @cached_property
-    def _pair_style(self) -> PairStyle:
+    def pair_style(self) -> PairStyle:
+        """The LAMMPS pair style that computes it."""
         return PairStyle(self.species, self._write_and_name, self.cutoff)
 
     def _write_and_name(self, folder: Path) -> list[str]:
@@ -173,7 +174,7 @@ class SnapPotential:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave LAMMPS behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key != "_pair_style"}
+        return {key: value for key, value in self.__dict__.items() if key != "pair_style"}
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the posterior, LAMMPS files and a runnable LAMMPS input to a folder."""
