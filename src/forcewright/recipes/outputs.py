@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,7 +182,7 @@ def summarize(
         "versions": provenance.versions(),
         "data_hashes": provenance.file_hashes(paths),
         "machine": provenance.machine(),
-        "command": " ".join(["forcewright", *sys.argv[1:]]),
+        "command": provenance.command(),
     }
 
 

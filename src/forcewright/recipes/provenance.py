@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import sys
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -71,9 +72,24 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
 
 
+def command() -> str:
+    """Return the command line as it was typed."""
+    return " ".join(["forcewright", *sys.argv[1:]])
+
+
 def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of each file by name."""
-    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {str(path): _file_hash(path) for path in paths}
+
+
+def _file_hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cited(keys: Iterable[str]) -> list[dict[str, str]]:
+    """Return how to cite what was used, by key."""
+    return [{"key": key, "text": _CITATIONS[key]} for key in keys]
 
 
 def citations(
@@ -103,4 +119,4 @@ def citations(
     if searched:
         keys += ["optuna", "hammersley", "scikit-learn", *(["ego"] if acquisition in ("ei", "gp_hedge") else [])]
         keys += ["parego"] if len(study.objectives) > 1 else []
-    return [{"key": key, "text": _CITATIONS[key]} for key in keys]
+    return cited(keys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from forcewright.report.content import Card, PageContent, ReportContent, Section
 from forcewright.report.convergence import draw_convergence
 from forcewright.report.page import render, write_report
+from forcewright.report.run_figures import draw_run, stage_table
 from forcewright.report.tables import grade_table
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "ReportContent",
     "Section",
     "draw_convergence",
+    "draw_run",
     "grade_table",
     "render",
+    "stage_table",
     "write_report",
 ]

@@ -1,4 +1,4 @@
-"""Figures of a simulation: what the thermometer showed, and how many of several runs lived how long."""
+"""The figure of a simulation, what the thermometer showed, and the table of its stages."""
 
 from __future__ import annotations
 
@@ -93,31 +93,6 @@ def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray, names: Sequence[
         if index < len(names) and width > 0.02 * len(names[index]):
             ax.text(0.5 * (time[a] + time[b]), 0.97, plain(names[index]), transform=ax.get_xaxis_transform(),
                     ha="center", va="top", fontsize=7.5, color=SOFT)  # fmt: skip
-
-
-def draw_survival(times_ps: Sequence[float], completed: Sequence[bool], planned_ps: float) -> Figure:
-    """Draw the share of runs still alive over time.
-
-    Parameters
-    ----------
-    times_ps
-        How long each run lasted.
-    completed
-        Whether it came to its end.
-    planned_ps
-        How long a run was to last.
-    """
-    figure = new_figure(2.8, 6.4)
-    ax = figure.subplots()
-    failures = sorted(time for time, done in zip(times_ps, completed, strict=True) if not done)
-    x = [0.0, *failures, planned_ps]
-    alive = [1.0 - k / len(times_ps) for k in range(len(failures) + 1)]
-    ax.step(x, [*alive, alive[-1]], where="post", color=MAIN, linewidth=1.6)
-    ax.plot(failures, alive[1:], "x", color=ALARM, markersize=6)
-    ax.set_ylim(-0.03, 1.05)
-    ax.set_xlim(0.0, planned_ps)
-    dress(ax, "time (ps)", "share of runs alive")
-    return figure
 
 
 def stage_table(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

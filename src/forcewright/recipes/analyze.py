@@ -1,0 +1,196 @@
+"""Analyze a trajectory: any of the analyses by name, with tables, figures and one page."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from forcewright import analyze as analyses
+from forcewright.analyze.result import Result, new_axes
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import atomic_path, atomic_write
+from forcewright.recipes import provenance
+from forcewright.report import PageContent, Section, write_report
+from forcewright.report.numbers import significant
+from forcewright.trajectory import Snapshot, snapshots
+
+Listener = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The frames of a trajectory that an analysis sees; may be gone through any number of times.
+
+    ``skip`` frames at the start are left out, then every ``every``-th is taken. ``seen`` is told how many came so far.
+    """
+
+    path: Path
+    skip: int = 0
+    every: int = 1
+    seen: Callable[[int], None] | None = None
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        count = 0
+        for index, snapshot in enumerate(snapshots(self.path)):
+            if index >= self.skip and (index - self.skip) % self.every == 0:
+                count += 1
+                if self.seen is not None:
+                    self.seen(count)
+                yield snapshot
+        if count == 0:
+            raise InputError(f"holds no frame beyond the {self.skip} that are skipped", file=self.path)
+
+
+def names() -> list[str]:
+    """Return the names of the analyses, those public functions of `forcewright.analyze` that take frames."""
+    functions = [(name, getattr(analyses, name)) for name in analyses.__all__ if name.islower()]
+    return [name for name, function in functions if next(iter(inspect.signature(function).parameters), "") == "frames"]
+
+
+def analyze(
+    trajectory: str | Path, what: Sequence[str] = ("rdf",), output: str | Path | None = None, *,
+    options: Mapping[str, Mapping[str, Any]] | None = None, skip: int = 0, every: int = 1,
+    on_frame: Listener | None = None,
+) -> dict[str, Result]:  # fmt: skip
+    """Run analyses over a trajectory and write tables, figures and a page.
+
+    Parameters
+    ----------
+    trajectory
+        A trajectory file, or the output folder of a simulation.
+    what
+        Names of analyses (`names`).
+    output
+        Folder to write to; nothing is written where it is not given.
+    options
+        Arguments by name of the analysis, such as ``{"rdf": {"r_max": 8.0}}``.
+    skip, every
+        Frames left out at the start; then every so many-th is taken.
+    on_frame
+        Called with the name of the analysis and the number of frames read.
+
+    Raises
+    ------
+    InputError
+        If the trajectory cannot be read, or an analysis or an option of it is not known or does not fit.
+    """
+    if skip < 0 or every < 1:
+        raise InputError(f"skip is {skip} and every {every}; they must be at least 0 and 1")
+    path, options = _trajectory_in(Path(trajectory)), dict(options or {})
+    calls = {name: _call(name, options.pop(name, {})) for name in what}
+    if options:
+        raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {list(what)}")
+    results, seconds = {}, {}
+    for name, call in calls.items():
+        start = time.perf_counter()
+        listener = None if on_frame is None else lambda count, name=name: on_frame(name, count)
+        results[name] = call(Selection(path, skip, every, listener))
+        seconds[name] = time.perf_counter() - start
+    if output is not None:
+        _write(Path(output), path, results, seconds, skip, every)
+    return results
+
+
+def _trajectory_in(path: Path) -> Path:
+    """Return the trajectory of a run, where a folder is given."""
+    if not path.is_dir():
+        return path
+    for name in ("trajectory.extxyz", "trajectory.h5"):
+        if (path / name).is_file():
+            return path / name
+    raise InputError("holds neither trajectory.extxyz nor trajectory.h5; give a trajectory file", file=path)
+
+
+def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection], Result]:
+    """Return the analysis as a function of frames alone."""
+    known = names()
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        raise InputError(f"{name!r} is no analysis; {hint}", field="what")
+    function = getattr(analyses, name)
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    for key in options:
+        if key not in {p.name for p in parameters}:
+            allowed = ", ".join(p.name for p in parameters)
+            raise InputError(f"{name} has no option {key!r}; it has {allowed}", field=f"{name}.{key}")
+    missing = [p.name for p in parameters if p.default is p.empty and p.name not in options and p.kind != p.VAR_KEYWORD]
+    if missing:
+        raise InputError(f"{name} needs {', '.join(missing)}; give --set {name}.{missing[0]}=VALUE", field="what")
+
+    def call(frames: Selection) -> Result:
+        try:
+            result: Result = function(frames, **options)
+        except InputError as error:
+            if error.file is not None or error.frame is None:
+                raise
+            frame = frames.skip + error.frame * frames.every
+            raise InputError(error.problem, file=frames.path, frame=frame, field=error.field) from None
+        except TypeError as error:  # an option of the wrong kind
+            raise InputError(f"{name} cannot use these options: {error}", field=name) from error
+        return result
+
+    return call
+
+
+def _write(
+    folder: Path, path: Path, results: Mapping[str, Result], seconds: Mapping[str, float], skip: int, every: int
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    sections = []
+    for name, result in results.items():
+        result.save(folder / f"{name}.json")
+        try:
+            result.save(folder / f"{name}.csv")
+        except InputError:  # no one-dimensional array in it
+            result.save(folder / f"{name}.npz")
+        figure = figure_of(result)
+        if figure is not None:
+            with atomic_path(folder / f"{name}.png") as temporary:
+                figure.savefig(temporary, dpi=150)
+        sections.append(section_of(name, result, figure))
+    summary = {
+        "trajectory": str(path), "skip": skip, "every": every, "seconds": dict(seconds),
+        "versions": provenance.versions(), "machine": provenance.machine(),
+        "data_hashes": provenance.file_hashes([path]), "command": provenance.command(),
+    }  # fmt: skip
+    atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
+    facts = [("trajectory", str(path)), ("frames left out at the start", str(skip)), ("every", str(every))]
+    write_report(
+        folder / "report.html",
+        PageContent(
+            title=path.parent.name if path.stem == "trajectory" else path.stem, kicker="Forcewright analyses",
+            facts=facts, sections=sections, result=summary, citations=provenance.cited(["forcewright", "ase"]),
+        ),
+    )  # fmt: skip
+
+
+def figure_of(result: Result) -> Figure | None:
+    """Return the figure of a result, None where it has none."""
+    try:
+        axes = result.plot(new_axes())
+    except (NotImplementedError, ForcewrightError):
+        return None
+    figure = axes.get_figure()
+    return figure if isinstance(figure, Figure) else None
+
+
+def section_of(name: str, result: Result, figure: Figure | None) -> Section:
+    """Return the section of a page that shows a result: its figure, and its single numbers and texts as a table."""
+    first = (inspect.getdoc(type(result)) or "").split("\n")[0]
+    rows = [[key, significant(value, 4)] for key, value in result.to_dict().items() if _is_single(value)]
+    tables = [{"headings": [("quantity", ""), ("value", "")], "rows": rows, "style": "plain"}] if rows else []
+    title = name.replace("_", " ")
+    return Section(title[:1].upper() + title[1:], first, [] if figure is None else [figure], tables)
+
+
+def _is_single(value: Any) -> bool:
+    return isinstance(value, str | bool | int | float)
