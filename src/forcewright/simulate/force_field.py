@@ -4,31 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ase.calculators.calculator import Calculator
 
+from forcewright.lammps_session import PairStyle
 from forcewright.potential import Potential
-
-
-@dataclass(frozen=True)
-class PairCommands:
-    """LAMMPS commands of a pair style.
-
-    ``pair_coeff`` arguments that name a file hold its absolute path. ``species`` are the atomic numbers of the LAMMPS
-    types, in order; ``cutoff`` in Å is the largest range of the style.
-    """
-
-    pair_style: str
-    pair_coeff: tuple[str, ...]
-    species: tuple[int, ...]
-    cutoff: float
-    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class ForceField:
     """A source of energies and forces that any engine can use.
+
+    An engine that computes in another process sends it there, so ``calculator`` must be importable by name or be
+    something else that can be pickled: no lambda and no function inside a function.
 
     Attributes
     ----------
@@ -42,8 +30,8 @@ class ForceField:
         Atomic numbers it knows; None where it does not tell.
     potential
         The potential, where there is one.
-    pair_commands
-        Commands with which LAMMPS computes the same forces itself, where there are any.
+    pair_style
+        The pair style with which LAMMPS computes the same forces itself, where there is one.
     """
 
     name: str
@@ -51,4 +39,4 @@ class ForceField:
     content_hash: str
     species: tuple[int, ...] | None = None
     potential: Potential | None = None
-    pair_commands: PairCommands | None = None
+    pair_style: PairStyle | None = None
