@@ -67,7 +67,7 @@ class DefectEnergies(Result):
 class _Host:
     """The supercell that defects are put into, and what its atoms cost."""
 
-    def __init__(self, atoms: Atoms, chemical_potentials: Mapping[str, float] | None, fmax: float) -> None:
+    def __init__(self, atoms: Any, chemical_potentials: Mapping[str, float] | None, fmax: float) -> None:
         self.atoms, self.fmax = atoms, fmax
         self.energy = potential_energy(atoms)
         species = sorted(set(atoms.get_chemical_symbols()))
@@ -75,8 +75,8 @@ class _Host:
         if len(species) == 1:
             self.chemical_potentials.setdefault(species[0], self.energy / len(atoms))
 
-    def formation_energy(self, defective: Atoms, energy: float) -> float:
-        added = Counter(defective.get_chemical_symbols())
+    def formation_energy(self, defective: Any, energy: float) -> float:
+        added: Counter[str] = Counter(defective.get_chemical_symbols())
         added.subtract(self.atoms.get_chemical_symbols())
         missing = [symbol for symbol, count in added.items() if count and symbol not in self.chemical_potentials]
         if missing:
@@ -108,7 +108,7 @@ class _Host:
 def _host(
     calculator: CalculatorSource, structure: AnyStructure, repeat: int | Sequence[int] | None, relax_cell: bool,
     chemical_potentials: Mapping[str, float] | None, fmax: float,
-) -> tuple[Atoms, _Host]:  # fmt: skip
+) -> tuple[Any, _Host]:  # fmt: skip
     """Return the unit cell, relaxed if wanted, and the supercell of it."""
     atoms = with_calculator(calculator, structure)
     require_crystal(atoms)
@@ -174,7 +174,7 @@ def vacancy(
     return host.energies(defects)
 
 
-def _vacancy_start(crystal: Atoms, index: int, inward: float) -> Atoms:
+def _vacancy_start(crystal: Any, index: int, inward: float) -> Any:
     neighbors, vectors = nearest_neighbors(crystal, index)
     start = crystal.copy()
     np.subtract.at(start.positions, neighbors, inward * vectors)
@@ -182,7 +182,7 @@ def _vacancy_start(crystal: Atoms, index: int, inward: float) -> Atoms:
     return start
 
 
-def _rattled(atoms: Atoms, deviation: float, seed: int) -> Atoms:
+def _rattled(atoms: Any, deviation: float, seed: int) -> Any:
     rattled = atoms.copy()
     rattled.positions += np.random.default_rng(seed).normal(scale=deviation, size=(len(atoms), 3))
     return rattled
@@ -192,7 +192,7 @@ def nearest_neighbors(atoms: Atoms, index: int) -> tuple[IntArray, FloatArray]:
     """Return the atoms of the first shell of one atom and the vectors (k, 3) to them, within 1.2 nearest distances."""
     cutoff = 3.0
     while True:
-        i, j, vectors = neighbor_list("ijD", atoms, cutoff)
+        i, j, vectors = neighbor_list("ijD", atoms, cutoff)  # type: ignore[no-untyped-call]
         own = i == index
         if own.any():
             lengths = np.linalg.norm(vectors[own], axis=1)
@@ -255,13 +255,13 @@ def antisite(
     return host.energies({f"{species} on {unit.symbols[atom]}": [defective]})
 
 
-def _with_atom(crystal: Atoms, symbol: str, position: Any) -> Atoms:
+def _with_atom(crystal: Any, symbol: str, position: Any) -> Any:
     atoms = crystal.copy()
     atoms.extend(Atoms(symbol, positions=[position]))
     return atoms
 
 
-def _diamond_site(crystal: Atoms, symbol: str, site: str) -> Atoms:
+def _diamond_site(crystal: Any, symbol: str, site: str) -> Any:
     """Add an atom at a named site; d_1 ... d_4 are the bonds of atom 0 of the crystal."""
     if site not in _DIAMOND_SITES:
         raise InputError(f"{site!r} is not known; allowed are {', '.join(_DIAMOND_SITES)}", field="sites")
@@ -275,7 +275,7 @@ def _diamond_site(crystal: Atoms, symbol: str, site: str) -> Atoms:
     return _DIAMOND_SITES[site](crystal, symbol, bonds)
 
 
-def _dumbbell(crystal: Atoms, symbol: str, bonds: FloatArray) -> Atoms:
+def _dumbbell(crystal: Any, symbol: str, bonds: FloatArray) -> Any:
     """Replace atom 0 by two along <110>, both moved to where the pair keeps a bond to each other neighbor."""
     along = (bonds[0] - bonds[1]) / np.linalg.norm(bonds[0] - bonds[1])
     length = float(np.linalg.norm(bonds[0]))
@@ -287,7 +287,7 @@ def _dumbbell(crystal: Atoms, symbol: str, bonds: FloatArray) -> Atoms:
 
 
 # The tetrahedral hollow lies opposite to a bond; the hexagonal one, in a ring of six, between two of these.
-_DIAMOND_SITES: dict[str, Callable[[Atoms, str, FloatArray], Atoms]] = {
+_DIAMOND_SITES: dict[str, Callable[[Any, str, FloatArray], Any]] = {
     "tetrahedral": lambda crystal, symbol, bonds: _with_atom(crystal, symbol, crystal.positions[0] - bonds[0]),
     "hexagonal": lambda crystal, symbol, bonds: _with_atom(crystal, symbol, crystal.positions[0] - 1.5 * bonds[0]),
     "bond_center": lambda crystal, symbol, bonds: _with_atom(crystal, symbol, crystal.positions[0] + 0.5 * bonds[0]),

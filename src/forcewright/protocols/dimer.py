@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -82,14 +82,14 @@ def dimer_curve(
     return _judge(species, distances, energies, outward, _SHORTEST_BOND * bond)
 
 
-def _in_box(symbols: list[str], positions: FloatArray, calculator: object) -> Atoms:
+def _in_box(symbols: list[str], positions: FloatArray, calculator: Any) -> Any:
     extent = float(np.ptp(positions, axis=0).max()) + _BOX
-    atoms = Atoms(symbols, positions=positions, cell=[extent] * 3, pbc=False, calculator=calculator)
+    atoms: Any = Atoms(symbols, positions=positions, cell=[extent] * 3, pbc=False, calculator=calculator)
     atoms.center()
     return atoms
 
 
-def _pair(calculator: object, species: tuple[str, str], distance: float) -> tuple[float, float]:
+def _pair(calculator: Any, species: tuple[str, str], distance: float) -> tuple[float, float]:
     """Return energy and the force -dE/dr."""
     atoms = _in_box(list(species), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, distance]]), calculator)
     return potential_energy(atoms), float(forces(atoms)[1, 2])

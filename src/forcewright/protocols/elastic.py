@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
@@ -98,7 +97,7 @@ def elastic_constants(
     return summarize_elastic_tensor(np.array(columns).T)
 
 
-def _strained_stress(atoms: Atoms, component: int, strain: float, relax_ions: bool, fmax: float) -> FloatArray:
+def _strained_stress(atoms: Any, component: int, strain: float, relax_ions: bool, fmax: float) -> FloatArray:
     """Return the stress (6,) in eV/Å³ under one Voigt strain."""
     i, j = VOIGT[component]
     tensor = np.zeros((3, 3))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -12,16 +12,15 @@ from numpy.typing import ArrayLike
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.protocols.relaxation import relax
+from forcewright.protocols.relaxation import Cell, relax
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
-    new_calculator,
     potential_energy,
     require_crystal,
     with_calculator,
 )
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray
 from forcewright.units import GPA
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def equation_of_state(
     atoms = with_calculator(calculator, structure)
     require_crystal(atoms)
     if center:
-        cell = "full" if relaxed == "shape" else "isotropic"
+        cell: Cell = "full" if relaxed == "shape" else "isotropic"
         atoms = relax(atoms.calc, atoms, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry).structure.to_ase()
     volumes = atoms.cell.volume * np.linspace(1 - volume_range, 1 + volume_range, points)
     energies = energies_over_volumes(
@@ -128,18 +127,31 @@ def energies_over_volumes(
     calculator: CalculatorSource, structure: AnyStructure, volumes_A3: ArrayLike, *,
     relaxed: Literal["none", "ions", "shape"] = "ions", keep_symmetry: bool = False, fmax: float = 1e-3,
 ) -> FloatArray:  # fmt: skip
-    """Return the energy (eV) of the cell scaled to each volume (Å³); see `equation_of_state`."""
-    start = structure if isinstance(structure, Structure) else Structure.from_ase(structure)
-    calculator, energies = new_calculator(calculator), []
-    for volume in np.asarray(volumes_A3, dtype=float):
-        scaled = with_calculator(calculator, start)
-        scaled.set_cell(scaled.cell.array * (volume / scaled.cell.volume) ** (1 / 3), scale_atoms=True)
-        if relaxed == "none":
-            energies.append(potential_energy(scaled))
-        else:
-            cell: Literal["none", "shape"] = "shape" if relaxed == "shape" else "none"
-            energies.append(relax(calculator, scaled, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry).energy_eV)
-    return np.array(energies)
+    """Return the energy (eV) of the cell at each volume (Å³), in the order given; see `equation_of_state`.
+
+    Going away from the volume of the structure, each relaxation starts where the last one ended, so that all volumes
+    belong to one phase.
+    """
+    atoms = with_calculator(calculator, structure)
+    volumes = np.asarray(volumes_A3, dtype=np.float64)
+    energies = np.empty(len(volumes))
+    outward = np.argsort(np.abs(volumes - atoms.cell.volume), kind="stable")
+    for side in (volumes[outward] <= atoms.cell.volume, volumes[outward] > atoms.cell.volume):
+        last = atoms
+        for k in outward[side]:
+            last = _scaled(last, volumes[k])
+            if relaxed != "none":
+                cell: Cell = "shape" if relaxed == "shape" else "none"
+                end = relax(atoms.calc, last, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry)
+                last = with_calculator(atoms.calc, end.structure)
+            energies[k] = potential_energy(last)
+    return energies
+
+
+def _scaled(atoms: Any, volume: float) -> Any:
+    scaled = with_calculator(atoms.calc, atoms)
+    scaled.set_cell(atoms.cell.array * (volume / atoms.cell.volume) ** (1 / 3), scale_atoms=True)
+    return scaled
 
 
 def fit_birch_murnaghan(volumes_A3: ArrayLike, energies_eV: ArrayLike) -> BirchMurnaghan:

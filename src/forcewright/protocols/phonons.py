@@ -104,7 +104,7 @@ def phonons(
     return _result(phonon, path, points, mesh)
 
 
-def _force_constants(atoms: Atoms, repeats: tuple[int, int, int], displacement: float) -> Any:
+def _force_constants(atoms: Any, repeats: tuple[int, int, int], displacement: float) -> Any:
     """Return the Phonopy object that holds the force constants."""
     try:
         from phonopy import Phonopy
@@ -113,7 +113,7 @@ def _force_constants(atoms: Atoms, repeats: tuple[int, int, int], displacement: 
     except ImportError:
         raise MissingExtraError("phonopy", "phonons", "the protocol phonons") from None
     unit = PhonopyAtoms(numbers=atoms.numbers, cell=atoms.cell.array, scaled_positions=atoms.get_scaled_positions())
-    phonon = Phonopy(unit, np.diag(repeats), primitive_matrix=guess_primitive_matrix(unit), log_level=0)
+    phonon: Any = Phonopy(unit, np.diag(repeats), primitive_matrix=guess_primitive_matrix(unit), log_level=0)
     phonon.generate_displacements(distance=displacement)
     phonon.forces = [
         forces(Atoms(numbers=s.numbers, cell=s.cell, positions=s.positions, pbc=True, calculator=atoms.calc))
@@ -135,7 +135,8 @@ def _result(phonon: Any, path: str | Sequence[Sequence[float]] | None, points: i
     return Phonons(
         q_points=q_points, frequencies_THz=bands, path_distances=distances, corners=corners, corner_labels=labels,
         gamma_frequencies_THz=gamma, dos_frequencies_THz=np.array(dos.frequency_points),
-        density_of_states=np.array(dos.dos), primitive_cell_A=cell, lowest_THz=lowest, highest_THz=float(max(bands.max(), on_mesh.max())), stable=lowest > -_IMAGINARY,
+        density_of_states=np.array(dos.dos), primitive_cell_A=cell, lowest_THz=lowest,
+        highest_THz=float(max(bands.max(), on_mesh.max())), stable=lowest > -_IMAGINARY,
     )  # fmt: skip
 
 

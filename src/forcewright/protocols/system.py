@@ -21,7 +21,7 @@ CalculatorSource = Calculator | Callable[[], Calculator]
 AnyStructure = Structure | Atoms
 
 
-def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> Atoms:
+def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> Any:
     """Return new ASE atoms with the calculator attached.
 
     Raises
@@ -29,10 +29,11 @@ def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> At
     InputError
         If ``calculator`` is neither a calculator nor a function that returns one, or the structure is none.
     """
+    atoms: Any
     if isinstance(structure, Structure):
         atoms = structure.to_ase()
     elif isinstance(structure, Atoms):
-        atoms = structure.copy()
+        atoms = structure.copy()  # type: ignore[no-untyped-call]
     else:
         raise InputError(f"is a {type(structure).__name__}; give a Structure or ASE Atoms", field="structure")
     atoms.calc = new_calculator(calculator)
@@ -69,7 +70,7 @@ def explained(atoms: Atoms) -> Iterator[None]:
         raise ForcewrightError(f"{name} failed on {atoms.symbols}: {error or type(error).__name__}") from error
 
 
-def potential_energy(atoms: Atoms) -> float:
+def potential_energy(atoms: Any) -> float:
     """Return the energy in eV."""
     with explained(atoms):
         energy = float(atoms.get_potential_energy())
@@ -77,18 +78,18 @@ def potential_energy(atoms: Atoms) -> float:
     return energy
 
 
-def forces(atoms: Atoms) -> FloatArray:
+def forces(atoms: Any) -> FloatArray:
     """Return the forces (N, 3) in eV/Å."""
     with explained(atoms):
-        values = np.asarray(atoms.get_forces(), dtype=float)
+        values: FloatArray = np.asarray(atoms.get_forces(), dtype=np.float64)
     _check_finite(values, "force", atoms)
     return values
 
 
-def stress(atoms: Atoms) -> FloatArray:
+def stress(atoms: Any) -> FloatArray:
     """Return the stress (6,) in eV/Å³, Voigt order, tension positive."""
     with explained(atoms):
-        values = np.asarray(atoms.get_stress(), dtype=float)
+        values: FloatArray = np.asarray(atoms.get_stress(), dtype=np.float64)
     _check_finite(values, "stress", atoms)
     return values
 
