@@ -185,6 +185,72 @@ def convert(
 
 
 @app.command()
+def analyze(
+    trajectory: Annotated[
+        Path, typer.Argument(help="Trajectory (any format ASE reads, or H5MD), or a run's folder.", show_default=False)
+    ],
+    what: Annotated[str, typer.Option(help="Analyses, parted by commas; 'list' names them.")] = "rdf",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for tables, figures and the page.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of an analysis, as rdf.r_max=8. May be repeated.")
+    ] = None,
+    skip: Annotated[int, typer.Option(help="Frames left out at the start.")] = 0,
+    every: Annotated[int, typer.Option(help="Take every so many-th frame.")] = 1,
+) -> None:
+    """Analyze the structure and dynamics of a trajectory.
+
+    Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
+    """
+    from forcewright.recipes.analyze import analyze as run
+    from forcewright.recipes.analyze import names
+
+    if what == "list":
+        _out.print("\n".join(names()), highlight=False)
+        return
+    wanted = [name.strip() for name in what.split(",") if name.strip()]
+    folder = output or (trajectory if trajectory.is_dir() else trajectory.parent) / "analysis"
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+
+        def on_frame(name: str, count: int) -> None:
+            progress.update(task, description=f"{name}: {count} frames")
+
+        results = run(
+            trajectory, wanted, folder, options=_options(option), skip=skip, every=every, on_frame=on_frame
+        )  # fmt: skip
+    for name, result in results.items():
+        _out.print(f"{name}: {_singles(result)}", highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
+    """Return what ``--set rdf.r_max=8`` says, by analysis and option; values are read as YAML."""
+    import yaml
+
+    options: dict[str, dict[str, Any]] = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        analysis, dot, key = name.partition(".")
+        if not (separator and dot and analysis and key):
+            raise ForcewrightError(f"--set {pair!r} is not ANALYSIS.OPTION=VALUE, such as rdf.r_max=8")
+        try:
+            options.setdefault(analysis, {})[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ForcewrightError(f"--set {pair!r} holds no value that can be read: {error}") from None
+    return options
+
+
+def _singles(result: Any) -> str:
+    """Return the single numbers and texts of a result in a line."""
+    values = {key: value for key, value in result.to_dict().items() if isinstance(value, str | bool | int | float)}
+    return ", ".join(f"{key} {value:.5g}" if isinstance(value, float) else f"{key} {value}" for key, value in
+                     values.items()) or "done"  # fmt: skip
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
     """Write the report of a finished study anew from its stored results.
 

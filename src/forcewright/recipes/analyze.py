@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from forcewright import analyze as analyses
-from forcewright.analyze.result import Result, new_axes
+from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_path, atomic_write
 from forcewright.recipes import provenance
 from forcewright.report import PageContent, Section, write_report
+from forcewright.report.drawing import dress, new_figure
 from forcewright.report.numbers import significant
 from forcewright.trajectory import Snapshot, snapshots
 
@@ -174,22 +176,30 @@ def _write(
 
 
 def figure_of(result: Result) -> Figure | None:
-    """Return the figure of a result, None where it has none."""
+    """Return the figure of a result in the look of reports, None where it has none."""
+    figure = new_figure(3.6, 6.8)
+    ax = figure.subplots()
     try:
-        axes = result.plot(new_axes())
+        result.plot(ax)
     except (NotImplementedError, ForcewrightError):
         return None
-    figure = axes.get_figure()
-    return figure if isinstance(figure, Figure) else None
+    for axes in figure.axes:
+        dress(axes, axes.get_xlabel(), axes.get_ylabel(), axes.get_title())
+        legend = axes.get_legend()
+        if legend is not None:
+            legend.set_frame_on(False)
+            for text in legend.get_texts():
+                text.set_fontsize(8)
+    return figure
 
 
 def section_of(name: str, result: Result, figure: Figure | None) -> Section:
     """Return the section of a page that shows a result: its figure, and its single numbers and texts as a table."""
-    first = (inspect.getdoc(type(result)) or "").split("\n")[0]
+    sentence = (inspect.getdoc(getattr(analyses, name)) or "").split("\n\n")[0].replace("\n", " ").replace("`", "")
     rows = [[key, significant(value, 4)] for key, value in result.to_dict().items() if _is_single(value)]
     tables = [{"headings": [("quantity", ""), ("value", "")], "rows": rows, "style": "plain"}] if rows else []
-    title = name.replace("_", " ")
-    return Section(title[:1].upper() + title[1:], first, [] if figure is None else [figure], tables)
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(result).__name__).capitalize()
+    return Section(f"{title} ({name})", sentence, [] if figure is None else [figure], tables)
 
 
 def _is_single(value: Any) -> bool:

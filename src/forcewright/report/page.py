@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from forcewright.files import atomic_write
 from forcewright.report.content import PageContent, ReportContent, Section
-from forcewright.report.drawing import to_data_uri, to_svg
+from forcewright.report.drawing import WIDTH, to_data_uri, to_svg
 from forcewright.report.error_figures import draw_groups, draw_parity
 from forcewright.report.numbers import duration, memory, significant
 from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
@@ -210,4 +210,7 @@ def _picture(figure: Figure | bytes | None) -> Markup | None:
         return None
     if isinstance(figure, bytes):
         return Markup('<img alt="figure" src="{}">').format(to_data_uri(figure))
-    return Markup(to_svg(figure))  # noqa: S704
+    svg = Markup(to_svg(figure))  # noqa: S704
+    share = figure.get_figwidth() / WIDTH
+    # A figure that was made small keeps the size of its letters.
+    return svg if share > 0.95 else Markup('<div style="max-width: {:.0f}%">{}</div>').format(100 * share, svg)
