@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from forcewright.analyze.angular import AlignedBonds, AngularDistribution, adf, aligned_bonds
     from forcewright.analyze.radial import RadialDistribution, rdf
     from forcewright.analyze.result import Result
+    from forcewright.analyze.scattering import StructureFactor, structure_factor, structure_factor_from_rdf
 
 # name -> module; imported when first used, since some need packages that are slow to import. No name may be that of a
 # module of this folder: importing the module would put it in the place of the function.
@@ -17,9 +18,12 @@ _HOMES = {
     "AngularDistribution": "forcewright.analyze.angular",
     "RadialDistribution": "forcewright.analyze.radial",
     "Result": "forcewright.analyze.result",
+    "StructureFactor": "forcewright.analyze.scattering",
     "adf": "forcewright.analyze.angular",
     "aligned_bonds": "forcewright.analyze.angular",
     "rdf": "forcewright.analyze.radial",
+    "structure_factor": "forcewright.analyze.scattering",
+    "structure_factor_from_rdf": "forcewright.analyze.scattering",
 }
 
 __all__ = [
@@ -27,9 +31,12 @@ __all__ = [
     "AngularDistribution",
     "RadialDistribution",
     "Result",
+    "StructureFactor",
     "adf",
     "aligned_bonds",
     "rdf",
+    "structure_factor",
+    "structure_factor_from_rdf",
 ]
 
 
