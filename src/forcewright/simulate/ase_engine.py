@@ -19,7 +19,7 @@ from forcewright.errors import InputError
 from forcewright.simulate.ase_integrators import integrator_of, remove_drift
 from forcewright.simulate.calculation import Calculation
 from forcewright.simulate.force_field import ForceField
-from forcewright.simulate.stages import Ramp, Stage
+from forcewright.simulate.stages import Stage
 from forcewright.structure import Structure, from_voigt
 from forcewright.trajectory import Snapshot
 
@@ -77,9 +77,8 @@ class AseEngine:
     def _targets(self) -> tuple[float, float]:
         """Return temperature (K) and pressure (eV/Å³) targets at the present step."""
         assert self._stage is not None
-        fraction = self._stage_step / self._stage.steps
-        pressure = _on_ramp(self._stage.pressure_GPa or (0.0, 0.0), fraction) * units.GPa
-        return _on_ramp(self._stage.temperature_K or (0.0, 0.0), fraction), pressure
+        pressure = self._stage.pressure_at(self._stage_step) or 0.0
+        return self._stage.temperature_at(self._stage_step) or 0.0, pressure * units.GPa
 
     def advance(self, steps: int) -> None:
         """Move the atoms; the last step of a ramp is done at its end."""
@@ -207,7 +206,3 @@ def _atoms_of(start: Snapshot) -> Any:
     if len(atoms) > 1 and np.abs(momenta.sum(axis=0)).max() > 1e-12 * np.abs(momenta).sum():
         remove_drift(atoms)
     return atoms
-
-
-def _on_ramp(ends: Ramp, fraction: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * fraction

@@ -28,7 +28,7 @@ class Engine(Protocol):
 
         Step k = 1 ... n of a stage is done at the targets T(k) = T_0 + (T_n - T_0) k / n. In a relaxation ``steps`` is
         the largest number of iterations; it ends sooner when nothing exceeds the stage's limit, leaves velocities at
-        zero, and takes no time: the step of the simulation stays the same. It is never interrupted by ``state``.
+        zero, and takes no time: the step of the simulation stays the same. ``state`` is taken before it, never within.
         """
         ...
 

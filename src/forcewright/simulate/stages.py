@@ -83,3 +83,18 @@ class Stage(BaseModel):
     def steps(self) -> int:
         """Number of time steps; a relaxation counts as none."""
         return 0 if self.time_ps is None else round(1000.0 * self.time_ps / self.timestep_fs)
+
+    def temperature_at(self, step: int) -> float | None:
+        """Return the target in K at which step 1 ... n of the stage is done, or at which it starts (0)."""
+        return _on_ramp(self.temperature_K, step, self.steps)
+
+    def pressure_at(self, step: int) -> float | None:
+        """Return the target in GPa, like `temperature_at`; 0 in an npt stage that names none."""
+        none = (0.0, 0.0) if self.ensemble == "npt" else None
+        return _on_ramp(self.pressure_GPa or none, step, self.steps)
+
+
+def _on_ramp(ends: Ramp | None, step: int, steps: int) -> float | None:
+    if ends is None:
+        return None
+    return ends[0] + (ends[1] - ends[0]) * (step / steps if steps else 1.0)
