@@ -44,7 +44,7 @@ class ToroidalView:
         if structure.pbc.any():
             reduced = minkowski_reduce(structure.cell, structure.pbc)[0]  # type: ignore[no-untyped-call]
         self._cell, self._lattice = key, reduced[structure.pbc]
-        self._inverse = np.linalg.pinv(self._lattice)
+        self._inverse = np.asarray(np.linalg.pinv(self._lattice), dtype=np.float64)
 
     def _nearest(self, vectors: FloatArray, whole: np.ufunc) -> FloatArray:
         """Subtract the lattice vector whose coefficients are the ``whole`` part of the vectors'."""

@@ -137,7 +137,7 @@ def vdos(
     if not sums["total"][0] > 0:
         raise InputError("are all zero; a density of states needs atoms that move", field="velocities")
     shape = WINDOWS[window](np.arange(lags) / lags)
-    frequency: FloatArray = np.arange(2 * lags) * (
+    frequency = np.arange(2 * lags, dtype=float) * (
         _THZ / (4 * lags * velocities.dt)
     )  # padded: twice as fine as the resolution
     density = {name: _cosine_transform(shape * values) for name, values in sums.items()}

@@ -1,0 +1,246 @@
+"""Averages of a simulation with their errors, and what fluctuations tell: heat capacity and bulk modulus."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from ase import units as ase_units
+
+from forcewright.analyze.block_average import Mean, block_mean
+from forcewright.analyze.frames import same_atoms
+from forcewright.analyze.result import Result
+from forcewright.errors import InputError
+from forcewright.structure import FloatArray
+from forcewright.trajectory import Frames, Snapshot
+from forcewright.units import GPA
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Ensemble = Literal["nve", "nvt", "npt"]
+Columns = Mapping[str, FloatArray]
+
+_KB = ase_units.kB
+_G_PER_CM3 = ase_units._amu * 1e27  # g/cm³ in u/Å³
+_AVERAGED = ("potential_eV", "kinetic_eV", "total_eV", "temperature_K", "pressure_GPa", "virial_eV", "volume_A3",
+             "density_g_cm3")  # fmt: skip
+_CONSTANT = 1e-6  # relative spread below which a volume is one
+_CONSERVED = 0.1  # of the spread of the potential energy: below, the total energy is conserved
+
+
+@dataclass(frozen=True, eq=False)
+class Thermodynamics(Result):
+    """Averages over a simulation in equilibrium.
+
+    ``mean``, ``error`` (standard errors of the means) and ``independent`` (the number of independent samples) are by
+    column: potential_eV, kinetic_eV, total_eV, temperature_K, pressure_GPa, virial_eV (Σ r·f), volume_A3 and
+    density_g_cm3, as far as they are known. ``columns`` has the series themselves.
+
+    ``heat_capacity_eV_per_K``, of the cell, is at constant volume in NVE and NVT, at constant pressure in NPT;
+    ``heat_capacity_kB`` is that per atom in k_B. ``bulk_modulus_GPa`` is the isothermal one, from NPT. What is not
+    known is nan.
+    """
+
+    ensemble: str
+    columns: dict[str, FloatArray]
+    mean: dict[str, float]
+    error: dict[str, float]
+    independent: dict[str, float]
+    heat_capacity_eV_per_K: float
+    heat_capacity_error_eV_per_K: float
+    heat_capacity_kB: float
+    heat_capacity_error_kB: float
+    bulk_modulus_GPa: float
+    bulk_modulus_error_GPa: float
+
+    def _draw(self, ax: Axes) -> None:
+        name = "potential_eV" if "potential_eV" in self.columns else next(iter(self.mean))
+        values = self.columns[name]
+        time = self.columns.get("time_ps", np.arange(len(values)))
+        ax.plot(time, values, linewidth=0.6)
+        mean, error = self.mean[name], self.error[name]
+        ax.axhline(mean, color="black", linewidth=1)
+        ax.axhspan(mean - error, mean + error, color="black", alpha=0.2, linewidth=0)
+        ax.set(xlabel="time (ps)" if "time_ps" in self.columns else "frame", ylabel=name.replace("_", " (", 1) + ")")
+
+
+def thermodynamics(
+    source: Frames | Columns, *, ensemble: Ensemble | None = None, pressure_GPa: float | None = None,
+    atoms: int | None = None, stage: int | None = None,
+) -> Thermodynamics:  # fmt: skip
+    """Average a simulation in equilibrium, with errors by blocks, and take second derivatives from fluctuations.
+
+    ========  ==================================================================  =============================
+    ensemble  heat capacity                                                       bulk modulus
+    ========  ==================================================================  =============================
+    nvt       C_V = var(E) / k_B T²
+    npt       C_P = var(E + p V) / k_B T²                                         k_B T ⟨V⟩ / var(V)
+    nve       C_V from var(K) / ⟨K⟩² = 2/f - k_B / C_V, f = 3N - 3
+    ========  ==================================================================  =============================
+
+    (Allen & Tildesley, Computer Simulation of Liquids (1987), Section 2.5; nve: Lebowitz, Percus & Verlet, Phys. Rev.
+    153, 250 (1967)). They hold for thermostats and barostats that sample the ensemble, not for Berendsen's. Without
+    kinetic energies C_V is taken from the potential energy, plus f k_B / 2. Errors are from `block_mean`, those of
+    fluctuations from the blocks of squared deviations.
+
+    Parameters
+    ----------
+    source
+        Frames, a ``thermo.csv``, or its columns.
+    ensemble
+        If None: npt where the volume changes, nve where the total energy is conserved, nvt otherwise.
+    pressure_GPa
+        Pressure of the barostat; the mean target pressure, or the mean pressure, if None.
+    atoms
+        How many there are, where columns do not say; needed for what is per atom.
+    stage
+        The stage of a ``thermo.csv`` to average; the last one if None.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or there are fewer than two rows or no known column.
+    """
+    file = source if isinstance(source, str | Path) else None
+    if file is not None and Path(file).suffix == ".csv":
+        columns = _read_columns(Path(file), stage)
+    elif isinstance(source, Mapping):
+        columns = _chosen(source, stage)
+    else:
+        columns, atoms = _columns_of(source)
+    known = {name: values for name, values in columns.items() if np.isfinite(values).all()}
+    means = {name: block_mean(known[name]) for name in _AVERAGED if name in known and len(known[name]) > 1}
+    if not means:
+        raise InputError("holds fewer than two rows of energies, temperatures, pressures or volumes", file=file)
+    ensemble = ensemble or _find_ensemble(known)
+    heat, heat_error = _heat_capacity(known, means, ensemble, pressure_GPa, atoms)
+    modulus, modulus_error = _bulk_modulus(known, means) if ensemble == "npt" else (np.nan, np.nan)
+    per_atom = 1 / (atoms * _KB) if atoms else np.nan
+    return Thermodynamics(
+        ensemble=ensemble, columns=known, mean={name: one.value for name, one in means.items()},
+        error={name: one.error for name, one in means.items()},
+        independent={name: one.independent for name, one in means.items()},
+        heat_capacity_eV_per_K=heat, heat_capacity_error_eV_per_K=heat_error,
+        heat_capacity_kB=heat * per_atom, heat_capacity_error_kB=heat_error * per_atom,
+        bulk_modulus_GPa=modulus, bulk_modulus_error_GPa=modulus_error,
+    )  # fmt: skip
+
+
+def _read_columns(path: Path, stage: int | None) -> dict[str, FloatArray]:
+    if not path.is_file():
+        raise InputError("does not exist", file=path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows:
+        raise InputError("holds no rows", file=path)
+    return _chosen({str(name): np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}, stage)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return np.nan
+
+
+def _chosen(columns: Columns, stage: int | None) -> dict[str, FloatArray]:
+    """Return the rows of one stage."""
+    arrays = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    stages = arrays.get("stage")
+    if stages is None or not len(stages) or not np.isfinite(stages).all():
+        return arrays
+    wanted = stages[-1] if stage is None else stage
+    if wanted not in stages:
+        raise InputError(f"is {stage}; there are {', '.join(f'{one:g}' for one in np.unique(stages))}", field="stage")
+    return {name: values[stages == wanted] for name, values in arrays.items()}
+
+
+def _total_energy(snapshot: Snapshot) -> float | None:
+    kinetic = snapshot.kinetic_energy
+    return None if snapshot.energy is None or kinetic is None else snapshot.energy + kinetic
+
+
+_OF_SNAPSHOT: dict[str, Callable[[Snapshot], Any]] = {
+    "time_ps": lambda one: None if one.time is None else one.time / 1000,
+    "potential_eV": lambda one: one.energy,
+    "kinetic_eV": lambda one: one.kinetic_energy,
+    "total_eV": _total_energy,
+    "temperature_K": lambda one: one.temperature,
+    "pressure_GPa": lambda one: None if one.pressure is None else one.pressure / GPA,
+    "virial_eV": lambda one: None if one.stress is None else -np.trace(one.stress) * one.structure.volume,
+    "volume_A3": lambda one: one.structure.volume or None,
+    "density_g_cm3": lambda one: one.masses.sum() * _G_PER_CM3 / one.structure.volume if one.structure.volume else None,
+}
+
+
+def _columns_of(frames: Frames) -> tuple[dict[str, FloatArray], int]:
+    rows, atoms = [], 0
+    for snapshot in same_atoms(frames):
+        atoms = len(snapshot)
+        values = (one(snapshot) for one in _OF_SNAPSHOT.values())
+        rows.append([np.nan if value is None else float(value) for value in values])
+    table = np.array(rows).T
+    return {name: column for name, column in zip(_OF_SNAPSHOT, table, strict=True) if np.isfinite(column).all()}, atoms
+
+
+def _find_ensemble(columns: Columns) -> Ensemble:
+    volume = columns.get("volume_A3")
+    if volume is not None and np.ptp(volume) > _CONSTANT * abs(volume.mean()):
+        return "npt"
+    if {"total_eV", "potential_eV"} <= set(columns):
+        return "nve" if columns["total_eV"].std() < _CONSERVED * columns["potential_eV"].std() else "nvt"
+    return "nvt"
+
+
+def _heat_capacity(
+    columns: Columns, means: Mapping[str, Mean], ensemble: Ensemble, pressure_GPa: float | None, atoms: int | None
+) -> tuple[float, float]:
+    """Return the heat capacity of the cell in eV/K and its standard error, nan where too little is known."""
+    if "temperature_K" not in means:
+        return np.nan, np.nan
+    kelvin = means["temperature_K"].value
+    freedom = 3 * atoms - 3 if atoms and atoms > 1 else np.nan
+    if ensemble == "nve":
+        # f k_B / 2 C = 1 - (f / 2) var(T) / T²
+        spread = _variance(columns["temperature_K"])
+        rest = 1 - freedom / 2 * spread.value / kelvin**2
+        heat = freedom * _KB / 2 / rest
+        return heat, abs(heat / rest) * freedom / 2 * spread.error / kelvin**2
+    if "total_eV" in columns:
+        energy, ideal = columns["total_eV"], 0.0
+    elif "potential_eV" in columns:
+        energy, ideal = columns["potential_eV"], freedom * _KB / 2
+    else:
+        return np.nan, np.nan
+    if ensemble == "npt":
+        energy = energy + _applied_pressure(columns, pressure_GPa) * GPA * columns["volume_A3"]
+    spread = _variance(energy)
+    return spread.value / (_KB * kelvin**2) + ideal, spread.error / (_KB * kelvin**2)
+
+
+def _applied_pressure(columns: Columns, pressure_GPa: float | None) -> float:
+    if pressure_GPa is not None:
+        return pressure_GPa
+    for name in ("target_pressure_GPa", "pressure_GPa"):
+        if name in columns:
+            return float(columns[name].mean())
+    return 0.0
+
+
+def _bulk_modulus(columns: Columns, means: Mapping[str, Mean]) -> tuple[float, float]:
+    if "temperature_K" not in means or "volume_A3" not in means:
+        return np.nan, np.nan
+    spread = _variance(columns["volume_A3"])
+    if not spread.value > 0:
+        return np.nan, np.nan
+    modulus = _KB * means["temperature_K"].value * means["volume_A3"].value / spread.value / GPA
+    return modulus, modulus * spread.error / spread.value
+
+
+def _variance(values: FloatArray) -> Mean:
+    return block_mean((values - values.mean()) ** 2)

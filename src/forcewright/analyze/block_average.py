@@ -1,0 +1,71 @@
+"""The error of the mean of correlated data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from forcewright.errors import InputError
+from forcewright.structure import FloatArray
+
+_CONFIDENCE = 0.99  # of the test that blocks are no longer correlated
+_FEWEST = 4  # blocks
+
+
+class Mean(NamedTuple):
+    """A mean, its standard error, and the number of independent samples that this error stands for."""
+
+    value: float
+    error: float
+    independent: float
+
+
+def block_mean(values: ArrayLike) -> Mean:
+    """Return the mean of a series and its standard error, by blocks that are doubled until they are uncorrelated.
+
+    Flyvbjerg & Petersen, J. Chem. Phys. 91, 461 (1989), Eqs. 20 and 21; the number of doublings is the first at which
+    the correlations of neighboring blocks, there and at all later levels, are compatible with none (Jonsson, Phys.
+    Rev. E 98, 043304 (2018), Eqs. 17 to 19). Where that never happens the error is that of the last level, and too
+    small.
+
+    Parameters
+    ----------
+    values
+        (n,) equally spaced in time.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two values or one is not finite.
+    """
+    x: FloatArray = np.array(values, dtype=float)
+    if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
+        raise InputError("an error of the mean needs a series of two finite numbers or more", field="values")
+    mean, variance = float(x.mean()), float(x.var())
+    if variance <= (1e-14 * abs(mean)) ** 2:
+        return Mean(mean, 0.0, float(len(x)))
+    counts: list[int] = []
+    variances: list[float] = []
+    correlations: list[float] = []
+    blocks = x - mean
+    while len(blocks) >= _FEWEST or not counts:
+        counts.append(len(blocks))
+        variances.append(float(np.mean(blocks**2) - np.mean(blocks) ** 2))
+        correlations.append(float(np.sum(blocks[1:] * blocks[:-1]) / len(blocks)))
+        even = len(blocks) // 2 * 2
+        blocks = (blocks[0:even:2] + blocks[1:even:2]) / 2
+    level = _first_uncorrelated(np.array(counts), np.array(variances), np.array(correlations))
+    squared = variances[level] / (counts[level] - 1)
+    return Mean(mean, float(np.sqrt(squared)), variance / squared if squared > 0 else float(len(x)))
+
+
+def _first_uncorrelated(counts: FloatArray, variances: FloatArray, correlations: FloatArray) -> int:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.nan_to_num(counts * (correlations / variances) ** 2)
+    later = np.cumsum(terms[::-1])[::-1]  # Σ over this and all later levels: χ² with as many degrees of freedom
+    freedom = np.arange(len(counts), 0, -1)
+    below = np.flatnonzero(later < stats.chi2.ppf(_CONFIDENCE, freedom))
+    return int(below[0]) if len(below) else len(counts) - 1
