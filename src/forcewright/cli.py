@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -182,6 +183,40 @@ def convert(
     _out.print(str(summary), highlight=False, markup=False)
     write(dataset, output)
     _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def simulate(config: Config, fresh: Fresh = False) -> None:
+    """Run molecular dynamics: stages or a protocol, with any potential; write trajectory, table and report.
+
+    Example: `forcewright simulate run.yaml`. Run it again to go on where it was stopped. The exit code is 1 if a
+    monitor stopped the run, or none of several runs survived.
+    """
+    from forcewright.protocols.survival import Survival
+    from forcewright.recipes.simulate import simulate as run
+
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("starting", total=None, left="")
+
+        def on_progress(state: Any) -> None:
+            told = state.stage if state.temperature is None else f"{state.stage}, {state.temperature:.0f} K"
+            left = "" if state.seconds_left is None else f"{timedelta(seconds=round(state.seconds_left))} left"
+            progress.update(task, description=told, completed=state.step, total=state.steps, left=left)
+
+        result = run(config, fresh=fresh, on_progress=on_progress)
+    if isinstance(result, Survival):
+        told, failed = f"{result.survivors} of {len(result.completed)} runs survived", not result.survivors
+    else:
+        told, failed = result.reason, not result.completed
+    _out.print(told, style="bold red" if failed else None, highlight=False, markup=False)
+    folder = result.folder
+    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

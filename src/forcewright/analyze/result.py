@@ -94,6 +94,8 @@ def _plain(value: Any) -> Any:
         return {_key(key): _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, np.generic):
         return _plain(value.item())
     if isinstance(value, float) and not np.isfinite(value):

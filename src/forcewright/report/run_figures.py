@@ -15,20 +15,19 @@ from forcewright.report.drawing import ALARM, INK, MAIN, RULE, SECOND, SOFT, dre
 _MOST_POINTS = 2000  # of a line; beyond, the band between lowest and highest of every bin is drawn
 
 
-def draw_run(thermo: Mapping[str, ArrayLike], atoms: int, stages: Sequence[str] = ()) -> Figure | None:
+def draw_run(thermo: Mapping[str, ArrayLike], atoms: int) -> Figure | None:
     """Draw temperature, energies per atom, pressure and volume per atom over time.
 
     Parameters
     ----------
     thermo
-        Columns of thermo.csv; columns that are absent or empty are left out. ``stage`` counts from 0.
-    stages
-        Names of the stages.
+        Columns of thermo.csv; columns that are absent or empty are left out. ``stage`` holds names.
     """
     time = np.asarray(thermo["time_ps"], dtype=float)
     panels = [panel for panel in _PANELS if any(_known(thermo, name) for name, *_ in panel[2])]
     if len(time) < 2 or not panels:
         return None
+    stage = np.asarray(thermo.get("stage", np.zeros(len(time)))).astype(str)
     figure = new_figure(2.5 * ((len(panels) + 1) // 2))
     grid = figure.subplots((len(panels) + 1) // 2, 2, squeeze=False, sharex=True).ravel()
     for ax in grid[len(panels) :]:
@@ -39,12 +38,13 @@ def draw_run(thermo: Mapping[str, ArrayLike], atoms: int, stages: Sequence[str] 
                 values = np.asarray(thermo[name], dtype=float) / (atoms if per_atom else 1)
                 _draw_line(ax, time, values, color, told, dashed="target" in name)
         dress(ax, "time (ps)", label)
-        _mark_stages(ax, time, np.asarray(thermo.get("stage", np.zeros(len(time)))))
+        for k in _changes(stage):
+            ax.axvline(time[k], color=RULE, linewidth=1.0, zorder=0)
         ax.set_xlim(time[0], time[-1])
         if sum(_known(thermo, name) for name, *_ in lines) > 1:
             ax.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=2, loc="lower right",
                       bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1)  # fmt: skip
-    _name_stages(grid[0], time, np.asarray(thermo.get("stage", np.zeros(len(time)))), stages)
+    _name_stages(grid[0], time, stage)
     return figure
 
 
@@ -77,21 +77,16 @@ def _draw_line(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, label: str, d
 
 
 def _changes(stage: np.ndarray) -> np.ndarray:
-    return np.flatnonzero(np.diff(stage)) + 1
+    return np.flatnonzero(stage[1:] != stage[:-1]) + 1
 
 
-def _mark_stages(ax: Axes, time: np.ndarray, stage: np.ndarray) -> None:
-    for k in _changes(stage):
-        ax.axvline(time[k], color=RULE, linewidth=1.0, zorder=0)
-
-
-def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray, names: Sequence[str]) -> None:
+def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray) -> None:
     """Write the names of the stages above their spans, where they fit."""
     bounds = [0, *_changes(stage).tolist(), len(time) - 1]
     for a, b in zip(bounds[:-1], bounds[1:], strict=True):
-        index, width = int(stage[a]), (time[b] - time[a]) / max(time[-1] - time[0], 1e-300)
-        if index < len(names) and width > 0.02 * len(names[index]):
-            ax.text(0.5 * (time[a] + time[b]), 0.97, plain(names[index]), transform=ax.get_xaxis_transform(),
+        width = (time[b] - time[a]) / max(time[-1] - time[0], 1e-300)
+        if width > 0.02 * len(stage[a]):
+            ax.text(0.5 * (time[a] + time[b]), 0.97, plain(stage[a]), transform=ax.get_xaxis_transform(),
                     ha="center", va="top", fontsize=7.5, color=SOFT)  # fmt: skip
 
 
