@@ -1,0 +1,76 @@
+"""`forcewright analyze`: analyses by name over a trajectory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.build
+import ase.io
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from forcewright import analyze as analyses
+from forcewright.cli import app
+from forcewright.errors import InputError
+from forcewright.recipes.analyze import analyze, names
+
+
+@pytest.fixture
+def trajectory(tmp_path: Path) -> Path:
+    rng, frames = np.random.default_rng(0), []
+    for k in range(12):
+        atoms = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (2, 2, 2)
+        atoms.positions += rng.normal(0, 0.1, atoms.positions.shape)
+        atoms.info["time"] = 10.0 * k
+        frames.append(atoms)
+    ase.io.write(tmp_path / "salt.extxyz", frames)
+    return tmp_path / "salt.extxyz"
+
+
+def test_the_same_numbers_as_the_functions(trajectory: Path, tmp_path: Path) -> None:
+    results = analyze(trajectory, ["rdf"], tmp_path / "out", options={"rdf": {"r_max": 6.0}}, skip=2, every=5)
+    direct = analyses.rdf(ase.io.read(trajectory, "2::5"), r_max=6.0)
+    np.testing.assert_array_equal(results["rdf"].g, direct.g)
+    for name in ("rdf.json", "rdf.csv", "rdf.png", "report.html", "result.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    stored = json.loads((tmp_path / "out" / "rdf.json").read_text())
+    np.testing.assert_array_equal(stored["g"], direct.g)
+
+
+def test_every_analysis_that_needs_no_options_runs(trajectory: Path) -> None:
+    assert {"rdf", "adf", "msd"} <= set(names())
+    np.testing.assert_array_equal(analyze(trajectory, ["msd"])["msd"].t[0], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"what": ["rdff"]}, "did you mean 'rdf'"),
+        ({"options": {"rdf": {"rmax": 3}}}, "no option 'rmax'; it has r_max"),
+        ({"options": {"adf": {}}}, "not among the analyses"),
+        ({"skip": 99}, "no frame beyond the 99"),
+        ({"every": 0}, "at least"),
+        ({"options": {"rdf": {"r_max": -1.0}}}, "r_max"),
+    ],
+)
+def test_mistakes_are_one_sentence(trajectory: Path, arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        analyze(trajectory, **arguments)
+
+
+def test_a_frame_that_differs_is_named_with_its_file(trajectory: Path) -> None:
+    frames = [*ase.io.read(trajectory, ":"), ase.build.bulk("NaCl", "rocksalt", a=5.64)]
+    ase.io.write(trajectory, frames)
+    with pytest.raises(InputError, match=r"salt\.extxyz, frame 12"):
+        analyze(trajectory, ["rdf"], skip=4, every=4)
+
+
+def test_the_command_line(trajectory: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["analyze", str(trajectory), "--what", "rdf,adf", "--set", "rdf.r_max=5"])
+    assert done.exit_code == 0, done.output
+    assert (trajectory.parent / "analysis" / "adf.csv").exists()
+    assert "rdf" in CliRunner().invoke(app, ["analyze", "x", "--what", "list"]).output.split()
+    wrong = CliRunner().invoke(app, ["analyze", str(trajectory), "--set", "r_max=5"])
+    assert wrong.exit_code != 0
