@@ -74,7 +74,7 @@ def potential_energy(atoms: Any) -> float:
     """Return the energy in eV."""
     with explained(atoms):
         energy = float(atoms.get_potential_energy())
-    _check_finite(energy, "energy", atoms)
+    _check_finite(energy, "an energy", atoms)
     return energy
 
 
@@ -82,7 +82,7 @@ def forces(atoms: Any) -> FloatArray:
     """Return the forces (N, 3) in eV/Å."""
     with explained(atoms):
         values: FloatArray = np.asarray(atoms.get_forces(), dtype=np.float64)
-    _check_finite(values, "force", atoms)
+    _check_finite(values, "a force", atoms)
     return values
 
 
@@ -90,14 +90,14 @@ def stress(atoms: Any) -> FloatArray:
     """Return the stress (6,) in eV/Å³, Voigt order, tension positive."""
     with explained(atoms):
         values: FloatArray = np.asarray(atoms.get_stress(), dtype=np.float64)
-    _check_finite(values, "stress", atoms)
+    _check_finite(values, "a stress", atoms)
     return values
 
 
 def _check_finite(values: Any, name: str, atoms: Atoms) -> None:
     if not np.isfinite(values).all():
         calculator = type(atoms.calc).__name__
-        raise ForcewrightError(f"{calculator} gives a {name} that is not finite for {atoms.symbols}")
+        raise ForcewrightError(f"{calculator} gives {name} that is not finite for {atoms.symbols}")
 
 
 def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:
