@@ -21,17 +21,16 @@ class ToroidalView:
         self._wrapped: FloatArray | None = None
         self._unwrapped: FloatArray | None = None
         self._cell = b""
-        self._lattice: FloatArray = np.zeros((3, 3))
-        self._inverse: FloatArray = np.zeros((3, 3))
+        self._given = self._reduced = _with_inverse(np.zeros((3, 3)))
 
     def __call__(self, structure: Structure) -> FloatArray:
         """Return the unwrapped positions (N, 3) of the next frame."""
         self._know_lattice(structure)
-        wrapped = self._nearest(structure.positions, np.floor)
+        wrapped = _without_lattice(structure.positions, np.floor, *self._given)
         if self._wrapped is None or self._unwrapped is None:
             unwrapped = np.array(structure.positions)
         else:
-            unwrapped = self._unwrapped + self._nearest(wrapped - self._wrapped, np.rint)
+            unwrapped = self._unwrapped + _without_lattice(wrapped - self._wrapped, np.rint, *self._reduced)
         self._wrapped, self._unwrapped = wrapped, unwrapped
         return unwrapped
 
@@ -43,13 +42,19 @@ class ToroidalView:
         reduced = structure.cell
         if structure.pbc.any():
             reduced = minkowski_reduce(structure.cell, structure.pbc)[0]  # type: ignore[no-untyped-call]
-        self._cell, self._lattice = key, reduced[structure.pbc]
-        self._inverse = np.asarray(np.linalg.pinv(self._lattice), dtype=np.float64)
+        self._given, self._reduced = (_with_inverse(cell[structure.pbc]) for cell in (structure.cell, reduced))
+        self._cell = key
 
-    def _nearest(self, vectors: FloatArray, whole: np.ufunc) -> FloatArray:
-        """Subtract the lattice vector whose coefficients are the ``whole`` part of the vectors'."""
-        nearest: FloatArray = vectors - whole(vectors @ self._inverse) @ self._lattice
-        return nearest
+
+def _with_inverse(lattice: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return up to three lattice vectors and what turns a vector into their coefficients."""
+    return lattice, np.asarray(np.linalg.pinv(lattice), dtype=np.float64)
+
+
+def _without_lattice(vectors: FloatArray, whole: np.ufunc, lattice: FloatArray, inverse: FloatArray) -> FloatArray:
+    """Subtract the lattice vector whose coefficients are the ``whole`` part of the vectors'."""
+    rest: FloatArray = vectors - whole(vectors @ inverse) @ lattice
+    return rest
 
 
 def unwrap(frames: Frames, *, remove_drift: bool = False) -> Iterator[Snapshot]:
