@@ -136,7 +136,7 @@ def _lammps(path: np.ndarray, masses: np.ndarray, drift: bool):
 
 def test_freud() -> None:
     freud = pytest.importorskip("freud")
-    path = np.random.default_rng(0).normal(size=(200, 30, 3))  # close to the origin: freud has single precision
+    path = np.random.default_rng(0).normal(0, 0.3, (200, 30, 3))  # close to the origin: freud has single precision
     peer = freud.msd.MSD(mode="window").compute(path).msd
     found = analyze.msd(frames_of(path), remove_drift=False)
     np.testing.assert_allclose(found.msd["Li"][1:], peer[1:], rtol=1e-6)

@@ -1,0 +1,150 @@
+"""Diffusion coefficients of random walks that are known, the error over many seeds, kinisi, and motion that is none."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from ase import Atoms
+
+from forcewright import analyze
+from forcewright.errors import InputError
+from forcewright.structure import Structure
+from forcewright.trajectory import Snapshot
+
+BOX, DT, STEP = 12.0, 2.0, 0.3
+TRUE = STEP**2 / (2 * DT) * 0.1  # <x²> = 2 D t; cm²/s in Å²/fs
+
+
+def frames_of(positions: np.ndarray, symbol: int = 3, cells: np.ndarray | None = None) -> list[Snapshot]:
+    cells = np.broadcast_to(np.eye(3) * BOX, (len(positions), 3, 3)) if cells is None else cells
+    return [
+        Snapshot(Structure([symbol] * len(x), x, cell, (True,) * 3), time=DT * k)
+        for k, (x, cell) in enumerate(zip(positions, cells, strict=True))
+    ]
+
+
+def walk(frames: int, atoms: int, seed: int, step: float = STEP) -> np.ndarray:
+    return np.cumsum(np.random.default_rng(seed).normal(0, step, (frames, atoms, 3)), axis=0)
+
+
+def test_error_holds_over_seeds_and_that_of_ordinary_least_squares_does_not() -> None:
+    inside, values, told, ordinary = [], [], [], []
+    for seed in range(120):
+        found = analyze.diffusion(frames_of(walk(250, 25, seed)), remove_drift=False)
+        assert found.diffusive["Li"], found.reason
+        inside.append(found.D_low["Li"] <= TRUE <= found.D_high["Li"])
+        values.append(found.D["Li"])
+        told.append(found.D_error["Li"])
+        fitted = found.time <= found.end["Li"]
+        line, covariance = np.polyfit(found.time[fitted], found.msd["Li"][fitted], 1, cov=True)
+        ordinary.append([line[0] / 60, np.sqrt(covariance[0, 0]) / 60])
+    assert 0.85 <= np.mean(inside) <= 1.0
+    assert abs(np.mean(values) / TRUE - 1) < 4 * np.std(values) / TRUE / np.sqrt(120)
+    assert 0.8 < np.mean(told) / np.std(values) < 1.5
+    value, error = np.array(ordinary).T
+    assert error.mean() < value.std() / 5  # what the scatter says is many times what ordinary least squares tells
+    assert np.mean(np.abs(value - TRUE) < 1.96 * error) < 0.5
+    assert value.std() > 1.5 * np.std(values)  # and its value scatters more
+
+
+@pytest.mark.parametrize("changing", [False, True], ids=["fixed cell", "changing cell"])
+def test_kinisi(changing: bool) -> None:
+    pytest.importorskip("kinisi")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import scipp
+        from kinisi.analyze import DiffusionAnalyzer
+
+        lengths = BOX * (1 + 0.003 * changing * np.random.default_rng(0).normal(size=(120, 3)))
+        path = walk(120, 24, seed=7) % lengths[:, None]
+        cells = np.array([np.diag(one) for one in lengths])
+        peer = DiffusionAnalyzer.from_ase(
+            [Atoms("Li24", positions=x, cell=cell, pbc=True) for x, cell in zip(path, cells, strict=True)], "Li",
+            time_step=DT * scipp.Unit("fs"), step_skip=1 * scipp.Unit("dimensionless"), progress=False,
+        )  # fmt: skip
+        peer.diffusion(DT * scipp.Unit("fs"), progress=False, n_samples=500, random_state=np.random.RandomState(1))
+    # kinisi's reader for ASE takes the first frame twice.
+    twice = frames_of(np.concatenate([path[:1], path]), cells=np.concatenate([cells[:1], cells]))
+    found = analyze.diffusion(twice, start_fs=DT, remove_drift=False)
+    np.testing.assert_allclose(found.msd["Li"][1:], peer.msd.values, rtol=1e-9)
+    np.testing.assert_allclose(found.msd_error["Li"][1:-1], np.sqrt(peer.msd.variances)[:-1], rtol=0.03)
+    samples = peer.D.values
+    assert abs(found.D["Li"] - samples.mean()) < 0.2 * samples.std()
+    assert 0.8 < found.D_error["Li"] / samples.std() < 1.25
+
+
+def test_regime_begins_where_the_ballistic_one_ends() -> None:
+    rng = np.random.default_rng(3)
+    velocities = np.zeros((1500, 60, 3))
+    keep = np.exp(-DT / 40.0)  # friction time of 40 fs
+    for k in range(1, 1500):
+        velocities[k] = keep * velocities[k - 1] + np.sqrt(1 - keep**2) * rng.normal(0, 0.005, (60, 3))
+    found = analyze.diffusion(frames_of(np.cumsum(velocities, axis=0) * DT), remove_drift=False)
+    assert found.diffusive["Li"] and found.start["Li"] > 80
+    true = 0.005**2 * 40.0 * 0.1  # D = k_B T / (m γ)
+    assert found.D_low["Li"] < true * 1.03 and true * 0.97 < found.D_high["Li"]
+
+
+def test_what_is_not_diffusive_is_said_to_be_so() -> None:
+    rng = np.random.default_rng(4)
+    caged = analyze.diffusion(frames_of(5 + rng.normal(0, 0.1, (400, 40, 3))))
+    assert not caged.diffusive["Li"] and "t^" in caged.reason["Li"] and "simulate longer" in caged.reason["Li"]
+    assert caged.D_low["Li"] < 0.01 * TRUE
+    flying = analyze.diffusion(frames_of(np.arange(200)[:, None, None] * rng.normal(0, 0.02, (30, 3))))
+    assert not flying.diffusive["Li"] and "t^2.0" in flying.reason["Li"]
+    still = analyze.diffusion(frames_of(np.ones((40, 5, 3))))
+    assert not still.diffusive["Li"] and "do not move" in still.reason["Li"] and still.D["Li"] == 0.0
+
+
+def test_rare_hops_are_linear_in_time_but_not_gaussian() -> None:
+    """Hops at random: MSD = a² τ / t_hop and α₂ = 3/(5n) after n hops of each atom."""
+    rng = np.random.default_rng(5)
+    rare = rng.random((400, 200, 1)) < 1 / 400
+    directions = np.sign(rng.normal(size=(400, 200, 3)))
+    path = np.cumsum(rare * directions, axis=0)
+    found = analyze.diffusion(frames_of(path), remove_drift=False)
+    assert not found.diffusive["Li"] and "non-Gaussian" in found.reason["Li"]
+    many = np.cumsum((rng.random((400, 200, 1)) < 0.3) * directions, axis=0)
+    found = analyze.diffusion(frames_of(many), remove_drift=False)
+    assert found.diffusive["Li"] and found.start["Li"] > DT
+    assert abs(found.D["Li"] - 0.3 / (2 * DT) * 0.1) < 3 * found.D_error["Li"]
+
+
+def test_species_apart_and_displacements_given() -> None:
+    path = np.concatenate([walk(300, 30, 1), walk(300, 30, 2, step=0.1)], axis=1)
+    frames = [Snapshot(Structure([3] * 30 + [16] * 30, x, np.eye(3) * BOX, (True,) * 3), time=DT * k)
+              for k, x in enumerate(path)]  # fmt: skip
+    found = analyze.diffusion(frames, remove_drift=False)
+    again = analyze.diffusion(analyze.msd(frames, remove_drift=False))
+    assert found.D == again.D
+    assert abs(found.D["Li"] - TRUE) < 3 * found.D_error["Li"]
+    assert abs(found.D["S"] - TRUE / 9) < 3 * found.D_error["S"]
+    assert len(found.plot().get_lines()) == 6
+
+
+def test_nernst_einstein_is_faradays_law() -> None:
+    found = analyze.diffusion(frames_of(walk(200, 50, 9)), remove_drift=False)
+    conductivity = analyze.nernst_einstein(found, {"Li": 1.0}, 400.0)
+    molar = 50 / 6.02214076e23 / (BOX * 1e-10) ** 3  # mol/m³
+    faraday = 96485.33212**2 / (8.314462618 * 400.0) * molar * found.D["Li"] * 1e-4
+    assert conductivity.conductivity_S_per_m == pytest.approx(faraday, rel=1e-6)
+    assert conductivity.conductivity_mS_per_cm == pytest.approx(10 * faraday, rel=1e-6)
+    assert conductivity.error_S_per_m / faraday == pytest.approx(found.D_error["Li"] / found.D["Li"], rel=1e-6)
+    assert analyze.nernst_einstein(found, {"Li": 2.0}, 400.0, haven_ratio=0.5).conductivity_S_per_m == pytest.approx(
+        8 * faraday, rel=1e-6
+    )
+
+
+def test_mistakes_get_a_sentence() -> None:
+    frames = frames_of(walk(60, 5, 0))
+    with pytest.raises(InputError, match="half the longest lag"):
+        analyze.diffusion(frames, start_fs=100.0)
+    with pytest.raises(InputError, match="at least 8"):
+        analyze.diffusion(frames[:10])
+    found = analyze.diffusion(frames)
+    with pytest.raises(InputError, match="name Na; the frames hold Li"):
+        analyze.nernst_einstein(found, {"Na": 1.0}, 300.0)
+    with pytest.raises(InputError, match="above 0"):
+        analyze.nernst_einstein(found, {"Li": 1.0}, 0.0)
