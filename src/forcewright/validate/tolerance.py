@@ -1,0 +1,46 @@
+"""How far a number may lie from its reference: a share of it, such as ``1%``, or a number in its unit."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, PlainSerializer
+
+
+class Tolerance(NamedTuple):
+    """The largest deviation that passes; relative to the size of the reference, or in the unit of the number."""
+
+    size: float
+    relative: bool
+
+    def allows(self, value: float, reference: float) -> bool:
+        """Tell whether a value lies within the tolerance of the reference."""
+        return abs(value - reference) <= self.size * (abs(reference) if self.relative else 1.0)
+
+    def __str__(self) -> str:
+        return f"{100 * self.size:g}%" if self.relative else f"{self.size:g}"
+
+
+def parse_tolerance(given: Any) -> Tolerance:
+    """Read ``1%`` or ``0.05``.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(given, Tolerance):
+        return given
+    text = str(given).strip()
+    try:
+        size = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        size = -1.0
+    if isinstance(given, bool) or not (math.isfinite(size) and size >= 0):
+        raise ValueError(f"{given!r} is no tolerance; give a share such as 1% or a number in the unit of the quantity")
+    return Tolerance(size, text.endswith("%"))
+
+
+#: A tolerance in a config.
+ToleranceField = Annotated[Tolerance, BeforeValidator(parse_tolerance), PlainSerializer(str)]
