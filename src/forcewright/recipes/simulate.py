@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
+from forcewright.protocols.growth import GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
@@ -56,24 +57,28 @@ class SimulateConfig(RunSettings):
         """Return the settings of a run alone."""
         return RunSettings(**{name: getattr(self, name) for name in RunSettings.model_fields})
 
-    def plan(self) -> list[Stage]:
-        """Return the stages, those of the protocol where one is given."""
-        return list(self.stages) if self.stages is not None else schedule_of(self.protocol or {}).stages()
+    def plan(self) -> list[Stage] | GrowthSettings:
+        """Return the stages, those of the protocol where one is given, or what growth from a template needs."""
+        if self.stages is not None:
+            return list(self.stages)
+        protocol = protocol_of(self.protocol or {})
+        return protocol if isinstance(protocol, GrowthSettings) else protocol.stages()
 
 
-def schedule_of(content: Mapping[str, Any]) -> Schedule:
-    """Return the schedule that a config's ``protocol`` describes.
+def protocol_of(content: Mapping[str, Any]) -> Schedule | GrowthSettings:
+    """Return the protocol that a config describes.
 
     Raises
     ------
     InputError
         If its kind is unknown or a number is missing or makes no sense.
     """
-    kind = content.get("kind")
-    if kind not in SCHEDULES:
-        raise InputError(f"{kind!r} is not known; allowed are {', '.join(SCHEDULES)}", field="protocol.kind")
+    known: dict[str, type[Schedule] | type[GrowthSettings]] = {**SCHEDULES, "growth": GrowthSettings}
+    kind = str(content.get("kind"))
+    if kind not in known:
+        raise InputError(f"{kind!r} is not known; allowed are {', '.join(sorted(known))}", field="protocol.kind")
     try:
-        return validate(SCHEDULES[kind], {key: value for key, value in content.items() if key != "kind"})
+        return validate(known[kind], {key: value for key, value in content.items() if key != "kind"})
     except InputError as error:
         raise InputError(error.problem, field=f"protocol.{error.field}" if error.field else "protocol") from None
 
@@ -107,19 +112,39 @@ def simulate(
     folder = Path.cwd() if file is None else file.parent
     settings = validate(SimulateConfig, content, file)
     try:
-        stages, start = settings.plan(), build_structure(settings.structure, folder)
+        plan, start = settings.plan(), build_structure(settings.structure, folder)
     except InputError as error:
         raise InputError(error.problem, file=error.file or file, frame=error.frame, field=error.field) from None
     source, output = force_field(settings.potential, folder), (folder / settings.output).resolve()
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    if isinstance(plan, GrowthSettings):
+        return _grow(settings, plan, source, start, output, text, fresh, on_progress)
     if settings.runs > 1:
-        return _survive(settings, source, start, stages, output, text, fresh, on_progress)
+        return _survive(settings, source, start, plan, output, text, fresh, on_progress)
     result = run(
-        source, start, stages, output, engine=settings.engine, seed=settings.seed, settings=settings.run_settings(),
+        source, start, plan, output, engine=settings.engine, seed=settings.seed, settings=settings.run_settings(),
         fresh=fresh, on_progress=on_progress,
     )  # fmt: skip
     atomic_write(output / "config.resolved.yaml", text)
-    write_run_page(output, result, stages, source.name, text)
+    write_run_page(output, result, plan, source.name, text)
+    return result
+
+
+def _grow(
+    settings: SimulateConfig, plan: GrowthSettings, source: ForceField, start: Snapshot, output: Path, text: str,
+    fresh: bool, on_progress: Progress | None,
+) -> SimulationResult:  # fmt: skip
+    if settings.runs > 1:
+        raise InputError(f"is {settings.runs}; growth is one run", field="runs")
+    result, grown = growth(
+        source, start, output, plan, engine=settings.engine, seed=settings.seed,
+        run_settings=settings.run_settings(), fresh=fresh, on_progress=on_progress,
+    )  # fmt: skip
+    atomic_write(result.folder / "config.resolved.yaml", text)
+    if grown is not None:
+        grown.save(result.folder / "growth.json")
+    stages = plan.melting() if grown is None else plan.growing()
+    write_run_page(result.folder, result, stages, source.name, text, grown)
     return result
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from forcewright.analyze import rdf
 from forcewright.errors import ForcewrightError
+from forcewright.protocols.growth import Growth
 from forcewright.protocols.survival import Survival
 from forcewright.recipes import provenance
 from forcewright.recipes.analyze import Selection, figure_of
@@ -23,8 +24,10 @@ from forcewright.trajectory import count_frames
 _MOST_FRAMES = 50  # of the last quarter of a run, for its g(r)
 
 
-def write_run_page(folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, text: str) -> Path:
-    """Write report.html of one run and return its path."""
+def write_run_page(
+    folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, text: str, grown: Growth | None = None
+) -> Path:
+    """Write report.html of one run, with the growth of a crystal where it was about that, and return its path."""
     told = json.loads((folder / "result.json").read_text())
     thermo = read_thermo(folder / "thermo.csv")
     atoms = len(result.final)
@@ -32,6 +35,7 @@ def write_run_page(folder: Path, result: SimulationResult, stages: Sequence[Stag
     sections = [
         Section("Stages", "", [], [_plan(stages)]),
         Section("Over time", "", [] if figure is None else [figure]),
+        *([] if grown is None else [_growth_section(grown)]),
         *_structure_at_the_end(result.trajectory),
     ]
     page = PageContent(
@@ -58,7 +62,10 @@ def read_thermo(path: Path) -> dict[str, np.ndarray]:
 
 def _plan(stages: Sequence[Stage]) -> dict[str, Any]:
     return stage_table(
-        [{**stage.model_dump(mode="json"), "name": stage.name or f"stage {k + 1}"} for k, stage in enumerate(stages)]
+        [
+            {**stage.model_dump(mode="json"), "name": stage.name or f"{k + 1} {stage.ensemble}"}
+            for k, stage in enumerate(stages)
+        ]
     )
 
 
@@ -101,6 +108,17 @@ def _facts(result: SimulationResult, told: dict[str, Any], name: str) -> list[tu
         ("forces", name),
         ("seed", str(told.get("seed", ""))),
     ]
+
+
+def _growth_section(grown: Growth) -> Section:
+    told = (
+        f"Share of crystal-like atoms: {100 * grown.crystalline_share[0]:.0f} % at the start, "
+        f"{100 * (grown.crystalline_share[0] + grown.grew):.0f} % at the end. An atom counts as crystal-like where its "
+        f"bond order, averaged over its neighbors, lies beyond {grown.threshold:.3f}, halfway between template "
+        f"({grown.order_of_template:.3f}) and melt ({grown.order_of_melt:.3f})."
+    )
+    figure = figure_of(grown)
+    return Section("Growth", told, [] if figure is None else [figure])
 
 
 def _structure_at_the_end(trajectory: Path) -> list[Section]:
