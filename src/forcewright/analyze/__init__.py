@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from forcewright.analyze.block_average import block_mean
     from forcewright.analyze.bond_order import BondOrder, TetrahedralOrder, steinhardt, tetrahedral_order
     from forcewright.analyze.bonding import BondStatistics, Coordination, bond_statistics, coordination
+    from forcewright.analyze.center import CenterDistance, distance_from_center
+    from forcewright.analyze.crystallinity import Similarity, soap_similarity
     from forcewright.analyze.displacement import MeanSquaredDisplacement, msd
+    from forcewright.analyze.grid import DensityGrid, density_grid
+    from forcewright.analyze.hydrogen_bonding import HydrogenBonds, hydrogen_bonds
     from forcewright.analyze.occupation import Site, SiteOccupation, find_polyhedra, site_occupation
     from forcewright.analyze.radial import RadialDistribution, rdf
     from forcewright.analyze.result import Result
@@ -31,13 +35,17 @@ _HOMES = {
     "ArrheniusFit": "forcewright.analyze.activation",
     "BondOrder": "forcewright.analyze.bond_order",
     "BondStatistics": "forcewright.analyze.bonding",
+    "CenterDistance": "forcewright.analyze.center",
     "Conductivity": "forcewright.analyze.self_diffusion",
     "Coordination": "forcewright.analyze.bonding",
+    "DensityGrid": "forcewright.analyze.grid",
     "Diffusion": "forcewright.analyze.self_diffusion",
+    "HydrogenBonds": "forcewright.analyze.hydrogen_bonding",
     "MeanSquaredDisplacement": "forcewright.analyze.displacement",
     "RadialDistribution": "forcewright.analyze.radial",
     "Result": "forcewright.analyze.result",
     "RingStatistics": "forcewright.analyze.ring_statistics",
+    "Similarity": "forcewright.analyze.crystallinity",
     "Site": "forcewright.analyze.occupation",
     "SiteOccupation": "forcewright.analyze.occupation",
     "StructureFactor": "forcewright.analyze.scattering",
@@ -52,13 +60,17 @@ _HOMES = {
     "block_mean": "forcewright.analyze.block_average",
     "bond_statistics": "forcewright.analyze.bonding",
     "coordination": "forcewright.analyze.bonding",
+    "density_grid": "forcewright.analyze.grid",
     "diffusion": "forcewright.analyze.self_diffusion",
+    "distance_from_center": "forcewright.analyze.center",
     "find_polyhedra": "forcewright.analyze.occupation",
+    "hydrogen_bonds": "forcewright.analyze.hydrogen_bonding",
     "msd": "forcewright.analyze.displacement",
     "nernst_einstein": "forcewright.analyze.self_diffusion",
     "rdf": "forcewright.analyze.radial",
     "rings": "forcewright.analyze.ring_statistics",
     "site_occupation": "forcewright.analyze.occupation",
+    "soap_similarity": "forcewright.analyze.crystallinity",
     "steinhardt": "forcewright.analyze.bond_order",
     "structure_factor": "forcewright.analyze.scattering",
     "structure_factor_from_rdf": "forcewright.analyze.scattering",
@@ -76,13 +88,17 @@ __all__ = [
     "ArrheniusFit",
     "BondOrder",
     "BondStatistics",
+    "CenterDistance",
     "Conductivity",
     "Coordination",
+    "DensityGrid",
     "Diffusion",
+    "HydrogenBonds",
     "MeanSquaredDisplacement",
     "RadialDistribution",
     "Result",
     "RingStatistics",
+    "Similarity",
     "Site",
     "SiteOccupation",
     "StructureFactor",
@@ -97,13 +113,17 @@ __all__ = [
     "block_mean",
     "bond_statistics",
     "coordination",
+    "density_grid",
     "diffusion",
+    "distance_from_center",
     "find_polyhedra",
+    "hydrogen_bonds",
     "msd",
     "nernst_einstein",
     "rdf",
     "rings",
     "site_occupation",
+    "soap_similarity",
     "steinhardt",
     "structure_factor",
     "structure_factor_from_rdf",

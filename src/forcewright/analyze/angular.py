@@ -180,7 +180,7 @@ def aligned_bonds(frames: Frames, r_max: float | None = None, bins: int = 100, d
     Counts pairs of neighbors of an atom on opposite sides, whose angle is above ``180° - deviation``, by their
     distances from it. One peak on the diagonal means equal bonds; two peaks off it mean that a short bond faces a long
     one, as in a Peierls distortion (Bichara, Pellegatti and Gaspard, Phys. Rev. B 47, 5002 (1993); Raty et al.,
-    Phys. Rev. Lett. 85, 1950 (2000)). Each pair stands in both orders; the density integrates to 1.
+    Nat. Commun. 6, 7467 (2015)). Each pair stands in both orders; the density integrates to 1.
 
     Parameters
     ----------

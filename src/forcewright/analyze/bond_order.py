@@ -58,7 +58,7 @@ def tetrahedral_order(frames: Frames, species: str | None = None, bins: int = 20
     """Compute the tetrahedral order of each atom from its four nearest neighbors.
 
     ``q = 1 - 3/8 Σ_j<k (cos ψ_jk + 1/3)²``, with ψ_jk the angle that neighbors j and k span (Errington and Debenedetti,
-    Nature 409, 318 (2001), eq. 1): 1 in a perfect tetrahedron, 0 on average in an ideal gas.
+    Nature 409, 318 (2001)): 1 in a perfect tetrahedron, 0 on average in an ideal gas.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def steinhardt(
     """Compute Steinhardt's bond-orientational order q_l of each atom.
 
     ``q_l = sqrt(4π/(2l+1) Σ_m |q_lm|²)``, where q_lm is the mean of the spherical harmonics Y_lm over the bonds of
-    the atom (Steinhardt, Nelson and Ronchetti, Phys. Rev. B 28, 784 (1983), eqs. 1.2 and 1.3). With ``average``, q_lm
+    the atom (Steinhardt, Nelson and Ronchetti, Phys. Rev. B 28, 784 (1983)). With ``average``, q_lm
     is first averaged over the atom and its neighbors (Lechner and Dellago, J. Chem. Phys. 129, 114707 (2008), eqs. 5
     and 6), which tells crystals from liquids better. An atom without bonds has 0.
 

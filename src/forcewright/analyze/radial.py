@@ -76,7 +76,7 @@ def rdf(frames: Frames, r_max: float = 10.0, bins: int = 200) -> RadialDistribut
     """Compute the radial distribution function g(r).
 
     ``g_ab(r) = V / (N_a N_b) · <Σ_i∈a Σ_j∈b δ(r - r_ij)> / (4π r²)``, j ≠ i, images of i included (Allen and Tildesley,
-    Computer Simulation of Liquids, 2nd ed. (2017), eq. 2.94). A bin divides the count by the exact volume of its shell,
+    Computer Simulation of Liquids, 2nd ed. (2017), sec. 2.6). A bin divides the count by the exact volume of its shell,
     frame by frame, with the volume of that frame. As N_a N_b stands there also for a = b, g is the same for every
     supercell, and that of an ideal gas of N atoms is 1 - 1/N. The total is ``g = Σ_ab c_a c_b g_ab``.
 

@@ -94,7 +94,7 @@ def structure_factor(
     """Compute S(q) from the positions, at wave vectors that the cell of each frame allows.
 
     Exact for what is periodic: no window, no truncation (Hansen and McDonald, Theory of Simple Liquids, 4th ed. (2013),
-    eqs. 4.1.1 to 4.1.4; partials as in the table of this module). Use it for crystals, for small q, and whenever there
+    sec. 4.1; partials as in the table of this module). Use it for crystals, for small q, and whenever there
     are frames. `structure_factor_from_rdf` reaches larger q for less, but smears peaks to a width of about π / r_max.
 
     Parameters
