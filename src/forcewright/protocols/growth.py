@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Positive = Annotated[float, Field(gt=0)]
 
-_SLICES = 40  # of the cell along the axis
+_SLICE = 3.0  # Å along the axis, about a layer of atoms
 
 
 class GrowthSettings(BaseModel):
@@ -83,7 +83,7 @@ class Growth(Result):
     crystalline_share
         Share of the atoms that are crystal-like (T,).
     profile
-        The same in slices along the axis (T, S), from the start of the cell to its end.
+        The same in slices of about 3 Å along the axis (T, S), from the start of the cell to its end.
     threshold
         Order above which an atom counts as crystal: halfway between the medians of template and melt at the start.
     order_of_template, order_of_melt
@@ -191,15 +191,16 @@ def follow_growth(frames: Frames, template: int, *, axis: int = 2, degree: int =
         l of the bond order (`forcewright.analyze.steinhardt`).
     """
     first, times, shares, profiles = True, [], [], []
-    threshold = of_crystal = of_melt = 0.0
+    threshold, of_crystal, of_melt, slices = 0.0, 0.0, 0.0, 2
     for snapshot, order in _orders(frames, degree):
         if first:
             of_crystal, of_melt = float(np.median(order[:template])), float(np.median(order[template:]))
             threshold, first = 0.5 * (of_crystal + of_melt), False
+            slices = max(2, int(np.linalg.norm(snapshot.structure.cell[axis]) / _SLICE))
         crystalline = order > threshold if of_crystal > of_melt else order < threshold
         times.append((snapshot.time or 0.0) / 1000.0)
         shares.append(crystalline.mean())
-        profiles.append(_profile(snapshot.structure, crystalline, axis))
+        profiles.append(_profile(snapshot.structure, crystalline, axis, slices))
     return Growth(np.array(times), np.array(shares), np.array(profiles), threshold, of_crystal, of_melt)
 
 
@@ -208,10 +209,10 @@ def _orders(frames: Frames, degree: int) -> Iterator[tuple[Snapshot, FloatArray]
         yield snapshot, steinhardt([snapshot], degree=degree, average=True).last
 
 
-def _profile(structure: Structure, crystalline: NDArray[np.bool_], axis: int) -> FloatArray:
-    """Return the share of crystal-like atoms in slices along a cell vector (S,)."""
+def _profile(structure: Structure, crystalline: NDArray[np.bool_], axis: int, slices: int) -> FloatArray:
+    """Return the share of crystal-like atoms in slices along a cell vector (S,), not a number where there is no atom."""
     place = (structure.positions @ np.linalg.inv(structure.cell))[:, axis]
-    slices = np.minimum((_SLICES * (place - np.floor(place))).astype(int), _SLICES - 1)
-    atoms = np.bincount(slices, minlength=_SLICES)
-    inside = np.bincount(slices, weights=crystalline.astype(float), minlength=_SLICES)
-    return np.divide(inside, atoms, out=np.zeros(_SLICES), where=atoms > 0)
+    own = np.minimum((slices * (place - np.floor(place))).astype(int), slices - 1)
+    atoms = np.bincount(own, minlength=slices)
+    inside = np.bincount(own, weights=crystalline.astype(float), minlength=slices)
+    return np.divide(inside, atoms, out=np.full(slices, np.nan), where=atoms > 0)
