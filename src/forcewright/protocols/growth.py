@@ -210,9 +210,10 @@ def _orders(frames: Frames, degree: int) -> Iterator[tuple[Snapshot, FloatArray]
 
 
 def _profile(structure: Structure, crystalline: NDArray[np.bool_], axis: int, slices: int) -> FloatArray:
-    """Return the share of crystal-like atoms in slices along a cell vector (S,), not a number where there is no atom."""
+    """Return the share of crystal-like atoms in slices along a cell vector (S,), nan where there is no atom."""
     place = (structure.positions @ np.linalg.inv(structure.cell))[:, axis]
     own = np.minimum((slices * (place - np.floor(place))).astype(int), slices - 1)
     atoms = np.bincount(own, minlength=slices)
     inside = np.bincount(own, weights=crystalline.astype(float), minlength=slices)
-    return np.divide(inside, atoms, out=np.full(slices, np.nan), where=atoms > 0)
+    shares: FloatArray = np.divide(inside, atoms, out=np.full(slices, np.nan), where=atoms > 0)
+    return shares
