@@ -129,9 +129,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
-                "another process is running in this folder; wait for it or choose another", file=folder
-            ) from None
+            raise InputError("is in use by another process; wait for it, or choose another", file=folder) from None
         yield
     finally:
         os.close(descriptor)

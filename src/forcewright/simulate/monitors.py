@@ -46,6 +46,8 @@ class Monitors(BaseModel):
     """In structures open in some direction: stop when an atom has no other one within this distance."""
     volume_factor: float | None = Field(default=1.5, gt=1)
     """Stop when the volume exceeds the one at the start by this factor, or falls below it by the same."""
+    thinning_factor: float | None = Field(default=3.0, gt=1)
+    """Stop when the cell is thinner than at the start by this factor; a liquid in a full npt cell shears that far."""
     energy_drift_eV_per_atom: float | None = Field(default=0.05, gt=0)
     """In nve stages: stop when the total energy is further from that at the start of the stage."""
     extrapolation_grade: float | None = Field(default=None, gt=0)
@@ -94,6 +96,7 @@ class References:
     """What a run is compared with: all of it goes into checkpoints."""
 
     volume: float | None = None
+    height: float | None = None
     temperature: float | None = None
     conserved: float | None = None
 
@@ -122,8 +125,9 @@ class Watch:
 
     def begin(self, stage: Stage, snapshot: Snapshot) -> None:
         """Take what a stage is compared with from its first moment, and the volume from that of the run."""
-        volume = snapshot.structure.volume
-        self.references = References(self.references.volume or volume, snapshot.temperature, snapshot.conserved)
+        first, structure = self.references, snapshot.structure
+        volume, height = first.volume or structure.volume, first.height or _height(snapshot)
+        self.references = References(volume, height, snapshot.temperature, snapshot.conserved)
 
     def look(self, stage: Stage, target_K: float | None, snapshot: Snapshot) -> Alarm | None:
         """Return the first alarm, the deepest cause before its consequences."""
@@ -151,6 +155,8 @@ class Watch:
             yield from _lost(snapshot, settings.lost_A)
         if settings.volume_factor is not None and self.references.volume and snapshot.structure.pbc.all():
             yield from _volume(snapshot, self.references.volume, settings.volume_factor)
+        if settings.thinning_factor is not None and self.references.height:
+            yield from _thinning(snapshot, self.references.height, settings.thinning_factor)
         if settings.energy_drift_eV_per_atom is not None and stage.ensemble == "nve":
             yield from _drift(snapshot, self.references.conserved, settings.energy_drift_eV_per_atom)
         if self._grading is not None and settings.extrapolation_grade is not None:
@@ -219,11 +225,12 @@ def _closest_pair(
         return
     place = np.searchsorted(kinds, numbers)
     centers, distances = found.centers, found.distances
-    shares = distances / np.maximum(limits[place[centers], place[found.indices]], 1e-9)
+    allowed = limits[place[centers], place[found.indices]]
+    shares = distances / np.maximum(allowed, 1e-9)
     worst = int(shares.argmin())
     if shares[worst] < 1.0:
         i, j, distance = int(centers[worst]), int(found.indices[worst]), float(distances[worst])
-        limit = distance / float(shares[worst])
+        limit = float(allowed[worst])
         message = f"{_name(snapshot, i)} and {_name(snapshot, j)} are {distance:.3f} Å apart, closer than {limit:.3f} Å"
         yield _Seen("closest", message, (i, j), distance, distance, limit)
 
@@ -258,6 +265,22 @@ def _volume(snapshot: Snapshot, reference: float, factor: float) -> Iterator[_Se
             "volume_factor", f"the volume is {ratio:.3f} times that at the start, {side} {limit:.3g}",
             (), None, ratio, limit,
         )  # fmt: skip
+
+
+def _height(snapshot: Snapshot) -> float | None:
+    """Return the smallest distance between opposite faces of the cell in Å."""
+    if not snapshot.structure.pbc.all():
+        return None
+    return float(1 / np.linalg.norm(np.linalg.inv(snapshot.structure.cell), axis=0).max())
+
+
+def _thinning(snapshot: Snapshot, reference: float, factor: float) -> Iterator[_Seen]:
+    height = _height(snapshot) or reference
+    if height < reference / factor:
+        message = (
+            f"the cell is only {height:.3g} Å thin, where it was {reference:.3g} Å; a liquid needs cell: isotropic"
+        )
+        yield _Seen("thinning_factor", message, (), height, reference / height, factor)
 
 
 def _drift(snapshot: Snapshot, reference: float | None, limit: float) -> Iterator[_Seen]:

@@ -87,12 +87,13 @@ def run(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
+        _sweep(folder)
         if fresh:
             _clear(folder)
         if (folder / "result.json").exists():
             result, content = read_result(folder)
             check_identity(own, content.get("identity", {}), folder)
-            remove_remains(result.trajectory)
+            _tidy(result)
             return result
         checkpoint = _checkpoint(folder, own)
         module, name = ENGINES[engine]
@@ -111,6 +112,19 @@ def _clear(folder: Path) -> None:
     """Remove the files of an earlier run; that which says it is finished first."""
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what atomic writing leaves where a process is killed."""
+    for name in map(Path, _FILES):
+        for remains in folder.glob(f".{name.stem}-*{name.suffix}"):
+            remains.unlink()
+
+
+def _tidy(result: SimulationResult) -> None:
+    """Remove what a finished run needs no more."""
+    remove_remains(result.trajectory)
+    (result.folder / "checkpoint.npz").unlink(missing_ok=True)
 
 
 def _checkpoint(folder: Path, own: dict[str, str]) -> Checkpoint | None:
@@ -289,8 +303,7 @@ class _Run:
             self.restarts, final, trajectory, self.thermo_path,
         )  # fmt: skip
         write_result(result, self.about)
-        remove_remains(trajectory)
-        (self.folder / "checkpoint.npz").unlink(missing_ok=True)
+        _tidy(result)
         return result
 
     def _stage_records(self, completed: bool) -> Iterator[StageRecord]:
