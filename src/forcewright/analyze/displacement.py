@@ -38,7 +38,7 @@ from forcewright.trajectory import Frames
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BLOCK = 4.0  # MB of positions transformed at a time: the transforms of a few atoms stay near the caches
+_BLOCK = 1.0  # MB of positions transformed at a time: the transforms of a few atoms stay near the caches
 _CANCELLATION = 2e-6  # below this share of the mean a⁴, fourth moments lose too many digits in the differences above
 _MOST_DIRECT = 64  # lags that are summed directly where that happens
 

@@ -26,8 +26,9 @@ import numpy as np
 from ase import units
 from scipy.stats import truncnorm
 
-from forcewright.analyze.displacement import MeanSquaredDisplacement, msd
+from forcewright.analyze.displacement import MeanSquaredDisplacement, displacements
 from forcewright.analyze.result import Result
+from forcewright.analyze.unwrapping import unwrapped_positions
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
@@ -128,7 +129,9 @@ def diffusion(
     """
     found = frames
     if not isinstance(found, MeanSquaredDisplacement):
-        found = msd(found, dt_fs=dt_fs, max_lag_fs=end_fs, remove_drift=remove_drift, unwrap=unwrap)
+        positions = unwrapped_positions(found, dt_fs=dt_fs, unwrap=unwrap, remove_drift=remove_drift)
+        half = positions.times[len(positions) // 2]
+        found = displacements(positions, max_lag_fs=half if end_fs is None else end_fs)
     last = _last_lag(found, end_fs)
     if start_fs is not None and not 0 < start_fs <= found.time[last] / 2:
         raise InputError(f"is {start_fs:g} fs; it must lie between 0 and {found.time[last] / 2:g} fs, half the longest "
