@@ -137,7 +137,9 @@ def test_kinetic_energies_are_distributed_as_in_the_canonical_ensemble(settings:
     energies = [2.0 * (one.kinetic_energy or 0.0) / (units.kB * kelvin) for one in found]
     assert stats.kstest(energies, stats.chi2(freedom).cdf).pvalue > 0.01
     assert stats.kstest(energies, stats.chi2(freedom + 3).cdf).pvalue < 1e-4  # the test can tell
-    assert np.mean([one.temperature for one in found]) == pytest.approx(kelvin, abs=4 * kelvin * np.sqrt(2 / 21 / count))
+    assert np.mean([one.temperature for one in found]) == pytest.approx(
+        kelvin, abs=4 * kelvin * np.sqrt(2 / 21 / count)
+    )
 
 
 def test_potential_energies_of_a_harmonic_crystal_are_those_of_equipartition() -> None:

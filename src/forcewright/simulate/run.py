@@ -248,23 +248,30 @@ class _Run:
             step, time_ps = (self.last.step or 0, (self.last.time or 0.0) / 1000.0) if self.last else (0, 0.0)
             said = str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}"
             message = f"the forces failed within {steps} steps after step {step} ({time_ps:g} ps): {said}"
+            due, at = self.settings.intervals(self.stages[self.stage]), self.stage_step
+            if self.last is not None:  # the last good moment, where it is not written anyway
+                self._write(self.last, at % due.thermo != 0, at % due.frame != 0)
             raise _Stopped(Alarm("engine", message, step, time_ps)) from None
 
     def _record(self, row: bool, frame: bool, look: bool) -> None:
         """Write a row and a frame where they are due, and both where a monitor stops the run."""
-        assert self.thermo is not None and self.trajectory is not None
         if not (row or frame or look):
             return
         with self._alarmed(0):
             snapshot = self.engine.snapshot()
-        self.last, stage, name = snapshot, self.stages[self.stage], self.names[self.stage]
+        self.last, stage = snapshot, self.stages[self.stage]
         alarm = self.watch.look(stage, stage.temperature_at(self.stage_step), snapshot) if look else None
-        if row or alarm is not None:
-            self.thermo.write(thermo.row(snapshot, stage, self.stage_step, name).encode())
-        if frame or alarm is not None:
-            self.trajectory.write(snapshot, name)
+        self._write(snapshot, row or alarm is not None, frame or alarm is not None)
         if alarm is not None:
             raise _Stopped(alarm)
+
+    def _write(self, snapshot: Snapshot, row: bool, frame: bool) -> None:
+        assert self.thermo is not None and self.trajectory is not None
+        name = self.names[self.stage]
+        if row:
+            self.thermo.write(thermo.row(snapshot, self.stages[self.stage], self.stage_step, name).encode())
+        if frame:
+            self.trajectory.write(snapshot, name)
 
     def _save_checkpoint(self) -> None:
         """Bring files to the disk, then the checkpoint that knows their lengths."""
