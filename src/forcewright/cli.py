@@ -286,6 +286,35 @@ def _singles(result: Any) -> str:
 
 
 @app.command()
+def validate(
+    potential: Annotated[
+        Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.", show_default=False)
+    ],
+    config: Config,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")] = None,
+) -> None:
+    """Compute the physics of a potential and judge it against a reference.
+
+    Example: `forcewright validate runs/si/potential validate.yaml`. The exit code is 1 if a number lies outside its
+    tolerance or could not be computed.
+    """
+    from forcewright.recipes.validate import validate as run
+
+    folder = output or potential.parent / "physics"
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+        found = run(
+            config, potential=potential, output=folder,
+            on_property=lambda name: progress.update(task, description=name.replace("_", " ")),
+        )  # fmt: skip
+    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    if not found.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
     """Write the report of a finished study anew from its stored results.
 

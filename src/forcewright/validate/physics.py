@@ -16,11 +16,12 @@ from forcewright.errors import ForcewrightError
 from forcewright.protocols.structures import StructureSource
 from forcewright.simulate.force_field import ForceField
 from forcewright.structure import Structure
+from forcewright.validate.dynamic_properties import DYNAMIC_PROPERTIES
 from forcewright.validate.properties import Computed, Number, Property, PropertySettings, unit_of
 from forcewright.validate.static_properties import STATIC_PROPERTIES
 
 #: Everything that can stand under ``properties`` in a config.
-PROPERTIES: dict[str, Property] = {one.name: one for one in STATIC_PROPERTIES}
+PROPERTIES: dict[str, Property] = {one.name: one for one in (*STATIC_PROPERTIES, *DYNAMIC_PROPERTIES)}
 
 Verdict = Literal["pass", "fail", "no reference", "failed"]
 
@@ -95,6 +96,13 @@ class PhysicsReport:
         """Return the number of rows with a verdict."""
         return sum(row.verdict == verdict for row in self.rows)
 
+    def __str__(self) -> str:
+        heads = ("property", "number", "value", "reference", "unit", "tolerance", "verdict")
+        table = [heads, *(_texts(row) for row in self.rows)]
+        widths = [max(len(line[k]) for line in table) for k in range(len(heads))]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in table]
+        return "\n".join(line.rstrip() for line in lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return {
@@ -167,8 +175,10 @@ def _judge(
     expected |= settings.reference
     why = f"the reference failed: {problem}" if problem else ""
     rows = [_row(one, settings, number, value, expected.get(number), why) for number, value in numbers.items()]
+    for number, reason in ours.failures.items():
+        rows.append(Row(one.name, number, None, expected.get(number), unit_of(number), "", "failed", reason))
     stated = [*settings.reference, *(settings.tolerance if isinstance(settings.tolerance, dict) else ())]
-    unknown = [number for number in dict.fromkeys(stated) if number not in {*numbers, *one.tolerance}]
+    unknown = [number for number in dict.fromkeys(stated) if number not in {*numbers, *one.tolerance, *ours.failures}]
     return rows + [_missing(one, number, numbers, settings) for number in unknown]
 
 
@@ -190,6 +200,13 @@ def _missing(one: Property, number: str, numbers: Mapping[str, Number], settings
     hint = f"did you mean {close[0]!r}?" if close else f"computed are {', '.join(numbers)}"
     reason = f"{number!r} is not among the numbers computed; {hint}"
     return Row(one.name, number, None, settings.reference.get(number), unit_of(number), "", "failed", reason)
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    value, reference = ("" if x is None else str(x) if isinstance(x, bool) else f"{x:.5g}" for x in
+                        (row.value, row.reference))  # fmt: skip
+    verdict = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
+    return row.property, row.number, value, reference, row.unit, row.tolerance, verdict
 
 
 def _plain(results: Mapping[str, Mapping[str, Result]]) -> dict[str, Any]:

@@ -47,11 +47,14 @@ class Computed:
         By name, for figures.
     expected
         What numbers should be for every potential, where no reference says otherwise.
+    failures
+        Why parts of it could not be computed, by the name of their number.
     """
 
     numbers: Mapping[str, Number]
     results: Mapping[str, Result] = field(default_factory=dict)
     expected: Mapping[str, Number] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def protocol_settings(protocol: Callable[..., Any], *, leave_out: frozenset[str]
 
 #: Units by the end of a number's name, longer ends first.
 _UNITS = {
+    "_eV_per_atom_per_ps": "eV/atom/ps",
     "_eV_per_atom": "eV/atom", "_meV_per_atom": "meV/atom", "_J_per_m2": "J/m²", "_A3_per_atom": "Å³/atom",
     "_cm2_per_s": "cm²/s", "_g_per_cm3": "g/cm³", "_degree": "°", "_GPa": "GPa", "_THz": "THz", "_eV": "eV",
     "_ps": "ps", "_K": "K", "_A": "Å",
