@@ -6,10 +6,12 @@ import warnings
 
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, units
+from scipy.signal import lfilter
 
 from forcewright import analyze
 from forcewright.errors import InputError
+from forcewright.lammps_session import new_instance
 from forcewright.structure import Structure
 from forcewright.trajectory import Snapshot
 
@@ -76,16 +78,51 @@ def test_kinisi(changing: bool) -> None:
     assert 0.8 < found.D_error["Li"] / samples.std() < 1.25
 
 
-def test_regime_begins_where_the_ballistic_one_ends() -> None:
-    rng = np.random.default_rng(3)
-    velocities = np.zeros((1500, 60, 3))
-    keep = np.exp(-DT / 40.0)  # friction time of 40 fs
-    for k in range(1, 1500):
-        velocities[k] = keep * velocities[k - 1] + np.sqrt(1 - keep**2) * rng.normal(0, 0.005, (60, 3))
-    found = analyze.diffusion(frames_of(np.cumsum(velocities, axis=0) * DT), remove_drift=False)
-    assert found.diffusive["Li"] and found.start["Li"] > 80
-    true = 0.005**2 * 40.0 * 0.1  # D = k_B T / (m γ)
-    assert found.D_low["Li"] < true * 1.03 and true * 0.97 < found.D_high["Li"]
+def test_error_holds_where_the_motion_begins_ballistic_or_in_cages() -> None:
+    """Langevin particles, D = k_B T / (m γ), and hops of atoms that rattle about their sites, D = a² / (6 t_hop)."""
+    inside: dict[str, list[bool]] = {"langevin": [], "hops": []}
+    keep = np.exp(-DT / 20.0)  # friction time of 20 fs; velocities in discrete steps, so that D is exact
+    true = {"langevin": 0.005**2 * DT * (1 + keep) / (1 - keep) / 2 * 0.1, "hops": 0.04 / 3 / (2 * DT) * 0.1}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        noise = np.sqrt(1 - keep**2) * rng.normal(0, 0.005, (900, 30, 3))
+        noise[0] /= np.sqrt(1 - keep**2)
+        langevin = np.cumsum(lfilter([1], [1, -keep], noise, axis=0), axis=0) * DT
+        steps = np.eye(3)[rng.integers(0, 3, (900, 30))] * rng.choice([-1, 1], (900, 30, 1))
+        hops = np.cumsum(steps * (rng.random((900, 30, 1)) < 0.04), axis=0) + rng.normal(0, 0.15, (900, 30, 3))
+        for name, path in (("langevin", langevin), ("hops", hops)):
+            found = analyze.diffusion(frames_of(path), remove_drift=False)
+            assert found.diffusive["Li"] and found.start["Li"] > 5 * DT
+            inside[name].append(found.D_low["Li"] <= true[name] <= found.D_high["Li"])
+    assert np.mean(inside["langevin"]) >= 0.85 and np.mean(inside["hops"]) >= 0.85
+
+
+def test_rahmans_argon() -> None:
+    """Rahman, Phys. Rev. 136, A405 (1964): 864 atoms at 94.4 K, D = 2.43e-5 cm²/s, and α₂ that rises to about 0.13."""
+    lmp = new_instance()
+    lmp.commands_list([
+        "units metal", "atom_style atomic", "atom_modify map array sort 0 0.0", f"lattice fcc {34.78 / 6}",
+        "region box block 0 6 0 6 0 6", "create_box 1 box", "create_atoms 1 box", "mass 1 39.95",
+        "pair_style lj/cut 7.65", f"pair_coeff 1 1 {120 * units.kB} 3.4", "timestep 0.01", "thermo 1000000",
+        "velocity all create 220 87287 mom yes", "fix move all nvt temp 94.4 94.4 0.5", "run 1500", "unfix move",
+        "velocity all scale 94.4", "fix move all nve", "run 500", "velocity all scale 94.4",
+    ])  # fmt: skip
+    frames, atoms = [], lmp.get_natoms()
+    for k in range(1400):
+        lmp.command("run 2 pre no post no" if k else "run 2 post no")
+        order = np.argsort(np.array(lmp.numpy.extract_atom("id", nelem=atoms)).ravel())
+        x, v = (np.array(lmp.numpy.extract_atom(name, nelem=atoms))[order] for name in "xv")
+        structure = Structure([18] * atoms, x, np.eye(3) * 34.78, (True,) * 3)
+        frames.append(Snapshot(structure, time=20.0 * k, velocities=v / 1000))
+    lmp.close()
+    found = analyze.diffusion(frames)
+    assert found.diffusive["Ar"] and found.start["Ar"] > 400
+    assert abs(found.D["Ar"] - 2.43e-5) < 0.1 * 2.43e-5 + 2 * found.D_error["Ar"]
+    velocities = analyze.vacf(frames, max_lag_fs=3000.0)
+    green_kubo = np.trapezoid(velocities.vacf["Ar"], velocities.time) / 3 * 0.1
+    assert abs(found.D["Ar"] - green_kubo) < 2.5 * found.D_error["Ar"]
+    highest = analyze.msd(frames, max_lag_fs=6000.0).ngp["Ar"][1:].max()
+    assert 0.08 < highest < 0.18
 
 
 def test_what_is_not_diffusive_is_said_to_be_so() -> None:
@@ -119,7 +156,8 @@ def test_species_apart_and_displacements_given() -> None:
               for k, x in enumerate(path)]  # fmt: skip
     found = analyze.diffusion(frames, remove_drift=False)
     again = analyze.diffusion(analyze.msd(frames, remove_drift=False))
-    assert found.D == pytest.approx(again.D, rel=1e-9)
+    for name in ("Li", "S", "total"):
+        assert found.D[name] == pytest.approx(again.D[name], rel=1e-9)
     assert abs(found.D["Li"] - TRUE) < 3 * found.D_error["Li"]
     assert abs(found.D["S"] - TRUE / 9) < 3 * found.D_error["S"]
     assert len(found.plot().get_lines()) == 6

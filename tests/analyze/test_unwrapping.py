@@ -127,6 +127,7 @@ def test_series_on_disk_equal_those_in_memory() -> None:
         (lambda frames: [Snapshot(one.structure) for one in frames], "dt_fs"),
         (lambda frames: [*frames, Snapshot(Structure([1], [[0, 0, 0]]), time=20.0)], "composition"),
         (lambda frames: frames[::-1], "equally spaced"),
+        (lambda frames: [Snapshot(Structure([1], [[0, 0, 0]], pbc=(True,) * 3), time=0.0)], "span no volume"),
     ],
 )
 def test_mistakes_get_a_sentence(change, words: str) -> None:

@@ -37,10 +37,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _CM2_PER_S = 0.1  # cm²/s in Å²/fs
-_ROUNDS = 10
+_ROUNDS = 5
 _SLOWEST_CLOCK = 0.01  # of that of a random walk: keeps the covariance positive definite far from the diffusive regime
 _PER_DECADE = 10  # lags looked at for the start of the diffusive regime
 _SIGMAS = 3.0
+_STEADY = 1.0  # standard errors: a start too early is seen before it matters beside the error
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +109,9 @@ def diffusion(
 
     The diffusive regime begins at the first lag from which on the slope of log MSD against log τ stays within
     ``slope_limit`` of 1 and the non-Gaussian parameter below ``ngp_limit``, both up to 3 standard errors of a random
-    walk. For hops at random α₂ = 3/(5n) after n hops of each atom: 0.2 is reached after three. Without such a regime
-    the last part of the lags is fitted and ``diffusive`` is False.
+    walk, and at which D changes by no more than its standard error if the fit begins at twice the lag. For hops at
+    random α₂ = 3/(5n) after n hops of each atom: 0.2 is reached after three. Without such a regime the last part of the
+    lags is fitted and ``diffusive`` is False.
 
     Parameters
     ----------
@@ -186,10 +188,34 @@ def _find_regime(
     linear = np.abs(slope - 1) <= slope_limit + slope_noise
     gaussian = np.abs(ngp[lags]) <= ngp_limit + ngp_noise
     bad = np.flatnonzero(~(linear & gaussian))
-    if not len(bad) or (first is None and bad[-1] + 1 < len(lags)):
-        return _Regime(int(lags[bad[-1] + 1 if len(bad) else 0]), "")
+    if first is not None and not len(bad):
+        return _Regime(first, "")
+    if first is None and not len(bad[bad == len(lags) - 1]):
+        return _steady_start(found, name, lags[bad[-1] + 1 if len(bad) else 0 :], last)
     worst = bad[-1]
     return _Regime(late, _reason(found.time, lags, worst, slope, ngp, bool(linear[worst]), ngp_limit, slope_limit))
+
+
+def _steady_start(found: MeanSquaredDisplacement, name: str, lags: IntArray, last: int) -> _Regime:
+    """Return the first of ``lags`` at which D is what it would be if the fit began at twice the lag."""
+    if lags[0] > last // 4:
+        begins, end = found.time[lags[0]] / 1000, found.time[last] / 1000
+        return _Regime(int(lags[0]), f"the diffusive regime begins at {begins:.3g} ps, later than a quarter of the "
+                       f"{end:.3g} ps of the fit; simulate longer")  # fmt: skip
+    candidates = lags[lags <= last // 4]
+    changes = []
+    for lag in candidates:
+        here, there = _fit(found, name, int(lag), last), _fit(found, name, 2 * int(lag), last)
+        # The scatter of the difference, as the later fit uses a part of the same data (Hausman, Econometrica 46, 1251).
+        scatter = np.sqrt(max(there.slope_error**2 - here.slope_error**2, 0.0))
+        changes.append(abs(there.slope - here.slope) / scatter if scatter > 0 else np.inf)
+        if changes[-1] <= _STEADY:
+            return _Regime(int(lag), "")
+    best = int(np.argmin(changes))
+    reason = (
+        "" if changes[best] < _SIGMAS else "the slope of the mean squared displacement still changes; simulate longer"
+    )
+    return _Regime(int(candidates[best]), reason)
 
 
 def _lags_between(low: int, high: int) -> int:

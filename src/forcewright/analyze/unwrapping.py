@@ -10,6 +10,7 @@ from ase.geometry import minkowski_reduce
 
 from forcewright.analyze.frames import same_atoms
 from forcewright.analyze.time_series import MEMORY_LIMIT, VectorSeries, collect
+from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames, Snapshot
 
@@ -40,6 +41,8 @@ class ToroidalView:
             return
         # In a reduced cell rounding finds the nearest image of whatever is shorter than half its smallest height.
         reduced = structure.cell
+        if np.linalg.matrix_rank(structure.cell[structure.pbc]) < structure.pbc.sum():
+            raise InputError("is periodic in directions whose cell vectors span no volume", field="cell")
         if structure.pbc.any():
             reduced = minkowski_reduce(structure.cell, structure.pbc)[0]  # type: ignore[no-untyped-call]
         self._given, self._reduced = (_with_inverse(cell[structure.pbc]) for cell in (structure.cell, reduced))
