@@ -233,6 +233,8 @@ def analyze(
     ] = None,
     skip: Annotated[int, typer.Option(help="Frames left out at the start.")] = 0,
     every: Annotated[int, typer.Option(help="Take every so many-th frame.")] = 1,
+    start_ps: Annotated[float | None, typer.Option(help="Take frames from this time on.")] = None,
+    end_ps: Annotated[float | None, typer.Option(help="Take frames up to this time.")] = None,
 ) -> None:
     """Analyze the structure and dynamics of a trajectory.
 
@@ -254,7 +256,8 @@ def analyze(
             progress.update(task, description=f"{name}: {count} frames")
 
         results = run(
-            trajectory, wanted, folder, options=_options(option), skip=skip, every=every, on_frame=on_frame
+            trajectory, wanted, folder, options=_options(option), skip=skip, every=every, start_ps=start_ps,
+            end_ps=end_ps, on_frame=on_frame,
         )  # fmt: skip
     for name, result in results.items():
         _out.print(f"{name}: {_singles(result)}", highlight=False, markup=False, soft_wrap=True)

@@ -41,7 +41,7 @@ def test_the_same_numbers_as_the_functions(trajectory: Path, tmp_path: Path) -> 
 
 def test_every_analysis_that_needs_no_options_runs(trajectory: Path) -> None:
     assert {"rdf", "adf", "msd"} <= set(names())
-    np.testing.assert_array_equal(analyze(trajectory, ["msd"])["msd"].t[0], 0.0)
+    np.testing.assert_array_equal(analyze(trajectory, ["msd"])["msd"].time[0], 0.0)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,24 +32,42 @@ Listener = Callable[[str, int], None]
 class Selection:
     """The frames of a trajectory that an analysis sees; may be gone through any number of times.
 
-    ``skip`` frames at the start are left out, then every ``every``-th is taken. ``seen`` is told how many came so far.
+    ``skip`` frames at the start are left out, then every ``every``-th is taken, of those between ``start_ps`` and
+    ``end_ps``. ``seen`` is told how many came so far.
+
+    Raises
+    ------
+    InputError
+        While it is gone through: if it holds no frame, or has no times where some are asked for.
     """
 
     path: Path
     skip: int = 0
     every: int = 1
+    start_ps: float | None = None
+    end_ps: float | None = None
     seen: Callable[[int], None] | None = None
 
     def __iter__(self) -> Iterator[Snapshot]:
         count = 0
         for index, snapshot in enumerate(snapshots(self.path)):
-            if index >= self.skip and (index - self.skip) % self.every == 0:
+            if index >= self.skip and (index - self.skip) % self.every == 0 and self._in_time(snapshot, index):
                 count += 1
                 if self.seen is not None:
                     self.seen(count)
                 yield snapshot
         if count == 0:
-            raise InputError(f"holds no frame beyond the {self.skip} that are skipped", file=self.path)
+            between = "" if self.start_ps is self.end_ps is None else f" from {self.start_ps} to {self.end_ps} ps"
+            raise InputError(f"holds no frame beyond the {self.skip} that are skipped{between}", file=self.path)
+
+    def _in_time(self, snapshot: Snapshot, index: int) -> bool:
+        if self.start_ps is None and self.end_ps is None:
+            return True
+        if snapshot.time is None:
+            raise InputError("does not say its time; select frames by their number", file=self.path, frame=index)
+        low = -math.inf if self.start_ps is None else self.start_ps
+        high = math.inf if self.end_ps is None else self.end_ps
+        return low <= snapshot.time / 1000.0 <= high
 
 
 def names() -> list[str]:
@@ -60,6 +79,7 @@ def names() -> list[str]:
 def analyze(
     trajectory: str | Path, what: Sequence[str] = ("rdf",), output: str | Path | None = None, *,
     options: Mapping[str, Mapping[str, Any]] | None = None, skip: int = 0, every: int = 1,
+    start_ps: float | None = None, end_ps: float | None = None,
     on_frame: Listener | None = None,
 ) -> dict[str, Result]:  # fmt: skip
     """Run analyses over a trajectory and write tables, figures and a page.
@@ -76,6 +96,8 @@ def analyze(
         Arguments by name of the analysis, such as ``{"rdf": {"r_max": 8.0}}``.
     skip, every
         Frames left out at the start; then every so many-th is taken.
+    start_ps, end_ps
+        Times between which frames are taken.
     on_frame
         Called with the name of the analysis and the number of frames read.
 
@@ -94,10 +116,10 @@ def analyze(
     for name, call in calls.items():
         start = time.perf_counter()
         listener = None if on_frame is None else lambda count, name=name: on_frame(name, count)
-        results[name] = call(Selection(path, skip, every, listener))
+        results[name] = call(Selection(path, skip, every, start_ps, end_ps, listener))
         seconds[name] = time.perf_counter() - start
     if output is not None:
-        _write(Path(output), path, results, seconds, skip, every)
+        _write(Path(output), results, seconds, Selection(path, skip, every, start_ps, end_ps))
     return results
 
 
@@ -143,9 +165,8 @@ def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection], Result
     return call
 
 
-def _write(
-    folder: Path, path: Path, results: Mapping[str, Result], seconds: Mapping[str, float], skip: int, every: int
-) -> None:
+def _write(folder: Path, results: Mapping[str, Result], seconds: Mapping[str, float], selection: Selection) -> None:
+    path = selection.path
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
     for name, result in results.items():
@@ -160,12 +181,16 @@ def _write(
                 figure.savefig(temporary, dpi=150)
         sections.append(section_of(name, result, figure))
     summary = {
-        "trajectory": str(path), "skip": skip, "every": every, "seconds": dict(seconds),
+        "trajectory": str(path), "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
+        "end_ps": selection.end_ps, "seconds": dict(seconds),
         "versions": provenance.versions(), "machine": provenance.machine(),
         "data_hashes": provenance.file_hashes([path]), "command": provenance.command(),
     }  # fmt: skip
     atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
-    facts = [("trajectory", str(path)), ("frames left out at the start", str(skip)), ("every", str(every))]
+    times = [f"{told} {time:g} ps" for told, time in (("from", selection.start_ps), ("to", selection.end_ps))
+             if time is not None]  # fmt: skip
+    facts = [("trajectory", str(path)), ("frames left out at the start", str(selection.skip)),
+             ("every", str(selection.every)), ("times", " ".join(times))]  # fmt: skip
     write_report(
         folder / "report.html",
         PageContent(
