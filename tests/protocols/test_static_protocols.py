@@ -310,6 +310,12 @@ def test_unknown_element_is_refused() -> None:
 # --- phonons --------------------------------------------------------------------------------------------------------
 
 
+def test_symmetry_without_spglib_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spglib", None)
+    with pytest.raises(MissingExtraError, match="needs the package 'spglib'"):
+        relax(EMT(), bulk("Cu"), cell="full", keep_symmetry=True)
+
+
 def test_phonons_without_phonopy_say_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "phonopy", None)
     with pytest.raises(MissingExtraError, match=r"pip install \"forcewright\[phonons\]\""):

@@ -128,6 +128,27 @@ def test_what_cannot_be_computed_is_a_row_that_says_why() -> None:
     assert all("Unwilling" in reason for reason in reasons), reasons
 
 
+class Careful(EMT):
+    """Refuses atoms on top of one another."""
+
+    def calculate(self, atoms: Atoms, *arguments: Any) -> None:
+        distances = atoms.get_all_distances(mic=True)
+        if (distances < 0.1).sum() > len(atoms):
+            raise ArithmeticError("two atoms lie in one place")
+        super().calculate(atoms, *arguments)
+
+
+def test_part_that_cannot_be_computed_leaves_the_others() -> None:
+    careful = ForceField("careful", Careful, "careful")
+    positions = {"octahedral": (1.8, 1.8, 1.8), "on top": (0.0, 0.0, 0.0)}
+    report = run(careful, COPPER, {"interstitials": {"sites": [], "positions_A": positions, "repeat": 2}}, copper())
+    found = rows(report)
+    assert found["interstitials.octahedral_eV"].verdict == "pass"
+    failed = found["interstitials.on_top_eV"]
+    assert failed.verdict == "failed" and failed.value is None and failed.unit == "eV"
+    assert failed.reason == "Careful failed on Cu33: two atoms lie in one place"
+
+
 def test_reference_that_fails_leaves_the_value() -> None:
     report = run(copper(), COPPER, {"dimer": {"points": 20}}, ForceField("unwilling", Unwilling, "unwilling"))
     bond = rows(report)["dimer.Cu-Cu_bond_A"]

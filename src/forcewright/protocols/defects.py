@@ -16,7 +16,7 @@ from ase import Atoms
 from ase.neighborlist import neighbor_list
 
 from forcewright.analyze.result import Result
-from forcewright.errors import InputError
+from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.relaxation import Relaxation, relax
 from forcewright.protocols.system import (
     AnyStructure,
@@ -40,7 +40,7 @@ class DefectEnergies(Result):
     """Formation energies by name of the defect, relaxed and as put in, and the relaxed structures.
 
     ``numbers`` and ``positions_A`` hold the relaxed atoms of each defect in the common ``cell_A``; ``crystal_atoms``
-    is the number of atoms of the supercell without the defect.
+    is the number of atoms of the supercell without the defect. ``failures`` tells why defects are missing.
     """
 
     formation_energies_eV: dict[str, float]
@@ -50,6 +50,7 @@ class DefectEnergies(Result):
     cell_A: FloatArray
     crystal_atoms: int
     crystal_energy_eV: float
+    failures: dict[str, str]
 
     def structure(self, name: str) -> Structure:
         """Return the relaxed structure of a defect."""
@@ -91,17 +92,27 @@ class _Host:
 
     def energies(self, defects: Mapping[str, Sequence[Atoms]]) -> DefectEnergies:
         """Return the energies of defects, each with its starts; the first start is the unrelaxed defect."""
-        unrelaxed, relaxed = {}, {}
+        unrelaxed: dict[str, float] = {}
+        relaxed: dict[str, tuple[float, Relaxation]] = {}
+        failures: dict[str, str] = {}
         for name, starts in defects.items():
             first = with_calculator(self.atoms.calc, starts[0])
-            unrelaxed[name] = self.formation_energy(first, potential_energy(first))
-            relaxed[name] = self.lowest(starts)
+            try:
+                unrelaxed[name] = self.formation_energy(first, potential_energy(first))
+                relaxed[name] = self.lowest(starts)
+            except InputError:
+                raise
+            except ForcewrightError as error:
+                if len(defects) == 1:
+                    raise
+                failures[name] = str(error)
         return DefectEnergies(
             formation_energies_eV={name: energy for name, (energy, _) in relaxed.items()},
             unrelaxed_energies_eV=unrelaxed,
             numbers={name: r.numbers for name, (_, r) in relaxed.items()},
             positions_A={name: r.positions_A for name, (_, r) in relaxed.items()},
             cell_A=self.atoms.cell.array.copy(), crystal_atoms=len(self.atoms), crystal_energy_eV=self.energy,
+            failures=failures,
         )  # fmt: skip
 
 
@@ -161,7 +172,7 @@ def vacancy(
     InputError
         If an argument makes no sense, or a chemical potential is missing.
     ForcewrightError
-        If a relaxation fails.
+        If a relaxation fails and no other defect was asked for.
     """
     unit, host = _host(calculator, structure, repeat, relax_cell, chemical_potentials_eV, fmax)
     defects = {}
@@ -232,7 +243,7 @@ def interstitials(
     InputError
         If a site is unknown or the crystal is not diamond, or a chemical potential is missing.
     ForcewrightError
-        If a relaxation fails.
+        If a relaxation fails and no other defect was asked for.
     """
     unit, host = _host(calculator, structure, repeat, relax_cell, chemical_potentials_eV, fmax)
     symbol = species or unit.symbols[0]

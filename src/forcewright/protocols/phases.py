@@ -74,7 +74,7 @@ PHASES: dict[str, Callable[[str], Any]] = {
 class PhaseEnergies(Result):
     """Energies (eV) and volumes (Å³) per atom of phases at their minima, by name.
 
-    Energies are above that of the crystal that was given, which comes first.
+    Energies are above that of the crystal that was given, which comes first. ``failures`` tells why phases are missing.
     """
 
     energies_eV: dict[str, float]
@@ -82,6 +82,7 @@ class PhaseEnergies(Result):
     bulk_moduli_GPa: dict[str, float]
     curve_volumes_A3: dict[str, FloatArray]
     curve_energies_eV: dict[str, FloatArray]
+    failures: dict[str, str]
 
     def _draw(self, ax: Axes) -> None:
         for name, volumes in self.curve_volumes_A3.items():
@@ -131,7 +132,7 @@ def phase_energies(
     InputError
         If the structure is no crystal of one element, or a phase is not known.
     ForcewrightError
-        If a relaxation fails or a phase has no minimum.
+        If the equation of state of the given crystal fails.
     """
     atoms = with_calculator(calculator, structure)
     require_crystal(atoms)
@@ -139,14 +140,20 @@ def phase_energies(
     if len(symbols) > 1:
         raise InputError(f"holds {', '.join(sorted(symbols))}; phases are those of one element", field="structure")
     volume, symbol = atoms.cell.volume / len(atoms), symbols.pop()
-    starts = {"given": atoms} | {name: _at_minimum(atoms.calc, symbol, name, volume) for name in phases}
+    for name in phases:
+        phase(symbol, name, volume)  # a name that is not known is told before anything is computed
 
     def curve(start: Any) -> EquationOfState:
         return equation_of_state(
             atoms.calc, start, relaxed="shape", keep_symmetry=True, volume_range=volume_range, points=points, fmax=fmax
         )
 
-    curves = {name: curve(start) for name, start in starts.items()}
+    curves, failures = {"given": curve(atoms)}, {}
+    for name in phases:
+        try:
+            curves[name] = curve(_at_minimum(atoms.calc, symbol, name, volume))
+        except ForcewrightError as error:
+            failures[name] = str(error)
     zero = curves["given"].energy_eV
     return PhaseEnergies(
         energies_eV={name: one.energy_eV - zero for name, one in curves.items()},
@@ -154,4 +161,5 @@ def phase_energies(
         bulk_moduli_GPa={name: one.bulk_modulus_GPa for name, one in curves.items()},
         curve_volumes_A3={name: one.volumes_A3 for name, one in curves.items()},
         curve_energies_eV={name: one.energies_eV - zero for name, one in curves.items()},
+        failures=failures,
     )

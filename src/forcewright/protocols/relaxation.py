@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
+from threadpoolctl import threadpool_limits
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
@@ -129,7 +130,7 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
     attempts: list[tuple[Any, Any, int]] = [(LBFGS, {"maxstep": 0.1}, first), (FIRE, {}, max_steps - first)]
     for method, options, steps in attempts:
         optimizer = method(variables, logfile=None, **options)
-        with explained(atoms):
+        with explained(atoms), threadpool_limits(limits=1, user_api="blas"):  # threads only wait in 3 x 3 matrices
             for _ in optimizer.irun(fmax=0.0, steps=steps):
                 _check_volume(atoms, start_volume, len(enthalpies))
                 enthalpies.append(potential_energy(atoms) + pressure * atoms.cell.volume)

@@ -67,19 +67,23 @@ def _elastic(force_field: ForceField, structure: Structure, settings: PropertySe
 
 def _vacancy(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
     found = vacancy(force_field.calculator, structure, **settings.arguments())
-    energies = found.formation_energies_eV
-    if len(energies) == 1:
-        return Computed({"formation_energy_eV": next(iter(energies.values()))}, {"vacancy": found})
-    return Computed(_named_energies(found), {"vacancy": found})
+    if len(found.formation_energies_eV) == 1 and not found.failures:
+        energy = next(iter(found.formation_energies_eV.values()))
+        return Computed({"formation_energy_eV": energy}, {"vacancy": found})
+    return _named("vacancy", found)
 
 
 def _interstitials(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = interstitials(force_field.calculator, structure, **settings.arguments())
-    return Computed(_named_energies(found), {"interstitials": found})
+    return _named("interstitials", interstitials(force_field.calculator, structure, **settings.arguments()))
 
 
-def _named_energies(found: DefectEnergies) -> dict[str, float]:
-    return {f"{name.replace(' ', '_')}_eV": energy for name, energy in found.formation_energies_eV.items()}
+def _named(name: str, found: DefectEnergies) -> Computed:
+    def number(defect: str) -> str:
+        return f"{defect.replace(' ', '_')}_eV"
+
+    numbers = {number(defect): energy for defect, energy in found.formation_energies_eV.items()}
+    failures = {number(defect): reason for defect, reason in found.failures.items()}
+    return Computed(numbers, {name: found}, failures=failures)
 
 
 def _surfaces(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
@@ -125,7 +129,8 @@ def _phases(force_field: ForceField, structure: Structure, settings: PropertySet
     names = [name for name in found.energies_eV if name != "given"]
     numbers = {f"{name}_eV_per_atom": found.energies_eV[name] for name in names}
     numbers |= {f"{name}_A3_per_atom": found.volumes_A3[name] for name in names}
-    return Computed(numbers, {"phases": found})
+    failures = {f"{name}_eV_per_atom": reason for name, reason in found.failures.items()}
+    return Computed(numbers, {"phases": found}, failures=failures)
 
 
 def _compression(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
