@@ -85,8 +85,16 @@ class _Host:
         return energy - self.energy - sum(count * self.chemical_potentials[s] for s, count in added.items() if count)
 
     def lowest(self, starts: Sequence[Atoms]) -> tuple[float, Relaxation]:
-        """Relax the starts; return the lowest formation energy and its relaxation."""
-        relaxed = [relax(self.atoms.calc, start, fmax=self.fmax) for start in starts]
+        """Relax the starts; return the lowest formation energy and its relaxation, of those that converge."""
+        relaxed: list[Relaxation] = []
+        errors: list[ForcewrightError] = []
+        for start in starts:
+            try:
+                relaxed.append(relax(self.atoms.calc, start, fmax=self.fmax))
+            except ForcewrightError as error:
+                errors.append(error)
+        if not relaxed:
+            raise errors[0]
         best = min(relaxed, key=lambda r: r.energy_eV)
         return self.formation_energy(starts[0], best.energy_eV), best
 
