@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -241,7 +242,7 @@ def analyze(
     Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
     """
     from forcewright.recipes.analyze import analyze as run
-    from forcewright.recipes.analyze import names
+    from forcewright.recipes.analyze import names, single_numbers
 
     if what == "list":
         _out.print("\n".join(names()), highlight=False)
@@ -260,7 +261,7 @@ def analyze(
             end_ps=end_ps, on_frame=on_frame,
         )  # fmt: skip
     for name, result in results.items():
-        _out.print(f"{name}: {_singles(result)}", highlight=False, markup=False, soft_wrap=True)
+        _out.print(f"{name}: {_line(single_numbers(result))}", highlight=False, markup=False, soft_wrap=True)
     _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
 
 
@@ -281,11 +282,9 @@ def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
     return options
 
 
-def _singles(result: Any) -> str:
-    """Return the single numbers and texts of a result in a line."""
-    values = {key: value for key, value in result.to_dict().items() if isinstance(value, str | bool | int | float)}
-    return ", ".join(f"{key} {value:.5g}" if isinstance(value, float) else f"{key} {value}" for key, value in
-                     values.items()) or "done"  # fmt: skip
+def _line(numbers: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.5g}" if isinstance(value, float) else f"{name} {value}" for name, value in
+                     numbers.items()) or "done"  # fmt: skip
 
 
 @app.command()

@@ -71,9 +71,18 @@ class Selection:
 
 
 def names() -> list[str]:
-    """Return the names of the analyses, those public functions of `forcewright.analyze` that take frames."""
-    functions = [(name, getattr(analyses, name)) for name in analyses.__all__ if name.islower()]
-    return [name for name, function in functions if next(iter(inspect.signature(function).parameters), "") == "frames"]
+    """Return the names of the analyses: those public functions of `forcewright.analyze` that turn frames into results.
+
+    `forcewright.analyze.thermodynamics` is one of them; of the folder of a run it reads thermo.csv.
+    """
+    return [name for name in analyses.__all__ if name.islower() and _is_analysis(getattr(analyses, name))]
+
+
+def _is_analysis(function: Callable[..., Any]) -> bool:
+    signature = inspect.signature(function)
+    result = getattr(analyses, str(signature.return_annotation), None)
+    takes_frames = next(iter(signature.parameters), "") in ("frames", "source")
+    return takes_frames and isinstance(result, type) and issubclass(result, Result)
 
 
 def analyze(
@@ -116,7 +125,9 @@ def analyze(
     for name, call in calls.items():
         start = time.perf_counter()
         listener = None if on_frame is None else lambda count, name=name: on_frame(name, count)
-        results[name] = call(Selection(path, skip, every, start_ps, end_ps, listener))
+        table = Path(trajectory) / "thermo.csv"
+        of_table = name == "thermodynamics" and table.is_file()
+        results[name] = call(table if of_table else Selection(path, skip, every, start_ps, end_ps, listener))
         seconds[name] = time.perf_counter() - start
     if output is not None:
         _write(Path(output), results, seconds, Selection(path, skip, every, start_ps, end_ps))
@@ -133,7 +144,7 @@ def _trajectory_in(path: Path) -> Path:
     raise InputError("holds neither trajectory.extxyz nor trajectory.h5; give a trajectory file", file=path)
 
 
-def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection], Result]:
+def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path], Result]:
     """Return the analysis as a function of frames alone."""
     known = names()
     if name not in known:
@@ -150,11 +161,11 @@ def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection], Result
     if missing:
         raise InputError(f"{name} needs {', '.join(missing)}; give --set {name}.{missing[0]}=VALUE", field="what")
 
-    def call(frames: Selection) -> Result:
+    def call(frames: Selection | Path) -> Result:
         try:
             result: Result = function(frames, **options)
         except InputError as error:
-            if error.file is not None or error.frame is None:
+            if error.file is not None or error.frame is None or isinstance(frames, Path):
                 raise
             frame = frames.skip + error.frame * frames.every
             raise InputError(error.problem, file=frames.path, frame=frame, field=error.field) from None
@@ -221,11 +232,16 @@ def figure_of(result: Result) -> Figure | None:
 def section_of(name: str, result: Result, figure: Figure | None) -> Section:
     """Return the section of a page that shows a result: its figure, and its single numbers and texts as a table."""
     sentence = (inspect.getdoc(getattr(analyses, name)) or "").split("\n\n")[0].replace("\n", " ").replace("`", "")
-    rows = [[key, significant(value, 4)] for key, value in result.to_dict().items() if _is_single(value)]
+    rows = [[key.replace("_", " "), significant(value, 4)] for key, value in single_numbers(result).items()]
     tables = [{"headings": [("quantity", ""), ("value", "")], "rows": rows, "style": "plain"}] if rows else []
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(result).__name__).capitalize()
     return Section(f"{title} ({name})", sentence, [] if figure is None else [figure], tables)
 
 
-def _is_single(value: Any) -> bool:
-    return isinstance(value, str | bool | int | float)
+def single_numbers(result: Result) -> dict[str, Any]:
+    """Return what is no array in a result: numbers and texts by name, those in mappings by name and key."""
+    found: dict[str, Any] = {}
+    for name, value in result.to_dict().items():
+        parts = value.items() if isinstance(value, dict) else [("", value)]
+        found |= {f"{name} {key}".strip(): part for key, part in parts if isinstance(part, str | bool | int | float)}
+    return {name: value for name, value in found.items() if value != ""}
