@@ -16,10 +16,10 @@ import forcewright as fw
 from forcewright import analyze
 from forcewright.files import atomic_write
 from forcewright.recipes.analyze import Selection
-from forcewright.recipes.simulation_page import read_thermo
 from forcewright.recipes.validate import sections as physics_sections
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import color_of, dress, new_figure
+from forcewright.trajectory import read_thermo
 
 HERE = Path(__file__).resolve().parent
 OUTPUT = HERE / "../../runs/silicon-melt-quench"

@@ -105,16 +105,17 @@ def test_snapshots_give_pressure_and_virial() -> None:
 
 def test_last_stage_of_a_table(tmp_path) -> None:
     lines = ["step,time_ps,stage,temperature_K,potential_eV,pressure_GPa"]
-    lines += [f"{k},{k / 10},0,{300 + 10 * k},{-10 + k}," for k in range(20)]
-    lines += [f"{k},{k / 10},1,{500 + (-1) ** k},{5 + 0.1 * (-1) ** k},1.5" for k in range(20, 60)]
+    lines += [f"{k},{k / 10},heat,{300 + 10 * k},{-10 + k}," for k in range(20)]
+    lines += [f"{k},{k / 10},2 npt,{500 + (-1) ** k},{5 + 0.1 * (-1) ** k},1.5" for k in range(20, 60)]
+    lines += ["60,6.0,relax,,4.9,"]  # too short for an average
     path = tmp_path / "thermo.csv"
     path.write_text("\n".join(lines) + "\n")
     found = analyze.thermodynamics(path)
     assert found.mean["temperature_K"] == pytest.approx(500.0) and found.mean["pressure_GPa"] == pytest.approx(1.5)
-    first = analyze.thermodynamics(path, stage=0)
+    first = analyze.thermodynamics(path, stage="heat")
     assert first.mean["temperature_K"] == pytest.approx(395.0) and "pressure_GPa" not in first.mean
-    with pytest.raises(InputError, match="there are 0, 1"):
-        analyze.thermodynamics(path, stage=2)
+    with pytest.raises(InputError, match="there are heat, 2 npt, relax"):
+        analyze.thermodynamics(path, stage="3")
 
 
 def test_mistakes_get_a_sentence(tmp_path) -> None:

@@ -15,8 +15,7 @@ from forcewright.cli import app
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.survival import Survival
 from forcewright.recipes.simulate import simulate
-from forcewright.recipes.simulation_page import read_thermo
-from forcewright.trajectory import snapshots
+from forcewright.trajectory import read_thermo, snapshots
 
 LJ = {"ase": "ase.calculators.lj:LennardJones", "kwargs": {"epsilon": 0.0104, "sigma": 3.4, "rc": 6.0, "smooth": True}}
 ARGON = {"bulk": "Ar", "crystalstructure": "fcc", "a_A": 5.3, "cubic": True, "repeat": 2}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from forcewright.analyze.frames import same_atoms
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
-from forcewright.trajectory import Frames, Snapshot
+from forcewright.trajectory import Frames, Snapshot, read_thermo
 from forcewright.units import GPA
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ _G_PER_CM3 = ase_units._amu * 1e27  # g/cm³ in u/Å³
 _AVERAGED = ("potential_eV", "kinetic_eV", "total_eV", "temperature_K", "pressure_GPa", "virial_eV", "volume_A3",
              "density_g_cm3")  # fmt: skip
 _CONSTANT = 1e-6  # relative spread below which a volume is one
+_FEW = 5  # rows, of which no average is taken
 _CONSERVED = 0.1  # of the spread of the potential energy: below, the total energy is conserved
 
 
@@ -71,7 +71,7 @@ class Thermodynamics(Result):
 
 def thermodynamics(
     source: Frames | Columns, *, ensemble: Ensemble | None = None, pressure_GPa: float | None = None,
-    atoms: int | None = None, stage: int | None = None,
+    atoms: int | None = None, stage: str | None = None,
 ) -> Thermodynamics:  # fmt: skip
     """Average a simulation in equilibrium, with errors by blocks, and take second derivatives from fluctuations.
 
@@ -99,7 +99,7 @@ def thermodynamics(
     atoms
         How many there are, where columns do not say; needed for what is per atom.
     stage
-        The stage of a ``thermo.csv`` to average; the last one if None.
+        Name of the stage of a ``thermo.csv`` to average; if None, the last one that has rows to average.
 
     Raises
     ------
@@ -108,12 +108,13 @@ def thermodynamics(
     """
     file = source if isinstance(source, str | Path) else None
     if file is not None and Path(file).suffix == ".csv":
-        columns = _read_columns(Path(file), stage)
+        columns = _chosen(read_thermo(file), stage)
     elif isinstance(source, Mapping):
         columns = _chosen(source, stage)
     else:
         columns, atoms = _columns_of(source)
-    known = {name: values for name, values in columns.items() if np.isfinite(values).all()}
+    numbers = {name: np.asarray(values, dtype=float) for name, values in columns.items() if name != "stage"}
+    known = {name: values for name, values in numbers.items() if np.isfinite(values).all()}
     means = {name: block_mean(known[name]) for name in _AVERAGED if name in known and len(known[name]) > 1}
     if not means:
         raise InputError("holds fewer than two rows of energies, temperatures, pressures or volumes", file=file)
@@ -131,33 +132,18 @@ def thermodynamics(
     )  # fmt: skip
 
 
-def _read_columns(path: Path, stage: int | None) -> dict[str, FloatArray]:
-    if not path.is_file():
-        raise InputError("does not exist", file=path)
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows:
-        raise InputError("holds no rows", file=path)
-    return _chosen({str(name): np.array([_number(row[name]) for row in rows]) for name in rows[0] if name}, stage)
-
-
-def _number(text: str | None) -> float:
-    try:
-        return float(text or "nan")
-    except ValueError:
-        return np.nan
-
-
-def _chosen(columns: Columns, stage: int | None) -> dict[str, FloatArray]:
-    """Return the rows of one stage."""
-    arrays = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
-    stages = arrays.get("stage")
-    if stages is None or not len(stages) or not np.isfinite(stages).all():
-        return arrays
-    wanted = stages[-1] if stage is None else stage
-    if wanted not in stages:
-        raise InputError(f"is {stage}; there are {', '.join(f'{one:g}' for one in np.unique(stages))}", field="stage")
-    return {name: values[stages == wanted] for name, values in arrays.items()}
+def _chosen(columns: Columns, stage: str | None) -> Columns:
+    """Return the rows of one stage: the last one that has some to average, where none is named."""
+    stages = columns.get("stage")
+    if stages is None or not len(stages):
+        return columns
+    named = np.asarray(stages).astype(str)
+    names = list(dict.fromkeys(named.tolist()))
+    if stage is not None and stage not in names:
+        raise InputError(f"is {stage!r}; there are {', '.join(names)}", field="stage")
+    long = [name for name in names if np.sum(named == name) >= _FEW]
+    wanted = stage or (long or names)[-1]
+    return {name: np.asarray(values)[named == wanted] for name, values in columns.items()}
 
 
 def _total_energy(snapshot: Snapshot) -> float | None:

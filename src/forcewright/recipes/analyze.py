@@ -232,16 +232,38 @@ def figure_of(result: Result) -> Figure | None:
 def section_of(name: str, result: Result, figure: Figure | None) -> Section:
     """Return the section of a page that shows a result: its figure, and its single numbers and texts as a table."""
     sentence = (inspect.getdoc(getattr(analyses, name)) or "").split("\n\n")[0].replace("\n", " ").replace("`", "")
-    rows = [[key.replace("_", " "), significant(value, 4)] for key, value in single_numbers(result).items()]
-    tables = [{"headings": [("quantity", ""), ("value", "")], "rows": rows, "style": "plain"}] if rows else []
+    tables = _tables(result)
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(result).__name__).capitalize()
     return Section(f"{title} ({name})", sentence, [] if figure is None else [figure], tables)
 
 
+def _tables(result: Result) -> list[dict[str, Any]]:
+    """Return the single numbers and texts of a result as a table, those in mappings with a column for each key."""
+    values = result.to_dict()
+    single = [[_words(name), significant(value, 4)] for name, value in values.items() if _is_single(value)]
+    tables = [{"headings": [("quantity", ""), ("value", "")], "rows": single, "style": "plain"}] if single else []
+    mappings = {name: part for name, part in values.items() if isinstance(part, dict) and _is_single(*part.values())}
+    for keys in dict.fromkeys(tuple(part) for part in mappings.values()):
+        rows = [[_words(name), *(significant(part[key], 4) for key in keys)]
+                for name, part in mappings.items() if tuple(part) == keys]  # fmt: skip
+        tables.append({"headings": [("", ""), *((_words(key), "") for key in keys)], "rows": rows, "style": "plain"})
+    return tables
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _is_single(*values: Any) -> bool:
+    return bool(values) and all(isinstance(value, str | bool | int | float | None) for value in values)
+
+
 def single_numbers(result: Result) -> dict[str, Any]:
-    """Return what is no array in a result: numbers and texts by name, those in mappings by name and key."""
+    """Return numbers and texts of a result by name; of those by species only the ones that tell species apart."""
     found: dict[str, Any] = {}
     for name, value in result.to_dict().items():
-        parts = value.items() if isinstance(value, dict) else [("", value)]
-        found |= {f"{name} {key}".strip(): part for key, part in parts if isinstance(part, str | bool | int | float)}
-    return {name: value for name, value in found.items() if value != ""}
+        parts = dict(value) if isinstance(value, dict) else {"": value}
+        if len(parts) == 2:  # one species and the total are the same
+            parts.pop("total", None)
+        found |= {f"{name} {key}".strip(): part for key, part in parts.items() if _is_single(part)}
+    return {name: value for name, value in found.items() if value not in ("", None)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from forcewright.recipes.analyze import Selection, figure_of
 from forcewright.report import Card, PageContent, Section, draw_run, stage_table, write_report
 from forcewright.report.numbers import duration, significant
 from forcewright.simulate import SimulationResult, Stage
-from forcewright.trajectory import count_frames
+from forcewright.trajectory import count_frames, read_thermo
 
 _MOST_FRAMES = 50  # of the last quarter of a run, for its g(r)
 
@@ -47,17 +46,6 @@ def write_run_page(
         config_text=text, citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     return write_report(folder / "report.html", page)
-
-
-def read_thermo(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a thermo.csv: names of stages, and numbers, not a number where an entry is empty."""
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-    return {
-        name: np.array(entries) if name == "stage" else np.array([float(entry or "nan") for entry in entries])
-        for name, entries in columns.items()
-    }
 
 
 def _plan(stages: Sequence[Stage]) -> dict[str, Any]:

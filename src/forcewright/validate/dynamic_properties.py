@@ -23,7 +23,7 @@ from forcewright.protocols.survival import Survival, survival
 from forcewright.simulate import Monitors, RunSettings, SimulationResult, Stage, TrajectorySettings, run
 from forcewright.simulate.force_field import ForceField
 from forcewright.structure import FloatArray, Structure
-from forcewright.trajectory import Snapshot, snapshots
+from forcewright.trajectory import Snapshot, read_thermo, snapshots
 from forcewright.validate.properties import Computed, Property, PropertySettings
 from forcewright.validate.tolerance import Tolerance
 
@@ -213,10 +213,9 @@ def _energy_conservation(
     ]
     with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
         result = _run(force_field, structure, settings, stages, Path(folder), 1000.0 * settings.time_ps)
-        with open(result.thermo, newline="") as file:
-            rows = [row for row in csv.DictReader(file) if float(row["time_ps"]) > settings.settle_ps]
-    time = np.array([float(row["time_ps"]) for row in rows])
-    energy = np.array([float(row["total_eV"]) for row in rows]) / len(result.final)
+        table = read_thermo(result.thermo)
+    kept = table["time_ps"] > settings.settle_ps
+    time, energy = table["time_ps"][kept], table["total_eV"][kept] / len(result.final)
     slope, _ = np.polyfit(time, energy, 1)
     found = EnergyConservation(time, energy - energy.mean())
     numbers = {"drift_eV_per_atom_per_ps": float(slope), "spread_eV_per_atom": float(energy.std())}
