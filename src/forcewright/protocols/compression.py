@@ -31,7 +31,7 @@ class Compression(Result):
 
     def _draw(self, ax: Axes) -> None:
         ax.plot(self.pressures_GPa, self.volumes_A3, marker="o")
-        ax.set(xlabel="pressure / GPa", ylabel="volume / Å³ per atom")
+        ax.set(xlabel="pressure (GPa)", ylabel="volume (Å³ per atom)")
 
 
 def compression(

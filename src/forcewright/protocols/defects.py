@@ -61,7 +61,7 @@ class DefectEnergies(Result):
         rows = np.arange(len(names))
         ax.barh(rows + 0.2, [self.formation_energies_eV[n] for n in names], height=0.4, label="relaxed")
         ax.barh(rows - 0.2, [self.unrelaxed_energies_eV[n] for n in names], height=0.4, label="unrelaxed", alpha=0.5)
-        ax.set(yticks=rows, yticklabels=names, xlabel="formation energy / eV")
+        ax.set(yticks=rows, yticklabels=names, xlabel="formation energy (eV)")
         ax.legend()
 
 

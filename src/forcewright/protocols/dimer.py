@@ -44,7 +44,7 @@ class DimerCurve(Result):
         if np.isfinite(self.hole_A):
             ax.axvline(self.hole_A, linestyle="--", label=f"hole below {self.hole_A:.2f} Å")
         top = float(np.clip(5 * abs(self.well_depth_eV), 5, 50)) if np.isfinite(self.well_depth_eV) else 10.0
-        ax.set(xlabel="distance / Å", ylabel="energy / eV", ylim=(min(-1.0, 1.2 * self.energies_eV.min()), top))
+        ax.set(xlabel="distance (Å)", ylabel="energy (eV)", ylim=(min(-1.0, 1.2 * self.energies_eV.min()), top))
         ax.axhline(0, linewidth=0.5, color="gray")
         ax.legend()
 

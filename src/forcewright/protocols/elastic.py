@@ -54,9 +54,10 @@ class ElasticConstants(Result):
         limit = float(np.abs(self.tensor_GPa).max())
         ax.imshow(self.tensor_GPa, cmap="RdBu_r", vmin=-limit, vmax=limit)
         for (i, j), value in np.ndenumerate(self.tensor_GPa):
-            ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=8)
+            color = "white" if abs(value) > 0.6 * limit else "black"
+            ax.text(j, i, f"{round(value) + 0.0:.0f}", ha="center", va="center", fontsize=8, color=color)
         names = ["xx", "yy", "zz", "yz", "xz", "xy"]
-        ax.set(xticks=range(6), yticks=range(6), xticklabels=names, yticklabels=names, title="C / GPa")
+        ax.set(xticks=range(6), yticks=range(6), xticklabels=names, yticklabels=names, title="elastic constants (GPa)")
 
 
 def elastic_constants(

@@ -74,9 +74,10 @@ class EquationOfState(Result):
 
     def _draw(self, ax: Axes) -> None:
         volumes = np.linspace(self.volumes_A3.min(), self.volumes_A3.max(), 200)
-        ax.plot(volumes, self.form.energies(volumes), label=f"B = {self.bulk_modulus_GPa:.1f} GPa")
-        ax.plot(self.volumes_A3, self.energies_eV, "o")
-        ax.set(xlabel="volume / Å³ per atom", ylabel="energy / eV per atom")
+        rise = 1e3 * (self.form.energies(volumes) - self.energy_eV)
+        ax.plot(volumes, rise, label=f"B = {self.bulk_modulus_GPa:.1f} GPa")
+        ax.plot(self.volumes_A3, 1e3 * (self.energies_eV - self.energy_eV), "o", markersize=4)
+        ax.set(xlabel="volume (Å³/atom)", ylabel="energy above the minimum (meV/atom)")
         ax.legend()
 
 

@@ -87,7 +87,7 @@ class PhaseEnergies(Result):
     def _draw(self, ax: Axes) -> None:
         for name, volumes in self.curve_volumes_A3.items():
             ax.plot(volumes, self.curve_energies_eV[name], marker=".", label=name)
-        ax.set(xlabel="volume / Å³ per atom", ylabel="energy above the given crystal / eV per atom")
+        ax.set(xlabel="volume (Å³ per atom)", ylabel="energy above the given crystal (eV per atom)")
         ax.legend(fontsize=8)
 
 

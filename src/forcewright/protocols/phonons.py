@@ -61,7 +61,7 @@ class Phonons(Result):
         for corner in self.corners:
             ax.axvline(corner, color="gray", linewidth=0.5)
         ax.axhline(0, color="gray", linewidth=0.5)
-        ax.set(ylabel="frequency / THz", xlim=(self.path_distances[0], self.path_distances[-1]))
+        ax.set(ylabel="frequency (THz)", xlim=(self.path_distances[0], self.path_distances[-1]))
 
 
 def phonons(

@@ -61,7 +61,7 @@ class Relaxation(Result):
 
     def _draw(self, ax: Axes) -> None:
         ax.plot((self.energies_eV - self.energies_eV[-1]) / len(self.numbers) * 1e3, marker=".")
-        ax.set(xlabel="step", ylabel="energy above the last step / meV per atom")
+        ax.set(xlabel="step", ylabel="energy above the last step (meV per atom)")
 
 
 def relax(

@@ -55,7 +55,7 @@ class SurfaceEnergies(Result):
         rows = np.arange(len(self.miller))
         ax.bar(rows - 0.2, self.unrelaxed_J_per_m2, width=0.4, label="as cut", alpha=0.5)
         ax.bar(rows + 0.2, self.relaxed_J_per_m2, width=0.4, label="relaxed")
-        ax.set(xticks=rows, xticklabels=self.labels, ylabel="surface energy / J/m²")
+        ax.set(xticks=rows, xticklabels=self.labels, ylabel="surface energy (J/m²)")
         ax.legend()
 
 

@@ -24,7 +24,7 @@ from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant
 from forcewright.validate.physics import PhysicsReport, ValidationConfig, Verdict
 from forcewright.validate.physics import validate as judge
-from forcewright.validate.properties import PropertySettings
+from forcewright.validate.properties import PropertySettings, name_of
 
 _RULES = ("black", "k", "gray", "0.8")  # colors of lines that only guide the eye
 _VERDICT_MARKS = {"pass": "pass", "fail": "fail", "failed": "fail"}
@@ -118,7 +118,7 @@ def sections(report: PhysicsReport) -> list[Section]:
                 ("verdict", "")]  # fmt: skip
     rows = [
         [
-            row.property.replace("_", " "), row.number.replace("_", " ").removesuffix(f" {row.unit}"),
+            row.property.replace("_", " "), name_of(row.number),
             _number(row.value), _number(row.reference), row.unit, row.tolerance,
             row.verdict if not row.reason else f"{row.verdict}: {row.reason}",
         ]
@@ -150,7 +150,10 @@ def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]
                 _draw_behind(ax, theirs[key])
         except (NotImplementedError, ForcewrightError):
             continue
-        dress(ax, ax.get_xlabel(), ax.get_ylabel(), (key if key.startswith(name) else name).replace("_", " "))
+        title = ax.get_title() or (key if key.startswith(name) else name).replace("_", " ")
+        ax.set_title("")
+        dress(ax, ax.get_xlabel(), ax.get_ylabel(), title)
+        ax.grid(not ax.images)
         figures.append(figure)
     return figures
 
@@ -167,6 +170,7 @@ def _draw_behind(ax: Axes, reference: Result) -> None:
     before = len(ax.lines)
     reference.plot(ax)
     for line in ax.lines[before:]:
+        line.set_visible(line.get_linestyle() != "None")  # the curve is enough, without its points
         line.set(color=BEST, linestyle="--", marker="", zorder=1)
     if (legend := ax.get_legend()) is not None:
         legend.remove()

@@ -123,4 +123,13 @@ _UNITS = {
 
 def unit_of(number: str) -> str:
     """Return the unit that the name of a number ends in, or nothing."""
-    return next((unit for end, unit in _UNITS.items() if number.endswith(end)), "")
+    return _UNITS.get(_unit_end(number), "")
+
+
+def name_of(number: str) -> str:
+    """Return the name of a number as words, without its unit."""
+    return number.removesuffix(_unit_end(number)).replace("_", " ")
+
+
+def _unit_end(number: str) -> str:
+    return next((end for end in _UNITS if number.endswith(end)), "")
