@@ -69,12 +69,12 @@ def bare(path: Path, engine: AseEngine, steps: int) -> float:
     return seconds / steps
 
 
-def overheads(path: Path, console: Console, repeats: int = 5, steps: int = 100) -> None:
+def overheads(path: Path, console: Console, repeats: int = 3, steps: int = 40) -> None:
     field = field_of(path)
     table = Table(title=f"{path.stem}: time per step (µs), medians of {repeats} paired runs")
     for heading in ("atoms", "ensemble", "bare forces", "engine", "beyond forces", "ratio"):
         table.add_column(heading, justify="right")
-    for repeat in (1, 2, 4):
+    for repeat in (1, 2, 3):
         start = moving(field, repeat, 300.0, 20)
         for name in ENSEMBLES:
             alone, whole = [], []

@@ -10,7 +10,7 @@ import numpy as np
 from ase.calculators.calculator import Calculator
 
 from forcewright.neighbors import NeighborCache
-from forcewright.potential import Prediction, PotentialCalculator
+from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.simulate import ForceField
 from forcewright.structure import Structure
 

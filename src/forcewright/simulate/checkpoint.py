@@ -106,7 +106,7 @@ class Checkpoint:
             If the file is damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 content = json.loads(str(arrays["content"]))
                 state = {name.removeprefix("state."): arrays[name] for name in arrays.files if name != "content"}
             content["state"] |= state
