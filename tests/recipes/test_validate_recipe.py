@@ -1,0 +1,114 @@
+"""`forcewright validate`: the physics of a potential against another program's numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from forcewright.cli import app
+from forcewright.errors import InputError
+from forcewright.recipes.validate import validate
+
+SW = {"lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"}}
+TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * SiCGe.tersoff Si(D)", "species": ["Si"]}}
+SILICON = {"bulk": "Si", "crystalstructure": "diamond", "cubic": True}
+
+
+def config(folder: Path, **changes: Any) -> dict[str, Any]:
+    content = {
+        "potential": SW,
+        "structure": SILICON,
+        # Stillinger and Weber (1985) put the minimum at 5.431 Å; the bulk modulus is 101.4 GPa (Cowley 1988)
+        "properties": {"equation_of_state": {"reference": {"a0_A": 5.431, "bulk_modulus_GPa": 101.4}}},
+        "output": str(folder / "physics"),
+    }
+    return {**content, **changes}
+
+
+def test_numbers_are_judged_and_written(tmp_path: Path) -> None:
+    report = validate(config(tmp_path))
+    verdicts = {row.number: row.verdict for row in report.rows}
+    assert verdicts["a0_A"] == verdicts["bulk_modulus_GPa"] == "pass"
+    stored = json.loads((tmp_path / "physics" / "result.json").read_text())
+    first = next(row for row in stored["rows"] if row["number"] == "a0_A")
+    assert first["value"] == pytest.approx(5.431, abs=1e-3) and first["unit"] == "Å" and first["tolerance"] == "1%"
+    assert "energy above the minimum" in (tmp_path / "physics" / "report.html").read_text()
+
+
+def test_the_same_potential_as_reference_passes_everything(tmp_path: Path) -> None:
+    properties = {"equation_of_state": {}, "elastic": {}, "dimer": {}}
+    report = validate(config(tmp_path, reference=SW, properties=properties))
+    assert report.passed and report.count("pass") == len(report.rows) >= 12
+
+
+@pytest.mark.parametrize(
+    ("name", "potential", "volume"),
+    [("SW", SW, 19.4), pytest.param("Tersoff", TERSOFF, 20.4, marks=pytest.mark.slow)],
+)
+def test_a_stored_curve_of_the_liquid(
+    name: str, potential: dict[str, Any], volume: float, tmp_path: Path, shared_data: Path
+) -> None:
+    stored = shared_data / "si-castep" / f"model-{name}-test-liquid-properties.json"
+    liquid = {"temperature_K": 2500, "rdf": str(stored), "r_max_A": 5.2, "timestep_fs": 2, "time_ps": 20,
+              "settle_ps": 4, "melt_ps": 4}  # fmt: skip
+    report = validate(config(tmp_path, potential=potential, properties={"liquid": liquid}))
+    rows = {row.number: row for row in report.rows}
+    assert rows["stored_rdf_rms"].value < 0.05 and rows["stored_rdf_rms"].verdict == "pass"
+    assert rows["volume_A3_per_atom"].value == pytest.approx(volume, abs=0.5)
+
+
+def test_energy_is_conserved_and_cold_crystals_survive(tmp_path: Path) -> None:
+    short = {"settle_ps": 0.3, "time_ps": 1.0}
+    properties = {"energy_conservation": short, "survival": {"temperature_K": 600, "time_ps": 0.3, "runs": 2}}
+    report = validate(config(tmp_path, properties=properties))
+    assert {row.number: row.verdict for row in report.rows}["drift_eV_per_atom_per_ps"] == "pass"
+    assert {row.number: row.value for row in report.rows}["share"] == 1.0
+
+
+def test_what_breaks_becomes_a_row(tmp_path: Path) -> None:
+    # Atoms that hardly hold together boil away.
+    weak = {"ase": "ase.calculators.lj:LennardJones", "kwargs": {"epsilon": 1e-4, "sigma": 2.1, "rc": 4.0}}
+    liquid = {"temperature_K": 2000, "melt_ps": 0.2, "settle_ps": 3, "time_ps": 1, "timestep_fs": 2}
+    report = validate(config(tmp_path, potential=weak, properties={"liquid": liquid, "dimer": {}}))
+    broken = next(row for row in report.rows if row.property == "liquid")
+    assert broken.verdict == "failed" and "volume" in broken.reason
+    assert any(row.property == "dimer" and row.value is not None for row in report.rows)
+    assert not report.passed
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"properties": {}}, "names none"),
+        ({"properties": {"elasticity": {}}}, "did you mean 'elastic'"),
+        ({"properties": {"elastic": {"tolerance": "ten"}}}, "no tolerance"),
+        ({"potential": None}, "say it on the command line"),
+        ({"structure": {"bulk": "Xx"}}, "not known"),
+        ({"properties": {"liquid": {"rdf": "a.csv"}}}, "temperature_K"),
+    ],
+)
+def test_mistakes_are_one_sentence(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        validate(config(tmp_path, **changes))
+
+
+def test_the_command_line_tells_by_its_exit_code(tmp_path: Path, shared_data: Path) -> None:
+    potential = shared_data / "zuo2020" / "published-snap"
+    folder = next(folder for folder in [potential, *sorted(potential.iterdir())] if _is_silicon(folder))
+    path = tmp_path / "validate.yaml"
+    wrong = {"equation_of_state": {"reference": {"a0_A": 6.0}, "points": 5}}
+    path.write_text(yaml.safe_dump({"structure": SILICON, "properties": wrong}))
+    done = CliRunner().invoke(app, ["validate", str(folder), str(path), "-o", str(tmp_path / "out")])
+    assert done.exit_code == 1 and "fail" in done.output
+    stored = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert np.isclose(stored["rows"][0]["value"], 5.46, atol=0.03)  # Zuo et al. (2020): 5.46 Å
+
+
+def _is_silicon(path: Path) -> bool:
+    return "Si" in path.name and (path.is_dir() or path.suffix == ".snapcoeff")
