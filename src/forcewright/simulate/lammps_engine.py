@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from forcewright.simulate.force_field import ForceField
 from forcewright.simulate.stages import Stage
 from forcewright.trajectory import Snapshot
 
-_START = "import sys; from forcewright.simulate.lammps_worker import main; main(int(sys.argv[1]), sys.argv[2])"
+_START = "import sys; from forcewright.simulate.lammps_worker import main; main(int(sys.argv[1]))"
 _PATIENCE = 10.0  # s for a process to end by itself
 
 
@@ -27,8 +28,8 @@ class LammpsEngine:
     """An `Engine` over LAMMPS.
 
     Constant energy: ``fix nve``; temperature: ``fix nvt``, or ``fix langevin`` or ``fix temp/csvr`` with ``fix nve``;
-    pressure: ``fix npt``; relaxation: ``minimize``, with ``fix box/relax`` where the cell changes. Open directions are
-    wrapped tightly around the atoms. Random numbers start anew at each call of ``state``, from the seed and the step.
+    pressure: ``fix npt``; relaxation: ``minimize``, with ``fix box/relax`` where the cell changes. Open directions
+    grow with the atoms. Random numbers start anew at each call of ``state``, from the seed and the step.
 
     Raises
     ------
@@ -48,13 +49,13 @@ class LammpsEngine:
                 "or a class of a module"
             ) from None
         self._number = 0
-        self._scratch = tempfile.TemporaryDirectory(prefix="forcewright-lammps-")
+        self._scratch: str | None = None
         self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._connection, theirs = Pipe()
         self._process = self._spawn(theirs)
         theirs.close()
         try:
-            self._call("start", made_of)
+            self._scratch = self._call("start", made_of)
         except BaseException:
             self.close()
             raise
@@ -63,7 +64,7 @@ class LammpsEngine:
         """Start a process that imports what this one can import, and shares nothing else with it."""
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         return subprocess.Popen(
-            [sys.executable, "-P", "-c", _START, str(theirs.fileno()), self._scratch.name],
+            [sys.executable, "-P", "-c", _START, str(theirs.fileno())],
             pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL, stderr=self._said,
         )  # fmt: skip
@@ -115,7 +116,8 @@ class LammpsEngine:
         self._process.wait()
         self._connection.close()
         self._said.close()
-        self._scratch.cleanup()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)  # is there only if the process was killed
 
     def _call(self, method: str, *arguments: Any) -> Any:
         """Have a method called there and return what it returns or raise what it raises."""

@@ -3,7 +3,7 @@
 LAMMPS wants a lower triangular cell H and folds atoms back into it; R turns its frame into ours (h = H Rᵀ). With the
 images n that LAMMPS counts and the whole cells m by which atoms were folded back at the start, a position is
 r = (x + (n + m) H) Rᵀ. LAMMPS keeps a corner of the cell at the origin. Open directions stand at right angles to the
-others and are wrapped tightly around the atoms; the cell vectors given for them stay as they are.
+others and grow with the atoms; the cell vectors given for them stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from forcewright.errors import InputError
 from forcewright.lammps_session import to_lammps_box
 from forcewright.structure import FloatArray, IntArray, Structure
 
-_MARGIN = 1.0  # Å around the atoms in open directions, until LAMMPS wraps them itself
+_MARGIN = 10.0  # Å around the atoms in open directions at the start: LAMMPS dislikes boxes thinner than the cutoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def to_lammps(structure: Structure) -> tuple[LammpsFrame, FloatArray, list[str]]
     bounds = " ".join(f"{a:.17g} {b:.17g}" for a, b in zip(low, high, strict=True))
     tilts = " ".join(f"{closed.cell[i, j]:.17g}" for i, j in ((1, 0), (2, 0), (2, 1)))
     commands = [
-        f"boundary {' '.join('p' if periodic else 's' for periodic in pbc)}", f"region box prism {bounds} {tilts}",
+        f"boundary {' '.join('p' if periodic else 'm' for periodic in pbc)}", f"region box prism {bounds} {tilts}",
     ]  # fmt: skip
     return LammpsFrame(structure, closed.rotation, folded.astype(np.int64)), positions, commands
 

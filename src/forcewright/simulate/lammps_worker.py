@@ -11,6 +11,7 @@ import os
 import pickle
 import shutil
 import signal
+import tempfile
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -19,9 +20,10 @@ from typing import Any
 from forcewright.errors import ForcewrightError
 
 
-def main(descriptor: int, scratch: str) -> None:
+def main(descriptor: int) -> None:
     """Serve the simulation that the first request makes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what a keyboard interrupt means
+    scratch = tempfile.mkdtemp(prefix="forcewright-lammps-")
     threading.Thread(target=_end_with_parent, args=(scratch,), daemon=True).start()
     connection = Connection(descriptor)
     simulation: Any = None
@@ -29,20 +31,20 @@ def main(descriptor: int, scratch: str) -> None:
         try:
             number, method, arguments = _received(connection)
         except EOFError:
-            return
+            _end(scratch)
         try:
             if method == "start":
                 from forcewright.simulate.lammps_simulation import LammpsSimulation
 
                 force_field, start, seed = pickle.loads(arguments)
-                simulation, answer = LammpsSimulation(force_field, start, seed, Path(scratch)), None
+                simulation, answer = LammpsSimulation(force_field, start, seed, Path(scratch)), scratch
             else:
                 answer = getattr(simulation, method)(*arguments)
             connection.send((number, True, answer))
         except Exception as error:
             connection.send((number, False, _portable(error)))
         if method == "close":
-            os._exit(0)  # tidying up takes the interpreter and MPI a second
+            _end(scratch)
 
 
 def _received(connection: Connection) -> tuple[int, str, Any]:
@@ -52,8 +54,12 @@ def _received(connection: Connection) -> tuple[int, str, Any]:
 
 def _end_with_parent(scratch: str) -> None:
     os.read(0, 1)
+    _end(scratch)
+
+
+def _end(scratch: str) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
-    os._exit(1)
+    os._exit(0)  # at once: tidying up takes the interpreter and MPI a second
 
 
 def _portable(error: Exception) -> Exception:
