@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import builtins
-
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
 from forcewright import analyze
-from forcewright.errors import InputError, MissingExtraError
+from forcewright.errors import InputError
 
 
 def gas(symbols: str, seed: int = 0, edge: float = 14.0) -> Atoms:
@@ -140,20 +138,6 @@ def test_same_seed_same_numbers_and_total_is_the_sum_of_partials() -> None:
     assert np.array_equal(one.s, two.s)
     c = one.concentrations
     assert sum(np.sqrt(c[a] * c[b]) * part for (a, b), part in one.ashcroft_langreth.items()) == pytest.approx(one.s)
-
-
-def test_without_periodictable_the_weights_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def refuse(name, *rest, **options):
-        if name.startswith("periodictable"):
-            raise ImportError(name)
-        return real(name, *rest, **options)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(MissingExtraError, match=r"forcewright\[scattering\]"):
-        analyze.structure_factor([bulk("Si")])
-    assert len(analyze.structure_factor([bulk("Si")], weights=()).s)
 
 
 @pytest.mark.parametrize(

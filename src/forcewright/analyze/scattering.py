@@ -26,7 +26,7 @@ from forcewright.analyze.frames import at_least, length, require_periodic, same_
 from forcewright.analyze.pair_histogram import worker_threads
 from forcewright.analyze.radial import Pair, RadialDistribution, unordered
 from forcewright.analyze.result import Result
-from forcewright.errors import InputError, MissingExtraError
+from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import Frames
 
@@ -118,8 +118,6 @@ def structure_factor(
     ------
     InputError
         If there is no frame, the composition changes, a direction is open, or an argument makes no sense.
-    MissingExtraError
-        If weights are asked for and periodictable is not installed.
     """
     q_max, bins, vectors = length(q_max, "q_max"), at_least(bins, 1, "bins"), at_least(vectors, 1, "vectors")
     _check_weights(weights)
@@ -180,8 +178,6 @@ def structure_factor_from_rdf(
     ------
     InputError
         If an argument makes no sense.
-    MissingExtraError
-        If weights are asked for and periodictable is not installed.
     """
     _check_weights(weights)
     if window not in ("lorch", "none"):
@@ -235,17 +231,8 @@ def _check_weights(weights: Sequence[str]) -> None:
         raise InputError(f"holds {unknown[0]!r}; there are 'xray' and 'neutron'", field="weights")
 
 
-def _periodic_table() -> Any:
-    try:
-        import periodictable
-    except ImportError:
-        raise MissingExtraError("periodictable", "scattering", "weighting S(q) for X-rays or neutrons") from None
-    return periodictable
-
-
 def _form_factors(species: Sequence[str], q: FloatArray) -> FloatArray:
     """Return the X-ray form factors (S, Q) of neutral atoms in electrons, nan for elements without one."""
-    _periodic_table()
     from periodictable.cromermann import fxrayatq
 
     def factor(symbol: str) -> FloatArray:
@@ -259,7 +246,8 @@ def _form_factors(species: Sequence[str], q: FloatArray) -> FloatArray:
 
 def _scattering_lengths(species: Sequence[str], q: FloatArray) -> FloatArray:
     """Return the coherent neutron scattering lengths (S, Q) in fm, nan for elements without one."""
-    table = _periodic_table()
+    import periodictable as table
+
     lengths = [table.elements.symbol(symbol).neutron.b_c for symbol in species]
     return np.array([np.full(len(q), np.nan if b is None else float(b)) for b in lengths])
 
