@@ -21,8 +21,8 @@ from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.yace import read_yace
 from forcewright.models import load
 from forcewright.neighbors import NeighborCache
-from forcewright.simulate import ForceField, RunSettings, Stage, run
-from forcewright.simulate.ase_engine import AseEngine
+from forcewright.simulation import ForceField, RunSettings, Stage, run
+from forcewright.simulation.ase_engine import AseEngine
 from forcewright.structure import Structure
 from forcewright.trajectory import Snapshot
 

@@ -11,9 +11,11 @@ if TYPE_CHECKING:
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
     from forcewright.models import load
+    from forcewright.recipes.simulate import simulate
     from forcewright.recipes.tune import fit, tune
+    from forcewright.recipes.validate import validate
     from forcewright.structure import Dataset, Labels, Structure
-    from forcewright.validate.errors import evaluate
+    from forcewright.validation.errors import evaluate
 
 # name -> module; imported when first used, so that `import forcewright` stays quick
 _HOMES = {
@@ -23,11 +25,13 @@ _HOMES = {
     "Labels": "forcewright.structure",
     "Structure": "forcewright.structure",
     "audit": "forcewright.data",
-    "evaluate": "forcewright.validate.errors",
+    "evaluate": "forcewright.validation.errors",
     "fit": "forcewright.recipes.tune",
     "load": "forcewright.models",
     "read": "forcewright.data",
+    "simulate": "forcewright.recipes.simulate",
     "tune": "forcewright.recipes.tune",
+    "validate": "forcewright.recipes.validate",
     "write": "forcewright.data",
 }
 
@@ -42,7 +46,9 @@ __all__ = [
     "fit",
     "load",
     "read",
+    "simulate",
     "tune",
+    "validate",
     "write",
 ]
 

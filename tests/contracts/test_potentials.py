@@ -12,7 +12,7 @@ from forcewright.errors import InputError
 from forcewright.models import BACKENDS, load, model_class
 from forcewright.potential import Exportable, Linear, Potential, Uncertain
 from forcewright.structure import VOIGT, Structure, to_voigt
-from forcewright.validate.errors import check_species
+from forcewright.validation.errors import check_species
 
 ACE = {
     "functions": 30, "rcut": 4.0, "rcut_pairs": {"C-C": 3.6}, "nradmax": (4, 3, 2, 1), "lmax": (0, 2, 1, 1),

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from forcewright.features.ace.threads import thread_count
 from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.threads import thread_count
 
 _BINS_PER_RANGE = 2
 

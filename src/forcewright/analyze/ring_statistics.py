@@ -23,8 +23,8 @@ from forcewright.analyze.cutoff import Bonds, Cutoff, bonded
 from forcewright.analyze.frames import at_least
 from forcewright.analyze.pair_histogram import worker_threads
 from forcewright.analyze.result import Result
-from forcewright.features.ace.threads import thread_count
 from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.threads import thread_count
 from forcewright.trajectory import Frames
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from forcewright.analyze import steinhardt
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
-from forcewright.simulate import ForceField, Progress, RunSettings, SimulationResult, Stage, run
+from forcewright.simulation import ForceField, Progress, RunSettings, SimulationResult, Stage, run
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames, Snapshot, snapshots
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.errors import InputError
-from forcewright.simulate.stages import Stage
+from forcewright.simulation.stages import Stage
 
 Positive = Annotated[float, Field(gt=0)]
 Kelvin = Annotated[float, Field(ge=0)]

@@ -27,7 +27,7 @@ from forcewright.models import load
 from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.potential import Potential
 from forcewright.recipes.settings_file import validate
-from forcewright.simulate.force_field import ForceField
+from forcewright.simulation.force_field import ForceField
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcewright import metrics
-from forcewright.features.ace.threads import thread_count
 from forcewright.linalg.gram import FloatArray
 from forcewright.models.ace_nonlinear import (
     Coefficients,
@@ -28,6 +27,7 @@ from forcewright.models.ace_nonlinear import (
 from forcewright.models.linear import FitProblem
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset
+from forcewright.threads import thread_count
 
 if TYPE_CHECKING:
     from forcewright.recipes.setting import FittedSetting, Problem

@@ -28,8 +28,8 @@ from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.refit import Finished
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.setting import FittedSetting, Problem
-from forcewright.validate.errors import ErrorTable
-from forcewright.validate.parity import Parity
+from forcewright.validation.errors import ErrorTable
+from forcewright.validation.parity import Parity
 
 _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",

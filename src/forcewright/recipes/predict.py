@@ -12,7 +12,7 @@ from forcewright.errors import InputError
 from forcewright.models import load
 from forcewright.potential import Graded, Potential
 from forcewright.structure import Dataset, Frame, Labels
-from forcewright.validate.errors import ErrorTable, check_species, compare
+from forcewright.validation.errors import ErrorTable, check_species, compare
 
 
 def predict(

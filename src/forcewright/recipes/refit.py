@@ -21,7 +21,7 @@ from forcewright.recipes.setting import (
     measure_cost,
     without_fold,
 )
-from forcewright.validate.errors import ErrorTable, compare, evaluate
+from forcewright.validation.errors import ErrorTable, compare, evaluate
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ from forcewright.potential import Basis, DesignRows, Prediction, Smooth
 from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
 from forcewright.recipes.nonlinear import refine
 from forcewright.structure import Dataset, to_voigt
-from forcewright.validate.errors import ErrorTable, compare
+from forcewright.validation.errors import ErrorTable, compare
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3

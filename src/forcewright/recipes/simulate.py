@@ -20,8 +20,8 @@ from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.settings_file import read_yaml, validate
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
-from forcewright.simulate import RunSettings, SimulationResult, Stage, run
-from forcewright.simulate.force_field import ForceField
+from forcewright.simulation import RunSettings, SimulationResult, Stage, run
+from forcewright.simulation.force_field import ForceField
 from forcewright.trajectory import Snapshot
 
 Progress = Callable[..., None]
@@ -95,7 +95,7 @@ def simulate(
     fresh
         Discard an earlier run in the output folder.
     on_progress
-        Called as the driver calls it (`forcewright.simulate.run`).
+        Called as the driver calls it (`forcewright.simulation.run`).
 
     Returns
     -------

@@ -17,7 +17,7 @@ from forcewright.recipes import provenance
 from forcewright.recipes.analyze import Selection, figure_of
 from forcewright.report import Card, PageContent, Section, draw_run, stage_table, write_report
 from forcewright.report.numbers import duration, significant
-from forcewright.simulate import SimulationResult, Stage
+from forcewright.simulation import SimulationResult, Stage
 from forcewright.trajectory import count_frames, read_thermo
 
 _MOST_FRAMES = 50  # of the last quarter of a run, for its g(r)

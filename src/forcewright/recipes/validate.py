@@ -22,9 +22,9 @@ from forcewright.recipes.settings_file import validate as checked
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant
-from forcewright.validate.physics import PhysicsReport, ValidationConfig, Verdict
-from forcewright.validate.physics import validate as judge
-from forcewright.validate.properties import PropertySettings, name_of
+from forcewright.validation.physics import PhysicsReport, ValidationConfig, Verdict
+from forcewright.validation.physics import validate as judge
+from forcewright.validation.properties import PropertySettings, name_of
 
 _RULES = ("black", "k", "gray", "0.8")  # colors of lines that only guide the eye
 _VERDICT_MARKS = {"pass": "pass", "fail": "fail", "failed": "fail"}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from forcewright.validate.parity import Parity
+from forcewright.validation.parity import Parity
 
 
 class Section(NamedTuple):

@@ -25,7 +25,7 @@ from forcewright.report.drawing import (
     plain,
 )  # fmt: skip
 from forcewright.report.numbers import significant
-from forcewright.validate.parity import Parity, ParitySeries
+from forcewright.validation.parity import Parity, ParitySeries
 
 #: field of Parity, title, axis unit, unit of the errors, factor from the one to the other
 _PANELS = (

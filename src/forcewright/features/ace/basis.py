@@ -25,10 +25,10 @@ from forcewright.features.ace.expansion import (
 )
 from forcewright.features.ace.function_table import FunctionTable, tabulate_functions
 from forcewright.features.ace.radial import radial_functions, switch
-from forcewright.features.ace.threads import thread_count
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import DesignRows
 from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.threads import thread_count
 
 
 @dataclass(frozen=True)

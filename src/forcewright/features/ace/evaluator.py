@@ -28,9 +28,9 @@ from forcewright.features.ace.expansion import Bond, Expansion
 from forcewright.features.ace.kernels import Buffers, CenterTables, run_blocks
 from forcewright.features.ace.product_graph import ProductGraph, build_graph
 from forcewright.features.ace.radial import tabulate
-from forcewright.features.ace.threads import thread_count
 from forcewright.neighbors import Neighbors, NeighborSearch
 from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.threads import thread_count
 
 _CORE_MODES = {"density": kernels.DENSITY, "distance": kernels.DISTANCE, "zbl": kernels.ZBL}
 _EMBEDDINGS = {

@@ -1,0 +1,208 @@
+"""ASE moves the atoms."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from ase import units
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.data import chemical_symbols
+from ase.filters import FrechetCellFilter
+from ase.md.velocitydistribution import thermalize_momenta
+from ase.optimize import LBFGS
+
+from forcewright.errors import InputError
+from forcewright.simulation.ase_integrators import integrator_of, remove_drift
+from forcewright.simulation.calculation import Calculation
+from forcewright.simulation.force_field import ForceField
+from forcewright.simulation.stages import Stage
+from forcewright.structure import Structure, from_voigt
+from forcewright.trajectory import Snapshot
+
+
+class AseEngine:
+    """An `Engine` over ASE's integrators (`ase_integrators`).
+
+    The center of mass is at rest: its motion is taken from velocities that are given. Velocities that are needed and
+    not there are drawn from the Maxwell-Boltzmann distribution at the temperature with which the stage starts; they
+    are not scaled to it exactly, so that the energies of independent runs are spread as those of an ensemble.
+
+    Raises
+    ------
+    InputError
+        If the force field does not know a species of ``start``.
+    """
+
+    def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:
+        _check_species(force_field, start.structure)
+        self._force_field, self._masses = force_field, start.masses
+        self._rng = np.random.default_rng(seed)
+        self._atoms = _atoms_of(start)
+        self._atoms.calc = Calculation(force_field.calculator())
+        self._step, self._stage_step, self._stage_time = 0, 0, 0.0
+        self._stage: Stage | None = None
+        self._dynamics: Any = None
+
+    def begin(self, stage: Stage) -> None:
+        """Start a stage, with a thermostat at rest.
+
+        Raises
+        ------
+        InputError
+            If the stage needs a cell, a stress or velocities that are not there.
+        """
+        if stage.pressure_GPa is not None or stage.ensemble == "npt":
+            self._check_cell()
+        self._stage_time, self._stage_step, self._stage = self._time, 0, stage
+        if stage.ensemble == "nve" and not self._atoms.has("momenta"):
+            raise InputError("an nve stage keeps the energy it finds, and there are no velocities; begin with nvt")
+        if stage.temperature_K is not None and not self._atoms.get_momenta().any():
+            thermalize_momenta(self._atoms, temperature_K=stage.temperature_K[0], rng=self._rng)
+            if len(self._atoms) > 1:
+                remove_drift(self._atoms)
+        self._make_dynamics()
+
+    def _make_dynamics(self) -> None:
+        """Make the integrator of the stage at its present step, thermostat at rest."""
+        assert self._stage is not None
+        self._dynamics = None
+        if self._stage.ensemble != "relax":
+            self._integrator = integrator_of(self._stage)
+            self._dynamics = self._integrator.make(self._atoms, self._stage, *self._targets(), self._rng)
+
+    def _targets(self) -> tuple[float, float]:
+        """Return temperature (K) and pressure (eV/Å³) targets at the present step."""
+        assert self._stage is not None
+        pressure = self._stage.pressure_at(self._stage_step) or 0.0
+        return self._stage.temperature_at(self._stage_step) or 0.0, pressure * units.GPa
+
+    def advance(self, steps: int) -> None:
+        """Move the atoms; the last step of a ramp is done at its end."""
+        assert self._stage is not None
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # monitors see what comes of it
+            if self._stage.ensemble == "relax":
+                self._relax(steps)
+                return
+            ramp = not self._stage.constant
+            for _ in range(steps):
+                self._stage_step += 1
+                if ramp:
+                    self._integrator.aim(self._dynamics, *self._targets())
+                self._dynamics.step()
+        self._step += steps
+
+    def _relax(self, steps: int) -> None:
+        """Relax with L-BFGS; with a pressure also the cell, in the logarithm of its deformation."""
+        assert self._stage is not None
+        relaxed: Any = self._atoms
+        if self._stage.pressure_GPa is not None:
+            pressure = self._stage.pressure_GPa[1] * units.GPa
+            isotropic = self._stage.cell == "isotropic"
+            cell_filter: Any = FrechetCellFilter
+            relaxed = cell_filter(self._atoms, hydrostatic_strain=isotropic, scalar_pressure=pressure)
+        optimizer: Any = LBFGS(relaxed, logfile=None)  # type: ignore[arg-type]
+        optimizer.run(self._stage.fmax_eV_per_A, steps)
+        self._atoms.set_momenta(np.zeros((len(self._atoms), 3)))
+
+    def snapshot(self) -> Snapshot:
+        """Return the present moment."""
+        atoms = self._atoms
+        energy = atoms.get_potential_energy()
+        velocities = atoms.get_momenta() / self._masses[:, None] * units.fs if atoms.has("momenta") else None
+        stress = atoms.calc.get_property("stress", atoms) if atoms.pbc.all() else None
+        return Snapshot(
+            Structure.from_ase(atoms), self._step, self._time, velocities, energy, atoms.get_forces(),
+            None if stress is None else from_voigt(stress), self._conserved(energy), self._masses,
+        )  # fmt: skip
+
+    def _conserved(self, potential: float) -> float | None:
+        if self._dynamics is None or self._integrator.conserved is None:
+            return None
+        if not (self._stage and self._stage.constant) and not self._integrator.conserved_on_ramps:
+            return None
+        return self._integrator.conserved(self._dynamics, potential + self._atoms.get_kinetic_energy())
+
+    @property
+    def _time(self) -> float:
+        """Time in fs, the same sum however often the run was interrupted."""
+        passed = 0.0 if self._stage is None else self._stage_step * self._stage.timestep_fs
+        return self._stage_time + passed
+
+    def state(self) -> Mapping[str, Any]:
+        """Return all that decides how the run goes on, and take it up anew, with a new calculator."""
+        assert self._stage is not None
+        state: dict[str, Any] = {
+            "cell": self._atoms.cell.array.copy(),
+            "positions": self._atoms.positions.copy(),
+            "rng": json.dumps(self._rng.bit_generator.state),
+            "step": self._step,
+            "stage_step": self._stage_step,
+            "stage_time": self._stage_time,
+        }
+        if self._atoms.has("momenta"):
+            state["momenta"] = self._atoms.get_momenta()
+        if self._dynamics is not None:
+            for name in self._integrator.state:
+                value = attrgetter(name)(self._dynamics)
+                state[name] = np.array(value) if isinstance(value, np.ndarray) else float(value)
+        self.restore(self._stage, state)
+        return state
+
+    def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
+        """Take up a stage where ``state`` was taken."""
+        self._stage = stage
+        self._step, self._stage_step = int(state["step"]), int(state["stage_step"])
+        self._stage_time = float(state["stage_time"])
+        self._atoms.calc = Calculation(self._force_field.calculator())
+        self._atoms.set_cell(state["cell"])
+        self._atoms.positions[:] = state["positions"]
+        if "momenta" in state:
+            self._atoms.set_momenta(state["momenta"])
+        self._make_dynamics()
+        if self._dynamics is not None:
+            for name in self._integrator.state:
+                owner, _, attribute = name.rpartition(".")
+                value = state[name]
+                target = attrgetter(owner)(self._dynamics) if owner else self._dynamics
+                setattr(target, attribute, np.array(value) if isinstance(value, np.ndarray) else float(value))
+        # The last of what happens on the way: making an integrator may draw numbers.
+        self._rng.bit_generator.state = json.loads(str(state["rng"]))
+
+    def close(self) -> None:
+        """Release nothing: ASE holds no files."""
+
+    def _check_cell(self) -> None:
+        if not self._atoms.pbc.all():
+            raise InputError("a pressure needs a structure that is periodic in all directions; use nvt", field="pbc")
+        try:
+            self._atoms.get_stress()
+        except PropertyNotImplementedError:
+            raise InputError(
+                f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt"
+            ) from None
+
+
+def _check_species(force_field: ForceField, structure: Structure) -> None:
+    unknown = sorted(set(structure.numbers.tolist()) - set(force_field.species or structure.numbers.tolist()))
+    if unknown:
+        names = ", ".join(chemical_symbols[z] for z in unknown)
+        known = ", ".join(chemical_symbols[z] for z in force_field.species or ())
+        raise InputError(f"the structure holds {names}; {force_field.name} knows only {known}", field="structure")
+
+
+def _atoms_of(start: Snapshot) -> Any:
+    """Return atoms with masses and momenta, center of mass at rest."""
+    atoms: Any = start.structure.to_ase()
+    atoms.set_masses(start.masses)
+    if start.velocities is None:
+        return atoms
+    momenta = start.masses[:, None] * start.velocities / units.fs
+    atoms.set_momenta(momenta)
+    # Not where it moves by rounding alone: a start written by another run keeps its digits.
+    if len(atoms) > 1 and np.abs(momenta.sum(axis=0)).max() > 1e-12 * np.abs(momenta).sum():
+        remove_drift(atoms)
+    return atoms

@@ -1,0 +1,135 @@
+"""Checkpoints: from where a run goes on after its process was killed, and whether it is the same run.
+
+Order of writing, so that a kill at any moment does no harm: frames and rows are brought to the disk first, then the
+checkpoint that knows the length of their files replaces the one before. A run that goes on cuts the files back to those
+lengths and writes the rest again, the same to the last digit.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forcewright.errors import InputError
+from forcewright.files import atomic_write
+from forcewright.simulation.force_field import ForceField
+from forcewright.simulation.settings import RunSettings
+from forcewright.simulation.stages import Stage
+from forcewright.trajectory import Snapshot
+
+_FORMAT = 1
+
+
+def identity(
+    force_field: ForceField, start: Snapshot, stages: Sequence[Stage], engine: str, seed: int, settings: RunSettings
+) -> dict[str, str]:
+    """Return hashes of all that decides the numbers of a run, by the words a user would say."""
+    velocities = b"" if start.velocities is None else np.ascontiguousarray(start.velocities).tobytes()
+    parts: dict[str, Any] = {
+        "potential": force_field.content_hash,
+        "structure": [start.structure.content_hash, _hash(velocities), _hash(start.masses.tobytes())],
+        "stages": [stage.model_dump(mode="json") for stage in stages],
+        "engine": engine,
+        "seed": seed,
+        "settings of the run": settings.model_dump(mode="json"),
+        "version of checkpoints": _FORMAT,
+    }
+    return {name: _hash(json.dumps(part, sort_keys=True).encode()) for name, part in parts.items()}
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check_identity(own: Mapping[str, str], stored: Mapping[str, str], folder: Path) -> None:
+    """Refuse to mix two runs in one folder.
+
+    Raises
+    ------
+    InputError
+        Naming what differs.
+    """
+    different = [name for name in own if own[name] != stored.get(name)]
+    if different:
+        raise InputError(
+            f"holds another run, which differs in {', '.join(different)}; choose another output, or start again "
+            "with --fresh (fresh=True), which removes it",
+            file=folder,
+        )
+
+
+@dataclass
+class Checkpoint:
+    """Where a run stands: at a step of a stage, with the lengths of its files in bytes."""
+
+    identity: dict[str, str]
+    stage: int
+    stage_step: int
+    trajectory_bytes: int
+    thermo_bytes: int
+    references: dict[str, float | None]
+    notes: list[str]
+    wall_s: float
+    cpu_s: float
+    restarts: int
+    state: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Replace the checkpoint at ``path``, at once."""
+        arrays = {f"state.{name}": value for name, value in self.state.items() if isinstance(value, np.ndarray)}
+        plain = {name: value for name, value in self.state.items() if not isinstance(value, np.ndarray)}
+        content = json.dumps(
+            {name: value for name, value in asdict(self).items() if name != "state"} | {"state": plain}
+        )
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, content=np.array(content), **arrays)
+        atomic_write(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read a checkpoint.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged.
+        """
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                content = json.loads(str(arrays["content"]))
+                state = {name.removeprefix("state."): arrays[name] for name in arrays.files if name != "content"}
+            content["state"] |= state
+            return cls(**content)
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError(f"is damaged ({error}); start again with --fresh", file=path) from None
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a folder; the lock ends with the process, however it ends.
+
+    Raises
+    ------
+    InputError
+        If another process holds it.
+    """
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("is in use by another process; wait for it, or choose another", file=folder) from None
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""LAMMPS moves the atoms, in a process of its own: what ends LAMMPS does not end the run without a word."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.simulation.force_field import ForceField
+from forcewright.simulation.stages import Stage
+from forcewright.trajectory import Snapshot
+
+_START = "import sys; from forcewright.simulation.lammps_worker import main; main(int(sys.argv[1]))"
+_PATIENCE = 10.0  # s for a process to end by itself
+
+
+class LammpsEngine:
+    """An `Engine` over LAMMPS.
+
+    Constant energy: ``fix nve``; temperature: ``fix nvt``, or ``fix langevin`` or ``fix temp/csvr`` with ``fix nve``;
+    pressure: ``fix npt``; relaxation: ``minimize``, with ``fix box/relax`` where the cell changes. Open directions
+    grow with the atoms. Random numbers start anew at each call of ``state``, from the seed and the step.
+
+    Raises
+    ------
+    InputError
+        If the force field does not know a species of ``start``, cannot travel to another process, or atoms of an
+        element have different masses.
+    ForcewrightError
+        If LAMMPS refuses the system or its process ends.
+    """
+
+    def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:
+        try:
+            made_of = pickle.dumps((force_field, start, seed))
+        except Exception as error:  # pickle raises whatever it likes
+            raise InputError(
+                f"{force_field.name} cannot travel to LAMMPS's process ({error}); let its calculator be a function "
+                "or a class of a module"
+            ) from None
+        self._number = 0
+        self._scratch: str | None = None
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self._connection, theirs = Pipe()
+        self._process = self._spawn(theirs)
+        theirs.close()
+        try:
+            self._scratch = self._call("start", made_of)
+        except BaseException:
+            self.close()
+            raise
+
+    def _spawn(self, theirs: Connection) -> subprocess.Popen[bytes]:
+        """Start a process that imports what this one can import, and shares nothing else with it."""
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        return subprocess.Popen(
+            [sys.executable, "-P", "-c", _START, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL, stderr=self._said,
+        )  # fmt: skip
+
+    def begin(self, stage: Stage) -> None:
+        """Start a stage; see `Engine`.
+
+        Raises
+        ------
+        InputError
+            If the stage needs a cell, a stress or velocities that are not there.
+        """
+        self._call("begin", stage)
+
+    def advance(self, steps: int) -> None:
+        """Move the atoms; see `Engine`.
+
+        Raises
+        ------
+        ForcewrightError
+            If LAMMPS stops, because atoms are lost, say.
+        """
+        self._call("advance", steps)
+
+    def snapshot(self) -> Snapshot:
+        """Return the present moment; see `Engine`."""
+        found: Snapshot = self._call("snapshot")
+        return found
+
+    def state(self) -> Mapping[str, Any]:
+        """Return all that decides how the run goes on: LAMMPS's restart file and what it does not know."""
+        found: Mapping[str, Any] = self._call("state")
+        return found
+
+    def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
+        """Take up a stage where ``state`` was taken."""
+        self._call("restore", stage, dict(state))
+
+    def close(self) -> None:
+        """End LAMMPS's process."""
+        if self._process.stdin is None or self._process.stdin.closed:
+            return
+        with contextlib.suppress(OSError):
+            self._connection.send((self._number + 1, "close", ()))
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_PATIENCE)
+        self._process.stdin.close()
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+        self._said.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)  # is there only if the process was killed
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        """Have a method called there and return what it returns or raise what it raises."""
+        if self._connection.closed:
+            raise ForcewrightError("this LAMMPS engine was closed")
+        self._number += 1
+        try:
+            self._connection.send((self._number, method, arguments[0] if method == "start" else arguments))
+            number, worked, answer = self._connection.recv()
+            while number != self._number:  # the answer to a call that was interrupted
+                number, worked, answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise ForcewrightError(self._how_it_ended()) from None
+        if not worked:
+            raise answer
+        return answer
+
+    def _how_it_ended(self) -> str:
+        try:
+            status = self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            return "LAMMPS's process does not answer"
+        how = f"with status {status}" if status >= 0 else f"by signal {signal.Signals(-status).name}"
+        self._said.seek(0)
+        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
+        last = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "")
+        return f"LAMMPS's process ended {how}{f'; its last words: {last}' if last else ''}"

@@ -1,0 +1,406 @@
+"""One simulation in one LAMMPS instance, units metal; runs in a process of its own (`lammps_worker`).
+
+Forces come from a pair style that LAMMPS knows, or else from the force field itself through ``fix external``. LAMMPS
+counts 3N - 3 degrees of freedom, as everywhere here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import units
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, error_sentence, new_instance, type_of_species
+from forcewright.simulation.calculation import Calculation
+from forcewright.simulation.force_field import ForceField
+from forcewright.simulation.lammps_frame import LammpsFrame, cell_of, images_of, to_lammps
+from forcewright.simulation.stages import Stage
+from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
+from forcewright.structure import FloatArray, Structure, from_voigt
+from forcewright.trajectory import Snapshot
+
+_FS_PER_PS = 1000.0
+_BAR_PER_GPA = 1e4
+_ETAP = 8  # place of η of the barostat's first thermostat in the vector of fix npt iso: after 3 + 3 + 1 + 1 others
+_ROUNDS = 20  # times a minimizer starts anew from where it stopped too early
+
+
+class LammpsSimulation:
+    """The methods of an `Engine`, in the process where LAMMPS runs.
+
+    Parameters
+    ----------
+    scratch
+        Folder for files that LAMMPS reads and writes on the way; nothing stays there.
+    """
+
+    def __init__(self, force_field: ForceField, start: Snapshot, seed: int, scratch: Path) -> None:
+        check_species(force_field, start.structure)
+        self._force_field, self._seed, self._scratch = force_field, seed, scratch
+        self._rng = np.random.default_rng(seed)
+        self._masses = start.masses
+        atoms = starting_atoms(start)
+        self._species = _species_of(force_field, start.structure)
+        self._types = type_of_species(start.structure, self._species)
+        self._stage: Stage | None = None
+        self._stage_start, self._stage_time = 0, 0.0
+        self._moves = atoms.has("momenta")
+        self._failure: BaseException | None = None
+        self._lmp: Any = new_instance()
+        with self._told():
+            self._frame, positions, box = to_lammps(start.structure)
+            self._build(positions, box)
+            if self._moves:
+                self._give_velocities(atoms)
+
+    @property
+    def _count(self) -> int:
+        return len(self._masses)
+
+    # building
+
+    def _build(self, positions: FloatArray, box: list[str]) -> None:
+        lmp = self._lmp
+        lmp.commands_list(
+            [
+                "clear", "units metal", "atom_style atomic", "atom_modify map array sort 0 2.0", "box tilt large", *box,
+                f"create_box {len(self._species)} box",
+            ]
+        )  # fmt: skip
+        flat = np.ascontiguousarray(positions).ravel()
+        ids = list(range(1, self._count + 1))
+        placed = lmp.create_atoms(self._count, ids, self._types.tolist(), (ctypes.c_double * flat.size)(*flat))
+        if placed != self._count:
+            raise ForcewrightError(f"LAMMPS placed {placed} of {self._count} atoms; is a position not a number?")
+        lmp.commands_list(_mass_commands(self._types, self._masses, len(self._species)))
+        self._set_forces()
+
+    def _set_forces(self) -> None:
+        """Say where forces come from and what every run ends with."""
+        lmp, pair_style = self._lmp, self._force_field.pair_style
+        lmp.commands_list(["neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes one 20000 page 200000"])
+        if pair_style is not None:
+            with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+                lmp.commands_list(list(pair_style.commands(Path(folder))))
+        else:
+            self._calculation = Calculation(self._force_field.calculator())
+            self._asked: Any = self._frame.start.to_ase()
+            lmp.commands_list(
+                [
+                    "pair_style zero 0.5", "pair_coeff * *", "fix forces all external pf/callback 1 1",
+                    "fix_modify forces energy yes virial yes",
+                ]
+            )  # fmt: skip
+            lmp.set_fix_external_callback("forces", self._external, None)
+        lmp.commands_list(
+            [
+                "compute virial all pressure NULL virial",
+                "thermo_style custom step temp pe ke etotal ecouple c_virial[1]", "thermo 0",
+            ]
+        )  # fmt: skip
+
+    def _external(self, caller: Any, step: int, count: int, ids: Any, positions: Any, forces: Any) -> None:
+        """Fill in the forces of the force field; whatever is raised waits until LAMMPS returns."""
+        try:
+            if self._failure is None:
+                forces[:] = self._asked_forces(np.array(ids).ravel() - 1, np.array(positions), count)
+                return
+        except BaseException as error:  # a callback from C can pass nothing on
+            self._failure = error
+        forces[:] = 0.0
+
+    def _asked_forces(self, order: Any, positions: FloatArray, count: int) -> FloatArray:
+        frame, atoms = self._frame, self._asked
+        x, images = np.empty((count, 3)), np.empty((count, 3), dtype=np.int64)
+        x[order], images[order] = positions, images_of(self._lmp, count)
+        structure = frame.structure(x, images, cell_of(self._lmp))
+        atoms.positions[:] = structure.positions
+        if not np.array_equal(atoms.cell.array, structure.cell):
+            atoms.set_cell(structure.cell)
+        with np.errstate(all="ignore"):  # monitors see what comes of it
+            energy = float(self._calculation.get_property("energy", atoms))
+            forces = self._calculation.get_property("forces", atoms)
+            stress = self._calculation.get_property("stress", atoms) if atoms.pbc.all() else None
+        self._lmp.fix_external_set_energy_global("forces", energy)
+        virial = np.zeros((3, 3)) if stress is None else -from_voigt(stress) * structure.volume
+        virial = frame.rotation.T @ virial @ frame.rotation
+        ordered = [virial[i, j] for i, j in ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))]
+        self._lmp.fix_external_set_virial_global("forces", ordered)
+        turned: FloatArray = (np.asarray(forces) @ frame.rotation)[order]
+        return turned
+
+    # running
+
+    def begin(self, stage: Stage) -> None:
+        """Start a stage; see `Engine`."""
+        self._check(stage)
+        if self._stage is not None:
+            self._stage_time = self._time
+        self._stage, self._stage_start = stage, self._step
+        with self._told():
+            self._draw_velocities(stage)
+            for name in self._lmp.available_ids("fix"):
+                if name != "forces":
+                    self._lmp.command(f"unfix {name}")
+            self._set_dynamics(stage)
+            self._run(0)
+
+    def _check(self, stage: Stage) -> None:
+        if stage.ensemble == "nve" and not self._moves:
+            raise InputError("an nve stage keeps the energy it finds, and there are no velocities; begin with nvt")
+        if stage.pressure_GPa is None and stage.ensemble != "npt":
+            return
+        if not self._frame.start.pbc.all():
+            raise InputError("a pressure needs a structure that is periodic in all directions; use nvt", field="pbc")
+        if self._force_field.pair_style is None:
+            atoms = self._frame.start.to_ase()
+            try:
+                known = self._calculation.get_property("stress", atoms) is not None
+            except PropertyNotImplementedError:
+                known = False
+            if not known:
+                raise InputError(
+                    f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt"
+                )
+
+    def _draw_velocities(self, stage: Stage) -> None:
+        if stage.temperature_K is None or (self._moves and self._of_atoms("v").any()):
+            return
+        atoms: Any = self._frame.start.to_ase()
+        atoms.set_masses(self._masses)
+        draw_momenta(atoms, stage.temperature_K[0], self._rng)
+        self._give_velocities(atoms)
+
+    def _give_velocities(self, atoms: Any) -> None:
+        """Hand the velocities of ASE atoms to LAMMPS, in Å/ps and its frame."""
+        velocities = atoms.get_momenta() / self._masses[:, None] * units.fs * _FS_PER_PS @ self._frame.rotation
+        flat = np.ascontiguousarray(velocities).ravel()
+        self._lmp.scatter_atoms("v", 1, 3, (ctypes.c_double * flat.size)(*flat))
+        self._moves = True
+
+    def _set_dynamics(self, stage: Stage) -> None:
+        self._lmp.command(f"timestep {stage.timestep_fs / _FS_PER_PS:.17g}")
+        self._lmp.commands_list(_dynamics(stage, self._random_seed()))
+
+    def _random_seed(self) -> int:
+        """Return a seed for what happens from this step on, the same whether a run was interrupted here or not."""
+        state = np.random.SeedSequence([self._seed, self._step]).generate_state(1)
+        return 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS takes
+
+    def _run(self, steps: int, setup: bool = True) -> None:
+        stage = self._stage
+        assert stage is not None
+        ends = f"start {self._stage_start} stop {self._stage_start + stage.steps} " if stage.steps else ""
+        self._lmp.command(f"run {steps} {ends}{'' if setup else 'pre no '}post no")
+
+    def advance(self, steps: int) -> None:
+        """Move the atoms; see `Engine`."""
+        assert self._stage is not None
+        with self._told():
+            if self._stage.ensemble == "relax":
+                self._relax(self._stage, steps)
+            else:
+                self._run(steps, setup=False)
+
+    def _relax(self, stage: Stage, steps: int) -> None:
+        """Let LAMMPS minimize, again where it stops too early, until the forces are small or steps are used up."""
+        lmp, step = self._lmp, self._step
+        lmp.commands_list(["velocity all set 0 0 0", "min_style cg", "min_modify norm max dmax 0.1"])
+        last = np.inf
+        for _ in range(_ROUNDS):
+            left = steps - (self._step - step)
+            if left <= 0 or self._residual(stage) <= stage.fmax_eV_per_A:
+                break
+            lmp.command(f"minimize 0 {0.5 * stage.fmax_eV_per_A:.17g} {left} {10 * left}")
+            if (residual := self._residual(stage)) >= last and stage.pressure_GPa is None:
+                lmp.command("min_style fire")  # looks at forces only, where energies have no digits left
+            last = residual
+        self._moves = True
+        lmp.command(f"reset_timestep {step}")
+        self._run(0)
+
+    def _residual(self, stage: Stage) -> float:
+        """Return the largest force in eV/Å, those on the cell divided by the number of atoms included."""
+        largest = float(np.linalg.norm(self._of_atoms("f"), axis=1).max())
+        if stage.pressure_GPa is None:
+            return largest
+        excess = self._stress() + stage.pressure_GPa[1] * units.GPa * np.eye(3)
+        if stage.cell == "isotropic":
+            excess = np.eye(3) * np.trace(excess) / 3
+        volume = float(np.linalg.det(cell_of(self._lmp)))
+        return max(largest, float(np.linalg.norm(excess, axis=1).max()) * volume / self._count)
+
+    # what is seen
+
+    @property
+    def _step(self) -> int:
+        return int(self._lmp.extract_global("ntimestep"))
+
+    @property
+    def _time(self) -> float:
+        """Time in fs, the same sum however often the run was interrupted."""
+        passed = 0.0 if self._stage is None else (self._step - self._stage_start) * self._stage.timestep_fs
+        return self._stage_time + passed
+
+    def _of_atoms(self, name: str) -> FloatArray:
+        """Return a vector of each atom (N, 3) in LAMMPS's frame, atoms in order."""
+        found = np.array(self._lmp.numpy.extract_atom(name, nelem=self._count, dim=3))
+        return found[np.argsort(self._ids())]
+
+    def _ids(self) -> Any:
+        return np.array(self._lmp.numpy.extract_atom("id", nelem=self._count)).ravel()
+
+    def _structure(self) -> Structure:
+        images = images_of(self._lmp, self._count)[np.argsort(self._ids())]
+        return self._frame.structure(self._of_atoms("x"), images, cell_of(self._lmp))
+
+    def _stress(self) -> FloatArray:
+        """Return the stress (3, 3) in eV/Å³ in LAMMPS's frame, without the kinetic part."""
+        xx, yy, zz, xy, xz, yz = np.array(self._lmp.numpy.extract_compute("virial", 0, 1)) / -BAR_ANGSTROM3_PER_EV
+        return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+
+    def snapshot(self) -> Snapshot:
+        """Return the present moment; see `Engine`."""
+        rotation = self._frame.rotation
+        with self._told():
+            velocities = self._of_atoms("v") @ rotation.T / _FS_PER_PS if self._moves else None
+            stress = rotation @ self._stress() @ rotation.T if self._knows_stress() else None
+            return Snapshot(
+                self._structure(), self._step, self._time, velocities, float(self._lmp.get_thermo("pe")),
+                self._of_atoms("f") @ rotation.T, stress, self._conserved(), self._masses,
+            )  # fmt: skip
+
+    def _knows_stress(self) -> bool:
+        if not self._frame.start.pbc.all():
+            return False
+        return self._force_field.pair_style is not None or (
+            self._calculation.get_property("stress", self._asked) is not None
+        )
+
+    def _conserved(self) -> float | None:
+        stage = self._stage
+        if stage is None or stage.ensemble == "relax":
+            return None
+        if stage.ensemble == "nvt" and stage.thermostat == "langevin":
+            return None  # LAMMPS's account of it begins with memory that nothing was written to
+        chains = stage.ensemble == "npt" or (stage.ensemble == "nvt" and stage.thermostat == "nose-hoover")
+        if chains and not stage.constant:
+            return None
+        energy = float(self._lmp.get_thermo("etotal") + self._lmp.get_thermo("ecouple"))
+        if stage.ensemble == "npt" and stage.cell == "isotropic":
+            energy -= self._too_much(stage)
+        return energy
+
+    def _too_much(self, stage: Stage) -> float:
+        """Return what LAMMPS counts too much of the barostat's first thermostat.
+
+        The equations of ``fix npt iso`` give the barostat one degree of freedom, its energy has 3 kT η for it.
+        """
+        assert stage.temperature_K is not None
+        kT = float(self._lmp.extract_global("boltz")) * stage.temperature_K[0]
+        return 2.0 * kT * float(self._lmp.extract_fix("motion", 0, 1, _ETAP))
+
+    # going on later
+
+    def state(self) -> dict[str, Any]:
+        """Return all that decides how the run goes on, and take it up anew; see `Engine`."""
+        assert self._stage is not None
+        with self._told(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            path = Path(folder) / "restart"
+            self._lmp.command(f'write_restart "{path}"')
+            state = {
+                "restart": np.frombuffer(path.read_bytes(), dtype=np.uint8),
+                "rotation": self._frame.rotation, "folded": self._frame.folded, "stage_start": self._stage_start,
+                "stage_time": self._stage_time, "moves": self._moves,
+                "rng": json.dumps(self._rng.bit_generator.state),
+            }  # fmt: skip
+        self.restore(self._stage, state)
+        return state
+
+    def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
+        """Take up a stage where ``state`` was taken."""
+        self._stage = stage
+        self._stage_start, self._stage_time = int(state["stage_start"]), float(state["stage_time"])
+        self._moves = bool(state["moves"])
+        self._rng.bit_generator.state = json.loads(str(state["rng"]))
+        self._frame = LammpsFrame(self._frame.start, np.array(state["rotation"]), np.array(state["folded"]))
+        with self._told(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            path = Path(folder) / "restart"
+            path.write_bytes(np.asarray(state["restart"], dtype=np.uint8).tobytes())
+            self._lmp.commands_list(["clear", "box tilt large", f'read_restart "{path}"', "atom_modify sort 0 2.0"])
+            self._set_forces()
+            self._set_dynamics(stage)
+            self._run(0)
+
+    def close(self) -> None:
+        """End LAMMPS."""
+        self._lmp.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Make a sentence of what LAMMPS raises, and raise what the force field raised while LAMMPS called it."""
+        try:
+            yield
+        except (ForcewrightError, AssertionError):
+            raise
+        except Exception as error:  # LAMMPS raises bare exceptions
+            self._raise_failure()
+            raise ForcewrightError(f"LAMMPS stopped: {error_sentence(error)}") from error
+        self._raise_failure()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
+def _species_of(force_field: ForceField, structure: Structure) -> tuple[int, ...]:
+    if force_field.pair_style is not None:
+        return force_field.pair_style.species
+    return tuple(sorted(set(structure.numbers.tolist())))
+
+
+def _mass_commands(types: Any, masses: FloatArray, count: int) -> list[str]:
+    commands = []
+    for kind in range(1, count + 1):
+        own = np.unique(masses[types == kind])
+        if len(own) > 1:
+            raise InputError(
+                f"LAMMPS takes one mass for all atoms of an element, and there are {own.tolist()} u; use engine: ase",
+                field="masses",
+            )
+        commands.append(f"mass {kind} {own[0] if len(own) else 1.0:.17g}")
+    return commands
+
+
+def _dynamics(stage: Stage, seed: int) -> list[str]:
+    """Return the fixes of a stage."""
+    if stage.ensemble == "relax":
+        if stage.pressure_GPa is None:
+            return []
+        pressure = stage.pressure_GPa[1] * _BAR_PER_GPA
+        shape = "iso" if stage.cell == "isotropic" else "tri"
+        return [f"fix cell all box/relax {shape} {pressure:.17g} vmax 0.01 fixedpoint 0 0 0"]
+    if stage.ensemble == "nve":
+        return ["fix motion all nve"]
+    first, last = stage.temperature_K or (0.0, 0.0)
+    temperature = f"{first:.17g} {last:.17g} {stage.thermostat_time_fs / _FS_PER_PS:.17g}"
+    if stage.ensemble == "npt":
+        ends = " ".join(f"{end * _BAR_PER_GPA:.17g}" for end in stage.pressure_GPa or (0.0, 0.0))
+        shape = "iso" if stage.cell == "isotropic" else "tri"
+        pressure_part = f"{shape} {ends} {stage.barostat_time_fs / _FS_PER_PS:.17g}"
+        return [f"fix motion all npt temp {temperature} {pressure_part} flip no fixedpoint 0 0 0"]
+    if stage.thermostat == "nose-hoover":
+        return [f"fix motion all nvt temp {temperature}"]
+    if stage.thermostat == "langevin":
+        return ["fix motion all nve", f"fix thermostat all langevin {temperature} {seed} zero yes"]
+    return ["fix motion all nve", f"fix thermostat all temp/csvr {temperature} {seed}"]

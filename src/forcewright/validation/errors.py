@@ -1,0 +1,258 @@
+"""How far predictions are off: one table of errors, overall and per group, each with its standard error.
+
+Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component
+and per vector (eq. 3.4); of stresses over the six Voigt components. Every RMSE and MAE comes from sums per frame
+(see `forcewright.metrics`), so does its standard error: a bootstrap over frames.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from forcewright import metrics
+from forcewright.errors import InputError
+from forcewright.files import atomic_write
+from forcewright.potential import Potential, Prediction
+from forcewright.structure import Dataset, FloatArray
+from forcewright.validation.parity import Parity, ParitySeries, locate, pair
+
+
+class _Measure(NamedTuple):
+    key: str
+    quantity: str  # field of Parity
+    root: bool  # RMSE, else MAE
+    scale: float = 1.0
+    power_of_atoms: float = 0.0  # the error per atom is multiplied by N to this power
+    entries: int = 1  # how many entries make one error: 3 where a force vector counts once
+
+
+_MEASURES = (
+    _Measure("energy_rmse_meV_per_atom", "energy", True, 1e3),
+    _Measure("energy_mae_meV_per_atom", "energy", False, 1e3),
+    _Measure("energy_total_rmse_eV", "energy", True, 1.0, 1.0),
+    _Measure("energy_total_mae_eV", "energy", False, 1.0, 1.0),
+    _Measure("energy_rmse_per_sqrt_atom_eV", "energy", True, 1.0, 0.5),
+    _Measure("force_rmse_eV_per_A", "forces", True),
+    _Measure("force_mae_eV_per_A", "forces", False),
+    _Measure("force_vector_rmse_eV_per_A", "forces", True, entries=3),
+    _Measure("stress_rmse_GPa", "stress", True),
+    _Measure("stress_mae_GPa", "stress", False),
+)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors over some frames; None where no frame has the label. ``standard_error`` has the RMSE and MAE keys."""
+
+    frames: int
+    energy_rmse_meV_per_atom: float | None = None
+    energy_mae_meV_per_atom: float | None = None
+    energy_r2: float | None = None
+    energy_total_rmse_eV: float | None = None
+    energy_total_mae_eV: float | None = None
+    energy_rmse_per_sqrt_atom_eV: float | None = None
+    force_rmse_eV_per_A: float | None = None
+    force_mae_eV_per_A: float | None = None
+    force_r2: float | None = None
+    force_vector_rmse_eV_per_A: float | None = None
+    stress_rmse_GPa: float | None = None
+    stress_mae_GPa: float | None = None
+    standard_error: Mapping[str, float | None] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON."""
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {
+            "standard_error": dict(self.standard_error)
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ErrorTable:
+    """Errors over all frames and per group, and the values behind them."""
+
+    overall: Errors
+    groups: Mapping[str, Errors]
+    parity: Parity
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data, ready for JSON: the keys of `Errors` and ``groups``."""
+        return self.overall.to_dict() | {"groups": {name: errors.to_dict() for name, errors in self.groups.items()}}
+
+    def __str__(self) -> str:
+        return format_table(self)
+
+    def write_csv(self, path: str | Path) -> Path:
+        """Write one row per group and one named ``overall``; every key is a column, then its standard error."""
+        rows = [_csv_row(name, errors) for name, errors in [*self.groups.items(), ("overall", self.overall)]]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        atomic_write(Path(path), text.getvalue())
+        return Path(path)
+
+
+def evaluate(
+    potential: Potential, dataset: Dataset, *, rng: np.random.Generator | None = None, resamples: int = 1000
+) -> ErrorTable:
+    """Predict every frame of ``dataset`` and compare with its labels; see `compare`.
+
+    Raises
+    ------
+    InputError
+        If a frame has an element the potential does not know.
+    """
+    check_species(potential, dataset)
+    count = dataset.count_labels()
+    predictions = potential.predict(dataset.structures, forces=count["forces"] > 0, stress=count["stress"] > 0)
+    return compare(dataset, predictions, rng=rng, resamples=resamples)
+
+
+def check_species(potential: Potential, dataset: Dataset) -> None:
+    """Raise an InputError that names the first frame with an element the potential does not know."""
+    for index, structure in enumerate(dataset.structures):
+        unknown = sorted(set(structure.numbers.tolist()) - set(potential.species))
+        if unknown:
+            file, frame = locate(dataset, index)
+            known = " ".join(chemical_symbols[z] for z in potential.species)
+            names = " ".join(chemical_symbols[z] for z in unknown)
+            raise InputError(
+                f"holds {names}, but the potential knows only {known}; "
+                "leave the frame out or fit on data with these elements",
+                file=file, frame=frame, field="numbers",
+            )  # fmt: skip
+
+
+def compare(
+    dataset: Dataset,
+    predictions: Sequence[Prediction],
+    *,
+    rng: np.random.Generator | None = None,
+    resamples: int = 1000,
+) -> ErrorTable:
+    """Compare predictions with the labels of ``dataset``, overall and per group.
+
+    Parameters
+    ----------
+    predictions
+        One a frame, in order.
+    rng
+        Draws the bootstrap resamples of frames behind the standard errors; without it there are none.
+
+    Raises
+    ------
+    InputError
+        If there is no frame, not one prediction a frame, or a number is not finite.
+    """
+    if len(dataset) == 0:
+        raise InputError("there is no frame to compare predictions with; give at least one", field="dataset")
+    parity = pair(dataset, predictions)
+    sums, counts = _sum_per_frame(parity)
+    group = np.array(dataset.groups)
+    groups = {
+        name: _errors(parity, sums, counts, group == name, rng=rng, resamples=resamples) for name in dataset.group_sizes
+    }
+    everything = np.ones(len(dataset), dtype=bool)
+    overall = _errors(parity, sums, counts, everything, rng=rng, resamples=resamples)
+    return ErrorTable(overall, groups, parity)
+
+
+def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
+    """Return sums of errors and how many were summed, both (frames, measures)."""
+    sums = np.zeros((len(parity.atoms), len(_MEASURES)))
+    counts = np.zeros_like(sums)
+    for column, measure in enumerate(_MEASURES):
+        series: ParitySeries | None = getattr(parity, measure.quantity)
+        if series is None:
+            continue
+        errors = (series.predicted - series.reference) * parity.atoms[series.frame] ** measure.power_of_atoms
+        errors = errors**2 if measure.root else np.abs(errors)
+        sums[:, column] = np.bincount(series.frame, weights=errors, minlength=len(sums))
+        counts[:, column] = np.bincount(series.frame, minlength=len(sums)) / measure.entries
+    return sums, counts
+
+
+def _errors(
+    parity: Parity, sums: FloatArray, counts: FloatArray, chosen: NDArray[np.bool_],
+    *, rng: np.random.Generator | None, resamples: int,
+) -> Errors:  # fmt: skip
+    root = np.array([measure.root for measure in _MEASURES])
+    scale = np.array([measure.scale for measure in _MEASURES])
+    means = metrics.pool(sums[chosen], counts[chosen])
+    values = scale * np.where(root, np.sqrt(means), means)
+    deviations = np.full(len(scale), np.nan)
+    if rng is not None:
+        deviations = scale * metrics.standard_errors(
+            sums[chosen], counts[chosen], rng=rng, root=root, resamples=resamples
+        )
+    return Errors(
+        frames=int(chosen.sum()),
+        energy_r2=_r2(parity.energy, chosen),
+        force_r2=_r2(parity.forces, chosen),
+        standard_error=_by_key(deviations),
+        **_by_key(values),
+    )
+
+
+def _by_key(values: FloatArray) -> dict[str, float | None]:
+    return {measure.key: _known(value) for measure, value in zip(_MEASURES, values, strict=True)}
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _r2(series: ParitySeries | None, chosen: NDArray[np.bool_]) -> float | None:
+    if series is None:
+        return None
+    inside = chosen[series.frame]
+    return _known(metrics.r2(series.reference[inside], series.predicted[inside])) if inside.any() else None
+
+
+def _csv_row(name: str, errors: Errors) -> dict[str, Any]:
+    values = errors.to_dict()
+    deviations = values.pop("standard_error")
+    return {"group": name} | values | {f"{key}_standard_error": value for key, value in deviations.items()}
+
+
+_COLUMNS = (
+    ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
+    ("force RMSE", "eV/Å", "force_rmse_eV_per_A"),
+    ("stress RMSE", "GPa", "stress_rmse_GPa"),
+)
+
+
+def format_table(table: ErrorTable) -> str:
+    """Return an aligned text table: a row per group and one for all frames, each RMSE ± its standard error."""
+    columns = [column for column in _COLUMNS if getattr(table.overall, column[2]) is not None]
+    named = [*table.groups.items(), ("overall", table.overall)]
+    rows = [["group", "frames", *(title for title, _, _ in columns)], ["", "", *(unit for _, unit, _ in columns)]]
+    rows += [[name, str(e.frames), *(_with_error(e, key) for _, _, key in columns)] for name, e in named]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+             for row in rows]  # fmt: skip
+    rule = "-" * len(lines[0])
+    return "\n".join([*lines[:2], rule, *lines[2:-1], rule, lines[-1]])
+
+
+def _with_error(errors: Errors, key: str) -> str:
+    """Return value ± standard error, both to the decimals at which the error has two significant digits."""
+    value, deviation = getattr(errors, key), errors.standard_error.get(key)
+    if value is None:
+        return "-"
+    if not deviation:
+        return f"{value:.4g}"
+    decimals = max(0, 1 - math.floor(math.log10(deviation)))
+    if decimals > 6:
+        return f"{value:.4g} ± {deviation:.1g}"
+    return f"{value:.{decimals}f} ± {deviation:.{decimals}f}"

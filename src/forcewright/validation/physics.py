@@ -1,0 +1,217 @@
+"""Physical validation: the same calculations with a potential and a reference, judged row by row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, model_validator
+
+from forcewright.analyze.result import Result
+from forcewright.errors import ForcewrightError
+from forcewright.protocols.structures import StructureSource
+from forcewright.simulation.force_field import ForceField
+from forcewright.structure import Structure
+from forcewright.validation.dynamic_properties import DYNAMIC_PROPERTIES
+from forcewright.validation.properties import Computed, Number, Property, PropertySettings, unit_of
+from forcewright.validation.static_properties import STATIC_PROPERTIES
+
+#: Everything that can stand under ``properties`` in a config.
+PROPERTIES: dict[str, Property] = {one.name: one for one in (*STATIC_PROPERTIES, *DYNAMIC_PROPERTIES)}
+
+Verdict = Literal["pass", "fail", "no reference", "failed"]
+
+
+def _property_fields() -> dict[str, Any]:
+    return {name: (Annotated[one.settings | None, BeforeValidator(one.read)], None) for name, one in PROPERTIES.items()}
+
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+#: The settings of each property that is asked for; None for the others.
+PropertiesSettings: type[BaseModel] = create_model("PropertiesSettings", __config__=_STRICT, **_property_fields())
+
+
+class ValidationConfig(BaseModel):
+    """Everything `forcewright validate` needs."""
+
+    model_config = _STRICT
+
+    potential: Any = None
+    """What is validated, where the command does not say it: a folder, a LAMMPS pair style, an ASE calculator."""
+    structure: StructureSource
+    """The crystal that properties are computed of: its conventional unit cell."""
+    reference: Any = None
+    """What to compare with, given as a potential is; properties may state known values instead, which come first."""
+    properties: PropertiesSettings  # type: ignore[valid-type]
+    """The properties and their settings."""
+    output: Path | None = None
+    """Folder for what comes out."""
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not self.asked():
+            raise ValueError(f"properties names none; give at least one of {', '.join(PROPERTIES)}")
+        return self
+
+    def asked(self) -> dict[str, PropertySettings]:
+        """Return the settings of the properties that are asked for."""
+        return {name: one for name in PROPERTIES if (one := getattr(self.properties, name)) is not None}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number against its reference; ``reason`` tells why it failed or has no reference."""
+
+    property: str
+    number: str
+    value: Number | None
+    reference: Number | None
+    unit: str
+    tolerance: str
+    verdict: Verdict
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class PhysicsReport:
+    """All rows, and the results behind them, for figures: by property, then by name."""
+
+    potential: str
+    reference: str | None
+    rows: tuple[Row, ...]
+    results: Mapping[str, Mapping[str, Result]]
+    reference_results: Mapping[str, Mapping[str, Result]]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return all(row.verdict in ("pass", "no reference") for row in self.rows)
+
+    def count(self, verdict: Verdict) -> int:
+        """Return the number of rows with a verdict."""
+        return sum(row.verdict == verdict for row in self.rows)
+
+    def __str__(self) -> str:
+        heads = ("property", "number", "value", "reference", "unit", "tolerance", "verdict")
+        table = [heads, *(_texts(row) for row in self.rows)]
+        widths = [max(len(line[k]) for line in table) for k in range(len(heads))]
+        lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in table]
+        return "\n".join(line.rstrip() for line in lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "potential": self.potential, "reference": self.reference, "passed": self.passed,
+            "rows": [_finite(asdict(row)) for row in self.rows],
+            "results": _plain(self.results), "reference_results": _plain(self.reference_results),
+        }  # fmt: skip
+
+
+def validate(
+    force_field: ForceField, structure: Structure, properties: Mapping[str, PropertySettings],
+    reference: ForceField | None = None, *, started: Callable[[str], None] = lambda name: None,
+) -> PhysicsReport:  # fmt: skip
+    """Compute properties with a potential and a reference and judge every number.
+
+    A property that cannot be computed becomes a row that says why.
+
+    Parameters
+    ----------
+    structure
+        The crystal that properties are computed of.
+    properties
+        Settings by name, as in `PROPERTIES`.
+    reference
+        What the same calculations are done with; values that are stated in the settings come before its own.
+    started
+        Called with the name of each property before it is computed.
+    """
+    rows: list[Row] = []
+    results: dict[str, Mapping[str, Result]] = {}
+    reference_results: dict[str, Mapping[str, Result]] = {}
+    for name, settings in properties.items():
+        started(name)
+        one = PROPERTIES[name]
+        ours, problem = _compute(one, force_field, structure, settings)
+        if ours is None:
+            rows.append(Row(name, "", None, None, "", "", "failed", problem))
+            continue
+        theirs, problem = _compute(one, reference, structure, settings) if reference is not None else (None, "")
+        rows += _judge(one, settings, ours, theirs, problem)
+        results[name] = ours.results
+        if theirs is not None:
+            reference_results[name] = theirs.results
+    compared = reference.name if reference is not None else None
+    return PhysicsReport(force_field.name, compared, tuple(rows), results, reference_results)
+
+
+def _compute(
+    one: Property, force_field: ForceField, structure: Structure, settings: PropertySettings
+) -> tuple[Computed | None, str]:
+    """Return what was computed, or why it could not be."""
+    try:
+        return one.run(force_field, structure, settings), ""
+    except ForcewrightError as error:
+        return None, str(error)
+    except Exception as error:  # one property never takes the others with it
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _judge(
+    one: Property, settings: PropertySettings, ours: Computed, theirs: Computed | None, problem: str
+) -> list[Row]:
+    numbers, expected = dict(ours.numbers), dict(ours.expected)
+    if theirs is not None:
+        expected |= theirs.numbers
+        if one.differences is not None:
+            differences = one.differences(ours, theirs)
+            numbers |= differences
+            expected |= dict.fromkeys(differences, 0.0)
+    expected |= settings.reference
+    why = f"the reference failed: {problem}" if problem else ""
+    rows = [_row(one, settings, number, value, expected.get(number), why) for number, value in numbers.items()]
+    for number, reason in ours.failures.items():
+        rows.append(Row(one.name, number, None, expected.get(number), unit_of(number), "", "failed", reason))
+    stated = [*settings.reference, *(settings.tolerance if isinstance(settings.tolerance, dict) else ())]
+    unknown = [number for number in dict.fromkeys(stated) if number not in {*numbers, *one.tolerance, *ours.failures}]
+    return rows + [_missing(one, number, numbers, settings) for number in unknown]
+
+
+def _row(
+    one: Property, settings: PropertySettings, number: str, value: Number, reference: Number | None, why: str
+) -> Row:
+    tolerance = one.tolerance_of(number, settings)
+    if not math.isfinite(value):
+        return Row(one.name, number, None, reference, unit_of(number), str(tolerance), "failed", "is not finite")
+    if reference is None or not math.isfinite(reference):
+        return Row(one.name, number, value, None, unit_of(number), str(tolerance), "no reference", why)
+    verdict: Verdict = "pass" if tolerance.allows(value, reference) else "fail"
+    return Row(one.name, number, value, reference, unit_of(number), str(tolerance), verdict)
+
+
+def _missing(one: Property, number: str, numbers: Mapping[str, Number], settings: PropertySettings) -> Row:
+    """Return the row of a reference or tolerance for a number that was not computed."""
+    close = get_close_matches(number, numbers, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"computed are {', '.join(numbers)}"
+    reason = f"{number!r} is not among the numbers computed; {hint}"
+    return Row(one.name, number, None, settings.reference.get(number), unit_of(number), "", "failed", reason)
+
+
+def _texts(row: Row) -> tuple[str, ...]:
+    value, reference = ("" if x is None else str(x) if isinstance(x, bool) else f"{x:.5g}" for x in
+                        (row.value, row.reference))  # fmt: skip
+    verdict = f"{row.verdict}: {row.reason}" if row.reason else row.verdict
+    return row.property, row.number, value, reference, row.unit, row.tolerance, verdict
+
+
+def _plain(results: Mapping[str, Mapping[str, Result]]) -> dict[str, Any]:
+    return {name: {key: one.to_dict() for key, one in parts.items()} for name, parts in results.items()}
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in row.items()}

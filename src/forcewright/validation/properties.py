@@ -1,0 +1,135 @@
+"""What a physical property is to a validation: settings, a calculation that gives numbers, and how these are judged."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from forcewright.analyze.result import Result
+from forcewright.simulation.force_field import ForceField
+from forcewright.structure import Structure
+from forcewright.validation.tolerance import Tolerance, ToleranceField
+
+Number = float | bool
+
+
+class PropertySettings(BaseModel):
+    """What every property takes in a config; a property adds the settings of its calculation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    reference: dict[str, Number] = {}
+    """Known values by name of the number; they come before those of a reference that is computed."""
+    tolerance: ToleranceField | dict[str, ToleranceField] = {}
+    """How far numbers may lie from the reference: one tolerance for all, or by name; as usual for each where absent."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the settings of the calculation alone."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in _COMMON}
+
+
+_COMMON = frozenset(PropertySettings.model_fields)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a calculation gives.
+
+    Attributes
+    ----------
+    numbers
+        By name, which ends in the unit: ``a0_A``, ``bulk_modulus_GPa``, ``stable``.
+    results
+        By name, for figures.
+    expected
+        What numbers should be for every potential, where no reference says otherwise.
+    failures
+        Why parts of it could not be computed, by the name of their number.
+    """
+
+    numbers: Mapping[str, Number]
+    results: Mapping[str, Result] = field(default_factory=dict)
+    expected: Mapping[str, Number] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property that can be validated.
+
+    Attributes
+    ----------
+    name
+        Its key under ``properties`` in a config.
+    settings
+        What can be set there.
+    run
+        Computes it with a force field, starting from a structure.
+    tolerance
+        What is usual: for all numbers, or by the end of a name, the longest that fits; ``""`` fits all.
+    list_means
+        The setting that a list stands for, where one may be given in place of settings.
+    differences
+        Numbers that compare curves of a potential with those of a reference and should be zero.
+    """
+
+    name: str
+    settings: type[PropertySettings]
+    run: Callable[[ForceField, Structure, Any], Computed]
+    tolerance: Mapping[str, Tolerance]
+    list_means: str | None = None
+    differences: Callable[[Computed, Computed], Mapping[str, float]] | None = None
+
+    def tolerance_of(self, number: str, settings: PropertySettings) -> Tolerance:
+        """Return the tolerance of a number: as set, or as is usual."""
+        if isinstance(settings.tolerance, Tolerance):
+            return settings.tolerance
+        if number in settings.tolerance:
+            return settings.tolerance[number]
+        fitting = [end for end in self.tolerance if number.endswith(end)]
+        return self.tolerance[max(fitting, key=len)]
+
+    def read(self, given: Any) -> Any:
+        """Return settings as a mapping: nothing and true mean the usual ones, a list the setting it stands for."""
+        if given is None or given is True:
+            return {}
+        return {self.list_means: given} if isinstance(given, list) and self.list_means else given
+
+
+def protocol_settings(protocol: Callable[..., Any], *, leave_out: frozenset[str] = frozenset()) -> type[Any]:
+    """Return settings that are the keyword arguments of a protocol, with their defaults."""
+    hints = get_type_hints(protocol)
+    fields: dict[str, Any] = {
+        name: (hints[name], parameter.default)
+        for name, parameter in inspect.signature(protocol).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in leave_out
+    }
+    title = "".join(part.capitalize() for part in protocol.__name__.split("_"))
+    return create_model(f"{title}Settings", __base__=PropertySettings, **fields)
+
+
+#: Units by the end of a number's name, longer ends first.
+_UNITS = {
+    "_eV_per_atom_per_ps": "eV/atom/ps",
+    "_eV_per_atom": "eV/atom", "_meV_per_atom": "meV/atom", "_J_per_m2": "J/m²", "_A3_per_atom": "Å³/atom",
+    "_cm2_per_s": "cm²/s", "_g_per_cm3": "g/cm³", "_degree": "°", "_GPa": "GPa", "_THz": "THz", "_eV": "eV",
+    "_ps": "ps", "_K": "K", "_A": "Å",
+}  # fmt: skip
+
+
+def unit_of(number: str) -> str:
+    """Return the unit that the name of a number ends in, or nothing."""
+    return _UNITS.get(_unit_end(number), "")
+
+
+def name_of(number: str) -> str:
+    """Return the name of a number as words, without its unit."""
+    return number.removesuffix(_unit_end(number)).replace("_", " ")
+
+
+def _unit_end(number: str) -> str:
+    return next((end for end in _UNITS if number.endswith(end)), "")

@@ -1,0 +1,180 @@
+"""Properties of crystals and atom pairs at zero temperature, as the protocols compute them."""
+
+from __future__ import annotations
+
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from forcewright.protocols.compression import compression
+from forcewright.protocols.defects import DefectEnergies, interstitials, vacancy
+from forcewright.protocols.dimer import dimer_curve
+from forcewright.protocols.elastic import elastic_constants
+from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
+from forcewright.protocols.phases import phase_energies
+from forcewright.protocols.phonons import Phonons, phonons
+from forcewright.protocols.surfaces import surface_energies
+from forcewright.simulation.force_field import ForceField
+from forcewright.structure import VOIGT, Structure
+from forcewright.validation.properties import Computed, Property, PropertySettings, protocol_settings
+from forcewright.validation.tolerance import Tolerance
+
+
+class DimerSettings(protocol_settings(dimer_curve)):  # type: ignore[misc]
+    """Settings of dimer curves."""
+
+    pairs: tuple[tuple[str, str], ...] | None = None
+    """Pairs of elements; all of the structure where absent."""
+
+
+def _equation_of_state(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = equation_of_state(force_field.calculator, structure, **settings.arguments())
+    numbers = {
+        "a0_A": found.a0_A, "volume_A3_per_atom": found.volume_A3, "bulk_modulus_GPa": found.bulk_modulus_GPa,
+        "bulk_modulus_derivative": found.bulk_modulus_derivative,
+    }  # fmt: skip
+    return Computed(numbers, {"equation_of_state": found})
+
+
+def _curve_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
+    """Compare E(V), each from its own minimum, at the same relative volumes."""
+    a, b = (one.results["equation_of_state"] for one in (ours, theirs))
+    assert isinstance(a, EquationOfState) and isinstance(b, EquationOfState)
+    relative = np.linspace(0.95, 1.05, 21)
+    rise = [c.form.energies(relative * c.volume_A3) - c.energy_eV for c in (a, b)]
+    return {"curve_rms_meV_per_atom": 1e3 * float(np.sqrt(np.mean((rise[0] - rise[1]) ** 2)))}
+
+
+def _elastic(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = elastic_constants(force_field.calculator, structure, **settings.arguments())
+    numbers: dict[str, float | bool] = {"c11_GPa": found.c11_GPa, "c12_GPa": found.c12_GPa, "c44_GPa": found.c44_GPa}
+    if np.isnan(found.c11_GPa):  # not cubic: all that is not negligible
+        largest = np.abs(found.tensor_GPa).max()
+        pairs = [(i, j) for i in range(len(VOIGT)) for j in range(i, len(VOIGT))]
+        numbers = {
+            f"c{i + 1}{j + 1}_GPa": float(found.tensor_GPa[i, j])
+            for i, j in pairs
+            if abs(found.tensor_GPa[i, j]) > 0.01 * largest
+        }
+    numbers |= {
+        "bulk_modulus_GPa": found.bulk_modulus_GPa, "shear_modulus_GPa": found.shear_modulus_GPa,
+        "stable": found.stable,
+    }  # fmt: skip
+    return Computed(numbers, {"elastic": found}, {"stable": True})
+
+
+def _vacancy(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = vacancy(force_field.calculator, structure, **settings.arguments())
+    if len(found.formation_energies_eV) == 1 and not found.failures:
+        energy = next(iter(found.formation_energies_eV.values()))
+        return Computed({"formation_energy_eV": energy}, {"vacancy": found})
+    return _named("vacancy", found)
+
+
+def _interstitials(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    return _named("interstitials", interstitials(force_field.calculator, structure, **settings.arguments()))
+
+
+def _named(name: str, found: DefectEnergies) -> Computed:
+    def number(defect: str) -> str:
+        return f"{defect.replace(' ', '_')}_eV"
+
+    numbers = {number(defect): energy for defect, energy in found.formation_energies_eV.items()}
+    failures = {number(defect): reason for defect, reason in found.failures.items()}
+    return Computed(numbers, {name: found}, failures=failures)
+
+
+def _surfaces(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = surface_energies(force_field.calculator, structure, **settings.arguments())
+    relaxed = np.where(np.isnan(found.relaxed_J_per_m2), found.unrelaxed_J_per_m2, found.relaxed_J_per_m2)
+    numbers = {f"{label.strip('()')}_J_per_m2": float(e) for label, e in zip(found.labels, relaxed, strict=True)}
+    return Computed(numbers, {"surfaces": found})
+
+
+def _dimer(force_field: ForceField, structure: Structure, settings: Any) -> Computed:
+    elements = [chemical_symbols[z] for z in sorted(set(structure.numbers.tolist()))]
+    pairs = settings.pairs or tuple(combinations_with_replacement(elements, 2))
+    arguments = {name: value for name, value in settings.arguments().items() if name != "pairs"}
+    curves = {"-".join(pair): dimer_curve(force_field.calculator, pair, **arguments) for pair in pairs}
+    numbers: dict[str, float | bool] = {}
+    for name, curve in curves.items():
+        if np.isfinite(curve.bond_A):
+            numbers |= {f"{name}_bond_A": curve.bond_A, f"{name}_well_depth_eV": curve.well_depth_eV}
+        numbers[f"{name}_wall_monotonic"] = curve.wall_monotonic
+    expected = {f"{name}_wall_monotonic": True for name in curves}
+    return Computed(numbers, {f"dimer {name}": curve for name, curve in curves.items()}, expected)
+
+
+def _phonons(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = phonons(force_field.calculator, structure, **settings.arguments())
+    numbers = {
+        "gamma_highest_THz": float(found.gamma_frequencies_THz[-1]), "highest_THz": found.highest_THz,
+        "lowest_THz": found.lowest_THz, "stable": found.stable,
+    }  # fmt: skip
+    return Computed(numbers, {"phonons": found}, {"stable": True})
+
+
+def _band_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
+    a, b = (one.results["phonons"] for one in (ours, theirs))
+    assert isinstance(a, Phonons) and isinstance(b, Phonons)
+    if a.frequencies_THz.shape != b.frequencies_THz.shape:  # relaxed to another lattice, with another path
+        return {}
+    return {"bands_rms_THz": float(np.sqrt(np.mean((a.frequencies_THz - b.frequencies_THz) ** 2)))}
+
+
+def _phases(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = phase_energies(force_field.calculator, structure, **settings.arguments())
+    names = [name for name in found.energies_eV if name != "given"]
+    numbers = {f"{name}_eV_per_atom": found.energies_eV[name] for name in names}
+    numbers |= {f"{name}_A3_per_atom": found.volumes_A3[name] for name in names}
+    failures = {f"{name}_eV_per_atom": reason for name, reason in found.failures.items()}
+    return Computed(numbers, {"phases": found}, failures=failures)
+
+
+def _compression(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    found = compression(force_field.calculator, structure, **settings.arguments())
+    points = zip(found.pressures_GPa, found.volumes_A3, strict=True)
+    return Computed({f"at_{p:g}_GPa_A3_per_atom": float(v) for p, v in points}, {"compression": found})
+
+
+def _relative(percent: float) -> Tolerance:
+    return Tolerance(percent / 100, relative=True)
+
+
+_EXACT = Tolerance(0.0, relative=False)
+
+STATIC_PROPERTIES = (
+    Property(
+        "equation_of_state", protocol_settings(equation_of_state), _equation_of_state,
+        {
+            "": _relative(10), "a0_A": _relative(1), "volume_A3_per_atom": _relative(3),
+            "bulk_modulus_derivative": _relative(20), "curve_rms_meV_per_atom": Tolerance(2.0, relative=False),
+        },
+        differences=_curve_difference,
+    ),
+    Property("elastic", protocol_settings(elastic_constants), _elastic, {"": _relative(15), "stable": _EXACT}),
+    Property("vacancy", protocol_settings(vacancy), _vacancy, {"": Tolerance(0.3, relative=False)}),
+    Property(
+        "interstitials", protocol_settings(interstitials), _interstitials, {"": Tolerance(0.3, relative=False)}, "sites"
+    ),
+    Property("surfaces", protocol_settings(surface_energies), _surfaces, {"": _relative(10)}, "miller"),
+    Property(
+        "dimer", DimerSettings, _dimer,
+        {"": _EXACT, "_bond_A": Tolerance(0.1, relative=False), "_well_depth_eV": _relative(20)}, "pairs",
+    ),
+    Property(
+        "phonons", protocol_settings(phonons), _phonons,
+        {
+            "": _relative(5), "lowest_THz": Tolerance(0.1, relative=False), "stable": _EXACT,
+            "bands_rms_THz": Tolerance(0.5, relative=False),
+        },
+        differences=_band_difference,
+    ),
+    Property(
+        "phases", protocol_settings(phase_energies), _phases,
+        {"": _relative(3), "_eV_per_atom": Tolerance(0.03, relative=False)}, "phases",
+    ),
+    Property("compression", protocol_settings(compression), _compression, {"": _relative(2)}, "pressures_GPa"),
+)  # fmt: skip
