@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS := xtb,phonons,soap,gap,sgdml,graph,dev
 
 .PHONY: demo test test-slow lint lock clean
 
-# The stamp is written last: a set-up that was cut off is started over.
+# The stamp is written last: a set-up that was cut off is started over. torch comes first, on its own: resolved with the
+# others it would be the newest, with gigabytes for graphics cards.
 $(READY): pyproject.toml constraints.txt
 	rm -f $(READY)
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[xtb,phonons,soap,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $(READY)
 
 demo: $(READY)
@@ -31,7 +34,7 @@ test-slow: $(READY)
 # Resolve constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --quiet ".[xtb,phonons,soap,dev]"
+	build/lock/bin/python -m pip install --quiet ".[$(EXTRAS)]"
 	build/lock/bin/python -m pip freeze --exclude forcewright > constraints.txt
 
 clean:
