@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any
@@ -10,16 +11,16 @@ from typing import Any
 import numpy as np
 from ase import units
 from ase.calculators.calculator import PropertyNotImplementedError
-from ase.data import chemical_symbols
 from ase.filters import FrechetCellFilter
-from ase.md.velocitydistribution import thermalize_momenta
 from ase.optimize import LBFGS
+from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
-from forcewright.simulation.ase_integrators import integrator_of, remove_drift
+from forcewright.simulation.ase_integrators import integrator_of
 from forcewright.simulation.calculation import Calculation
 from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.stages import Stage
+from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
 from forcewright.structure import Structure, from_voigt
 from forcewright.trajectory import Snapshot
 
@@ -38,10 +39,10 @@ class AseEngine:
     """
 
     def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:
-        _check_species(force_field, start.structure)
+        check_species(force_field, start.structure)
         self._force_field, self._masses = force_field, start.masses
         self._rng = np.random.default_rng(seed)
-        self._atoms = _atoms_of(start)
+        self._atoms = starting_atoms(start)
         self._atoms.calc = Calculation(force_field.calculator())
         self._step, self._stage_step, self._stage_time = 0, 0, 0.0
         self._stage: Stage | None = None
@@ -61,9 +62,7 @@ class AseEngine:
         if stage.ensemble == "nve" and not self._atoms.has("momenta"):
             raise InputError("an nve stage keeps the energy it finds, and there are no velocities; begin with nvt")
         if stage.temperature_K is not None and not self._atoms.get_momenta().any():
-            thermalize_momenta(self._atoms, temperature_K=stage.temperature_K[0], rng=self._rng)
-            if len(self._atoms) > 1:
-                remove_drift(self._atoms)
+            draw_momenta(self._atoms, stage.temperature_K[0], self._rng)
         self._make_dynamics()
 
     def _make_dynamics(self) -> None:
@@ -105,7 +104,10 @@ class AseEngine:
             cell_filter: Any = FrechetCellFilter
             relaxed = cell_filter(self._atoms, hydrostatic_strain=isotropic, scalar_pressure=pressure)
         optimizer: Any = LBFGS(relaxed, logfile=None)  # type: ignore[arg-type]
-        optimizer.run(self._stage.fmax_eV_per_A, steps)
+        # BLAS threads only wait for one another in 3 x 3 matrices, whose logarithm is good to 1e-12 and warns.
+        with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "logm result may be inaccurate", RuntimeWarning)
+            optimizer.run(self._stage.fmax_eV_per_A, steps)
         self._atoms.set_momenta(np.zeros((len(self._atoms), 3)))
 
     def snapshot(self) -> Snapshot:
@@ -184,25 +186,3 @@ class AseEngine:
             raise InputError(
                 f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt"
             ) from None
-
-
-def _check_species(force_field: ForceField, structure: Structure) -> None:
-    unknown = sorted(set(structure.numbers.tolist()) - set(force_field.species or structure.numbers.tolist()))
-    if unknown:
-        names = ", ".join(chemical_symbols[z] for z in unknown)
-        known = ", ".join(chemical_symbols[z] for z in force_field.species or ())
-        raise InputError(f"the structure holds {names}; {force_field.name} knows only {known}", field="structure")
-
-
-def _atoms_of(start: Snapshot) -> Any:
-    """Return atoms with masses and momenta, center of mass at rest."""
-    atoms: Any = start.structure.to_ase()
-    atoms.set_masses(start.masses)
-    if start.velocities is None:
-        return atoms
-    momenta = start.masses[:, None] * start.velocities / units.fs
-    atoms.set_momenta(momenta)
-    # Not where it moves by rounding alone: a start written by another run keeps its digits.
-    if len(atoms) > 1 and np.abs(momenta.sum(axis=0)).max() > 1e-12 * np.abs(momenta).sum():
-        remove_drift(atoms)
-    return atoms

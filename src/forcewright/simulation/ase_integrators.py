@@ -27,6 +27,7 @@ from ase.md.nose_hoover_chain import NoseHooverChainThermostat as AseChain
 from ase.md.verlet import VelocityVerlet
 
 from forcewright.simulation.stages import Stage
+from forcewright.simulation.starting import remove_drift
 from forcewright.structure import FloatArray
 
 
@@ -106,13 +107,6 @@ class _StillLangevin(LangevinBAOAB):
         super()._BAOAB_OU(drag_gamma_mod)  # type: ignore[no-untyped-call]
         if len(self.atoms) > 1:
             remove_drift(self.atoms)
-
-
-def remove_drift(atoms: Any) -> None:
-    """Bring the center of mass to rest."""
-    masses = atoms.get_masses()
-    momenta = atoms.get_momenta()
-    atoms.set_momenta(momenta - masses[:, None] * (momenta.sum(axis=0) / masses.sum()))
 
 
 def _free_atoms(atoms: Atoms) -> int:

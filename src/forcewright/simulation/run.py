@@ -6,12 +6,13 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import psutil
 from ase import Atoms
 
 from forcewright import units
@@ -329,15 +330,24 @@ class _Stopped(Exception):
         self.alarm = alarm
 
 
+def _cpu_seconds() -> float:
+    """Return the CPU time of this process and its children, those that still run included: LAMMPS is one."""
+    running = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):  # it ended meanwhile
+            running += sum(child.cpu_times()[:2])
+    return sum(os.times()[:4]) + running
+
+
 class _Clock:
     """Wall and CPU time, children included, since it was made; and an estimate of what is left."""
 
     def __init__(self) -> None:
-        self._start = (time.perf_counter(), sum(os.times()[:4]))
+        self._start = (time.perf_counter(), _cpu_seconds())
         self._first: int | None = None
 
     def passed(self) -> tuple[float, float]:
-        return time.perf_counter() - self._start[0], sum(os.times()[:4]) - self._start[1]
+        return time.perf_counter() - self._start[0], _cpu_seconds() - self._start[1]
 
     def left(self, done: int, steps: int) -> float | None:
         """Return the seconds left at the pace of this process."""

@@ -34,7 +34,7 @@ def starting_atoms(start: Snapshot) -> Any:
     atoms.set_momenta(momenta)
     # Not where it moves by rounding alone: a start written by another run keeps its digits.
     if len(atoms) > 1 and np.abs(momenta.sum(axis=0)).max() > 1e-12 * np.abs(momenta).sum():
-        _remove_drift(atoms)
+        remove_drift(atoms)
     return atoms
 
 
@@ -45,9 +45,10 @@ def draw_momenta(atoms: Any, kelvin: float, rng: np.random.Generator) -> None:
     """
     thermalize_momenta(atoms, temperature_K=kelvin, rng=rng)
     if len(atoms) > 1:
-        _remove_drift(atoms)
+        remove_drift(atoms)
 
 
-def _remove_drift(atoms: Any) -> None:
+def remove_drift(atoms: Any) -> None:
+    """Bring the center of mass to rest."""
     masses, momenta = atoms.get_masses(), atoms.get_momenta()
     atoms.set_momenta(momenta - masses[:, None] * (momenta.sum(axis=0) / masses.sum()))

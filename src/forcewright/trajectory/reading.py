@@ -16,8 +16,8 @@ from forcewright.trajectory.extxyz import count_extxyz, read_extxyz
 from forcewright.trajectory.h5md import count_h5md, read_h5md
 from forcewright.trajectory.snapshot import Snapshot
 
-#: What analyses take: a file, or frames one after the other.
-Frames = str | Path | Iterable[Snapshot | Structure | Atoms]
+#: What analyses take: a file, one frame, or frames one after the other.
+Frames = str | Path | Snapshot | Structure | Atoms | Iterable[Snapshot | Structure | Atoms]
 
 _READERS = {".xyz": read_extxyz, ".extxyz": read_extxyz, ".h5": read_h5md, ".h5md": read_h5md}
 _COUNTERS = {".xyz": count_extxyz, ".extxyz": count_extxyz, ".h5": count_h5md, ".h5md": count_h5md}
@@ -37,6 +37,8 @@ def snapshots(frames: Frames) -> Iterator[Snapshot]:
     if isinstance(frames, str | Path):
         yield from _read(Path(frames))
         return
+    if isinstance(frames, Snapshot | Structure | Atoms):
+        frames = [frames]
     for frame in frames:
         yield _snapshot(frame)
 
