@@ -53,11 +53,25 @@ def test_every_analysis_that_needs_no_options_runs(trajectory: Path) -> None:
         ({"skip": 99}, "no frame beyond the 99"),
         ({"every": 0}, "at least"),
         ({"options": {"rdf": {"r_max": -1.0}}}, "r_max"),
+        ({"options": {"rdf": {"r_max": "far"}}}, r"rdf\.r_max.*is 'far'.*number"),
+        ({"what": ["adf"], "options": {"adf": {"cutoff": [1]}}}, r"adf\.cutoff"),
+        ({"what": ["soap_similarity"], "options": {"soap_similarity": {"reference": "none.cif"}}}, "does not exist"),
     ],
 )
 def test_mistakes_are_one_sentence(trajectory: Path, arguments: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         analyze(trajectory, **arguments)
+
+
+def test_options_as_a_config_writes_them(trajectory: Path) -> None:
+    found = analyze(trajectory, ["adf"], options={"adf": {"cutoff": {"Na-Cl": 3.2}}})["adf"]
+    direct = analyses.adf(ase.io.read(trajectory, ":"), cutoff={("Na", "Cl"): 3.2})
+    np.testing.assert_array_equal(found.p, direct.p)
+
+
+def test_one_frame_alone() -> None:
+    salt = ase.build.bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    np.testing.assert_array_equal(analyses.rdf(salt).g, analyses.rdf([salt]).g)
 
 
 def test_a_frame_that_differs_is_named_with_its_file(trajectory: Path) -> None:

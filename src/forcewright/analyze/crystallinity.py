@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.analyze.frames import at_least, length, same_atoms, symbols_of
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.structure import FloatArray, Structure
-from forcewright.trajectory import Frames, Snapshot
+from forcewright.trajectory import Frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +56,7 @@ class Similarity(Result):
 
 def soap_similarity(
     frames: Frames,
-    reference: Snapshot | Structure | Atoms,
+    reference: Frames,
     cutoff: float = 5.0,
     zeta: int = 4,
     combine: str = "mean",
@@ -108,7 +107,7 @@ def soap_similarity(
     length(cutoff, "cutoff"), at_least(zeta, 1, "zeta"), at_least(bins, 1, "bins")
     if combine not in ("mean", "max"):
         raise InputError(f"is {combine!r}; it must be 'mean' or 'max'", field="combine")
-    crystal = next(same_atoms([reference])).structure
+    crystal = next(same_atoms(reference)).structure
     soap = _soap(symbols_of(crystal), cutoff, n_max, l_max, sigma)
     targets = _spectra(soap, crystal)
     edges = np.linspace(0.0, 1.0, bins + 1)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from matplotlib.figure import Figure
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from forcewright import analyze as analyses
 from forcewright.analyze.result import Result
@@ -157,6 +158,7 @@ def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path],
         if key not in {p.name for p in parameters}:
             allowed = ", ".join(p.name for p in parameters)
             raise InputError(f"{name} has no option {key!r}; it has {allowed}", field=f"{name}.{key}")
+    options = {key: _checked_option(function, f"{name}.{key}", value) for key, value in options.items()}
     missing = [p.name for p in parameters if p.default is p.empty and p.name not in options and p.kind != p.VAR_KEYWORD]
     if missing:
         raise InputError(f"{name} needs {', '.join(missing)}; give --set {name}.{missing[0]}=VALUE", field="what")
@@ -169,11 +171,22 @@ def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path],
                 raise
             frame = frames.skip + error.frame * frames.every
             raise InputError(error.problem, file=frames.path, frame=frame, field=error.field) from None
-        except TypeError as error:  # an option of the wrong kind
-            raise InputError(f"{name} cannot use these options: {error}", field=name) from error
         return result
 
     return call
+
+
+def _checked_option(function: Callable[..., Any], name: str, value: Any) -> Any:
+    """Return an option as the type that the function asks for; pairs of elements are written as Si-O."""
+    if isinstance(value, Mapping):
+        value = {tuple(key.split("-")) if isinstance(key, str) else key: part for key, part in value.items()}
+    adapter: TypeAdapter[Any] = TypeAdapter(
+        get_type_hints(function)[name.partition(".")[2]], config=ConfigDict(arbitrary_types_allowed=True)
+    )
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise InputError(f"is {value!r}: {error.errors()[0]['msg']}", field=name) from None
 
 
 def _write(folder: Path, results: Mapping[str, Result], seconds: Mapping[str, float], selection: Selection) -> None:
