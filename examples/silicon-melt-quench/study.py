@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import ase.build
 import numpy as np
 import yaml
 from rich.console import Console
@@ -15,7 +16,9 @@ from rich.console import Console
 import forcewright as fw
 from forcewright import analyze
 from forcewright.files import atomic_write
+from forcewright.protocols.relaxation import relax
 from forcewright.recipes.analyze import Selection
+from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.validate import sections as physics_sections
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import color_of, dress, new_figure
@@ -37,7 +40,11 @@ def quench(name: str, config: dict[str, Any], folder: Path) -> dict[str, Any]:
     console.print(f"melt and quench with {name}")
     result = fw.simulate({**config, "output": str(folder)})
     console.print(f"  {result.reason}: {result.time_ps:g} ps, {result.wall_s:.0f} s", highlight=False)
-    found: dict[str, Any] = {"name": name, "result": result, "thermo": read_thermo(result.thermo)}
+    source = force_field(config["potential"], HERE)
+    crystal = relax(source.calculator, ase.build.bulk("Si", cubic=True), cell="isotropic")
+    found: dict[str, Any] = {
+        "name": name, "result": result, "thermo": read_thermo(result.thermo), "crystal_eV": crystal.energy_eV / 8,
+    }  # fmt: skip
     for phase, stage in (("liquid", "liquid"), ("glass", "anneal")):
         frames = second_half(found, stage)
         if frames is not None:
@@ -61,15 +68,17 @@ def row(run: dict[str, Any]) -> list[str]:
     """Return what one potential made of the quench, as text."""
     result, thermo = run["result"], run["thermo"]
     if not result.completed:
-        return [run["name"], *["–"] * 5, f"broke at {result.time_ps:.1f} ps", f"{result.wall_s:.0f}"]
+        return [run["name"], *["–"] * 6, f"broke at {result.time_ps:.1f} ps", f"{result.wall_s:.0f}"]
     last = thermo["stage"] == "relax"
     density = thermo["density_g_cm3"][last][-1]
+    energy = thermo["potential_eV"][last][-1] / len(result.final) - run["crystal_eV"]
     glass, liquid = run["glass"], run["liquid"]
     shares = glass["neighbors"].distribution_total
     fourfold = 100.0 * shares[list(glass["neighbors"].neighbors).index(4)]
     return [
         run["name"], f"{liquid['neighbors'].mean_total:.2f}", f"{glass['neighbors'].mean_total:.2f}",
-        f"{fourfold:.0f}", f"{density:.2f}", f"{width(glass['angles']):.1f}", "survived", f"{result.wall_s:.0f}",
+        f"{fourfold:.0f}", f"{energy:.3f}", f"{density:.2f}", f"{width(glass['angles']):.1f}",
+        "survived", f"{result.wall_s:.0f}",
     ]  # fmt: skip
 
 
@@ -110,12 +119,16 @@ def draw_quench(runs: list[dict[str, Any]]) -> Any:
     """Draw energy above the crystal and density over temperature, or up to where a run broke."""
     figure = new_figure(3.2)
     for ax, (column, label) in zip(
-        figure.subplots(1, 2), (("potential_eV", "energy (eV/atom)"), ("density_g_cm3", "density (g/cm³)")), strict=True
+        figure.subplots(1, 2),
+        (("potential_eV", "energy above the crystal (eV/atom)"), ("density_g_cm3", "density (g/cm³)")),
+        strict=True,
     ):
         for k, run in enumerate(runs):
             thermo = run["thermo"]
             cooling = thermo["stage"] == "quench"
-            values = thermo[column][cooling] / (len(run["result"].final) if column == "potential_eV" else 1)
+            values = thermo[column][cooling]
+            if column == "potential_eV":
+                values = values / len(run["result"].final) - run["crystal_eV"]
             smooth = np.ones(100) / 100
             if len(values) > 200:
                 ax.plot(np.convolve(thermo["target_temperature_K"][cooling], smooth, "valid"),
@@ -127,8 +140,11 @@ def draw_quench(runs: list[dict[str, Any]]) -> Any:
 
 def write_page(runs: list[dict[str, Any]], tuned: Any, physics: Any, seconds: float) -> None:
     """Write the page and result.json."""
-    headings = [("potential", ""), ("neighbors in the liquid", ""), ("in the glass", ""), ("fourfold", "%"),
-                ("density, relaxed", "g/cm³"), ("width of angles", "°"), ("run", ""), ("wall time", "s")]  # fmt: skip
+    headings = [
+        ("potential", ""), ("neighbors in the liquid", ""), ("in the glass", ""), ("fourfold", "%"),
+        ("relaxed, above the crystal", "eV/atom"), ("density, relaxed", "g/cm³"), ("width of angles", "°"),
+        ("run", ""), ("wall time", "s"),
+    ]  # fmt: skip
     rows = [row(run) for run in runs]
     table = {"headings": headings, "rows": rows, "style": "plain"}
     test = tuned.test.overall
