@@ -1,0 +1,45 @@
+"""New structures to label: distorted, defective, random, or from molecular dynamics.
+
+Every function yields `Generated`, a structure and its provenance; randomness comes from the generator passed in.
+"""
+
+from __future__ import annotations
+
+from forcewright.generation.dimers import dimers
+from forcewright.generation.distortions import (
+    MODES,
+    deform,
+    rattle,
+    strain,
+    strain_along_modes,
+    supercells,
+    volume_scan,
+)
+from forcewright.generation.generated import Generated, as_dataset, generated
+from forcewright.generation.molecular_dynamics import sample_md
+from forcewright.generation.point_defects import interstitials, vacancies, x2_interstitials, x_vacancies
+from forcewright.generation.random_structures import random_structures
+from forcewright.generation.separations import MinimumSeparations
+from forcewright.generation.voids import largest_voids
+
+__all__ = [
+    "MODES",
+    "Generated",
+    "MinimumSeparations",
+    "as_dataset",
+    "deform",
+    "dimers",
+    "generated",
+    "interstitials",
+    "largest_voids",
+    "random_structures",
+    "rattle",
+    "sample_md",
+    "strain",
+    "strain_along_modes",
+    "supercells",
+    "vacancies",
+    "volume_scan",
+    "x2_interstitials",
+    "x_vacancies",
+]
