@@ -20,6 +20,20 @@ from forcewright.recipes.setting import FittedSetting, Problem
 from forcewright.structure import Dataset, FloatArray
 
 
+def account_of(problem: Problem, model: Any, best: TrialRecord, fitted: FittedSetting | None) -> dict[str, Any]:
+    """Return size, pruning, densities and solver of the winner; each None for a family with a fit of its own."""
+    if fitted is None:
+        return dict.fromkeys(("size", "pruning", "densities", "solver", "gram_mismatch"))
+    densities = densities_of(model, best, fitted)
+    return {
+        "size": size_of(fitted.basis, densities["densities"] if densities and densities["kept"] else 1),
+        "pruning": pruning_of(problem, model, fitted),
+        "densities": densities,
+        "solver": fitted.diagnostics["solver"],
+        "gram_mismatch": fitted.diagnostics["gram_mismatch"],
+    }
+
+
 def size_of(basis: Any, densities: int = 1) -> dict[str, Any] | None:
     """Return how many functions and products of A a basis of ACE has, by rank and in all; None for other families.
 

@@ -198,6 +198,8 @@ class TuneConfig(BaseModel):
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of each fit of a family that has a fit of its own (such as GAP). More threads may change last digits."""
     cache_GB: float = Field(default=1.0, ge=0)
     """Size limit of the cache of design rows during a run."""
 
@@ -225,6 +227,7 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
     config = validate(TuneConfig, content, file)
     try:
         split_model(config.model)
+        _refuse_what_does_not_apply(config)
     except InputError as error:
         raise InputError(error.problem, file=file, field=error.field) from None
 
@@ -236,6 +239,37 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
     return config.model_copy(
         update={"data": data, "validation": validation, "output": (folder / config.output).resolve()}
     )
+
+
+#: fields of `TuneConfig` that are about normal equations
+LINEAR_ONLY = ("weights", "ridge", "prior", "search", "cache_GB")
+
+
+def is_black_box(model: Mapping[str, Any]) -> bool:
+    """Tell whether a model's family has a fit of its own, and no design rows that normal equations are made of."""
+    return not hasattr(model_class(str(model.get("kind", ""))), "basis")
+
+
+def _refuse_what_does_not_apply(config: TuneConfig) -> None:
+    """Refuse what is given explicitly and has no meaning for a family with a fit of its own."""
+    if not is_black_box(config.model):
+        return
+    kind = config.model["kind"]
+    for name in LINEAR_ONLY:
+        if name in config.model_fields_set and name != "cache_GB":
+            raise InputError(
+                f"applies to linear families; {kind} has fields of its own under model, take {name} out", field=name
+            )
+    if config.validation.nested:
+        raise InputError(
+            f"would need a fit of {kind} for every pair of folds; take it out, or fit a linear family",
+            field="validation.nested",
+        )
+    if config.reference_energies not in ("auto", "isolated"):
+        raise InputError(
+            f"cannot be given to {kind}, which settles its own; give isolated atoms among the training data",
+            field="reference_energies",
+        )
 
 
 def split_model(model: Mapping[str, Any]) -> dict[str, Range]:

@@ -26,13 +26,18 @@ log = logging.getLogger("forcewright.data")  # the command line shows this part 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The data of a study, read and checked."""
+    """The data of a study, read and checked.
+
+    ``isolated`` are the isolated atoms of the training data where these settle the reference energies; linear fits
+    leave them out, and ``train`` is without them.
+    """
 
     train: Dataset
     test: Dataset | None
     external: Dataset | None
     energies: ReferenceEnergies
     constant: bool
+    isolated: Dataset
 
 
 def read_inputs(settings: TuneConfig) -> Inputs:
@@ -58,7 +63,7 @@ def read_inputs(settings: TuneConfig) -> Inputs:
     energies, constant, left_out = _reference_energies(settings, train)
     log.info("reference energies: %s", energies)
     kept = [i for i in range(len(train)) if i not in set(left_out)]
-    return Inputs(train[kept], test, external, energies, constant)
+    return Inputs(train[kept], test, external, energies, constant, train[list(left_out)])
 
 
 def _reference_energies(settings: TuneConfig, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:
@@ -107,7 +112,8 @@ def make_problem(settings: TuneConfig, inputs: Inputs) -> Problem:
     if unknown := set(weights.groups) - set(train.groups):
         known = ", ".join(train.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown))}; the groups are {known}", field="weights.groups")
-    model = model_class(str(settings.model["kind"])).with_data(settings.model, inputs.train)
+    family = model_class(str(settings.model["kind"]))
+    model = family.with_data(settings.model, inputs.train) if hasattr(family, "with_data") else dict(settings.model)
     return Problem(
         train=train, splits=splits, external=external, energies=inputs.energies.per_species,
         constant=inputs.constant, model=model, weights=weights, ridge=settings.ridge,

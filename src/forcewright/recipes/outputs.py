@@ -19,11 +19,12 @@ from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import write_lammps_data
+from forcewright.models import load
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
-from forcewright.potential import Potential
+from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import TuneConfig, fill_model
+from forcewright.recipes.config import LINEAR_ONLY, TuneConfig, fill_model, is_black_box
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.refit import Finished
 from forcewright.recipes.resources import ResourceMonitor
@@ -58,7 +59,8 @@ def write_outputs(
     config_text = resolved_config(settings)
     atomic_write(folder / "config.resolved.yaml", config_text)
     potential_folder = finished.potential.save(folder / "potential")
-    _write_example_structure(potential_folder, inputs, finished)
+    if isinstance(finished.potential, Exportable):
+        _write_example_structure(potential_folder, inputs, finished)
     _write_trials(folder, trials, best)
     finished.validation.write_csv(folder / "errors_validation.csv")
     if finished.test is not None:
@@ -73,8 +75,10 @@ def write_outputs(
     page = report_fields(settings, inputs, trials, best, summary, importance, findings)
     atomic_write(folder / "report.json", json.dumps(page, indent=1, allow_nan=False) + "\n")
     rebuild_report(folder)
+    # a family with a fit of its own may still read from where it was fitted, which goes now
+    potential = load(potential_folder) if finished.fitted is None else finished.potential
     shutil.rmtree(problem.cache, ignore_errors=True)
-    return TuneResult(finished.potential, summary, finished.validation, finished.test, trials, folder)
+    return TuneResult(potential, summary, finished.validation, finished.test, trials, folder)
 
 
 def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
@@ -100,6 +104,7 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
         texts[name] = (folder / name).read_text()
     fields = json.loads(texts["report.json"])
     stored = [_stored_section(*section) for section in fields.pop("sections")]
+    stored += stored_physics(folder)
     parity = {
         name: Parity.load(path) for name in ("validation", "test") if (path := folder / f"parity_{name}.npz").exists()
     }
@@ -108,6 +113,20 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
         sections=[*stored, *sections], **fields,
     )  # fmt: skip
     return write_report(folder / "report.html", content)
+
+
+def stored_physics(folder: Path) -> list[Any]:
+    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged."""
+    from forcewright.report import Section, Svg
+
+    path = folder / "physics.json"
+    if not path.is_file():
+        return []
+    sections = json.loads(path.read_text())
+    return [
+        Section(one["title"], one["text"], [Svg(*drawn) for drawn in one["figures"]], one["tables"], one["paired"])
+        for one in sections
+    ]
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
@@ -121,20 +140,24 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
 
 
 def resolved_config(settings: TuneConfig) -> str:
-    """Return the config with every default written out and absolute paths, as YAML."""
-    return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+    """Return the config with every default that applies written out and absolute paths, as YAML."""
+    idle = set(LINEAR_ONLY) if is_black_box(settings.model) else {"threads"}
+    content = settings.model_dump(mode="json", by_alias=True, exclude=idle)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def chosen_settings(content: Mapping[str, Any], best: TrialRecord, fitted: FittedSetting) -> dict[str, Any]:
+def chosen_settings(content: Mapping[str, Any], best: TrialRecord, fitted: FittedSetting | None) -> dict[str, Any]:
     """Return the chosen hyperparameters, weights by group and ridge in the words of the config.
 
     ``content`` is the model's part of the config, with what the data settle in it.
     """
+    model = fill_model(content, best.params).model_dump(mode="json", exclude_none=True)
+    if fitted is None:
+        return {"model": model}
     theta = np.exp(fitted.search.theta)
     weights: dict[str, dict[str, float]] = {}
     for term, weight in zip(fitted.terms, theta, strict=False):
         weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
-    model = fill_model(content, best.params).model_dump(mode="json", exclude_none=True)
     count = len(fitted.terms)
     chosen = {"model": model, "weights": weights, "ridge": float(f"{theta[count]:.6g}")}
     exponents = fitted.search.theta[count + 1 :]
@@ -147,14 +170,10 @@ def summarize(
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of result.json."""
     paths = [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
-    fitted, model = finished.fitted, fill_model(problem.model, best.params)
-    densities = account.densities_of(model, best, fitted)
     graded = (inputs.test, "test") if inputs.test is not None else (inputs.external, "validation")
     return {
-        "settings": chosen_settings(problem.model, best, fitted),
-        "size": account.size_of(fitted.basis, densities["densities"] if densities and densities["kept"] else 1),
-        "pruning": account.pruning_of(problem, model, fitted),
-        "densities": densities,
+        "settings": chosen_settings(problem.model, best, finished.fitted),
+        **account.account_of(problem, fill_model(problem.model, best.params), best, finished.fitted),
         "extrapolation": account.grades_of(finished.potential, *graded),
         "loss": best.loss,
         "validation": finished.validation.to_dict(),
@@ -163,6 +182,7 @@ def summarize(
         "trials": len(trials),
         "failed_trials": sum(trial.loss is None for trial in trials),
         "evaluations": sum(trial.metrics.get("evaluations", 0) for trial in trials),
+        "fit_s": round(finished.fit_s, 3),
         "wall_s": round(monitor.wall_s, 3),
         "cpu_s": round(monitor.cpu_s, 3),
         "peak_memory_bytes": monitor.peak_memory_bytes,
@@ -172,8 +192,6 @@ def summarize(
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
-        "solver": fitted.diagnostics["solver"],
-        "gram_mismatch": fitted.diagnostics["gram_mismatch"],
         "reference_energies": {
             "source": inputs.energies.source,
             "eV": {chemical_symbols[z]: energy for z, energy in inputs.energies.per_species.items()},
@@ -277,8 +295,7 @@ def report_fields(
         ),
         "chosen": {
             **account.chosen_table(chosen["model"], summary),
-            "ridge": chosen["ridge"], "weights": chosen["weights"],
-            **({"prior": chosen["prior"]} if "prior" in chosen else {}),
+            **{name: chosen[name] for name in ("ridge", "weights", "prior") if name in chosen},
         },
         "sections": [
             *([["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []),

@@ -26,14 +26,19 @@ from forcewright.validation.errors import ErrorTable, compare, evaluate
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """The winner, refitted. ``anchor`` says in words whether its isolated atoms are held at the zero of energy."""
+    """The winner, refitted.
+
+    ``anchor`` says in words whether its isolated atoms are held at the zero of energy; ``fitted`` is None for a family
+    with a fit of its own; ``fit_s`` is what one fit takes, with the search for weights where there is one.
+    """
 
     potential: Potential
-    fitted: FittedSetting
+    fitted: FittedSetting | None
     validation: ErrorTable
     test: ErrorTable | None
     cost_us_per_atom: float
     anchor: str
+    fit_s: float
 
 
 def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRecord) -> Finished:
@@ -62,7 +67,8 @@ def finish(settings: TuneConfig, inputs: Inputs, problem: Problem, best: TrialRe
     rng = np.random.default_rng([settings.study.seed, 2])
     validation = compare(problem.judged, fitted.predictions, rng=rng)
     test = None if inputs.test is None else evaluate(potential, inputs.test, rng=rng)
-    return Finished(potential, fitted, validation, test, measure_cost(problem, best.params, fitted), anchor)
+    cost = measure_cost(problem, best.params, fitted)
+    return Finished(potential, fitted, validation, test, cost, anchor, best.seconds)
 
 
 def _hold_at_zero(

@@ -36,10 +36,10 @@ from forcewright.models.linear import (
     split_constants,
 )
 from forcewright.optimize.workers import Outcome
-from forcewright.potential import Basis, DesignRows, Prediction, Smooth
+from forcewright.potential import Basis, DesignRows, Potential, Prediction, Smooth
 from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
 from forcewright.recipes.nonlinear import refine
-from forcewright.structure import Dataset, to_voigt
+from forcewright.structure import Dataset, Structure, to_voigt
 from forcewright.validation.errors import ErrorTable, compare
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
@@ -412,7 +412,11 @@ def loss_standard_error(problem: Problem, predictions: Sequence[Prediction], rng
 def measure_cost(problem: Problem, params: Mapping[str, Any], fitted: FittedSetting) -> float:
     """Return the median time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
     potential = fill_model(problem.model, params).potential(fitted.basis, fitted.coefficients, fitted.energies)
-    structure = max(problem.train.structures, key=len)
+    return time_per_atom(potential, max(problem.train.structures, key=len))
+
+
+def time_per_atom(potential: Potential, structure: Structure) -> float:
+    """Return the median time of an energy-force-stress evaluation of a structure in µs per atom."""
     times = []
     for _ in range(6):
         start = time.perf_counter()

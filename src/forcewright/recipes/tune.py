@@ -1,7 +1,8 @@
 """Tune: from a config to the best potential it allows, judged honestly, with everything written down.
 
-The steps, in order: read and check the data; search (a `Study` whose objective is `setting.evaluate_setting`); refit
-the winner and predict every validation frame by a fit that has not seen it; touch the test set once; write.
+The steps, in order: read and check the data; search (a `Study` whose objective is `setting.evaluate_setting`, or
+`black_box.evaluate_black_box` for a family with a fit of its own); refit the winner and predict every validation frame
+by a fit that has not seen it; touch the test set once; write.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,14 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.space import Space
 from forcewright.optimize.study import Study, best_of, eligible
 from forcewright.optimize.workers import process_pool
-from forcewright.recipes.config import TuneConfig, parse_config, read_config, split_model
+from forcewright.recipes.black_box import (
+    BlackBox,
+    black_box,
+    evaluate_black_box,
+    finish_black_box,
+    receive_black_box,
+)
+from forcewright.recipes.config import TuneConfig, is_black_box, parse_config, read_config, split_model
 from forcewright.recipes.inputs import Inputs, make_problem, read_inputs
 from forcewright.recipes.outputs import TuneResult, limit_warnings, write_outputs
 from forcewright.recipes.refit import finish, nested_errors
@@ -63,15 +72,19 @@ def tune(
         problem = replace(make_problem(settings, inputs), alone=not ranges)
         if fresh:  # only now: a mistake in the data must not cost the earlier results
             _discard(settings.output)
+        box = black_box(settings, inputs, problem) if is_black_box(settings.model) else None
         with _open_study(settings, ranges, inputs) as study:
-            trials = _search(study, problem, settings, on_trial)
+            trials = _search(study, problem, box, on_trial)
             importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
             best = best_of(trials, settings.study.limits)
         for warning in limit_warnings(settings, best):
             log.warning("%s", warning)
         log.info("best setting: trial %d, loss %.6g, %s", best.index, best.loss, best.params)
-        with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
-            finished = finish(settings, inputs, problem, best)
+        if box is not None:
+            finished = finish_black_box(settings, inputs, box, best)
+        else:
+            with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
+                finished = finish(settings, inputs, problem, best)
         nested = nested_errors(problem, eligible(trials, settings.study.limits)) if problem.nested else None
         monitor.update()
         return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor)
@@ -122,7 +135,7 @@ class _logging_to:
 def _discard(output: Path) -> None:
     for name in ("journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml"):
         (output / name).unlink(missing_ok=True)
-    for name in ("potential", "cache"):
+    for name in ("potential", "cache", "predictions"):
         shutil.rmtree(output / name, ignore_errors=True)
 
 
@@ -147,7 +160,7 @@ def _open_study(settings: TuneConfig, ranges: Mapping[str, Any], inputs: Inputs)
     return Study(Space(ranges), settings.output / "journal.log", study_settings, fingerprint(settings, inputs))
 
 
-def _search(study: Study, problem: Problem, settings: TuneConfig, on_trial: Listener | None) -> list[TrialRecord]:
+def _search(study: Study, problem: Problem, box: BlackBox | None, on_trial: Listener | None) -> list[TrialRecord]:
     wanted = study.settings.trials
     for record in study.trials:
         if on_trial is not None:
@@ -161,7 +174,11 @@ def _search(study: Study, problem: Problem, settings: TuneConfig, on_trial: List
         if on_trial is not None:
             on_trial(record, wanted)
 
-    return study.run(
-        evaluate_setting, lambda: process_pool(problem.workers, receive_problem, (problem,)), finished,
-        in_flight=problem.workers,
-    )  # fmt: skip
+    objective = evaluate_setting if box is None else evaluate_black_box
+
+    def pool() -> Executor:
+        if box is None:
+            return process_pool(problem.workers, receive_problem, (problem,))
+        return process_pool(problem.workers, receive_black_box, (box,))
+
+    return study.run(objective, pool, finished, in_flight=problem.workers)
