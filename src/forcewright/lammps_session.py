@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
+from forcewright.potential import Prediction
 from forcewright.structure import FloatArray, Structure
 
 #: LAMMPS's own constant for ``units metal`` (nktv2p), so that its pressures convert back exactly.
@@ -271,6 +272,17 @@ class PairStyle:
         with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
             lmp = self._system.run(box, types, self.species, "", lambda: self._commands_in(Path(folder)), "0.0 bin")
         return self._results(lmp, structure, box)
+
+    def predict(self, structures: Sequence[Structure], forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure (`Potential.predict`); the stress is None for structures without a cell."""
+        results = []
+        for structure in structures:
+            energy, force, virial = self.evaluate(structure)
+            with_stress = stress and structure.volume > 0
+            results.append(
+                Prediction(energy, force if forces else None, -virial / structure.volume if with_stress else None)
+            )
+        return results
 
     def _commands_in(self, folder: Path) -> list[str]:
         virial = ["compute virial all pressure NULL virial", "thermo_style custom step pe c_virial[1]"]

@@ -88,14 +88,7 @@ class PairStylePotential:
 
     def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure; the stress is None for structures without a cell."""
-        results = []
-        for structure in structures:
-            energy, force, virial = self.pair_style.evaluate(structure)
-            with_stress = stress and structure.volume > 0
-            results.append(
-                Prediction(energy, force if forces else None, -virial / structure.volume if with_stress else None)
-            )
-        return results
+        return self.pair_style.predict(structures, forces, stress)
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator with a LAMMPS instance of its own."""
