@@ -13,6 +13,7 @@ from forcewright.potential import Potential
 #: kind -> module, hyperparameters, potential; imported only when used
 BACKENDS: dict[str, tuple[str, str, str]] = {
     "ace": ("forcewright.models.ace", "AceModel", "AcePotential"),
+    "gap": ("forcewright.models.gap", "GapModel", "GapPotential"),
     "snap": ("forcewright.models.snap", "SnapModel", "SnapPotential"),
 }
 
