@@ -95,6 +95,20 @@ def force_vector_rmse(reference: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.sqrt(np.mean(np.sum(errors**2, axis=1))))
 
 
+def force_norm(forces: ArrayLike) -> float:
+    """Return the norm of a structure's forces, sqrt(Σ_i |F_i|²) in eV/Å.
+
+    One number a structure: the "normalized force" of Eleonora Thomas (MSc thesis, Hasselt University 2025, eq. 6).
+    Its RMSE, MAE and R² compare sizes of forces and not their directions; it grows as √N with the number of atoms.
+
+    Parameters
+    ----------
+    forces
+        Forces (N, 3) in eV/Å.
+    """
+    return float(np.linalg.norm(np.asarray(forces, dtype=np.float64)))
+
+
 def quantiles(reference: ArrayLike, predicted: ArrayLike, levels: Sequence[float] = (0.5, 0.9, 0.99)) -> FloatArray:
     """Return quantiles of the absolute errors, one for each level in 0 ... 1."""
     return np.asarray(np.quantile(np.abs(_errors(reference, predicted)), levels), dtype=np.float64)

@@ -20,6 +20,7 @@ def test_closed_forms() -> None:
     assert metrics.huber([0, 0], [0.5, 3], delta=1.0) == pytest.approx((0.125 + 2.5) / 2)
     assert metrics.energy_rmse_per_sqrt_atom([0, 0], [2, 3], [4, 9]) == 1.0
     assert metrics.force_vector_rmse([[0, 0, 0]], [[1, 2, 2]]) == 3.0
+    assert metrics.force_norm([[1, 2, 2], [0, 4, 0], [0, 0, 0]]) == 5.0
     assert metrics.r2([1, 2, 3], [2, 2, 2]) == 0.0
     assert np.isnan(metrics.r2([2, 2], [1, 3]))
 

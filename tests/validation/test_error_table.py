@@ -18,7 +18,8 @@ from forcewright.validation import ErrorTable, Parity, compare, evaluate
 KEYS = {
     "frames", "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV",
     "energy_total_mae_eV", "energy_rmse_per_sqrt_atom_eV", "force_rmse_eV_per_A", "force_mae_eV_per_A", "force_r2",
-    "force_vector_rmse_eV_per_A", "stress_rmse_GPa", "stress_mae_GPa", "standard_error",
+    "force_vector_rmse_eV_per_A", "force_norm_rmse_eV_per_A", "force_norm_mae_eV_per_A", "force_norm_r2",
+    "stress_rmse_GPa", "stress_mae_GPa", "standard_error",
 }  # fmt: skip
 
 
@@ -69,6 +70,9 @@ def test_two_frames_by_hand() -> None:
     assert found.force_rmse_eV_per_A == pytest.approx(np.sqrt(9 / 15))
     assert found.force_mae_eV_per_A == pytest.approx(5 / 15)
     assert found.force_vector_rmse_eV_per_A == pytest.approx(np.sqrt(9 / 5))
+    assert found.force_norm_rmse_eV_per_A == pytest.approx(np.sqrt(9 / 2))  # norms 0 and 0 against 0 and 3
+    assert found.force_norm_mae_eV_per_A == pytest.approx(3 / 2)
+    assert found.force_norm_r2 is None  # the reference does not vary
     assert found.stress_rmse_GPa == pytest.approx(np.sqrt(9 / 12))
     assert found.stress_mae_GPa == pytest.approx(3 / 12)
     assert table.groups["a"].force_rmse_eV_per_A == 0.0
@@ -87,6 +91,13 @@ def test_agrees_with_metrics_and_groups_pool_to_the_whole() -> None:
     atoms = [len(structure) for structure in dataset.structures]
     expected = metrics.energy_rmse_per_sqrt_atom(*energies, atoms)
     assert table.overall.energy_rmse_per_sqrt_atom_eV == pytest.approx(expected)
+    norms = [
+        [metrics.force_norm(forces) for forces in side]
+        for side in ([labels.forces for labels in dataset.labels], [p.forces for p in predictions])
+    ]
+    assert table.overall.force_norm_rmse_eV_per_A == pytest.approx(metrics.rmse(*norms))
+    assert table.overall.force_norm_mae_eV_per_A == pytest.approx(metrics.mae(*norms))
+    assert table.overall.force_norm_r2 == pytest.approx(metrics.r2(*norms))
     squares = [errors.frames * errors.energy_total_rmse_eV**2 for errors in table.groups.values()]
     assert np.sqrt(sum(squares) / len(dataset)) == pytest.approx(table.overall.energy_total_rmse_eV)
 

