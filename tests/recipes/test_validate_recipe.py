@@ -20,7 +20,7 @@ TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * SiCGe.tersoff 
 SILICON = {"bulk": "Si", "crystalstructure": "diamond", "cubic": True}
 
 
-def config(folder: Path, **changes: Any) -> dict[str, Any]:
+def silicon(folder: Path, **changes: Any) -> dict[str, Any]:
     content = {
         "potential": SW,
         "structure": SILICON,
@@ -32,7 +32,7 @@ def config(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def test_numbers_are_judged_and_written(tmp_path: Path) -> None:
-    report = validate(config(tmp_path))
+    report = validate(silicon(tmp_path))
     verdicts = {row.number: row.verdict for row in report.rows}
     assert verdicts["a0_A"] == verdicts["bulk_modulus_GPa"] == "pass"
     stored = json.loads((tmp_path / "physics" / "result.json").read_text())
@@ -43,7 +43,7 @@ def test_numbers_are_judged_and_written(tmp_path: Path) -> None:
 
 def test_the_same_potential_as_reference_passes_everything(tmp_path: Path) -> None:
     properties = {"equation_of_state": {}, "elastic": {}, "dimer": {}}
-    report = validate(config(tmp_path, reference=SW, properties=properties))
+    report = validate(silicon(tmp_path, reference=SW, properties=properties))
     assert report.passed and report.count("pass") == len(report.rows) >= 12
 
 
@@ -57,7 +57,7 @@ def test_a_stored_curve_of_the_liquid(
     stored = shared_data / "si-castep" / f"model-{name}-test-liquid-properties.json"
     liquid = {"temperature_K": 2500, "rdf": str(stored), "r_max_A": 5.2, "timestep_fs": 2, "time_ps": 20,
               "settle_ps": 4, "melt_ps": 4}  # fmt: skip
-    report = validate(config(tmp_path, potential=potential, properties={"liquid": liquid}))
+    report = validate(silicon(tmp_path, potential=potential, properties={"liquid": liquid}))
     rows = {row.number: row for row in report.rows}
     assert rows["stored_rdf_rms"].value < 0.05 and rows["stored_rdf_rms"].verdict == "pass"
     assert rows["volume_A3_per_atom"].value == pytest.approx(volume, abs=0.5)
@@ -66,7 +66,7 @@ def test_a_stored_curve_of_the_liquid(
 def test_energy_is_conserved_and_cold_crystals_survive(tmp_path: Path) -> None:
     short = {"settle_ps": 0.3, "time_ps": 1.0}
     properties = {"energy_conservation": short, "survival": {"temperature_K": 600, "time_ps": 0.3, "runs": 2}}
-    report = validate(config(tmp_path, properties=properties))
+    report = validate(silicon(tmp_path, properties=properties))
     assert {row.number: row.verdict for row in report.rows}["drift_eV_per_atom_per_ps"] == "pass"
     assert {row.number: row.value for row in report.rows}["share"] == 1.0
 
@@ -75,7 +75,7 @@ def test_what_breaks_becomes_a_row(tmp_path: Path) -> None:
     # Atoms that hardly hold together boil away.
     weak = {"ase": "ase.calculators.lj:LennardJones", "kwargs": {"epsilon": 1e-4, "sigma": 2.1, "rc": 4.0}}
     liquid = {"temperature_K": 2000, "melt_ps": 0.2, "settle_ps": 3, "time_ps": 1, "timestep_fs": 2}
-    report = validate(config(tmp_path, potential=weak, properties={"liquid": liquid, "dimer": {}}))
+    report = validate(silicon(tmp_path, potential=weak, properties={"liquid": liquid, "dimer": {}}))
     broken = next(row for row in report.rows if row.property == "liquid")
     assert broken.verdict == "failed" and "volume" in broken.reason
     assert any(row.property == "dimer" and row.value is not None for row in report.rows)
@@ -95,7 +95,7 @@ def test_what_breaks_becomes_a_row(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_sentence(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
-        validate(config(tmp_path, **changes))
+        validate(silicon(tmp_path, **changes))
 
 
 def test_the_command_line_tells_by_its_exit_code(tmp_path: Path, shared_data: Path) -> None:
@@ -112,3 +112,18 @@ def test_the_command_line_tells_by_its_exit_code(tmp_path: Path, shared_data: Pa
 
 def _is_silicon(path: Path) -> bool:
     return "Si" in path.name and (path.is_dir() or path.suffix == ".snapcoeff")
+
+
+def test_physics_stand_in_the_report_of_the_study(tmp_path: Path, config: dict[str, Any]) -> None:
+    from forcewright.recipes.outputs import rebuild_report
+    from forcewright.recipes.tune import fit
+
+    fixed = {"kind": "snap", "twojmax": 2, "rcut": 4.0}
+    fit({**config, "model": fixed, "output": str(tmp_path / "study")})
+    copper = {"bulk": "Cu", "cubic": True}
+    physics = {"structure": copper, "properties": {"equation_of_state": {"volume_range": 0.02}}}
+    validate(physics, potential=tmp_path / "study" / "potential", output=tmp_path / "physics")
+    for _ in range(2):  # and stay there
+        page = (tmp_path / "study" / "report.html").read_text()
+        assert "Physics: numbers" in page and "energy above the minimum" in page
+        rebuild_report(tmp_path / "study")

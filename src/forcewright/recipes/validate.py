@@ -17,9 +17,10 @@ from forcewright.files import atomic_write
 from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.outputs import rebuild_report
 from forcewright.recipes.settings_file import read_yaml
 from forcewright.recipes.settings_file import validate as checked
-from forcewright.report import Card, PageContent, Section, write_report
+from forcewright.report import Card, PageContent, Section, draw_svg, write_report
 from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant
 from forcewright.validation.physics import PhysicsReport, ValidationConfig, Verdict
@@ -68,6 +69,8 @@ def validate(
     report = judge(source, structure, asked, reference, started=on_property)
     text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     _write((folder / target).resolve(), report, text)
+    if isinstance(given, str | Path):
+        _add_to_study((folder / given).resolve().parent, report)
     return report
 
 
@@ -95,6 +98,22 @@ def _write(folder: Path, report: PhysicsReport, text: str) -> None:
         citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     write_report(folder / "report.html", page)
+
+
+def _add_to_study(folder: Path, report: PhysicsReport) -> None:
+    """Show the physics in the report of the study that made the potential, where that lies around it."""
+    if not (folder / "report.json").is_file():
+        return
+    stored = [
+        {
+            "title": f"Physics: {one.title.lower()}", "text": one.text, "paired": one.paired,
+            "tables": list(one.tables),
+            "figures": [[svg := draw_svg(figure), svg.width] for figure in one.figures if isinstance(figure, Figure)],
+        }
+        for one in sections(report)
+    ]  # fmt: skip
+    atomic_write(folder / "physics.json", json.dumps(stored) + "\n")
+    rebuild_report(folder)
 
 
 def _summary(report: PhysicsReport) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from forcewright.report.content import Card, PageContent, ReportContent, Section
+from forcewright.report.content import Card, PageContent, ReportContent, Section, Svg
 from forcewright.report.convergence import draw_convergence
-from forcewright.report.page import render, write_report
+from forcewright.report.page import draw_svg, render, write_report
 from forcewright.report.run_figures import draw_run, stage_table
 from forcewright.report.tables import grade_table
 
@@ -13,8 +13,10 @@ __all__ = [
     "PageContent",
     "ReportContent",
     "Section",
+    "Svg",
     "draw_convergence",
     "draw_run",
+    "draw_svg",
     "grade_table",
     "render",
     "stage_table",

@@ -11,18 +11,30 @@ from matplotlib.figure import Figure
 from forcewright.validation.parity import Parity
 
 
+class Svg(str):
+    """A figure that was drawn before: the text of an inline ``<svg>`` element and its width in inches."""
+
+    width: float
+
+    def __new__(cls, text: str, width: float) -> Svg:
+        """Keep the width with the text."""
+        made = super().__new__(cls, text)
+        made.width = width
+        return made
+
+
 class Section(NamedTuple):
     """One more section at the end of a report.
 
-    ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure or the bytes of a PNG; a table
-    is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a ``caption``, ``style``
-    "plain" where the last row is no summary, and ``marks``, "pass", "fail" or "" for each row. With ``paired`` small
-    figures stand side by side.
+    ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure, an `Svg`, or the bytes of a
+    PNG; a table is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a
+    ``caption``, ``style`` "plain" where the last row is no summary, and ``marks``, "pass", "fail" or "" for each row.
+    With ``paired`` small figures stand side by side.
     """
 
     title: str
     text: str = ""
-    figures: Sequence[Figure | bytes] = ()
+    figures: Sequence[Figure | Svg | bytes] = ()
     tables: Sequence[Mapping[str, Any]] = ()
     paired: bool = False
 

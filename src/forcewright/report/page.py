@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from forcewright.files import atomic_write
-from forcewright.report.content import PageContent, ReportContent, Section
+from forcewright.report.content import PageContent, ReportContent, Section, Svg
 from forcewright.report.drawing import WIDTH, to_data_uri, to_svg
 from forcewright.report.error_figures import draw_groups, draw_parity
 from forcewright.report.numbers import duration, memory, significant
@@ -204,13 +204,19 @@ def _paragraphs(text: str) -> list[str]:
     return [paragraph.strip() for paragraph in text.split("\n\n") if paragraph.strip()]
 
 
-def _picture(figure: Figure | bytes | None) -> Markup | None:
+def _picture(figure: Figure | Svg | bytes | None) -> Markup | None:
     """Return the element that shows a figure; its inner texts are escaped by matplotlib."""
     if figure is None:
         return None
     if isinstance(figure, bytes):
         return Markup('<img alt="figure" src="{}">').format(to_data_uri(figure))
-    svg = Markup(to_svg(figure))  # noqa: S704
-    share = figure.get_figwidth() / WIDTH
+    drawn = figure if isinstance(figure, Svg) else draw_svg(figure)
+    share = drawn.width / WIDTH
     # A figure that was made small keeps the size of its letters.
-    return svg if share > 0.95 else Markup('<div style="max-width: {:.0f}%">{}</div>').format(100 * share, svg)
+    element = Markup(str(drawn))  # noqa: S704
+    return element if share > 0.95 else Markup('<div style="max-width: {:.0f}%">{}</div>').format(100 * share, element)
+
+
+def draw_svg(figure: Figure) -> Svg:
+    """Return a figure as it stands in a page, to be kept for later pages."""
+    return Svg(to_svg(figure), figure.get_figwidth())
