@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.units import Bohr, GPa, Hartree, kcal, mol
+from ase.units import Bohr, Hartree, kcal, mol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -205,36 +205,6 @@ def test_asedb_reads_calculator_results_and_keys(tmp_path: Path) -> None:
         atoms.get_potential_energy(), "slab", {"temperature": 300.0},
     )  # fmt: skip
     assert (second.energy, second.forces) == (-13.6, None)
-
-
-# VASP -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "steps"), [("W_md", 3), ("H2O_md10", 10), ("H2O_md_triclinic", 3), ("Si_bulk_1", 1), ("Si_isolated_1", 1)]
-)
-def test_vasprun_reads_what_ase_reads(shared_data: Path, name: str, steps: int) -> None:
-    path = shared_data / f"vasp/{name}.vasprun.xml.gz"
-    dataset = read(path)
-    theirs = ase.io.read(path, ":", format="vasp-xml")
-    assert len(dataset) == len(theirs) == steps
-    for (structure, labels, _), atoms in zip(dataset, theirs, strict=True):
-        np.testing.assert_allclose(structure.positions, atoms.positions, rtol=0, atol=1e-12)
-        np.testing.assert_allclose(structure.cell, atoms.cell.array, rtol=0, atol=1e-12)
-        assert labels.energy == pytest.approx(atoms.get_potential_energy(force_consistent=True), abs=1e-10)
-        assert labels.info["energy_sigma_0"] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
-        np.testing.assert_allclose(labels.forces, atoms.get_forces(apply_constraint=False), rtol=0, atol=1e-12)
-        # ASE takes one triangle, Forcewright the mean of both: VASP prints them alike to 0.005 kbar.
-        np.testing.assert_allclose(labels.stress, atoms.get_stress(voigt=False), rtol=0, atol=0.005 * 0.1 * GPa)
-
-
-def test_vasprun_may_be_unpacked(shared_data: Path, tmp_path: Path) -> None:
-    import gzip
-
-    packed = shared_data / "vasp/W_md.vasprun.xml.gz"
-    plain = tmp_path / "vasprun.xml"
-    plain.write_bytes(gzip.decompress(packed.read_bytes()))
-    assert read(plain).content_hash == read(packed).content_hash
 
 
 # sGDML ------------------------------------------------------------------------------------------------------------

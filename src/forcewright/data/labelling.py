@@ -1,7 +1,7 @@
 """Which key of a file is the energy, the forces, the stress, the group.
 
 ``REF_energy``, ``REF_forces``, ``REF_stress`` come first, then ``energy``, ``forces``, ``stress`` (also calculator
-results); ``virial`` and ``virials`` stand for a stress of -virial/V. An explicit mapping wins over all of them.
+results), then VASP's ``e_fr_energy``; ``virial`` and ``virials`` stand for a stress of -virial/V. An explicit mapping wins over all of them.
 """
 
 from __future__ import annotations
@@ -18,11 +18,16 @@ from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Labels, from_voigt
 
 STANDARD: dict[str, tuple[str, ...]] = {
-    "energy": ("REF_energy", "energy"),
+    "energy": ("REF_energy", "energy", "e_fr_energy"),
     "forces": ("REF_forces", "forces"),
     "stress": ("REF_stress", "stress"),
     "virial": ("REF_virial", "REF_virials", "virial", "virials"),
     "group": ("config_type", "group"),
+}
+#: What keys mean whose names do not say it, for the summary.
+_MEANINGS = {
+    "e_fr_energy": "VASP's free energy, whose derivatives the forces are",
+    "e_0_energy": "VASP's energy extrapolated to zero smearing; the forces are derivatives of the free energy",
 }
 _LABEL_KEYS = {key for name, keys in STANDARD.items() if name != "group" for key in keys}
 
@@ -58,6 +63,7 @@ class LabelSummary:
             found = self.keys.get(name, Counter())
             keys = ", ".join(f"{key} ({count})" for key, count in found.most_common())
             lines.append(f"  {name:7s} {self.count(name):6d}  {'from ' + keys if keys else 'not found'}")
+            lines += [f"          {key} is {_MEANINGS[key]}" for key in found if key in _MEANINGS]
         if self.dropped:
             lines.append(f"  columns not read: {', '.join(sorted(self.dropped))}")
         return "\n".join(lines)

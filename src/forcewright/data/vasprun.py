@@ -1,15 +1,15 @@
-"""VASP's vasprun.xml and vasprun.xml.gz: every ionic step.
+"""VASP's vasprun.xml and vasprun.xml.gz: every ionic step, in memory bounded by one step.
 
-The energy is VASP's free energy (``e_fr_energy``), because the forces and the stress are its derivatives; the value
-extrapolated to zero smearing (ASE's ``energy``) travels in ``info["energy_sigma_0"]``. VASP writes the stress in kbar,
-positive when compressed; here it is eV/Å³ with the ASE sign.
+The energy is VASP's free energy, ``e_fr_energy``, because the forces and the stress are its derivatives. The value
+extrapolated to zero smearing (ASE's ``energy``) travels in ``info["e_0_energy"]``; ``labels={"energy": "e_0_energy"}``
+makes it the energy. VASP writes the stress in kbar, positive when compressed; here it is eV/Å³ with the ASE sign.
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -22,6 +22,11 @@ from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Structure
 from forcewright.units import KBAR
 
+#: Parts of the file, and of an ionic step, that are read; all others are dropped as they come. A density of states or
+#: projected bands can be most of the file.
+_PARTS = frozenset({"atominfo", "parameters", "calculation"})
+_STEP_PARTS = frozenset({"scstep", "structure", "varray", "energy"})
+
 
 def read_vasprun(path: Path) -> RawFrames:
     """Yield the ionic steps; a step without energy, and the place where a file is cut off, yield an error.
@@ -33,7 +38,7 @@ def read_vasprun(path: Path) -> RawFrames:
     index = 0
     try:
         with opener(path, "rb") as stream:
-            for element in _finished(stream, path):
+            for element in _parts(stream, path):
                 if element.tag == "atominfo":
                     header["numbers"] = _numbers(element)
                 elif element.tag == "parameters":
@@ -44,8 +49,9 @@ def read_vasprun(path: Path) -> RawFrames:
                     except InputError as error:
                         yield InputError(error.problem, file=path, frame=index, field=error.field)
                     index += 1
-                    element.clear()  # k-points and eigenvalues of long runs would fill the memory
     except (ElementTree.ParseError, EOFError, zlib.error) as error:
+        if isinstance(error, _NoXmlError):  # as a rule, the file is another one
+            raise InputError(f"is not XML, and so no vasprun.xml ({error})", file=path) from None
         yield InputError(
             f"the XML breaks off or is damaged after {index} finished ionic steps ({error}); "
             "the run was cut off: repeat it or keep only the finished steps (strict=False)",
@@ -58,14 +64,37 @@ def read_vasprun(path: Path) -> RawFrames:
         raise InputError("holds no ionic step (<calculation>)", file=path, field="calculation")
 
 
-def _finished(stream: Any, path: Path) -> Iterator[ElementTree.Element]:
-    root = ""
-    for event, element in ElementTree.iterparse(stream, events=("start", "end")):
-        root = root or element.tag
-        if root != "modeling":
-            raise InputError(f"is not a vasprun.xml: the root is <{root}>, expected <modeling>", file=path)
-        if event == "end":
-            yield element
+class _NoXmlError(ElementTree.ParseError):
+    """Not even the first tag can be read."""
+
+
+def _parts(stream: Any, path: Path) -> Iterator[ElementTree.Element]:
+    """Yield each finished part of the file, and drop it and everything that is not needed at once."""
+    open_elements: list[ElementTree.Element] = []
+    try:
+        for event, element in ElementTree.iterparse(stream, events=("start", "end")):
+            if event == "start":
+                if not open_elements and element.tag != "modeling":
+                    problem = f"is not a vasprun.xml: the root is <{element.tag}>, expected <modeling>"
+                    raise InputError(problem, file=path)
+                open_elements.append(element)
+                continue
+            open_elements.pop()
+            tags = [parent.tag for parent in open_elements[1:3]] + [element.tag]
+            is_part = len(open_elements) == 1
+            if is_part and element.tag in _PARTS:
+                yield element
+            if open_elements and (is_part or not _is_needed(tags)):
+                open_elements[-1].remove(element)  # it alone: the parser is ahead of its events
+    except ElementTree.ParseError as error:
+        if not open_elements:
+            raise _NoXmlError(str(error)) from None
+        raise
+
+
+def _is_needed(tags: Sequence[str]) -> bool:
+    """Whether an element with these ancestors below the root, and its own tag, belongs to something that is read."""
+    return tags[0] in _PARTS and (tags[0] != "calculation" or len(tags) < 2 or tags[1] in _STEP_PARTS)
 
 
 def _numbers(element: ElementTree.Element) -> list[int]:
@@ -112,12 +141,13 @@ def _energies(element: ElementTree.Element, header: dict[str, Any], volume: floa
         raise InputError("the ionic step has no energy: it is unfinished", field="e_fr_energy")
     # The outer e_fr_energy is an enthalpy under PSTRESS (https://gitlab.com/ase/ase/-/merge_requests/2685).
     free -= header["PSTRESS"] * KBAR * volume
-    info: dict[str, Any] = {"energy": free}
+    info: dict[str, Any] = {"e_fr_energy": free}
     # The outer e_0_energy is wrong in some VASP versions: the difference of the last electronic step is right.
     last = element.findall("scstep/energy")[-1:]
-    pair = [_number(last[0], f"i[@name='{key}']", key) for key in ("e_0_energy", "e_fr_energy")] if last else [None]
-    if None not in pair:
-        info["energy_sigma_0"] = free + float(pair[0]) - float(pair[1])  # type: ignore[arg-type]
+    if last:
+        at_zero, smeared = (_number(last[0], f"i[@name='{key}']", key) for key in ("e_0_energy", "e_fr_energy"))
+        if at_zero is not None and smeared is not None:
+            info["e_0_energy"] = free + at_zero - smeared
     return info
 
 
@@ -126,11 +156,14 @@ def _number(element: ElementTree.Element, where: str, field: str) -> float | Non
     if text is None:
         return None
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise InputError(
             f"{text.strip()!r} is not a number (VASP writes stars where it overflows)", field=field
         ) from None
+    if not np.isfinite(value):
+        raise InputError(f"is {text.strip()}; the electronic loop went wrong, repeat the run", field=field)
+    return value
 
 
 def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[int, int]) -> FloatArray | None:
@@ -143,4 +176,6 @@ def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[i
         raise InputError("a row does not hold numbers (VASP writes stars where it overflows)", field=field) from None
     if values.shape != shape:
         raise InputError(f"has shape {values.shape}, expected {shape}", field=field)
+    if not np.isfinite(values).all():
+        raise InputError("holds NaN or infinity; the electronic loop went wrong, repeat the run", field=field)
     return values
