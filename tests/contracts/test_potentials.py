@@ -24,13 +24,33 @@ ACE = {
 SMALL = {
     "ace": ACE,
     "ace of two densities": {**ACE, "densities": 2, "prefactors": (1.0, 0.8)},
+    "command": {
+        "cutoff": 4.0,
+        "labels": {"energy": "REF_energy", "forces": "REF_forces", "virial": "REF_virial"},
+        "fit": [
+            "gap_fit",
+            "at_file=${train}",
+            "gp_file=gp.xml",
+            "rnd_seed=${seed}",
+            "do_copy_at_file=F",
+            "gap={soap cutoff=${cutoff} cutoff_transition_width=1.0 n_max=4 l_max=3 atom_sigma=0.5 zeta=4 n_sparse=20 "
+            "delta=0.3 covariance_type=dot_product sparse_method=cur_points}",
+            "e0={C:${e0_C}:Si:${e0_Si}}",
+            "default_sigma={0.001 0.05 0.02 0.0}",
+            "energy_parameter_name=REF_energy",
+            "force_parameter_name=REF_forces",
+            "virial_parameter_name=REF_virial",
+        ],
+        "outputs": ["gp.xml", "gp.xml.sparseX*"],
+        "predict": {"ase": "quippy.potential:Potential", "kwargs": {"param_filename": "${potential}/gp.xml"}},
+    },
     "gap": {
         "two_body": {"cutoff": 4.0, "n_sparse": 10, "delta": 0.2},
         "soap": {"cutoff": 4.0, "n_max": 4, "l_max": 3, "n_sparse": 20},
     },
     "snap": {"twojmax": 4, "quadratic": True, "rcut": 4.0, "element_weights": {"C": 0.7}},
 }
-NEEDS = {"gap": "quippy"}  # package of a family that is an extra
+NEEDS = {"command": "quippy", "gap": "quippy"}  # package of a family that is an extra
 STEP = 1e-4
 
 
@@ -52,7 +72,8 @@ def fitted(name: str) -> Potential:
 
 
 @pytest.fixture(params=sorted(SMALL))
-def potential(request: pytest.FixtureRequest) -> Potential:
+def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Potential:
+    monkeypatch.setenv("FORCEWRIGHT_ALLOW_COMMANDS", "1")  # or the family `command` is not read back
     kind = request.param.split()[0]
     if kind in NEEDS and find_spec(NEEDS[kind]) is None:
         pytest.skip(f"the package {NEEDS[kind]} is not installed")

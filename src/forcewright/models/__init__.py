@@ -13,6 +13,7 @@ from forcewright.potential import Potential
 #: kind -> module, hyperparameters, potential; imported only when used
 BACKENDS: dict[str, tuple[str, str, str]] = {
     "ace": ("forcewright.models.ace", "AceModel", "AcePotential"),
+    "command": ("forcewright.models.command", "CommandModel", "CommandPotential"),
     "gap": ("forcewright.models.gap", "GapModel", "GapPotential"),
     "snap": ("forcewright.models.snap", "SnapModel", "SnapPotential"),
 }
@@ -35,13 +36,24 @@ def model_class(kind: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def load(path: str | Path) -> Potential:
+def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
     """Read a potential: a folder saved by Forcewright, an ACE .yace file, or a LAMMPS .snapcoeff/.snapparam pair.
+
+    Reading a potential runs nothing that it brings along, with one exception that has to be allowed: one of kind
+    ``command`` calls the program that it names whenever it predicts.
+
+    Parameters
+    ----------
+    path
+        Folder or file.
+    allow_commands
+        Whether a potential may run the program that it names; so may every one where the environment has
+        ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust.
 
     Raises
     ------
     InputError
-        If nothing that can be read lies there.
+        If nothing that can be read lies there, or a command is not allowed.
     """
     path = Path(path)
     if not path.exists():
@@ -56,7 +68,8 @@ def load(path: str | Path) -> Potential:
         if kind not in homes:
             raise InputError(f"is of the unknown kind {kind!r}", file=path / "potential.json")
         module, name = homes[kind]
-        loaded: Potential = getattr(import_module(module), name).load(path)
+        consent = {"allow_commands": True} if kind == "command" and allow_commands else {}
+        loaded: Potential = getattr(import_module(module), name).load(path, **consent)
         return loaded
     if path.suffix == ".yace" and not path.is_dir():
         from forcewright.features.ace.yace import read_yace

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sysconfig
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def run(
     Parameters
     ----------
     arguments
-        Program and arguments, passed on as they are.
+        Program and arguments, passed on as they are; the program is searched on PATH, then beside this interpreter.
     folder
         Working folder of the program.
     log
@@ -44,7 +45,8 @@ def run(
     InputError
         If the program cannot be started, fails or does not end in time.
     """
-    environment = {**os.environ, **{name: str(threads) for name in _THREADS}}
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
+    environment = {**os.environ, **{name: str(threads) for name in _THREADS}, "PATH": path}
     name = Path(arguments[0]).name
     with log.open("ab") as output:
         try:
