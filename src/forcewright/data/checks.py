@@ -11,6 +11,7 @@ from forcewright.data.force_audit import check_forces_against_energies
 from forcewright.data.formats import Paths, as_paths, labelled_frames, require_energies
 from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
 from forcewright.data.labelling import LabelSummary, check_mapping
+from forcewright.data.leakage import check_leakage
 from forcewright.data.probe_fit import sample_and_sum
 from forcewright.data.set_checks import SET_CHECKS, check_unseen
 from forcewright.data.stress_audit import check_stress
@@ -49,6 +50,7 @@ def audit(
     if test is not None:
         test_set, found = _collect(test, format, mapping, LabelSummary(), options)
         findings += found + _check(test_set, found)[0] + list(check_unseen(dataset, test_set))
+        findings += check_leakage(dataset, test_set)
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
     return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
 

@@ -1,0 +1,196 @@
+"""What a dataset holds in numbers: ranges, means and histograms of energies, forces and volumes; volume over time.
+
+====================  ==============  ==================================================================
+quantity              unit            meaning
+====================  ==============  ==================================================================
+energy                eV              of the whole cell
+energy_per_atom       eV/atom
+force_norm            eV/Å            of a structure: sqrt(Σ_atoms Fx² + Fy² + Fz²)
+largest_force         eV/Å            length of the largest force on an atom
+volume                Å³              of cells that are periodic in all directions
+====================  ==============  ==================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from forcewright.data.split import TIME_KEYS, find_trajectories
+from forcewright.errors import InputError
+from forcewright.structure import Dataset, FloatArray, Frame, IntArray
+
+By = Literal["all", "file", "group", "trajectory"]
+
+#: Units of the quantities.
+UNITS: Mapping[str, str] = {
+    "energy": "eV", "energy_per_atom": "eV/atom", "force_norm": "eV/Å", "largest_force": "eV/Å", "volume": "Å³",
+}  # fmt: skip
+
+
+def force_norm(forces: FloatArray) -> float:
+    """Return the norm of all forces (N, 3) of a structure together, in eV/Å.
+
+    Equation 6 of the thesis this follows, sqrt(Σ_atoms Fx² + Fy² + Fz²): it grows as the root of the number of atoms.
+    """
+    return float(np.linalg.norm(forces))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Count, range, mean and standard deviation (of the values there are: divided by their number) of a quantity."""
+
+    count: int
+    minimum: float
+    maximum: float
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, values: FloatArray) -> Summary:
+        """Return the summary of values (n,), at least one."""
+        if not len(values):
+            raise InputError("holds no value to summarize")
+        return cls(len(values), *(float(f(values)) for f in (np.min, np.max, np.mean, np.std)))
+
+
+@dataclass(frozen=True, eq=False)
+class DatasetStatistics:
+    """The quantities of one set of frames: ``values`` (n,) of those frames that have them, and their summaries."""
+
+    name: str
+    frames: int
+    formulas: tuple[str, ...]
+    values: Mapping[str, FloatArray]
+    summaries: Mapping[str, Summary]
+
+
+@dataclass(frozen=True, eq=False)
+class Histogram:
+    """Numbers of values (bins,) between ``edges`` (bins + 1,), for each set of frames."""
+
+    quantity: str
+    edges: FloatArray
+    counts: Mapping[str, IntArray]
+
+
+@dataclass(frozen=True, eq=False)
+class VolumeSeries:
+    """The volumes (T,) in Å³ of a trajectory over time.
+
+    ``times`` are what ``time_name`` says: fs (``time_fs``, ``time``) where frames tell it, else ``step`` or ``frame``.
+    ``correlation_length`` is in frames; see `correlation_length`.
+    """
+
+    name: str
+    times: FloatArray
+    time_name: str
+    volumes: FloatArray
+    correlation_length: int
+
+
+def statistics(dataset: Dataset, by: By = "group") -> list[DatasetStatistics]:
+    """Return the statistics of every set of frames, sorted by name.
+
+    Raises
+    ------
+    InputError
+        If the dataset is empty or ``by`` is not known.
+    """
+    if not len(dataset):
+        raise InputError("the dataset is empty; there is nothing to tell", file=dataset.source or None)
+    return [_statistics(name, dataset[frames]) for name, frames in _members(dataset, by).items()]
+
+
+def _members(dataset: Dataset, by: By) -> dict[str, list[int]]:
+    names: dict[str, Callable[[Frame], str]] = {
+        "all": lambda frame: dataset.name or "all",
+        "file": lambda frame: frame.origin.rpartition("#")[0] or dataset.name or "memory",
+        "group": lambda frame: frame.labels.group,
+        "trajectory": lambda frame: str(frame.labels.info.get("trajectory", frame.labels.group)),
+    }
+    if by not in names:
+        raise InputError(f"{by!r} is not known; allowed are {', '.join(names)}", field="by")
+    members: dict[str, list[int]] = {}
+    for index, frame in enumerate(dataset):
+        members.setdefault(names[by](frame), []).append(index)
+    return dict(sorted(members.items()))
+
+
+def _statistics(name: str, frames: Dataset) -> DatasetStatistics:
+    found: dict[str, list[float]] = {quantity: [] for quantity in UNITS}
+    for structure, labels, _ in frames:
+        if labels.energy is not None:
+            found["energy"].append(labels.energy)
+            found["energy_per_atom"].append(labels.energy / len(structure))
+        if labels.forces is not None:
+            found["force_norm"].append(force_norm(labels.forces))
+            found["largest_force"].append(float(np.linalg.norm(labels.forces, axis=1).max()))
+        if structure.pbc.all():
+            found["volume"].append(structure.volume)
+    values = {quantity: np.array(numbers) for quantity, numbers in found.items() if numbers}
+    formulas = tuple(sorted({structure.formula for structure in frames.structures}))
+    summaries = {quantity: Summary.of(numbers) for quantity, numbers in values.items()}
+    return DatasetStatistics(name, len(frames), formulas, values, summaries)
+
+
+def histogram(sets: list[DatasetStatistics], quantity: str, bins: int = 50) -> Histogram:
+    """Return the histogram of a quantity of several sets over common bins.
+
+    Raises
+    ------
+    InputError
+        If no set has the quantity, or the number of bins makes no sense.
+    """
+    having = {own.name: own.values[quantity] for own in sets if quantity in own.values}
+    if not having or bins < 1:
+        problem = f"is {bins}; it must be at least 1" if having else f"no frame has a {quantity}"
+        raise InputError(problem, field="bins" if having else quantity)
+    edges = np.histogram_bin_edges(np.concatenate(list(having.values())), bins)
+    return Histogram(quantity, edges, {name: np.histogram(own, edges)[0] for name, own in having.items()})
+
+
+def volumes_over_time(dataset: Dataset, trajectory_key: str = "trajectory") -> list[VolumeSeries]:
+    """Return the volume over time of every trajectory whose volume changes.
+
+    What a trajectory is says `forcewright.data.split.find_trajectories`.
+    """
+    series = []
+    for (group, name), frames in find_trajectories(dataset, trajectory_key)[1].items():
+        own = dataset[frames]
+        volumes = np.array([structure.volume for structure in own.structures])
+        if not all(structure.pbc.all() for structure in own.structures) or np.ptp(volumes) <= 1e-9 * volumes.max():
+            continue
+        times, time_name = _times(own)
+        title = name if name == group else f"{group}, {name}"
+        series.append(VolumeSeries(title, times, time_name, volumes, correlation_length(volumes)))
+    return series
+
+
+def _times(dataset: Dataset) -> tuple[FloatArray, str]:
+    for key in TIME_KEYS:
+        times = [labels.info.get(key) for labels in dataset.labels]
+        if all(isinstance(time, int | float | np.number) for time in times):
+            return np.array(times, dtype=np.float64), key
+    return np.arange(len(dataset), dtype=np.float64), "frame"
+
+
+def correlation_length(values: FloatArray, threshold: float = 1 / np.e) -> int:
+    """Return the number of frames after which a series (T,) no longer remembers: a gap for `split_by_blocks`.
+
+    It is the largest lag up to a quarter of the series at which the autocorrelation still exceeds the threshold in
+    absolute value, and one more; oscillations thus count in full, not only up to their first zero.
+    """
+    centered = np.asarray(values, dtype=np.float64) - np.mean(values)
+    lags = len(centered) // 4
+    variance = float(np.mean(centered**2))
+    if lags < 1 or variance == 0:
+        return 0
+    spectrum = np.fft.rfft(centered, 2 * len(centered))
+    products = np.fft.irfft(np.abs(spectrum) ** 2)[: lags + 1]
+    correlation = products / (len(centered) - np.arange(lags + 1)) / variance
+    above = np.flatnonzero(np.abs(correlation) > threshold)
+    return int(above[-1]) + 1

@@ -1,0 +1,93 @@
+"""Dataset statistics against the standard library, exact identities and a known oscillation."""
+
+from __future__ import annotations
+
+import statistics as standard
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from forcewright.data import read
+from forcewright.data.statistics import correlation_length, force_norm, histogram, statistics, volumes_over_time
+from forcewright.errors import InputError
+from forcewright.structure import Dataset, Frame, Labels, Structure
+
+
+def test_force_norm_is_equation_6() -> None:
+    assert force_norm(np.array([[1.0, 2.0, 2.0], [0.0, 0.0, 4.0]])) == 5.0
+
+
+def test_summaries_are_those_of_the_standard_library(copper: Path) -> None:
+    dataset = read(copper / "train.extxyz")
+    for own in statistics(dataset, "group"):
+        frames = [f for f in dataset if f.labels.group == own.name]
+        energies = [f.labels.energy for f in frames]
+        found = own.summaries["energy"]
+        assert (found.count, found.minimum, found.maximum) == (len(energies), min(energies), max(energies))
+        assert found.mean == pytest.approx(standard.fmean(energies), rel=1e-14)
+        assert found.std == pytest.approx(standard.pstdev(energies), rel=1e-12)
+        norms = [sum(x * x for row in f.labels.forces.tolist() for x in row) ** 0.5 for f in frames]
+        assert own.summaries["force_norm"].mean == pytest.approx(standard.fmean(norms))
+        per_atom = [f.labels.energy / len(f.structure) for f in frames]
+        assert own.summaries["energy_per_atom"].std == pytest.approx(standard.pstdev(per_atom))
+        assert own.summaries["volume"].minimum == min(f.structure.volume for f in frames)
+
+
+def test_parts_add_up_to_the_whole(copper: Path) -> None:
+    dataset = read(copper / "train.extxyz")
+    (whole,) = statistics(dataset, "all")
+    parts = statistics(dataset, "group")
+    for quantity, summary in whole.summaries.items():
+        own = [p.summaries[quantity] for p in parts]
+        assert summary.count == sum(s.count for s in own) == 40
+        assert summary.mean == pytest.approx(sum(s.count * s.mean for s in own) / 40)
+        second = sum(s.count * (s.std**2 + s.mean**2) for s in own) / 40
+        assert summary.std == pytest.approx(np.sqrt(second - summary.mean**2), rel=1e-6)
+        drawn = histogram(parts, quantity, 7)
+        assert sum(c.sum() for c in drawn.counts.values()) == 40 and len(drawn.edges) == 8
+    assert [s.name for s in statistics(dataset, "file")] == [str(copper / "train.extxyz")]
+    with pytest.raises(InputError, match="no frame has"):
+        histogram(parts, "dipole")
+    with pytest.raises(InputError, match="empty"):
+        statistics(Dataset(()))
+
+
+def trajectory(period: float, count: int = 400) -> Dataset:
+    edges = 7.0 * (1 + 0.01 * np.sin(2 * np.pi * np.arange(count) / period)) ** (1 / 3)
+    return Dataset(
+        tuple(
+            Frame(Structure([6], [[0, 0, 0]], np.eye(3) * a, [True] * 3), Labels(info={"trajectory": "x", "step": t}))
+            for t, a in enumerate(edges)
+        )
+    )
+
+
+def test_volume_over_time_and_its_memory() -> None:
+    (series,) = volumes_over_time(trajectory(40.0))
+    np.testing.assert_allclose(series.volumes, 343 * (1 + 0.01 * np.sin(2 * np.pi * np.arange(400) / 40)))
+    assert series.time_name == "step" and series.times[-1] == 399
+    assert series.correlation_length > 90  # an undamped oscillation is never forgotten
+    constant = Dataset((trajectory(40.0).frames[0],) * 5)
+    assert volumes_over_time(constant) == []
+
+
+def test_correlation_length_of_known_processes() -> None:
+    random = np.random.default_rng(0)
+    assert correlation_length(random.normal(size=4000)) == 1
+    remembered = np.exp(-1 / 20)  # a first-order process: the autocorrelation falls to 1/e after 20 steps
+    noise = random.normal(size=200_000)
+    series = np.empty_like(noise)
+    series[0] = 0.0
+    for t in range(1, len(series)):
+        series[t] = remembered * series[t - 1] + noise[t]
+    assert 18 <= correlation_length(series) <= 23
+    assert correlation_length(np.ones(100)) == 0
+
+
+def test_thesis_style_files(shared_data: Path) -> None:
+    files = sorted((shared_data / "vasp").rglob("vasprun*.xml*"))[:2]
+    if not files:
+        pytest.skip("no vasprun.xml in the real data")
+    for own in statistics(read(files), "file"):
+        assert own.summaries["force_norm"].minimum >= own.summaries["largest_force"].minimum
