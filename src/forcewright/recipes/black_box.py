@@ -234,7 +234,7 @@ def finish_black_box(settings: TuneConfig, inputs: Inputs, box: BlackBox, best: 
         atomic_write(fitted / ".fit_s", f"{seconds}\n")
     elif (stored := fitted / ".fit_s").exists():
         seconds = float(stored.read_text())
-    potential = load(fitted)
+    potential = load(fitted, allow_commands=True)  # those of this study's own configuration
     rng = np.random.default_rng([settings.study.seed, 2])
     validation = compare(box.problem.judged, load_predictions(predicted), rng=rng)
     test = None if inputs.test is None else errors_of(potential, inputs.test, rng=rng)
