@@ -76,11 +76,40 @@ class Fitter(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a reference has no labels for a structure.
+
+    Attributes
+    ----------
+    reason
+        What went wrong, as a sentence.
+    repeatable
+        Whether it would go wrong in the same way again, so that trying again is of no use.
+    pending
+        Whether nothing went wrong: another program has yet to compute the labels.
+    """
+
+    reason: str
+    repeatable: bool = False
+    pending: bool = False
+
+
 class Reference(Protocol):
     """Labels structures; one failing structure never loses the others."""
 
-    def label(self, structures: Sequence[Structure]) -> list[Labels]:
-        """Label every structure, in order."""
+    @property
+    def name(self) -> str:
+        """How reports call it, such as GFN1-xTB."""
+        ...
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of everything that decides its labels: method, settings, versions of programs."""
+        ...
+
+    def label(self, structures: Sequence[Structure]) -> list[Labels | Failure]:
+        """Label every structure, in order; where that is not possible, tell why."""
         ...
 
 

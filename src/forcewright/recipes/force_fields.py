@@ -8,46 +8,27 @@ runs because of its name.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from importlib import import_module, metadata
-from operator import attrgetter
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from ase.calculators.calculator import Calculator
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from forcewright.errors import InputError, MissingExtraError
+from forcewright.errors import InputError
 from forcewright.lammps_session import LammpsNative
 from forcewright.models import load
 from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.potential import Potential
 from forcewright.recipes.settings_file import validate
+from forcewright.reference.ase_factory import AseFactory
+from forcewright.reference.identity import hash_files, hash_parts, hash_saved, potential_files
+from forcewright.reference.settings import PairStyleSettings
 from forcewright.simulation.force_field import ForceField
 
+__all__ = ["AseFactory", "ForceFieldSettings", "PairStyleSettings", "force_field"]
+
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-_EXTRAS = {"tblite": "xtb"}  # package -> extra of ours that installs it
-_NO_NUMBERS = {"in.lammps", "structure.data"}  # files beside a saved potential that do not decide what it predicts
-
-
-class PairStyleSettings(BaseModel):
-    """A LAMMPS pair style in metal units."""
-
-    model_config = _STRICT
-
-    pair_style: str
-    """What stands behind pair_style in a LAMMPS input."""
-    pair_coeff: str | tuple[str, ...]
-    """What stands behind pair_coeff, or several of them; files lie beside the settings or among LAMMPS's own."""
-    species: tuple[str, ...] | None = None
-    """Element of each LAMMPS type; needed where pair_coeff does not end with them."""
-    cutoff: float | None = Field(default=None, gt=0)
-    """Range in Å; LAMMPS is asked where it is not given."""
 
 
 class ForceFieldSettings(BaseModel):
@@ -90,11 +71,11 @@ def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) 
     """
     if isinstance(source, str | Path):
         path = base / source
-        return _of_potential(load(path), path.name, _hash_files(_files_of(path)))
+        return _of_potential(load(path), path.name, hash_files(potential_files(path)))
     if isinstance(source, Mapping):
         return _of_settings(_validated(source), base)
     if isinstance(source, Potential):
-        return _of_potential(source, type(source).__name__, _hash_saved(source))
+        return _of_potential(source, type(source).__name__, hash_saved(source))
     raise InputError(
         f"is a {type(source).__name__}; give a path, a potential, {{lammps: ...}} or {{ase: 'module:factory'}}",
         field="potential",
@@ -117,104 +98,16 @@ def _of_settings(settings: ForceFieldSettings, base: Path) -> ForceField:
         potential = pair_style_potential(given.pair_style, given.pair_coeff, base, given.species, given.cutoff)
     except InputError as error:
         raise InputError(error.problem, field=f"potential.lammps.{error.field}") from None
-    return _of_potential(potential, potential.name, _hash_saved(potential))
+    return _of_potential(potential, potential.name, hash_saved(potential))
 
 
 def _of_potential(potential: Potential, name: str, content_hash: str) -> ForceField:
     native = potential.pair_style if isinstance(potential, LammpsNative) else None
     if isinstance(potential, PairStylePotential):
-        content_hash = _hash([content_hash.encode(), metadata.version("lammps").encode()])
+        content_hash = hash_parts([content_hash.encode(), metadata.version("lammps").encode()])
     return ForceField(name, potential.calculator, content_hash, potential.species, potential, native)
-
-
-@dataclass(frozen=True)
-class AseFactory:
-    """Makes an ASE calculator by the name of its factory; travels to other processes as that name.
-
-    Raises
-    ------
-    InputError
-        When called, if there is no such factory or it does not accept the arguments.
-    MissingExtraError
-        When called, if its package is an extra that is not installed.
-    """
-
-    module: str
-    name: str
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
-
-    def __call__(self) -> Calculator:
-        """Return a new calculator."""
-        factory: Callable[..., Any] = self._factory()
-        try:
-            calculator: Any = factory(**self.kwargs)
-        except Exception as error:  # anything may go wrong in somebody else's code
-            raise InputError(
-                f"{self.module}:{self.name} does not work with kwargs {dict(self.kwargs)}: {error}",
-                field="potential.kwargs",
-            ) from error
-        if not hasattr(calculator, "get_property"):
-            raise InputError(
-                f"{self.module}:{self.name} returns a {type(calculator).__name__}, expected an ASE calculator",
-                field="potential.ase",
-            )
-        made: Calculator = calculator
-        return made
-
-    def _factory(self) -> Any:
-        try:
-            return attrgetter(self.name)(import_module(self.module))
-        except ImportError as error:
-            package = (getattr(error, "name", None) or self.module).partition(".")[0]
-            if package in _EXTRAS:
-                raise MissingExtraError(package, _EXTRAS[package], f"the calculator {self.name}") from None
-            raise InputError(
-                f"the module {self.module} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
-                field="potential.ase",
-            ) from None
-        except AttributeError:
-            raise InputError(f"the module {self.module} has no {self.name}", field="potential.ase") from None
-
-    def code_version(self) -> bytes:
-        """Return the version of the package, or the source of a module that belongs to none."""
-        top = self.module.partition(".")[0]
-        distributions = metadata.packages_distributions().get(top, [])
-        if distributions:
-            return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))).encode()
-        file = getattr(import_module(self.module), "__file__", None)
-        return Path(file).read_bytes() if file else b""
 
 
 def _of_factory(factory: AseFactory) -> ForceField:
     factory()  # whether it works is told now, and not after an hour
-    kwargs = json.dumps(factory.kwargs, sort_keys=True, default=str)
-    names = f"{factory.module}:{factory.name}"
-    content_hash = _hash([names.encode(), kwargs.encode(), factory.code_version()])
-    return ForceField(f"{factory.name} ({factory.module})", factory, content_hash)
-
-
-def _files_of(path: Path) -> list[Path]:
-    """Return the files that decide what the potential at a path predicts."""
-    folder = path.parent if path.name == "potential.json" else path
-    if folder.is_dir():
-        inside = (file for file in sorted(folder.iterdir()) if file.is_file())
-        return [file for file in inside if file.name not in _NO_NUMBERS and not file.name.startswith(".")]
-    if path.suffix in (".snapcoeff", ".snapparam"):
-        return [path.with_suffix(".snapcoeff"), path.with_suffix(".snapparam")]
-    return [path]
-
-
-def _hash_saved(potential: Potential) -> str:
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        return _hash_files(_files_of(potential.save(Path(folder) / "potential")))
-
-
-def _hash_files(files: Iterable[Path]) -> str:
-    return _hash(file.read_bytes() for file in files)
-
-
-def _hash(parts: Iterable[bytes]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
+    return ForceField(f"{factory.name} ({factory.module})", factory, factory.content_hash)

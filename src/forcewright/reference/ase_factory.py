@@ -1,0 +1,95 @@
+"""An ASE calculator by the name of what makes it, such as ``ase.calculators.emt:EMT``.
+
+The module is imported like any other: it must be installed or lie on ``PYTHONPATH``. The folder of a settings file is
+not searched, so that a file which happens to lie there never runs because of its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module, metadata
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from ase.calculators.calculator import Calculator
+
+from forcewright.errors import InputError, MissingExtraError
+from forcewright.reference.identity import hash_settings
+
+_EXTRAS = {"tblite": "xtb"}  # package -> extra of ours that installs it
+
+
+@dataclass(frozen=True)
+class AseFactory:
+    """Makes an ASE calculator by the name of its factory; travels to other processes as that name.
+
+    Parameters
+    ----------
+    module, name
+        Where the factory is: ``ase.calculators.emt`` and ``EMT``.
+    kwargs
+        Arguments for it.
+    place
+        The field of a settings file it comes from, which errors name.
+
+    Raises
+    ------
+    InputError
+        When called, if there is no such factory or it does not accept the arguments.
+    MissingExtraError
+        When called, if its package is an extra that is not installed.
+    """
+
+    module: str
+    name: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    place: str = "potential"
+
+    def __call__(self) -> Calculator:
+        """Return a new calculator."""
+        factory: Callable[..., Any] = self._factory()
+        try:
+            calculator: Any = factory(**self.kwargs)
+        except Exception as error:  # anything may go wrong in somebody else's code
+            raise InputError(
+                f"{self.module}:{self.name} does not work with kwargs {dict(self.kwargs)}: {error}",
+                field=f"{self.place}.kwargs",
+            ) from error
+        if not hasattr(calculator, "get_property"):
+            raise InputError(
+                f"{self.module}:{self.name} returns a {type(calculator).__name__}, expected an ASE calculator",
+                field=f"{self.place}.ase",
+            )
+        made: Calculator = calculator
+        return made
+
+    def _factory(self) -> Any:
+        try:
+            return attrgetter(self.name)(import_module(self.module))
+        except ImportError as error:
+            package = (getattr(error, "name", None) or self.module).partition(".")[0]
+            if package in _EXTRAS:
+                raise MissingExtraError(package, _EXTRAS[package], f"the calculator {self.name}") from None
+            raise InputError(
+                f"the module {self.module} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
+                field=f"{self.place}.ase",
+            ) from None
+        except AttributeError:
+            raise InputError(f"the module {self.module} has no {self.name}", field=f"{self.place}.ase") from None
+
+    def code_version(self) -> bytes:
+        """Return the version of the package, or the source of a module that belongs to none."""
+        top = self.module.partition(".")[0]
+        distributions = metadata.packages_distributions().get(top, [])
+        if distributions:
+            return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))).encode()
+        file = getattr(import_module(self.module), "__file__", None)
+        return Path(file).read_bytes() if file else b""
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 of name, arguments and version."""
+        version = self.code_version().hex()
+        return hash_settings("ase", {"name": f"{self.module}:{self.name}", "kwargs": self.kwargs, "version": version})

@@ -1,0 +1,116 @@
+"""Any ASE calculator as a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from ase import Atoms
+from ase.calculators.calculator import (
+    CalculationFailed,
+    Calculator,
+    PropertyNotImplementedError,
+    PropertyNotPresent,
+    SCFError,
+)
+
+from forcewright.errors import InputError, MissingExtraError
+from forcewright.potential import Failure
+from forcewright.reference.checks import checked_labels, has_stress, unknown_elements
+from forcewright.structure import Labels, Structure
+
+_NOT_THERE = (PropertyNotImplementedError, PropertyNotPresent, NotImplementedError)
+
+
+@dataclass(frozen=True, eq=False)
+class CalculatorReference:
+    """A reference that an ASE calculator computes.
+
+    The energy is the calculator's free energy where it has one, because the forces are its derivative. The stress is
+    asked for where a structure is periodic in all directions, and left out where the calculator has none.
+
+    Parameters
+    ----------
+    name
+        How reports call it.
+    calculator
+        Returns a new ASE calculator; importable by name or something else that can be pickled.
+    content_hash
+        SHA-256 of everything that decides its numbers.
+    species
+        Atomic numbers it knows; None where it does not tell.
+    reuse
+        Use one calculator for all structures. Faster where making one is slow; what it remembers of one structure may
+        then change the last digits of the next.
+    """
+
+    name: str
+    calculator: Callable[[], Calculator]
+    content_hash: str
+    species: tuple[int, ...] | None = None
+    reuse: bool = False
+
+    def label(self, structures: Sequence[Structure]) -> list[Labels | Failure]:
+        """Label every structure, in order."""
+        return [unknown_elements(structure, self.species) or self._labelled(structure) for structure in structures]
+
+    def _labelled(self, structure: Structure) -> Labels | Failure:
+        if self.reuse:
+            return _labels(structure, self._kept)
+        calculator = self.calculator()
+        try:
+            return _labels(structure, calculator)
+        finally:
+            _close(calculator)
+
+    @cached_property
+    def _kept(self) -> Calculator:
+        return self.calculator()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the calculator in use behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_kept"}
+
+
+def _labels(structure: Structure, calculator: Calculator) -> Labels | Failure:
+    atoms = structure.to_ase()
+    atoms.calc = calculator
+    try:
+        energy = _energy(atoms)
+        forces = atoms.get_forces()  # type: ignore[no-untyped-call]
+        stress = _stress(atoms) if has_stress(structure) else None
+    except (SCFError, CalculationFailed) as error:
+        return Failure(_sentence(error), repeatable=True)
+    except MissingExtraError:
+        raise
+    except InputError as error:
+        return Failure(str(error), repeatable=True)
+    except Exception as error:  # anything may go wrong in somebody else's code
+        return Failure(f"{type(error).__name__}: {_sentence(error)}")
+    return checked_labels(structure, energy, forces, stress)
+
+
+def _energy(atoms: Atoms) -> float:
+    try:
+        return float(atoms.get_potential_energy(force_consistent=True))  # type: ignore[no-untyped-call]
+    except _NOT_THERE:
+        return float(atoms.get_potential_energy())  # type: ignore[no-untyped-call]
+
+
+def _stress(atoms: Atoms) -> Any:
+    try:
+        return atoms.get_stress()  # type: ignore[no-untyped-call]
+    except _NOT_THERE:
+        return None
+
+
+def _sentence(error: BaseException) -> str:
+    return " ".join(str(error).split()) or "it does not say why"
+
+
+def _close(calculator: Any) -> None:
+    """End the program behind a calculator, where it has one."""
+    if calculator is not None and hasattr(calculator, "close"):
+        calculator.close()

@@ -1,0 +1,200 @@
+"""What stands behind ``reference:`` in a settings file, and the reference it means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from forcewright.errors import InputError
+from forcewright.models.pair_style import pair_style_potential
+from forcewright.potential import Reference
+from forcewright.reference.ase_factory import AseFactory
+from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.xtb import XtbMethod
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class PairStyleSettings(BaseModel):
+    """A LAMMPS pair style in metal units."""
+
+    model_config = _STRICT
+
+    pair_style: str
+    """What stands behind pair_style in a LAMMPS input."""
+    pair_coeff: str | tuple[str, ...]
+    """What stands behind pair_coeff, or several of them; files lie beside the settings or among LAMMPS's own."""
+    species: tuple[str, ...] | None = None
+    """Element of each LAMMPS type; needed where pair_coeff does not end with them."""
+    cutoff: float | None = Field(default=None, gt=0)
+    """Range in Å; LAMMPS is asked where it is not given."""
+
+
+class XtbSettings(BaseModel):
+    """A tight-binding method of tblite; ``xtb: GFN1-xTB`` is short for ``xtb: {method: GFN1-xTB}``."""
+
+    model_config = _STRICT
+
+    method: XtbMethod = "GFN1-xTB"
+    """GFN1-xTB, GFN2-xTB or IPEA1-xTB."""
+    accuracy: float = Field(default=1.0, gt=0)
+    """Smaller is more accurate."""
+    electronic_temperature_K: float = Field(default=300.0, ge=0)
+    """Of the Fermi distribution of electrons."""
+    max_iterations: int = Field(default=250, ge=1)
+    """Longest self-consistent cycle."""
+    charge: float | None = None
+    """Of the whole cell."""
+    multiplicity: int | None = Field(default=None, ge=1)
+    """Of the whole cell; the lowest where not given."""
+
+
+class Cp2kSettings(BaseModel):
+    """CP2K through ASE; every parameter of ase.calculators.cp2k.CP2K may stand in ``settings``."""
+
+    model_config = _STRICT
+
+    command: tuple[str, ...] | None = None
+    """The program and its arguments as a list, where it is not found by itself."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Parameters such as basis_set, xc, cutoff (eV), max_scf, uks and inp."""
+
+
+class VaspSettings(BaseModel):
+    """VASP: inputs are written to a folder, finished runs are read back from it."""
+
+    model_config = _STRICT
+
+    folder: Path
+    """Where the folders of the structures lie."""
+    incar: dict[str, Any]
+    """Tags of the INCAR; ENCUT must be among them."""
+    kpoints: float | tuple[int, int, int] = 0.2
+    """Largest distance of k-points in 1/Å (with the factor 2π), or the numbers of points along three directions."""
+    potcar: dict[str, str] = Field(default_factory=dict)
+    """Name of an element's POTCAR where it differs from the element's."""
+    energy: Literal["free", "sigma_0"] = "free"
+    """VASP's free energy, whose derivatives the forces are, or the energy extrapolated to zero smearing."""
+
+
+def _method_alone(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
+class ReferenceSettings(BaseModel):
+    """What labels structures: exactly one of them."""
+
+    model_config = _STRICT
+
+    xtb: Annotated[XtbSettings, BeforeValidator(_method_alone)] | None = None
+    """GFN1-xTB or GFN2-xTB."""
+    lammps: PairStyleSettings | None = None
+    """A LAMMPS pair style."""
+    ase: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    """Module and name of something that returns an ASE calculator, such as ase.calculators.emt:EMT."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for it."""
+    reuse: bool = False
+    """Use one ASE calculator for all structures, where making one is slow."""
+    cp2k: Cp2kSettings | None = None
+    """CP2K."""
+    vasp: VaspSettings | None = None
+    """VASP, run by somebody else."""
+    potential: Path | None = None
+    """A trained potential as teacher."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [name for name in KINDS if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = f"has {' and '.join(given)}" if given else "is empty"
+            raise ValueError(f"{found}; give one of {', '.join(KINDS)}")
+        if (self.kwargs or self.reuse) and self.ase is None:
+            raise ValueError("kwargs and reuse are for ase")
+        return self
+
+
+KINDS = ("xtb", "lammps", "ase", "cp2k", "vasp", "potential")
+
+
+def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) -> Reference:
+    """Return the reference that settings describe.
+
+    Parameters
+    ----------
+    settings
+        Settings, or a mapping such as ``{"xtb": "GFN1-xTB"}``.
+    base
+        Folder that paths are relative to.
+
+    Raises
+    ------
+    InputError
+        If anything in it is not known, does not exist or cannot be used.
+    MissingExtraError
+        If its package is an extra that is not installed.
+    """
+    given = settings if isinstance(settings, ReferenceSettings) else ReferenceSettings.model_validate(dict(settings))
+    try:
+        return _made(given, base)
+    except InputError as error:
+        kind = next(name for name in KINDS if getattr(given, name) is not None)
+        place = (error.field or "").removeprefix("reference.")
+        if place.split(".")[0] not in (kind, "kwargs"):
+            place = ".".join(filter(None, [kind, place]))
+        raise InputError(error.problem, file=error.file, field=f"reference.{place}") from None
+
+
+def _made(given: ReferenceSettings, base: Path) -> Reference:
+    if given.xtb is not None:
+        from forcewright.reference.xtb import xtb_reference
+
+        return xtb_reference(**given.xtb.model_dump())
+    if given.cp2k is not None:
+        from forcewright.reference.cp2k import cp2k_reference
+
+        return cp2k_reference(given.cp2k.settings, given.cp2k.command)
+    if given.vasp is not None:
+        from forcewright.reference.vasp import VaspReference
+
+        return VaspReference(**{**given.vasp.model_dump(), "folder": base / given.vasp.folder})
+    if given.ase is not None:
+        return ase_reference(given.ase, given.kwargs, reuse=given.reuse)
+    from forcewright.reference.teacher import potential_reference
+
+    if given.lammps is not None:
+        return potential_reference(pair_style_potential(
+            given.lammps.pair_style, given.lammps.pair_coeff, base, given.lammps.species, given.lammps.cutoff
+        ))  # fmt: skip
+    assert given.potential is not None
+    return potential_reference(base / given.potential)
+
+
+def ase_reference(name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False) -> CalculatorReference:
+    """Return any ASE calculator as a reference.
+
+    Parameters
+    ----------
+    name
+        Module and name of what makes it, such as ``ase.calculators.emt:EMT``.
+    kwargs
+        Arguments for it.
+    reuse
+        Use one calculator for all structures (see `CalculatorReference`).
+
+    Raises
+    ------
+    InputError
+        If there is no such factory or it does not accept the arguments.
+    MissingExtraError
+        If its package is an extra that is not installed.
+    """
+    module, _, factory_name = name.partition(":")
+    factory = AseFactory(module, factory_name, dict(kwargs or {}), "reference")
+    calculator: Any = factory()  # whether it works is told now, and not after an hour
+    if hasattr(calculator, "close"):
+        calculator.close()
+    return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse)
