@@ -2,21 +2,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 EXTRAS := xtb,phonons,soap,gap,sgdml,graph,dev
 
 .PHONY: demo test test-slow lint lock clean
 
-# The stamp is written last: a set-up that was cut off is started over. torch comes first, on its own: resolved with the
-# others it would be the newest, with gigabytes for graphics cards.
-$(READY): pyproject.toml constraints.txt
-	rm -f $(READY)
+# Stamps are written last: a set-up that was cut off is started over.
+$(BASE): pyproject.toml constraints.txt
+	rm -f $(BASE) $(READY)
 	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $(BASE)
+
+# torch comes first, on its own: resolved with the others it would be the newest, with gigabytes for graphics cards.
+$(READY): $(BASE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $(READY)
 
-demo: $(READY)
+demo: $(BASE)
 	$(BIN)/python examples/hv-diamond/demo.py
 
 lint: $(READY)
