@@ -1,0 +1,83 @@
+"""Frames a potential knows least: by the extrapolation grade of their strangest atom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from forcewright.errors import InputError
+from forcewright.linalg.max_volume import max_volume
+from forcewright.potential import Graded
+from forcewright.selection.checks import require_count
+from forcewright.selection.descriptors import frame_descriptors
+from forcewright.structure import Dataset, FloatArray, IntArray
+
+
+def novelty(dataset: Dataset, potential: Graded) -> FloatArray:
+    """Return the largest extrapolation grade of an atom in every frame (M,)."""
+    return np.array([float(potential.extrapolation_grades(s).max()) for s in dataset.structures])
+
+
+def select_novelty(
+    dataset: Dataset, count: int, rng: np.random.Generator, *, potential: Any = None, above: float = 0.0
+) -> IntArray:
+    """Return ``count`` frame numbers of largest extrapolation grade, the largest first; ties are broken by chance.
+
+    Parameters
+    ----------
+    potential
+        A potential with an active set (`Graded`), such as a fitted ACE.
+    above
+        Only frames with a grade above this are taken, and so there may be fewer; 1 is where extrapolation begins.
+
+    Raises
+    ------
+    InputError
+        If the potential knows no grades or there are not so many frames.
+    """
+    require_count(count, len(dataset))
+    if not isinstance(potential, Graded):
+        raise InputError("needs a potential that knows extrapolation grades, as fitted ACE potentials do", field="by")
+    grades = novelty(dataset, potential)
+    order = rng.permutation(len(dataset))
+    order = order[np.argsort(-grades[order], kind="stable")]
+    return order[grades[order] > above][:count]
+
+
+def select_max_volume(
+    dataset: Dataset, count: int, rng: np.random.Generator, *, cutoff: float | None = None, functions: int = 60,
+    with_deviation: bool = False,
+) -> IntArray:  # fmt: skip
+    """Return ``count`` frame numbers, first those whose descriptors span the largest volume (D-optimality).
+
+    The volume is that of as many leading principal components as frames are wanted, or as there are; where more frames
+    are wanted, the rows chosen are taken out and the rest is gone through again. Parameters are those of
+    `frame_descriptors`; nothing is left to chance but what is added where all frames are alike.
+
+    Raises
+    ------
+    InputError
+        If there are not so many frames.
+    """
+    require_count(count, len(dataset))
+    rows = frame_descriptors(dataset, cutoff=cutoff, functions=functions, with_deviation=with_deviation)
+    left = np.arange(len(dataset))
+    chosen: list[int] = []
+    while len(chosen) < count and len(left):
+        part = _leading(rows[left], count - len(chosen))
+        found = max_volume(part).indices if part.shape[1] else np.zeros(0, dtype=np.int64)
+        if not len(found):
+            found = rng.permutation(len(left))[: count - len(chosen)]
+        chosen += left[found].tolist()
+        left = np.delete(left, found)
+    return np.array(chosen[:count], dtype=np.int64)
+
+
+def _leading(rows: FloatArray, count: int) -> FloatArray:
+    """Return the rows in their leading principal components, of unit variance each."""
+    if not rows.shape[1]:
+        return rows
+    left, singular, _ = np.linalg.svd(rows, full_matrices=False)
+    used = min(count, int((singular > 1e-8 * singular[0]).sum())) if singular[0] > 0 else 0
+    return np.asarray(left[:, :used])
