@@ -39,8 +39,9 @@ test-slow: $(READY)
 # Resolve constraints.txt anew from the ranges in pyproject.toml.
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet torch==2.13.0
 	build/lock/bin/python -m pip install --quiet ".[$(EXTRAS)]"
-	build/lock/bin/python -m pip freeze --exclude forcewright > constraints.txt
+	build/lock/bin/python -m pip freeze --exclude forcewright | sed 's/+cpu//' > constraints.txt
 
 clean:
 	rm -rf $(VENV) build runs
