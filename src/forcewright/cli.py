@@ -317,6 +317,38 @@ def validate(
 
 
 @app.command()
+def compare(config: Config, fresh: Fresh = False) -> None:
+    """Put several families of potentials side by side on the same frames: errors, time, memory and energy used.
+
+    Example: `forcewright compare families.yaml`. Studies that have finished are taken as they are.
+    """
+    from forcewright.recipes.compare import compare as run
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+        found = run(config, fresh=fresh, on_family=lambda name: progress.update(task, description=name))
+    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"written to {found.folder}; open {found.folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command(name="learning-curve")
+def learning_curve(config: Config) -> None:
+    """Fit families to growing, nested subsets of the training data; show how fast their errors fall.
+
+    Example: `forcewright learning-curve curve.yaml`. Fits that have finished are taken as they are.
+    """
+    from forcewright.recipes.learning_curve import learning_curve as run
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+        found = run(config, on_fit=lambda name: progress.update(task, description=name))
+    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"written to {found.folder}; open {found.folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
     """Write the report of a finished study anew from its stored results.
 

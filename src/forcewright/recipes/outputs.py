@@ -53,8 +53,12 @@ class TuneResult:
 def write_outputs(
     settings: TuneConfig, inputs: Inputs, problem: Problem, trials: list[TrialRecord], best: TrialRecord,
     finished: Finished, nested: ErrorTable | None, importance: Mapping[str, float], monitor: ResourceMonitor,
+    earlier_s: float = 0.0,
 ) -> TuneResult:  # fmt: skip
-    """Write all results of a study to its output folder; the report comes last."""
+    """Write all results of a study to its output folder; the report comes last.
+
+    ``earlier_s`` is what the trials took that earlier runs of the study have left.
+    """
     folder = settings.output
     config_text = resolved_config(settings)
     atomic_write(folder / "config.resolved.yaml", config_text)
@@ -68,6 +72,7 @@ def write_outputs(
     findings = audit(inputs.train, test=inputs.test).to_rows()
     monitor.update()
     summary = summarize(settings, inputs, problem, trials, best, finished, nested, monitor)
+    summary["earlier_trials_s"] = round(earlier_s, 3)
     atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     finished.validation.parity.save(folder / "parity_validation.npz")
     if finished.test is not None:
@@ -76,7 +81,7 @@ def write_outputs(
     atomic_write(folder / "report.json", json.dumps(page, indent=1, allow_nan=False) + "\n")
     rebuild_report(folder)
     # a family with a fit of its own may still read from where it was fitted, which goes now
-    potential = load(potential_folder) if finished.fitted is None else finished.potential
+    potential = load(potential_folder, allow_commands=True) if finished.fitted is None else finished.potential
     shutil.rmtree(problem.cache, ignore_errors=True)
     return TuneResult(potential, summary, finished.validation, finished.test, trials, folder)
 

@@ -74,6 +74,7 @@ def tune(
             _discard(settings.output)
         box = black_box(settings, inputs, problem) if is_black_box(settings.model) else None
         with _open_study(settings, ranges, inputs) as study:
+            earlier = sum(trial.seconds for trial in study.trials)
             trials = _search(study, problem, box, on_trial)
             importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
             best = best_of(trials, settings.study.limits)
@@ -87,7 +88,7 @@ def tune(
                 finished = finish(settings, inputs, problem, best)
         nested = nested_errors(problem, eligible(trials, settings.study.limits)) if problem.nested else None
         monitor.update()
-        return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor)
+        return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor, earlier)
 
 
 def fit(

@@ -1,8 +1,9 @@
 """How far predictions are off: one table of errors, overall and per group, each with its standard error.
 
 Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component,
-per vector (eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over the six Voigt components. Every RMSE and MAE comes from sums per frame
-(see `forcewright.metrics`), so does its standard error: a bootstrap over frames.
+per vector (eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over the six Voigt
+components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), so does its standard error: a
+bootstrap over frames.
 """
 
 from __future__ import annotations

@@ -1,0 +1,402 @@
+"""Compare: several families of potentials side by side, on the same frames, in one table and on one page.
+
+A family is fitted here by a study of its own, or given as the folder of a finished study or as a potential. All are
+judged by the same process: one thread, the same frames, the same structure for the time of an evaluation. A family
+that fails is listed with its reason and never costs the others anything.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from forcewright.data import read
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import atomic_write
+from forcewright.models import BACKENDS
+from forcewright.optimize.evaluation import WORKER_DIED
+from forcewright.optimize.workers import process_pool
+from forcewright.potential import Potential, Prediction
+from forcewright.recipes import compare_page, provenance
+from forcewright.recipes.config import LINEAR_ONLY, Paths, TuneConfig, is_black_box, parse_config
+from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.outputs import resolved_config
+from forcewright.recipes.setting import time_per_atom
+from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.tune import tune
+from forcewright.structure import Dataset
+from forcewright.validation.errors import ErrorTable, check_species
+from forcewright.validation.errors import compare as compare_with_labels
+
+log = logging.getLogger("forcewright")
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+#: what is told of a family on each set, by its name in `forcewright.validation.Errors`
+_ERRORS = {
+    "energy_mae_meV_per_atom": "energy_mae_meV_per_atom",
+    "energy_rmse_meV_per_atom": "energy_rmse_meV_per_atom",
+    "r2_energy": "energy_r2",
+    "force_norm_mae_eV_per_A": "force_norm_mae_eV_per_A",
+    "force_norm_rmse_eV_per_A": "force_norm_rmse_eV_per_A",
+    "r2_force_norm": "force_norm_r2",
+    "force_mae_eV_per_A": "force_mae_eV_per_A",
+    "force_rmse_eV_per_A": "force_rmse_eV_per_A",
+}
+
+
+def _named_sets(value: Any) -> Any:
+    return value if isinstance(value, Mapping) else {"test": value}
+
+
+def _named_families(value: Any) -> Any:
+    """Give the members of a list the names of their folders."""
+    if not isinstance(value, list):
+        return value
+    paths = [Path(str(one)) for one in value]
+    names = [path.parent.name if path.name == "potential" and path.parent.name else path.name for path in paths]
+    if len(set(names)) < len(names):
+        raise ValueError("holds two of the same name; give a mapping from names to folders")
+    return dict(zip(names, value, strict=True))
+
+
+Name = Annotated[str, Field(pattern=r"^[\w(][\w .+()=-]*$", max_length=60)]
+
+
+class ComparisonData(BaseModel):
+    """What is fitted to, and what is predicted; paths are relative to the config."""
+
+    model_config = _STRICT
+
+    train: Paths | None = None
+    """File or files to fit to; not needed where all families are given."""
+    test: Annotated[dict[Name, Paths], BeforeValidator(_named_sets)] = Field(min_length=1)
+    """File or files that every family predicts, or several sets by name; the first is the one that ranks families."""
+    labels: dict[str, str] | None = None
+    """Names of the labels in the files, such as {energy: dft_energy, forces: dft_forces}."""
+
+
+class ComparisonConfig(BaseModel):
+    """Everything `forcewright compare` needs."""
+
+    model_config = _STRICT
+
+    data: ComparisonData
+    families: Annotated[dict[Name, str | dict[str, Any]], BeforeValidator(_named_families)] = Field(min_length=1)
+    """By name: what `forcewright tune` takes beside data and output (model, weights, study …); or the folder of a
+    finished study, or a saved potential; or {lammps: {pair_style: …, pair_coeff: …}}."""
+    common: dict[str, Any] = Field(default_factory=dict)
+    """What every study here has unless it says otherwise: validation, loss, study …"""
+    output: Path
+    """Folder for everything that comes out; studies lie in studies/NAME."""
+    power_W_per_core: float = Field(default=15.0, gt=0)
+    """Power in W that one busy core takes, with its share of memory and losses: energy used is CPU time times this."""
+
+    @model_validator(mode="after")
+    def _has_data(self) -> Self:
+        if self.data.train is None and any(isinstance(one, dict) and "model" in one for one in self.families.values()):
+            raise ValueError("data.train is missing; a family that is fitted needs it")
+        return self
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What came out; ``summary`` is the content of result.json, ``tables`` holds errors by family and set."""
+
+    summary: dict[str, Any]
+    tables: dict[str, dict[str, ErrorTable]]
+    folder: Path
+
+    def __str__(self) -> str:
+        return compare_page.text_table(self.summary)
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A family ready to be judged: where its potential is, and what its study tells, where there is one."""
+
+    source: str | Mapping[str, Any]
+    origin: str
+    study: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+def compare(
+    config: str | Path | Mapping[str, Any], *, fresh: bool = False, on_family: Callable[[str], None] = lambda name: None
+) -> Comparison:
+    """Fit or take every family, judge all on the same frames, and write table, figures and result.json.
+
+    A study that has finished with the same config and data is taken as it is; an unfinished one goes on.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or its content (paths are then relative to the working directory).
+    fresh
+        Discard earlier studies in the output folder.
+    on_family
+        Called with the name of each family before it is worked on.
+
+    Raises
+    ------
+    InputError
+        If the config or the data are not usable, or every family failed.
+    """
+    settings = read_comparison(config)
+    sets = {name: read(paths, labels=settings.data.labels) for name, paths in settings.data.test.items()}
+    summary: dict[str, Any] = {"families": {}, "failed": {}}
+    tables: dict[str, dict[str, ErrorTable]] = {}
+    for name, given in settings.families.items():
+        on_family(name)
+        try:
+            candidate = _obtain(settings, name, given, fresh)
+            tables[name], cost = judge(candidate.source, sets)
+        except ForcewrightError as error:
+            log.warning("%s: %s", name, error)
+            summary["failed"][name] = str(error)
+            continue
+        summary["families"][name] = _row(settings, candidate, tables[name], cost)
+    if not tables:
+        name, reason = next(iter(summary["failed"].items()))
+        raise InputError(f"every family failed; {name}: {reason}", field="families")
+    summary |= {
+        "judged_on": next(iter(sets)),
+        "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
+        "power_W_per_core": settings.power_W_per_core,
+        "versions": provenance.versions(), "machine": provenance.machine(), "command": provenance.command(),
+        "data_hashes": provenance.file_hashes(_files(settings)),
+    }  # fmt: skip
+    _write(settings, summary, tables)
+    return Comparison(summary, tables, settings.output)
+
+
+def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
+    """Read and check a config; every family's part is checked before anything is fitted.
+
+    Raises
+    ------
+    InputError
+        If anything in it is not usable; names the field.
+    """
+    file = None if isinstance(config, Mapping) else Path(config)
+    content = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    folder = (Path.cwd() if file is None else file.parent).resolve()
+    found = validate(ComparisonConfig, content, file)
+    train = None if found.data.train is None else [folder / path for path in found.data.train]
+    test = {name: [folder / path for path in paths] for name, paths in found.data.test.items()}
+    families = {
+        name: str(folder / given) if isinstance(given, str) else _with_folder(given, folder)
+        for name, given in found.families.items()
+    }
+    data = found.data.model_copy(update={"train": train, "test": test})
+    settings = found.model_copy(update={"data": data, "families": families, "output": (folder / found.output)})
+    for name, given in families.items():
+        if isinstance(given, dict) and "model" in given:
+            try:
+                study_config(settings, name, given)
+            except InputError as error:
+                raise InputError(error.problem, file=file, field=f"families.{name}.{error.field}") from None
+    return settings
+
+
+def _with_folder(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Refuse what is no family; remember the folder that files of a pair style lie in."""
+    if "model" in given:
+        return dict(given)
+    if set(given) != {"lammps"}:
+        raise InputError("needs model, a path, or {lammps: ...}", field="families")
+    return {**given, "folder": str(folder)}
+
+
+def study_config(settings: ComparisonConfig, name: str, given: Mapping[str, Any]) -> TuneConfig:
+    """Return the config of a family's study: its own part over what is common, as far as that applies to it.
+
+    Raises
+    ------
+    InputError
+        If it is not usable.
+    """
+    return family_config(
+        settings.common, given, settings.data.train or (), settings.output / "studies" / name, settings.data.labels
+    )
+
+
+def family_config(
+    common: Mapping[str, Any], given: Mapping[str, Any], train: Sequence[Path], output: Path,
+    labels: Mapping[str, str] | None,
+) -> TuneConfig:  # fmt: skip
+    """Return the config of one family's study over what is common to all families.
+
+    Raises
+    ------
+    InputError
+        If it is not usable, or names data or output, which all share.
+    """
+    if taken := sorted({"data", "output"} & (set(given) | set(common))):
+        raise InputError("is the same for all families; take it out here", field=taken[0])
+    if isinstance(given.get("model"), Mapping) and is_black_box(given["model"]):
+        common = {key: value for key, value in common.items() if key not in LINEAR_ONLY}
+    data = {"train": [str(path) for path in train], "labels": None if labels is None else dict(labels)}
+    return parse_config({**common, **given, "data": data, "output": str(output)}, folder=output)
+
+
+def _obtain(settings: ComparisonConfig, name: str, given: str | dict[str, Any], fresh: bool) -> _Candidate:
+    """Return a family's potential, after fitting it where it is to be fitted here."""
+    if isinstance(given, dict) and "model" in given:
+        config = study_config(settings, name, given)
+        summary = None if fresh else _finished(config)
+        origin = "fitted before" if summary else "fitted"
+        if summary is None:
+            summary = tune(config, fresh=fresh).summary
+        return _Candidate(str(config.output / "potential"), origin, summary, config.output)
+    if isinstance(given, dict):
+        return _Candidate(given, "given")
+    folder = Path(given)
+    if (folder / "result.json").is_file() and (folder / "potential").is_dir():
+        return _Candidate(str(folder / "potential"), "study", _read_json(folder / "result.json"), folder)
+    return _Candidate(given, "given")
+
+
+def _finished(config: TuneConfig) -> dict[str, Any] | None:
+    """Return the result of a study that has finished with this config and these data, if there is one."""
+    folder = config.output
+    if not all((folder / name).is_file() for name in ("result.json", "config.resolved.yaml")):
+        return None
+    known = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+    summary = _read_json(folder / "result.json")
+    paths = [*config.data.train, *(config.validation.external or [])]
+    same = known == yaml.safe_load(resolved_config(config))
+    same = same and summary.get("data_hashes") == provenance.file_hashes(paths)
+    return summary if same and (folder / "potential").is_dir() else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot be read: {error}", file=path) from None
+    return content
+
+
+# -------------------------------------------------------------------------------------------------- judging
+
+
+def judge(source: str | Mapping[str, Any], sets: Mapping[str, Dataset]) -> tuple[dict[str, ErrorTable], float]:
+    """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
+
+    Parameters
+    ----------
+    source
+        Path of a potential, or ``{lammps: ..., folder: ...}``.
+
+    Returns
+    -------
+    tables
+        Errors by set.
+    cost
+        µs per atom of an energy-force-stress evaluation, on the largest structure of the first set.
+
+    Raises
+    ------
+    ForcewrightError
+        If the potential cannot be read, does not know an element, or kills its process.
+    """
+    pool: Any = process_pool(1)
+    try:
+        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(BACKENDS)).result()
+    except BrokenExecutor:
+        raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
+    except KeyboardInterrupt:
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
+    except ForcewrightError:
+        pool.shutdown(wait=True)
+        raise
+    except Exception as error:  # anything may go wrong in somebody else's code
+        pool.shutdown(wait=True)
+        raise ForcewrightError(f"prediction failed: {type(error).__name__}: {error}") from error
+    pool.shutdown(wait=True)
+    return {name: compare_with_labels(data, predictions[name]) for name, data in sets.items()}, cost
+
+
+def _predict_sets(
+    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], homes: Mapping[str, tuple[str, str, str]]
+) -> tuple[dict[str, list[Prediction]], float]:
+    """Do the part of `judge` that runs in the worker."""
+    for kind, home in homes.items():
+        BACKENDS.setdefault(kind, home)
+    potential = _potential(source)
+    found = {}
+    for name, data in sets.items():
+        check_species(potential, data)
+        counts = data.count_labels()
+        found[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
+    return found, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
+
+
+def _potential(source: str | Mapping[str, Any]) -> Potential:
+    if isinstance(source, Mapping):
+        return _of(force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential)
+    return _of(force_field(source, Path()).potential)
+
+
+def _of(potential: Potential | None) -> Potential:
+    if potential is None:
+        raise InputError("is no potential", field="families")
+    return potential
+
+
+def _row(
+    settings: ComparisonConfig, candidate: _Candidate, tables: Mapping[str, ErrorTable], cost: float
+) -> dict[str, Any]:
+    """Return what is told of a family, ready for JSON; what only a study knows is None without one."""
+    told = {name: _errors(table) for name, table in tables.items()}
+    study = candidate.study
+    cpu_s = None if not study else study["cpu_s"] + study.get("earlier_trials_s", 0.0)
+    return {
+        **next(iter(told.values())),
+        "fit_s": study.get("fit_s"),
+        "study_s": None if not study else study["wall_s"] + study.get("earlier_trials_s", 0.0),
+        "cpu_s": cpu_s,
+        "energy_used_kWh": None if cpu_s is None else cpu_s * settings.power_W_per_core / 3.6e6,
+        "cost_us_per_atom": cost,
+        "peak_memory_bytes": study.get("peak_memory_bytes"),
+        "kind": study.get("settings", {}).get("model", {}).get("kind"),
+        "trials": study.get("trials"),
+        "origin": candidate.origin,
+        "folder": None if candidate.folder is None else str(candidate.folder),
+        "settings": study.get("settings"),
+        "sets": told,
+    }
+
+
+def _errors(table: ErrorTable) -> dict[str, Any]:
+    return {key: getattr(table.overall, name) for key, name in _ERRORS.items()}
+
+
+# -------------------------------------------------------------------------------------------------- writing
+
+
+def _files(settings: ComparisonConfig) -> list[Path]:
+    return [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
+
+
+def _write(settings: ComparisonConfig, summary: dict[str, Any], tables: dict[str, dict[str, ErrorTable]]) -> None:
+    folder = settings.output
+    (folder / "errors").mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    atomic_write(folder / "config.resolved.yaml", text)
+    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    atomic_write(folder / "comparison.csv", compare_page.csv_table(summary))
+    for family, by_set in tables.items():
+        for name, table in by_set.items():
+            table.write_csv(folder / "errors" / f"{family} - {name}.csv")
+    compare_page.write_page(folder, summary, tables, text)

@@ -1,0 +1,335 @@
+"""Learning curve: how the error of a family falls with the number of training frames.
+
+Subsets are random and nested: within a repeat each smaller one is part of every larger one, so that sizes differ by
+what was added. All fits are judged on the same frames, which are in none of the subsets. The error falls as a power of
+the number of frames while data are what is missing (Cortes, Jackel, Solla, Vapnik and Denker, NIPS 6, 327, 1993); the
+slope is fitted to the logarithms.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from forcewright.data import read_with_summary, require_sound, write
+from forcewright.data.reference_energies import is_isolated_atom
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import atomic_write
+from forcewright.recipes import provenance
+from forcewright.recipes.compare import family_config, judge
+from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, split_model
+from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.tune import tune
+from forcewright.report.numbers import DASH, duration, significant
+from forcewright.structure import Dataset, FloatArray
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+#: what is told at every size: key, as in `forcewright.validation.Errors`, heading, unit
+_ERRORS = (
+    ("energy_mae_meV_per_atom", "energy MAE", "meV/atom"),
+    ("energy_rmse_meV_per_atom", "energy RMSE", "meV/atom"),
+    ("force_rmse_eV_per_A", "force RMSE", "eV/Å"),
+    ("force_norm_mae_eV_per_A", "force-norm MAE", "eV/Å"),
+)
+
+
+class CurveData(BaseModel):
+    """What is fitted to and what judges; paths are relative to the config."""
+
+    model_config = _STRICT
+
+    train: Paths
+    """File or files that subsets are drawn from."""
+    test: Paths
+    """File or files that judge every fit."""
+    labels: dict[str, str] | None = None
+    """Names of the labels in the files, such as {energy: dft_energy, forces: dft_forces}."""
+
+
+class LearningCurveConfig(BaseModel):
+    """Everything `forcewright learning-curve` needs."""
+
+    model_config = _STRICT
+
+    data: CurveData
+    families: dict[str, dict[str, Any]] = Field(min_length=1)
+    """By name: what `forcewright fit` takes beside data and output; hyperparameters are numbers, not ranges."""
+    common: dict[str, Any] = Field(default_factory=dict)
+    """What every fit has unless it says otherwise: validation, loss …"""
+    sizes: tuple[int, ...] | None = None
+    """Numbers of training frames, isolated atoms not counted; six from a 32nd to all where not given."""
+    repeats: int = Field(default=3, ge=1)
+    """Independent draws of the subsets. A size that takes all frames is fitted once."""
+    seed: int = Field(default=0, ge=0)
+    """Same seed, same subsets."""
+    output: Path
+    """Folder for everything that comes out; fits lie in fits/FAMILY/SIZE-REPEAT."""
+
+
+@dataclass(frozen=True, eq=False)
+class LearningCurve:
+    """What came out; ``summary`` is the content of result.json."""
+
+    summary: dict[str, Any]
+    folder: Path
+
+    def __str__(self) -> str:
+        return text_table(self.summary)
+
+
+def learning_curve(
+    config: str | Path | Mapping[str, Any], *, on_fit: Callable[[str], None] = lambda name: None
+) -> LearningCurve:
+    """Fit every family to nested subsets of the training data and write how its errors fall.
+
+    Fits that have finished with the same config and data are taken as they are. One that fails is listed.
+
+    Parameters
+    ----------
+    config
+        A YAML file, or its content (paths are then relative to the working directory).
+    on_fit
+        Called with family and size before each fit.
+
+    Raises
+    ------
+    InputError
+        If the config or the data are not usable, or no fit succeeds.
+    """
+    settings = read_learning_curve(config)
+    train, _ = read_with_summary(list(settings.data.train), labels=settings.data.labels)
+    test, _ = read_with_summary(list(settings.data.test), labels=settings.data.labels)
+    require_sound(train)
+    alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
+    others = [i for i in range(len(train)) if i not in set(alone)]
+    sizes = _sizes(settings.sizes, len(others))
+    curves: dict[str, dict[str, Any]] = {name: {"points": [], "failed": {}} for name in settings.families}
+    for repeat, chosen in subsets(len(others), sizes, settings.repeats, settings.seed):
+        subset = train[[*alone, *(others[i] for i in chosen)]]
+        for name, given in settings.families.items():
+            label = f"{len(chosen)}-{repeat}"
+            on_fit(f"{name}, {len(chosen)} frames")
+            try:
+                point = _fit_and_judge(settings, name, given, label, subset, test)
+            except ForcewrightError as error:
+                curves[name]["failed"][label] = str(error)
+                continue
+            curves[name]["points"].append({"frames": len(chosen), "repeat": repeat, **point})
+    for curve in curves.values():
+        curve["fits"] = {key: fit for key, *_ in _ERRORS if (fit := _power_law(curve["points"], key)) is not None}
+    if not any(curve["points"] for curve in curves.values()):
+        reason = next(reason for curve in curves.values() for reason in curve["failed"].values())
+        raise InputError(f"no fit succeeded: {reason}", field="families")
+    summary = {
+        "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
+        "test_frames": len(test), "versions": provenance.versions(), "machine": provenance.machine(),
+        "command": provenance.command(),
+        "data_hashes": provenance.file_hashes([*settings.data.train, *settings.data.test]),
+    }  # fmt: skip
+    _write(settings, summary)
+    return LearningCurve(summary, settings.output)
+
+
+def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurveConfig:
+    """Read and check a config; every family's part is checked before anything is fitted.
+
+    Raises
+    ------
+    InputError
+        If anything in it is not usable; names the field.
+    """
+    file = None if isinstance(config, Mapping) else Path(config)
+    content = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
+    folder = (Path.cwd() if file is None else file.parent).resolve()
+    found = validate(LearningCurveConfig, content, file)
+    data = found.data.model_copy(
+        update={name: [folder / path for path in getattr(found.data, name)] for name in ("train", "test")}
+    )
+    settings = found.model_copy(update={"data": data, "output": folder / found.output})
+    for name, given in settings.families.items():
+        try:
+            checked = _fit_config(settings, name, given, "check", data.train)
+            if ranges := split_model(checked.model):
+                raise InputError("is a range; give a number", field=f"model.{next(iter(ranges))}")
+        except InputError as error:
+            raise InputError(error.problem, file=file, field=f"families.{name}.{error.field}") from None
+    return settings
+
+
+def _fit_config(
+    settings: LearningCurveConfig, name: str, given: Mapping[str, Any], label: str, train: Sequence[Path]
+) -> TuneConfig:
+    return family_config(
+        settings.common, given, train, settings.output / "fits" / name / label,
+        None if label != "check" else settings.data.labels,
+    )  # fmt: skip
+
+
+def _sizes(asked: Sequence[int] | None, available: int) -> tuple[int, ...]:
+    """Return the sizes in rising order.
+
+    Raises
+    ------
+    InputError
+        If one is below 2 or above what there is.
+    """
+    if asked is None:
+        return tuple(sorted({max(2, round(available / 2**k)) for k in range(6)}))
+    if wrong := [size for size in asked if not 2 <= size <= available]:
+        raise InputError(f"has {wrong[0]}; allowed are 2 to {available}, the frames there are", field="sizes")
+    return tuple(sorted(set(asked)))
+
+
+def subsets(available: int, sizes: Sequence[int], repeats: int, seed: int) -> list[tuple[int, list[int]]]:
+    """Return the repeat and the sorted indices of each subset: random, and within a repeat each part of the next.
+
+    Parameters
+    ----------
+    available
+        Number of frames to draw from; a subset of all of them is made once.
+    sizes
+        In rising order.
+    """
+    found: list[tuple[int, list[int]]] = []
+    for repeat in range(repeats):
+        order = np.random.default_rng([seed, repeat]).permutation(available)
+        found += [
+            (repeat, sorted(order[:size].tolist())) for size in sizes if size < available or repeat == 0
+        ]  # fmt: skip
+    return sorted(found, key=lambda entry: (len(entry[1]), entry[0]))
+
+
+def _fit_and_judge(
+    settings: LearningCurveConfig, name: str, given: Mapping[str, Any], label: str, subset: Dataset, test: Dataset
+) -> dict[str, Any]:
+    """Fit one family to one subset and return its errors; taken from disk where that was done before."""
+    folder = settings.output / "fits" / name / label
+    config = _fit_config(settings, name, given, label, [folder / "train.extxyz"])
+    identity = {
+        "data": [subset.content_hash, test.content_hash],
+        "config": config.model_dump(mode="json", exclude={"workers", "output", "data"}),
+    }
+    stored = folder / "point.json"
+    if stored.is_file() and (known := json.loads(stored.read_text()))["identity"] == identity:
+        return dict(known["point"])
+    folder.mkdir(parents=True, exist_ok=True)
+    write(subset, folder / "train.extxyz")
+    summary = tune(config, fresh=True).summary
+    tables, _ = judge(str(folder / "potential"), {"test": test})
+    overall = tables["test"].overall
+    point = {key: getattr(overall, key) for key, *_ in _ERRORS} | {"fit_s": summary["fit_s"], "cpu_s": summary["cpu_s"]}
+    atomic_write(stored, json.dumps({"identity": identity, "point": point}) + "\n")
+    return point
+
+
+def _power_law(points: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None] | None:
+    known = [(point["frames"], point[key]) for point in points if point[key]]
+    if len({frames for frames, _ in known}) < 2:
+        return None
+    frames, errors = (np.array(values, dtype=np.float64) for values in zip(*known, strict=True))
+    return power_law(frames, errors)
+
+
+def power_law(frames: FloatArray, errors: FloatArray) -> dict[str, float | None]:
+    """Fit error = prefactor · frames^slope by least squares of the logarithms.
+
+    Parameters
+    ----------
+    frames, errors
+        (n,), above 0, with two different sizes at least.
+
+    Returns
+    -------
+    fit
+        ``slope``, ``slope_standard_error`` (None with fewer than three points), ``prefactor``.
+    """
+    x, y = np.log(frames), np.log(errors)
+    spread = float(np.sum((x - x.mean()) ** 2))
+    slope = float(np.sum((x - x.mean()) * (y - y.mean())) / spread)
+    level = float(y.mean() - slope * x.mean())
+    residual = float(np.sum((y - level - slope * x) ** 2))
+    error = math.sqrt(residual / (len(x) - 2) / spread) if len(x) > 2 else None
+    return {"slope": slope, "slope_standard_error": error, "prefactor": math.exp(level)}
+
+
+# -------------------------------------------------------------------------------------------------- writing
+
+
+def text_table(summary: Mapping[str, Any]) -> str:
+    """Return what the command line shows: the mean errors by family and size, and the slopes."""
+    lines = []
+    for name, curve in summary["families"].items():
+        lines += ["  ".join(row) for row in _rows(name, curve, summary["sizes"])]
+        lines += [f"{name}: {key} falls as frames^{fit['slope']:.2f}" for key, fit in curve["fits"].items()]
+        lines += [f"{name}, {label}: failed: {reason}" for label, reason in curve["failed"].items()]
+    return "\n".join(lines)
+
+
+def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[list[str]]:
+    rows = []
+    for size in sizes:
+        own = [point for point in curve["points"] if point["frames"] == size]
+        cells = []
+        for key, _, unit in _ERRORS:
+            values = [point[key] for point in own if point[key] is not None]
+            cells.append(f"{significant(float(np.mean(values)))} {unit}" if values else DASH)
+        mean = float(np.mean([point["fit_s"] for point in own])) if own else None
+        rows.append([name, str(size), str(len(own)), *cells, duration(mean)])
+    return rows
+
+
+def _write(settings: LearningCurveConfig, summary: dict[str, Any]) -> None:
+    from forcewright.report import PageContent, Section, write_report  # matplotlib: not before it is needed
+    from forcewright.report.compare_figures import draw_learning_curve
+
+    folder = settings.output
+    folder.mkdir(parents=True, exist_ok=True)
+    config_text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    atomic_write(folder / "config.resolved.yaml", config_text)
+    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    atomic_write(folder / "learning_curve.csv", _csv(summary))
+    curves = summary["families"]
+    figures = [
+        figure for key, heading, unit in _ERRORS if key != "energy_rmse_meV_per_atom"
+        and (figure := draw_learning_curve(curves, key, f"{heading} ({unit})")) is not None
+    ]  # fmt: skip
+    rows = [row for name, curve in curves.items() for row in _rows(name, curve, summary["sizes"])]
+    headings = [("family", ""), ("frames", ""), ("fits", ""), *((heading, "") for _, heading, _ in _ERRORS),
+                ("one fit", "")]  # fmt: skip
+    models = [given.get("model", {}) for given in settings.families.values()]
+    cited = {c["key"]: c for model in models for c in provenance.citations(model, TuneStudySettings(), False)}
+    page = PageContent(
+        title=f"Learning curve: {folder.name}", kicker="Forcewright learning curve",
+        warnings=[f"{name}, {label}: {reason}" for name, curve in curves.items()
+                  for label, reason in curve["failed"].items()],
+        summary=(
+            f"Errors on the same {summary['test_frames']} frames of fits to random, nested subsets of the training "
+            f"data, {summary['repeats']} draws. Lines are powers of the number of frames, fitted to all points; a line "
+            "that still falls at its end says that more data would help."
+        ),
+        sections=[Section("Errors by number of frames", "", figures),
+                  Section("Mean over the draws", "", [], [{"headings": headings, "rows": rows, "style": "plain"}])],
+        result=summary, config_text=config_text, citations=list(cited.values()),
+    )  # fmt: skip
+    write_report(folder / "report.html", page)
+
+
+def _csv(summary: Mapping[str, Any]) -> str:
+    text = io.StringIO()
+    names = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
+    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
+    writer.writeheader()
+    for name, curve in summary["families"].items():
+        writer.writerows({"family": name, **point} for point in curve["points"])
+    return text.getvalue()
