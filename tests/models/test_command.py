@@ -14,10 +14,12 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
+from forcewright.data import read, write
 from forcewright.errors import InputError
-from forcewright.models import load, model_class
+from forcewright.models import load
 from forcewright.models.command_template import fill, fill_within
 from forcewright.recipes.config import fill_model, split_model
+from forcewright.recipes.tune import tune
 from forcewright.structure import Dataset
 
 # A program of its own: the mean energy per atom is all it learns; forces and stress come from a constant.
@@ -234,31 +236,53 @@ def test_a_calculator_that_fails_is_told(config, train) -> None:
             fitted(config, train).predict([train[0].structure])
 
 
+GAP = {
+    "kind": "gap", "two_body": {"cutoff": 4.0, "n_sparse": 8},
+    "soap": {"cutoff": 4.0, "n_max": 4, "l_max": 3, "n_sparse": 20},
+}  # fmt: skip
+TEMPLATE = {
+    "kind": "command", "integers": {"n_sparse": 20}, "parameters": {"sigma": 0.05}, "cutoff": 4.0,
+    "labels": {"energy": "REF_energy", "forces": "REF_forces", "virial": "REF_virial"},
+    "fit": [
+        "gap_fit", "at_file=${train}",
+        "gap={distance_2b cutoff=${cutoff} cutoff_transition_width=1.0 n_sparse=8 delta=1.0 theta_uniform=1.0 "
+        "covariance_type=ard_se sparse_method=uniform : soap cutoff=${cutoff} cutoff_transition_width=1.0 n_max=4 "
+        "l_max=3 atom_sigma=0.5 zeta=4.0 n_sparse=${n_sparse} delta=0.3 covariance_type=dot_product "
+        "sparse_method=cur_points}",
+        "e0={Cu:${e0_Cu}}", "default_sigma={0.001 ${sigma} 0.02 0.0}", "energy_parameter_name=REF_energy",
+        "force_parameter_name=REF_forces", "virial_parameter_name=REF_virial", "sparse_jitter=1e-08",
+        "do_copy_at_file=F", "gp_file=gp.xml", "rnd_seed=${seed}",
+    ],
+    "outputs": ["gp.xml", "gp.xml.sparseX*"],
+    "predict": {"ase": "quippy.potential:Potential", "kwargs": {"param_filename": "${potential}/gp.xml"}},
+}  # fmt: skip
+
+
 def test_gap_fit_by_template_gives_the_numbers_of_the_adapter(train) -> None:
     pytest.importorskip("quippy", reason="the package quippy-ase is not installed")
-    soap = {"cutoff": 4.0, "n_max": 4, "l_max": 3, "n_sparse": 20}
-    gap = model_class("gap")(two_body={"cutoff": 4.0, "n_sparse": 8}, soap=soap)
-    own = gap.arguments("${train}", {29: 0.0}, {}, 0)
-    template = {
-        "kind": "command", "integers": {"n_sparse": 20}, "parameters": {"sigma": 0.05}, "cutoff": 4.0,
-        "labels": {"energy": "REF_energy", "forces": "REF_forces", "virial": "REF_virial"},
-        "fit": [
-            "gap_fit", "at_file=${train}",
-            "gap={distance_2b cutoff=${cutoff} cutoff_transition_width=1.0 n_sparse=8 delta=1.0 theta_uniform=1.0 "
-            "covariance_type=ard_se sparse_method=uniform : soap cutoff=${cutoff} cutoff_transition_width=1.0 n_max=4 "
-            "l_max=3 atom_sigma=0.5 zeta=4.0 n_sparse=${n_sparse} delta=0.3 covariance_type=dot_product "
-            "sparse_method=cur_points}",
-            "e0={Cu:${e0_Cu}}", "default_sigma={0.001 ${sigma} 0.02 0.0}", "energy_parameter_name=REF_energy",
-            "force_parameter_name=REF_forces", "virial_parameter_name=REF_virial", "sparse_jitter=1e-08",
-            "do_copy_at_file=F", "gp_file=gp.xml", "rnd_seed=${seed}",
-        ],
-        "outputs": ["gp.xml", "gp.xml.sparseX*"],
-        "predict": {"ase": "quippy.potential:Potential", "kwargs": {"param_filename": "${potential}/gp.xml"}},
-    }  # fmt: skip
-    assert len(own) == len(template["fit"])  # the adapter's other argument, sparse_separate_file, is the default
-    by_adapter = gap.fit(train, rng=np.random.default_rng(5)).predict(train.structures)
-    by_template = fill_model(template, {}).fit(train, rng=np.random.default_rng(5)).predict(train.structures)
+    by_adapter, by_template = (
+        fill_model(model, {}).fit(train, rng=np.random.default_rng(5)).predict(train.structures)
+        for model in (GAP, TEMPLATE)
+    )
     for ours, theirs in zip(by_adapter, by_template, strict=True):
         assert ours.energy == pytest.approx(theirs.energy, abs=1e-8)
         np.testing.assert_allclose(ours.forces, theirs.forces, atol=1e-8)
         np.testing.assert_allclose(ours.stress, theirs.stress, atol=1e-8)
+
+
+def test_a_study_by_template_gives_the_numbers_of_a_study_with_the_adapter(copper: Path, tmp_path: Path) -> None:
+    pytest.importorskip("quippy", reason="the package quippy-ase is not installed")
+    for name, count in (("train", 16), ("test", 8)):
+        write(read(copper / f"{name}.extxyz")[:count], tmp_path / f"{name}.extxyz")
+    results = [
+        tune({
+            "data": {"train": str(tmp_path / "train.extxyz")}, "model": model,
+            "validation": {"external": str(tmp_path / "test.extxyz")}, "study": {"settings": 1, "initial": 1, "seed": 1}, "workers": 1,
+            "output": str(tmp_path / str(model["kind"])),
+        })
+        for model in (GAP, TEMPLATE)
+    ]  # fmt: skip
+    ours, theirs = (result.validation.overall for result in results)
+    assert ours.energy_rmse_meV_per_atom == pytest.approx(theirs.energy_rmse_meV_per_atom, rel=1e-8)
+    assert ours.force_rmse_eV_per_A == pytest.approx(theirs.force_rmse_eV_per_A, rel=1e-8)
+    assert ours.stress_rmse_GPa == pytest.approx(theirs.stress_rmse_GPa, rel=1e-8)
