@@ -21,6 +21,7 @@ ACE = {
     "functions": 30, "rcut": 4.0, "rcut_pairs": {"C-C": 3.6}, "nradmax": (4, 3, 2, 1), "lmax": (0, 2, 1, 1),
     "repulsion": {"inner": {"Si-C": 1.75, "C-C": 1.3}, "width": 0.3},  # some rattled bonds are shorter
 }  # fmt: skip
+GRAPH = {"cutoff": 4.0, "channels": 4, "layers": 2, "radial_features": 6, "epochs": 4, "precision": "float64"}
 SMALL = {
     "ace": ACE,
     "ace of two densities": {**ACE, "densities": 2, "prefactors": (1.0, 0.8)},
@@ -48,9 +49,11 @@ SMALL = {
         "two_body": {"cutoff": 4.0, "n_sparse": 10, "delta": 0.2},
         "soap": {"cutoff": 4.0, "n_max": 4, "l_max": 3, "n_sparse": 20},
     },
+    **{f"graph {name}": {**GRAPH, "architecture": name} for name in ("schnet", "painn", "tensornet", "nequip", "mace")},
     "snap": {"twojmax": 4, "quadratic": True, "rcut": 4.0, "element_weights": {"C": 0.7}},
 }
-NEEDS = {"command": "quippy", "gap": "quippy"}  # package of a family that is an extra
+NEEDS = {"command": "quippy", "gap": "quippy", "graph": "graph_pes"}  # package of a family that is an extra
+WHOLE_CELL = {"sgdml"}  # a model of one cell knows no other: tests/models/test_sgdml.py
 STEP = 1e-4
 
 
@@ -89,7 +92,7 @@ def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_family_is_tested() -> None:
-    assert {name.split()[0] for name in SMALL} == set(BACKENDS)
+    assert {name.split()[0] for name in SMALL} | WHOLE_CELL == set(BACKENDS)
 
 
 def moved(structure: Structure, positions: np.ndarray, cell: np.ndarray | None = None) -> Structure:

@@ -15,6 +15,8 @@ BACKENDS: dict[str, tuple[str, str, str]] = {
     "ace": ("forcewright.models.ace", "AceModel", "AcePotential"),
     "command": ("forcewright.models.command", "CommandModel", "CommandPotential"),
     "gap": ("forcewright.models.gap", "GapModel", "GapPotential"),
+    "graph": ("forcewright.models.graph", "GraphModel", "GraphPotential"),
+    "sgdml": ("forcewright.models.sgdml", "SgdmlModel", "SgdmlPotential"),
     "snap": ("forcewright.models.snap", "SnapModel", "SnapPotential"),
 }
 

@@ -1,0 +1,169 @@
+"""sGDML: symmetric gradient-domain machine learning of one molecule or one whole cell (extra ``sgdml``).
+
+Every structure must have the same atoms in the same order: the descriptor is the list of all inverse distances, and the
+kernel has 3N rows for every structure. Forces are fitted; without ``energy_constraints`` the energy follows from
+them by integration, up to a constant that is the mean difference to the energies of the training set.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field
+
+from forcewright.errors import InputError
+from forcewright.files import atomic_write
+from forcewright.models.sgdml_kernel import KernelModel
+from forcewright.models.storage import read_json, write_json
+from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.structure import Dataset, Structure
+
+
+class SgdmlModel(BaseModel):
+    """Hyperparameters of sGDML, as they stand in the config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["sgdml"] = "sgdml"
+    n_train: int | None = Field(default=None, ge=2)
+    """Structures in the kernel, drawn by chance; all where not given. Memory grows with the square, time the cube."""
+    sigmas: tuple[float, ...] = Field(default=(10.0, 20.0, 40.0, 80.0), min_length=1)
+    """Lengths of the kernel to choose from, by the force error on frames held back from the training set."""
+    regularization: float = Field(default=1e-10, gt=0)
+    """What is added to the diagonal of the kernel."""
+    symmetries: bool = False
+    """Find permutations of equal atoms between the frames and build them into the kernel (the s of sGDML)."""
+    energy_constraints: bool = True
+    """Fit energies too, not only forces; needed where the lattice varies, since forces say nothing of strain."""
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the training set that tells which sigma is best; the last fit uses it too."""
+    max_memory_GB: float | None = Field(default=None, gt=0)
+    """Memory the fit may take; what is free where not given."""
+
+    def fit(self, train: Dataset, *, rng: np.random.Generator) -> SgdmlPotential:
+        """Fit to energies and forces.
+
+        Parameters
+        ----------
+        train
+            Frames of the same atoms in the same order, all with energies and forces; lattices may differ.
+        rng
+            Decides which structures are drawn, and which are held back.
+
+        Raises
+        ------
+        MissingExtraError
+            If sgdml is not installed.
+        InputError
+            If frames differ in their atoms, lack labels, or the kernel does not fit into memory; then it says how many
+            structures would.
+        """
+        from forcewright.models.sgdml_fitting import fit
+
+        return fit(self, train, rng=rng)
+
+
+@dataclass(frozen=True, eq=False)
+class SgdmlPotential:
+    """A trained sGDML force field of one cell.
+
+    Parameters
+    ----------
+    numbers
+        Atomic numbers of the atoms, in the order every structure must have.
+    pbc
+        Directions in which it was trained as periodic.
+    model
+        The kernel model.
+    """
+
+    numbers: tuple[int, ...]
+    pbc: tuple[bool, bool, bool]
+    model: KernelModel
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers it knows, ascending."""
+        return tuple(sorted(set(self.numbers)))
+
+    @cached_property
+    def cutoff(self) -> float:
+        """Largest distance in Å of two atoms in the training set: every pair of the cell interacts."""
+        return float(1.0 / self.model.descriptors.min())
+
+    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure; the stress is the exact strain derivative, None for structures without a cell.
+
+        Raises
+        ------
+        InputError
+            If a structure has other atoms than those it was trained on, or another order of them.
+        """
+        results = []
+        for index, structure in enumerate(structures):
+            self._check(structure, index)
+            energy, force, strain = self.model.predict(structure)
+            with_stress = stress and structure.volume > 0
+            results.append(
+                Prediction(energy, force if forces else None, strain / structure.volume if with_stress else None)
+            )
+        return results
+
+    def _check(self, structure: Structure, index: int) -> None:
+        if tuple(structure.numbers.tolist()) != self.numbers:
+            known = Structure(np.array(self.numbers), np.zeros((len(self.numbers), 3))).formula
+            order = " in another order" if structure.formula == known else ""
+            raise InputError(
+                f"holds {structure.formula}{order}; sGDML is a model of one whole cell, here of {known} "
+                "in the order of its training set",
+                frame=index, field="numbers",
+            )  # fmt: skip
+        if tuple(structure.pbc.tolist()) != self.pbc:
+            raise InputError(
+                f"is {structure.pbc.tolist()}, the model was trained with {list(self.pbc)}", frame=index, field="pbc"
+            )
+
+    def calculator(self) -> Calculator:
+        """Return an ASE calculator."""
+        return PotentialCalculator(self)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``potential.json`` and ``kernel.npz``, which holds plain arrays, to a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **self.model.arrays())
+        atomic_write(folder / "kernel.npz", buffer.getvalue())
+        write_json(
+            folder / "potential.json", "sgdml",
+            {
+                "atoms": [chemical_symbols[z] for z in self.numbers], "pbc": list(self.pbc),
+                "sigma": self.model.sigma, "provenance": dict(self.provenance),
+            },
+        )  # fmt: skip
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> SgdmlPotential:
+        """Read a folder written by `save`."""
+        file = folder / "potential.json"
+        content = read_json(file, "sgdml")
+        try:
+            numbers = tuple(chemical_symbols.index(s) for s in content["atoms"])
+            x, y, z = (bool(periodic) for periodic in content["pbc"])
+            with np.load(folder / "kernel.npz", allow_pickle=False) as arrays:
+                model = KernelModel.from_arrays(arrays)
+            if model.descriptors.shape[1] != len(numbers) * (len(numbers) - 1) // 2:
+                raise ValueError("a kernel of another number of atoms")
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            raise InputError(f"is damaged: {error!r}; save the potential again", file=file) from None
+        return cls(numbers, (x, y, z), model, content.get("provenance", {}))
