@@ -179,3 +179,17 @@ def test_predictions_come_back_from_disk_as_they_were(tmp_path: Path) -> None:
             assert (x is None) == (y is None)
             if x is not None:
                 np.testing.assert_array_equal(x, y)
+
+
+def test_real_gap_fit_is_tuned_like_everything_else(toy: dict[str, Any]) -> None:
+    pytest.importorskip("quippy", reason="the package quippy-ase is not installed")
+    soap = {"cutoff": 4.0, "n_max": 3, "l_max": 2, "n_sparse": {"low": 5, "high": 25}}
+    model = {"kind": "gap", "two_body": {"cutoff": {"low": 3.5, "high": 5.0}, "n_sparse": 10}, "soap": soap}
+    study = {"settings": 2, "initial": 2, "seed": 1}
+    result = fw.tune({**toy, "model": model, "study": study, "validation": {"holdout": 0.3}})
+    summary = result.summary
+    assert summary["failed_trials"] == 0 and summary["settings"]["model"]["kind"] == "gap"
+    errors = fw.evaluate(fw.load(result.folder / "potential"), read(toy["data"]["test"]))
+    assert errors.overall.force_rmse_eV_per_A == pytest.approx(summary["test"]["force_rmse_eV_per_A"], rel=1e-9)
+    assert errors.overall.force_r2 > 0.9
+    assert "Gaussian approximation potentials" in (result.folder / "report.html").read_text()

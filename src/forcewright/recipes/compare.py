@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
-from forcewright.models import BACKENDS
+from forcewright.models import BACKENDS, load
 from forcewright.optimize.evaluation import WORKER_DIED
 from forcewright.optimize.workers import process_pool
 from forcewright.potential import Potential, Prediction
@@ -128,6 +128,11 @@ class _Candidate:
     study: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it was fitted here, by this config: a command that it names is then one that the config names."""
+        return self.origin.startswith("fitted")
+
 
 def compare(
     config: str | Path | Mapping[str, Any], *, fresh: bool = False, on_family: Callable[[str], None] = lambda name: None
@@ -158,7 +163,7 @@ def compare(
         on_family(name)
         try:
             candidate = _obtain(settings, name, given, fresh)
-            tables[name], cost = judge(candidate.source, sets)
+            tables[name], cost = judge(candidate.source, sets, allow_commands=candidate.is_ours)
         except ForcewrightError as error:
             log.warning("%s: %s", name, error)
             summary["failed"][name] = str(error)
@@ -289,13 +294,17 @@ def _read_json(path: Path) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------- judging
 
 
-def judge(source: str | Mapping[str, Any], sets: Mapping[str, Dataset]) -> tuple[dict[str, ErrorTable], float]:
+def judge(
+    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], *, allow_commands: bool = False
+) -> tuple[dict[str, ErrorTable], float]:
     """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
 
     Parameters
     ----------
     source
         Path of a potential, or ``{lammps: ..., folder: ...}``.
+    allow_commands
+        Whether it may run a program that it names; see `forcewright.models.load`.
 
     Returns
     -------
@@ -311,7 +320,7 @@ def judge(source: str | Mapping[str, Any], sets: Mapping[str, Dataset]) -> tuple
     """
     pool: Any = process_pool(1)
     try:
-        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(BACKENDS)).result()
+        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(BACKENDS), allow_commands).result()
     except BrokenExecutor:
         raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
     except KeyboardInterrupt:
@@ -328,12 +337,15 @@ def judge(source: str | Mapping[str, Any], sets: Mapping[str, Dataset]) -> tuple
 
 
 def _predict_sets(
-    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], homes: Mapping[str, tuple[str, str, str]]
+    source: str | Mapping[str, Any],
+    sets: Mapping[str, Dataset],
+    homes: Mapping[str, tuple[str, str, str]],
+    allow_commands: bool,
 ) -> tuple[dict[str, list[Prediction]], float]:
     """Do the part of `judge` that runs in the worker."""
     for kind, home in homes.items():
         BACKENDS.setdefault(kind, home)
-    potential = _potential(source)
+    potential = _potential(source, allow_commands)
     found = {}
     for name, data in sets.items():
         check_species(potential, data)
@@ -342,15 +354,11 @@ def _predict_sets(
     return found, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
 
 
-def _potential(source: str | Mapping[str, Any]) -> Potential:
-    if isinstance(source, Mapping):
-        return _of(force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential)
-    return _of(force_field(source, Path()).potential)
-
-
-def _of(potential: Potential | None) -> Potential:
-    if potential is None:
-        raise InputError("is no potential", field="families")
+def _potential(source: str | Mapping[str, Any], allow_commands: bool) -> Potential:
+    if isinstance(source, str):
+        return load(source, allow_commands=allow_commands)
+    potential = force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential
+    assert potential is not None
     return potential
 
 

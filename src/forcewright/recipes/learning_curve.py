@@ -226,7 +226,7 @@ def _fit_and_judge(
     folder.mkdir(parents=True, exist_ok=True)
     write(subset, folder / "train.extxyz")
     summary = tune(config, fresh=True).summary
-    tables, _ = judge(str(folder / "potential"), {"test": test})
+    tables, _ = judge(str(folder / "potential"), {"test": test}, allow_commands=True)
     overall = tables["test"].overall
     point = {key: getattr(overall, key) for key, *_ in _ERRORS} | {"fit_s": summary["fit_s"], "cpu_s": summary["cpu_s"]}
     atomic_write(stored, json.dumps({"identity": identity, "point": point}) + "\n")
