@@ -1,0 +1,301 @@
+"""The functions of this package as steps with settings: what stands under ``recipes`` in a config.
+
+A step makes structures from one structure, or from nothing. `STEPS` lists them by the ``kind`` they have in a config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from forcewright.errors import InputError
+from forcewright.generation.dimers import dimers
+from forcewright.generation.distortions import rattle, strain, strain_along_modes, supercells, volume_scan
+from forcewright.generation.generated import Generated, generated
+from forcewright.generation.molecular_dynamics import sample_md
+from forcewright.generation.point_defects import interstitials, vacancies, x2_interstitials, x_vacancies
+from forcewright.generation.random_structures import random_structures
+from forcewright.protocols.relaxation import relax
+from forcewright.simulation import ForceField, Stage
+from forcewright.structure import Structure
+
+#: Turns what stands behind ``potential`` into a force field.
+ForceFields = Callable[[str | Mapping[str, Any]], ForceField]
+Count = Annotated[int, Field(ge=1)]
+Range = tuple[float, float]
+
+
+class Step(BaseModel):
+    """What all steps share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    needs_start: ClassVar[bool] = True
+
+    kind: str
+    """Which step."""
+    of: list[str] | None = None
+    """Names of the structures to start from; all of them where nothing is given."""
+    group: str | None = None
+    """Name of the group of what is made; made of the start's and the step's names where not given."""
+    then: list[dict[str, Any]] = Field(default_factory=list)
+    """Steps that start from what this one makes, which is then not written itself."""
+    keep: bool = False
+    """Write what this step makes also where others start from it."""
+
+    def make(
+        self, start: Structure | None, group: str, rng: np.random.Generator, force_fields: ForceFields
+    ) -> Iterator[Generated]:
+        """Yield what this step makes of a structure."""
+        raise NotImplementedError
+
+
+def _given(start: Structure | None) -> Structure:
+    if start is None:
+        raise InputError("needs a structure to start from; give structures")
+    return start
+
+
+class Unchanged(Step):
+    """The structure as it is."""
+
+    kind: Literal["unchanged"] = "unchanged"
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return iter([generated(_given(start), "unchanged", start, group=group)])
+
+
+class Rattle(Step):
+    """Normal displacements."""
+
+    kind: Literal["rattle"] = "rattle"
+    amplitudes_A: list[float]
+    """Standard deviations of a coordinate."""
+    count: Count = 1
+    """Structures for each amplitude."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return rattle(_given(start), self.amplitudes_A, self.count, rng, group=group)
+
+
+class Strain(Step):
+    """Random strains, or strains along named modes."""
+
+    kind: Literal["strain"] = "strain"
+    largest: float | None = None
+    """Bound of random components; with count."""
+    count: Count = 1
+    """Number of random strains."""
+    modes: list[str] = Field(default_factory=list)
+    """Modes by name instead; with amplitudes."""
+    amplitudes: list[float] = Field(default_factory=list)
+    """Amplitudes for every mode."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        if (self.largest is None) == (not self.modes):
+            raise InputError("needs largest, for random strains, or modes and amplitudes; one of the two")
+        if self.largest is not None:
+            return strain(_given(start), self.largest, self.count, rng, group=group)
+        return strain_along_modes(_given(start), self.modes, self.amplitudes, group=group)
+
+
+class VolumeScan(Step):
+    """Evenly spaced volumes."""
+
+    kind: Literal["volume_scan"] = "volume_scan"
+    factors: Range = (0.9, 1.1)
+    """First and last volume as factors."""
+    count: Count = 11
+    """Number of volumes."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return volume_scan(_given(start), *self.factors, self.count, group=group)
+
+
+class Supercell(Step):
+    """The cell repeated."""
+
+    kind: Literal["supercell"] = "supercell"
+    repeats: list[int | tuple[int, int, int]]
+    """How often, along all vectors or each."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return supercells(_given(start), self.repeats, group=group)
+
+
+class Vacancy(Step):
+    """Atoms taken out."""
+
+    kind: Literal["vacancy"] = "vacancy"
+    number: Count = 1
+    """How many atoms of each structure."""
+    count: Count = 1
+    """Number of structures."""
+    species: str | None = None
+    """Of which element."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return vacancies(_given(start), self.number, self.count, rng, species=self.species, group=group)
+
+
+class Separated(Step):
+    """What steps share that put in atoms."""
+
+    separations: float | dict[str, float] | None = None
+    """Smallest distances in Å, for all pairs or per pair such as {C-H: 0.9}."""
+    factor: float = Field(default=0.7, gt=0)
+    """Share of the sum of covalent radii for pairs not given."""
+
+
+class Interstitial(Separated):
+    """Atoms put in."""
+
+    kind: Literal["interstitial"] = "interstitial"
+    species: str
+    """Element."""
+    number: Count = 1
+    """How many in each structure."""
+    count: Count = 1
+    """Number of structures."""
+    sites: Literal["random", "voids"] = "random"
+    """Anywhere, or in the largest voids."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return interstitials(
+            _given(start), self.species, self.number, self.count, rng, sites=self.sites, separations=self.separations,
+            factor=self.factor, group=group,
+        )  # fmt: skip
+
+
+class XVacancy(Step):
+    """An atom replaced and a neighbor taken out: HV, NV, SiV."""
+
+    kind: Literal["x_vacancy"] = "x_vacancy"
+    species: str
+    """The element X."""
+    count: Count = 1
+    """Number of structures."""
+    host: str | None = None
+    """Which element is replaced."""
+    center: int | None = Field(default=None, ge=0)
+    """Which atom is replaced."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return x_vacancies(
+            _given(start), self.species, self.count, rng, host=self.host, center=self.center, group=group
+        )
+
+
+class X2Interstitial(XVacancy):
+    """The pair X2*: one atom in a bond, one behind it."""
+
+    kind: Literal["x2_interstitial"] = "x2_interstitial"  # type: ignore[assignment]
+    bond_A: float | None = Field(default=None, gt=0)
+    """Distance of X from its neighbor; the sum of covalent radii where not given."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return x2_interstitials(
+            _given(start), self.species, self.count, rng, host=self.host, center=self.center, bond_A=self.bond_A,
+            group=group,
+        )  # fmt: skip
+
+
+class Dimers(Step):
+    """Two atoms over a grid of distances."""
+
+    needs_start: ClassVar[bool] = False
+    kind: Literal["dimers"] = "dimers"
+    species: list[str]
+    """Elements; every pair of them is made."""
+    distances_A: Range
+    """Shortest and longest distance."""
+    count: Count = 20
+    """Distances of each pair."""
+    box_A: float | None = Field(default=None, gt=0)
+    """Edge of a periodic box, where the reference insists on one."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return dimers(self.species, *self.distances_A, self.count, box_A=self.box_A, group=group)
+
+
+class Random(Separated):
+    """Hard spheres in random cells."""
+
+    needs_start: ClassVar[bool] = False
+    kind: Literal["random"] = "random"
+    factor: float = Field(default=0.8, gt=0)
+    """Share of the sum of covalent radii for pairs not given."""
+    composition: dict[str, Annotated[int, Field(ge=0)]]
+    """Atoms of each element in a cell."""
+    count: Count = 1
+    """Number of structures."""
+    volume_per_atom_A3: Range | None = None
+    """Range of volumes; or else density."""
+    density_g_per_cm3: Range | None = None
+    """Range of densities."""
+    attempts: Count = 30
+    """Cells tried for each structure."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        return random_structures(
+            self.composition, self.count, rng, volume_per_atom_A3=self.volume_per_atom_A3,
+            density_g_per_cm3=self.density_g_per_cm3, separations=self.separations, factor=self.factor,
+            attempts=self.attempts, group=group,
+        )  # fmt: skip
+
+
+class Relax(Step):
+    """The structure relaxed by a force field."""
+
+    kind: Literal["relax"] = "relax"
+    potential: str | dict[str, Any]
+    """Path of a potential, {lammps: ...} or {ase: ...}."""
+    cell: Literal["none", "isotropic", "shape", "full"] = "none"
+    """What of the cell may change."""
+    fmax_eV_per_A: float = Field(default=0.02, gt=0)
+    """Largest force at the end."""
+    max_steps: Count = 500
+    """Steps after which it gives up."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        field = force_fields(self.potential)
+        found = relax(
+            field.calculator, _given(start), cell=self.cell, fmax=self.fmax_eV_per_A, max_steps=self.max_steps
+        )
+        return iter([generated(found.structure, "relax", start, group=group, force_field=field.name)])
+
+
+class MolecularDynamics(Step):
+    """Frames of molecular dynamics with a force field."""
+
+    kind: Literal["md"] = "md"
+    potential: str | dict[str, Any]
+    """Path of a potential, {lammps: ...} or {ase: ...}."""
+    stages: list[Stage]
+    """What is simulated."""
+    count: Count
+    """Number of frames."""
+    spacing_fs: float = Field(gt=0)
+    """Shortest time between two frames."""
+    equilibration_ps: float = Field(default=0.0, ge=0)
+    """Time at the start from which no frame is taken."""
+    engine: Literal["ase", "lammps"] = "ase"
+    """What moves the atoms."""
+
+    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+        begin = _given(start)
+        return sample_md(
+            force_fields(self.potential), begin, self.stages, rng, count=self.count, spacing_fs=self.spacing_fs,
+            equilibration_ps=self.equilibration_ps, engine=self.engine, group=group,
+            trajectory=f"{group}-{begin.content_hash[:6]}",
+        )  # fmt: skip
+
+
+#: Steps by their kind.
+STEPS: Mapping[str, type[Step]] = {
+    "unchanged": Unchanged, "relax": Relax, "rattle": Rattle, "strain": Strain, "volume_scan": VolumeScan,
+    "supercell": Supercell, "vacancy": Vacancy, "interstitial": Interstitial, "x_vacancy": XVacancy,
+    "x2_interstitial": X2Interstitial, "dimers": Dimers, "random": Random, "md": MolecularDynamics,
+}  # fmt: skip
