@@ -35,7 +35,7 @@ class SgdmlModel(BaseModel):
     kind: Literal["sgdml"] = "sgdml"
     n_train: int | None = Field(default=None, ge=2)
     """Structures in the kernel, drawn by chance; all where not given. Memory grows with the square, time the cube."""
-    sigmas: tuple[float, ...] = Field(default=(10.0, 20.0, 40.0, 80.0), min_length=1)
+    sigmas: tuple[float, ...] = Field(default=(3.0, 10.0, 30.0, 100.0), min_length=1)
     """Lengths of the kernel to choose from, by the force error on frames held back from the training set."""
     regularization: float = Field(default=1e-10, gt=0)
     """What is added to the diagonal of the kernel."""

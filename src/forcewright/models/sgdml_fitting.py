@@ -201,6 +201,8 @@ def _permutations(train: Dataset, most: int = 100) -> IntArray:
 def _require_sgdml() -> None:
     """Import sgdml, or say how to get it; what it does to all loggers that are made later is undone."""
     usual = logging.getLoggerClass()
+    if usual.__module__.startswith("sgdml"):
+        usual = logging.Logger
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
