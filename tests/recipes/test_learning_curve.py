@@ -26,7 +26,7 @@ def curve(copper: Path, tmp_path: Path) -> dict[str, Any]:
     return {
         "data": {"train": str(copper / "train.extxyz"), "test": str(copper / "test.extxyz")},
         "families": {"toy": {"model": {"kind": "toy", "cutoff": 5.0, "functions": 6}}},
-        "common": {"validation": {"holdout": 0.2}, "workers": 1},
+        "common": {"validation": {"external": str(copper / "test.extxyz")}, "workers": 1},
         "sizes": [5, 40], "repeats": 2, "seed": 3, "output": str(tmp_path / "curve"),
     }  # fmt: skip
 

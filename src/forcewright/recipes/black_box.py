@@ -39,6 +39,8 @@ from forcewright.validation.errors import check_species, compare
 from forcewright.validation.errors import evaluate as errors_of
 
 _EVERYTHING = "everything"
+_FIT_S = ".fit_s"  # beside a stored potential: the time of its fit, where that was none of the trial's
+_OF_ONE_CELL = ("sgdml",)  # families in which an isolated atom has no place
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,8 @@ class BlackBox:
 def black_box(settings: TuneConfig, inputs: Inputs, problem: Problem) -> BlackBox:
     """Return what the workers of a study need."""
     folder = settings.output / "predictions"
-    return BlackBox(problem, inputs.isolated, inputs.train, folder, dict(BACKENDS), settings.threads)
+    isolated = inputs.isolated[:0] if settings.model["kind"] in _OF_ONE_CELL else inputs.isolated
+    return BlackBox(problem, isolated, inputs.train, folder, dict(BACKENDS), settings.threads)
 
 
 _BOX: list[BlackBox] = []  # set once in each worker process
@@ -156,12 +159,14 @@ def _key(params: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(dict(params), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _store(potential: Potential, folder: Path) -> None:
+def _store(potential: Potential, folder: Path, seconds: float | None = None) -> None:
     """Save a potential so that the folder is there only once it is whole."""
     unfinished = folder.with_name(f".{folder.name}-{os.getpid()}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.parent.mkdir(parents=True, exist_ok=True)
     potential.save(unfinished)
+    if seconds is not None:
+        atomic_write(unfinished / _FIT_S, f"{seconds}\n")
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
 
@@ -211,7 +216,7 @@ def fit_everything(params: dict[str, Any], index: int) -> Outcome:
     seconds = time.perf_counter() - start
     if isinstance(potential, Graded):
         potential = potential.with_active_set(box.everything.structures)
-    _store(potential, folder)
+    _store(potential, folder, seconds)
     return Outcome(0.0, {"fit_s": seconds})
 
 
@@ -230,9 +235,8 @@ def finish_black_box(settings: TuneConfig, inputs: Inputs, box: BlackBox, best: 
     if not predicted.exists():  # an earlier run of the study removed what was not its winner
         _in_worker(box, evaluate_black_box, best, "the fits without each part")
     if not fitted.exists():
-        seconds = float(_in_worker(box, fit_everything, best, "the fit to all training data")["fit_s"])
-        atomic_write(fitted / ".fit_s", f"{seconds}\n")
-    elif (stored := fitted / ".fit_s").exists():
+        _in_worker(box, fit_everything, best, "the fit to all training data")
+    if (stored := fitted / _FIT_S).exists():
         seconds = float(stored.read_text())
     potential = load(fitted, allow_commands=True)  # those of this study's own configuration
     rng = np.random.default_rng([settings.study.seed, 2])
@@ -241,7 +245,7 @@ def finish_black_box(settings: TuneConfig, inputs: Inputs, box: BlackBox, best: 
     cost = time_per_atom(potential, max(box.problem.train.structures, key=len))
     _keep_only(box.folder, {fitted.name, predicted.name})
     anchor = "as its own fit settles them"
-    if len(inputs.isolated):
+    if len(box.isolated):
         anchor += ", with the isolated atoms among its training data"
     return Finished(potential, None, validation, test, cost, anchor, seconds)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -21,20 +20,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
-from forcewright.models import BACKENDS, load
-from forcewright.optimize.evaluation import WORKER_DIED
-from forcewright.optimize.workers import process_pool
-from forcewright.potential import Potential, Prediction
 from forcewright.recipes import compare_page, provenance
 from forcewright.recipes.config import LINEAR_ONLY, Paths, TuneConfig, is_black_box, parse_config
-from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.judging import judge
 from forcewright.recipes.outputs import resolved_config
-from forcewright.recipes.setting import time_per_atom
 from forcewright.recipes.settings_file import read_yaml, validate
 from forcewright.recipes.tune import tune
-from forcewright.structure import Dataset
-from forcewright.validation.errors import ErrorTable, check_species
-from forcewright.validation.errors import compare as compare_with_labels
+from forcewright.validation.errors import ErrorTable
 
 log = logging.getLogger("forcewright")
 
@@ -289,77 +281,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", file=path) from None
     return content
-
-
-# -------------------------------------------------------------------------------------------------- judging
-
-
-def judge(
-    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], *, allow_commands: bool = False
-) -> tuple[dict[str, ErrorTable], float]:
-    """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
-
-    Parameters
-    ----------
-    source
-        Path of a potential, or ``{lammps: ..., folder: ...}``.
-    allow_commands
-        Whether it may run a program that it names; see `forcewright.models.load`.
-
-    Returns
-    -------
-    tables
-        Errors by set.
-    cost
-        µs per atom of an energy-force-stress evaluation, on the largest structure of the first set.
-
-    Raises
-    ------
-    ForcewrightError
-        If the potential cannot be read, does not know an element, or kills its process.
-    """
-    pool: Any = process_pool(1)
-    try:
-        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(BACKENDS), allow_commands).result()
-    except BrokenExecutor:
-        raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
-    except KeyboardInterrupt:
-        pool.shutdown(wait=True, kill_workers=True)
-        raise
-    except ForcewrightError:
-        pool.shutdown(wait=True)
-        raise
-    except Exception as error:  # anything may go wrong in somebody else's code
-        pool.shutdown(wait=True)
-        raise ForcewrightError(f"prediction failed: {type(error).__name__}: {error}") from error
-    pool.shutdown(wait=True)
-    return {name: compare_with_labels(data, predictions[name]) for name, data in sets.items()}, cost
-
-
-def _predict_sets(
-    source: str | Mapping[str, Any],
-    sets: Mapping[str, Dataset],
-    homes: Mapping[str, tuple[str, str, str]],
-    allow_commands: bool,
-) -> tuple[dict[str, list[Prediction]], float]:
-    """Do the part of `judge` that runs in the worker."""
-    for kind, home in homes.items():
-        BACKENDS.setdefault(kind, home)
-    potential = _potential(source, allow_commands)
-    found = {}
-    for name, data in sets.items():
-        check_species(potential, data)
-        counts = data.count_labels()
-        found[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
-    return found, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
-
-
-def _potential(source: str | Mapping[str, Any], allow_commands: bool) -> Potential:
-    if isinstance(source, str):
-        return load(source, allow_commands=allow_commands)
-    potential = force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential
-    assert potential is not None
-    return potential
 
 
 def _row(

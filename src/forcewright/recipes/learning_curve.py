@@ -26,8 +26,9 @@ from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.recipes import provenance
-from forcewright.recipes.compare import family_config, judge
+from forcewright.recipes.compare import family_config
 from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, split_model
+from forcewright.recipes.judging import judge
 from forcewright.recipes.settings_file import read_yaml, validate
 from forcewright.recipes.tune import tune
 from forcewright.report.numbers import DASH, duration, significant
