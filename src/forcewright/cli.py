@@ -349,6 +349,103 @@ def learning_curve(config: Config) -> None:
 
 
 @app.command()
+def generate(
+    config: Config,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write, in place of the config's.")
+    ] = None,
+) -> None:
+    """Make structures to label: rattled, strained, defective, random, or from molecular dynamics.
+
+    Example: `forcewright generate structures.yaml`. The same seed gives the same structures.
+    """
+    from forcewright.recipes.generate import generate as run
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("starting")
+        made = run(
+            config, output=output,
+            on_made=lambda group, count: progress.update(task, description=f"{group}: {count} structures"),
+        )  # fmt: skip
+    groups = ", ".join(f"{name} {count}" for name, count in made.group_sizes.items())
+    _out.print(f"{len(made)} structures written: {groups}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def select(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
+    by: Annotated[str, typer.Option(help="random, energy, force, time, fps, cur, maxvol or novelty.")] = "fps",
+    count: Annotated[int, typer.Option(help="How many frames.")] = 100,
+    seed: Annotated[int, typer.Option(help="Seed of what is left to chance.")] = 0,
+    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential with an active set.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
+    ] = None,
+    label: LabelMap = None,
+) -> None:
+    """Select frames that tell different things.
+
+    Example: `forcewright select frames.extxyz --by fps --count 100 -o few.extxyz`.
+    """
+    from forcewright.recipes.select import select as run
+
+    chosen, available = run(
+        files, output, by=by, count=count, seed=seed, potential=potential, labels=_mapping(label),
+        options=_options([f"selection.{pair}" for pair in option or []]).get("selection"),
+    )  # fmt: skip
+    _out.print(f"{len(chosen)} of {available} frames written to {output}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def split(
+    files: Files,
+    output: Annotated[
+        tuple[Path, Path], typer.Option("--output", "-o", help="Files for training and for test.", show_default=False)
+    ],
+    by: Annotated[str, typer.Option(help="blocks, random, group or stratified.")] = "blocks",
+    test: Annotated[float, typer.Option(help="Share of the frames to test on.")] = 0.1,
+    gap: Annotated[int | None, typer.Option(help="Blocks: frames left out beside each test block.")] = None,
+    blocks: Annotated[int | None, typer.Option(help="Blocks: how many in each trajectory.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Group: one to test on. May be repeated.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of what is left to chance.")] = 0,
+    label: LabelMap = None,
+) -> None:
+    """Split frames into training and test, and warn of near-copies across the two.
+
+    Example: `forcewright split md.extxyz --by blocks --test 0.1 --gap 5 -o train.extxyz test.extxyz`.
+    """
+    from forcewright.recipes.select import split as run
+
+    options = {"gap": gap, "blocks": blocks, "groups": group}
+    given = {name: value for name, value in options.items() if value}
+    for line in run(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=given).lines():
+        style = "bold red" if line.startswith("warning") else None
+        _out.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def statistics(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, figures and the page.")] = Path(
+        "statistics"
+    ),
+    by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
+    label: LabelMap = None,
+) -> None:
+    """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
+
+    Example: `forcewright statistics hv-500K.xml hv-800K.xml --by file -o statistics`.
+    """
+    from forcewright.recipes.statistics import describe_files, table
+
+    sets, _ = describe_files(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
+    _out.print(table(sets), highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"written to {output}; open {output / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
     """Write the report of a finished study anew from its stored results.
 

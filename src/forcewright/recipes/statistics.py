@@ -1,0 +1,175 @@
+"""Statistics of labelled structures: a table, histograms and volumes over time, as files and a page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from forcewright.data import read
+from forcewright.data.statistics import (
+    UNITS,
+    By,
+    DatasetStatistics,
+    VolumeSeries,
+    histogram,
+    statistics,
+    volumes_over_time,
+)
+from forcewright.files import atomic_path, atomic_write
+from forcewright.recipes import provenance
+from forcewright.report import PageContent, Section, write_report
+from forcewright.report.drawing import color_of, dress, new_figure, plain
+from forcewright.report.numbers import significant
+
+_NAMES = {
+    "energy": "total energy", "energy_per_atom": "energy per atom", "force_norm": "force norm of a structure",
+    "largest_force": "largest force", "volume": "volume",
+}  # fmt: skip
+_LEGEND_LIMIT = 10  # sets that a legend names
+_BINS = 60
+
+
+def describe_files(
+    files: Sequence[str | Path], output: str | Path, *, by: By = "group", labels: Mapping[str, str] | None = None
+) -> tuple[list[DatasetStatistics], list[VolumeSeries]]:
+    """Write ``result.json``, ``statistics.csv``, figures and ``report.html`` on the frames of files to a folder.
+
+    Parameters
+    ----------
+    by
+        What makes a set of frames: its file, its group, its trajectory, or nothing ("all").
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or ``by`` is not known.
+    """
+    paths = [Path(file) for file in files]
+    dataset = read(paths, labels=dict(labels) if labels else None, require_energy=False)
+    sets, series = statistics(dataset, by), volumes_over_time(dataset)
+    folder = Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    summary = {
+        "by": by, "sets": [_plain(one) for one in sets],
+        "volume_over_time": [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
+                             for s in series],
+        "units": dict(UNITS), "versions": provenance.versions(), "machine": provenance.machine(),
+        "data_hashes": provenance.file_hashes(paths), "command": provenance.command(),
+    }  # fmt: skip
+    atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
+    atomic_write(folder / "statistics.csv", _table_text(sets))
+    figures = {"histograms": draw_histograms(sets)} | ({"volume": draw_volumes(sets, series)} if series else {})
+    for name, figure in figures.items():
+        with atomic_path(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=150)
+    write_report(folder / "report.html", _page(dataset.name, sets, series, figures, summary))
+    return sets, series
+
+
+def _plain(one: DatasetStatistics) -> dict[str, Any]:
+    summaries = {quantity: asdict(summary) for quantity, summary in one.summaries.items()}
+    return {"name": one.name, "frames": one.frames, "formulas": list(one.formulas), "quantities": summaries}
+
+
+def _table_text(sets: Sequence[DatasetStatistics]) -> str:
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["set", "quantity", "unit", "count", "min", "max", "mean", "std"])
+    for one in sets:
+        for quantity, s in one.summaries.items():
+            writer.writerow([one.name, quantity, UNITS[quantity], s.count, s.minimum, s.maximum, s.mean, s.std])
+    return stream.getvalue()
+
+
+def table(sets: Sequence[DatasetStatistics]) -> str:
+    """Return the summaries as lines for a terminal."""
+    lines = [f"{'set':28s} {'quantity':16s} {'frames':>7s} {'min':>12s} {'max':>12s} {'mean':>12s} {'std':>10s}"]
+    for one in sets:
+        for quantity, s in one.summaries.items():
+            numbers = f"{s.count:7d} {s.minimum:12.5g} {s.maximum:12.5g} {s.mean:12.5g} {s.std:10.3g}"
+            lines.append(f"{_short(one.name)[:28]:28s} {quantity:16s} {numbers} {UNITS[quantity]}")
+    return "\n".join(lines)
+
+
+def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
+    """Return the histograms of all quantities, the sets in colors."""
+    present = [quantity for quantity in UNITS if any(quantity in one.values for one in sets)]
+    figure = new_figure(2.7 * ((len(present) + 2) // 3))
+    for place, quantity in enumerate(present):
+        ax = figure.add_subplot((len(present) + 2) // 3, 3, place + 1)
+        drawn = histogram(list(sets), quantity, _BINS)
+        for number, one in enumerate(sets):
+            if one.name in drawn.counts:
+                ax.stairs(
+                    drawn.counts[one.name], drawn.edges, fill=True, alpha=0.55, color=color_of(number),
+                    label=plain(_short(one.name)),
+                )  # fmt: skip
+        dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if place % 3 == 0 else "")
+        ax.tick_params(axis="x", labelrotation=20)
+        if place == 0 and 1 < len(sets) <= _LEGEND_LIMIT:
+            ax.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def draw_volumes(sets: Sequence[DatasetStatistics], series: Sequence[VolumeSeries]) -> Figure:
+    """Return the volume of every trajectory over time."""
+    figure = new_figure(3.2)
+    ax = figure.subplots()
+    for number, one in enumerate(series):
+        ax.plot(one.times, one.volumes, color=color_of(number), linewidth=0.8, label=plain(_short(one.name)))
+    names = {one.time_name for one in series}
+    name = names.pop() if len(names) == 1 else "time or frame"
+    unit = {"time_fs": "time (fs)", "time": "time (fs)"}.get(name, name)
+    dress(ax, unit, "volume (Å³)")
+    if 1 < len(series) <= _LEGEND_LIMIT:
+        ax.legend(fontsize=7, frameon=False)
+    return figure
+
+
+def _short(name: str) -> str:
+    return Path(name).name if "/" in name and ", " not in name else name
+
+
+def _page(
+    name: str, sets: Sequence[DatasetStatistics], series: Sequence[VolumeSeries], figures: Mapping[str, Figure],
+    summary: Mapping[str, Any],
+) -> PageContent:  # fmt: skip
+    headings = [("set", ""), ("frames", ""), ("min", ""), ("max", ""), ("mean", ""), ("std", "")]
+    tables = [
+        {
+            "caption": f"{_NAMES[quantity]} ({UNITS[quantity]})", "headings": headings, "style": "plain",
+            "rows": [[_short(one.name), str(s.count), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
+                      significant(s.std, 3)]
+                     for one in sets if (s := one.summaries.get(quantity)) is not None],
+        }
+        for quantity in UNITS if any(quantity in one.summaries for one in sets)
+    ]  # fmt: skip
+    norm = "The force norm of a structure is the root of the sum of the squares of all its force components."
+    sections = [
+        Section("Ranges, means and standard deviations", norm, [], tables),
+        Section("Histograms", "", [figures["histograms"]]),
+    ]
+    if series:
+        longest = max(one.correlation_length for one in series)
+        rows = [[_short(one.name), str(len(one.volumes)), str(one.correlation_length)] for one in series]
+        table = {"headings": [("trajectory", ""), ("frames", ""), ("correlated over", "frames")], "rows": rows,
+                 "style": "plain"}  # fmt: skip
+        text = (
+            "Volumes that oscillate make frames alike that are a period apart. Frames are taken for correlated while "
+            f"the autocorrelation of the volume exceeds 1/e; a gap of {longest} frames between training and test "
+            "blocks is safe for all trajectories."
+        )
+        sections.append(Section("Volume over time", text, [figures["volume"]], [table]))
+    facts = [("frames", str(sum(one.frames for one in sets))),
+             ("formulas", ", ".join(sorted({f for one in sets for f in one.formulas})[:12]))]  # fmt: skip
+    return PageContent(
+        title=name or "dataset", kicker="Forcewright dataset statistics", facts=facts, sections=sections,
+        result=summary, citations=provenance.cited(["forcewright", "ase"]),
+    )  # fmt: skip
