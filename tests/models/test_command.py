@@ -75,6 +75,12 @@ def config(program: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small fits lose by more; waiting threads of OpenMP burn a busy machine."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
 @pytest.fixture(scope="module")
 def train() -> Dataset:
     rng, frames = np.random.default_rng(0), []

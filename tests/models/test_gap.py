@@ -11,7 +11,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from forcewright.errors import InputError
+from forcewright.errors import InputError, MissingExtraError
 from forcewright.models import load, model_class
 from forcewright.structure import Dataset, Structure
 
@@ -38,6 +38,12 @@ def frames(count: int = 12, seed: int = 0, rattle: float = 0.1) -> Dataset:
         atoms.info["config_type"] = "hot: 300 K" if number % 2 else "{cold}"
         found.append(atoms)
     return Dataset.from_ase(found)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small fits lose by more; waiting threads of OpenMP burn a busy machine."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +166,18 @@ def test_a_failing_fit_is_one_sentence(train, monkeypatch: pytest.MonkeyPatch) -
     )
     with pytest.raises(InputError, match="gap_fit failed with exit status 1; it said: .*missing .*default_sigma"):
         model().fit(train, rng=np.random.default_rng(0))
+
+
+def test_a_missing_package_is_told(fitted, train, monkeypatch: pytest.MonkeyPatch) -> None:
+    from forcewright.models import gap, gap_potential
+
+    for module in (gap, gap_potential):
+        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"forcewright\[gap\]"):
+        model().fit(train, rng=np.random.default_rng(0))
+    copy = type(fitted)(fitted.species, fitted.cutoff, fitted.files)
+    with pytest.raises(MissingExtraError, match=r"forcewright\[gap\]"):
+        copy.predict(train.structures[:1])
 
 
 def test_nothing_to_fit_and_unknown_groups_are_told(train) -> None:

@@ -124,7 +124,7 @@ class CommandModel(BaseModel):
             folder, log = Path(scratch) / "fit", Path(scratch) / "fit.log"
             folder.mkdir()
             data = write_training_file(train, folder / _TRAIN, self.labels)
-            values = {**own, **self._energies(train), "train": str(data), "folder": str(folder), "seed": seed}
+            values = {**own, **self._values_of_fit(train), "train": str(data), "folder": str(folder), "seed": seed}
             for name, text in self.files.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(folder / name, fill(text, values, f"model.files.{name}"))
@@ -140,7 +140,7 @@ class CommandModel(BaseModel):
         symbols = " ".join(chemical_symbols[z] for z in species)
         return {**self.parameters, **self.integers, "cutoff": self.cutoff, "species": symbols}
 
-    def _energies(self, train: Dataset) -> dict[str, Value]:
+    def _values_of_fit(self, train: Dataset) -> dict[str, Value]:
         """Return the number of threads, and the energies of isolated atoms where the template names one."""
         values: dict[str, Value] = {"threads": thread_count()}
         if any("${e0_" in text for text in (*self.arguments, *self.files.values())):

@@ -121,7 +121,7 @@ class CommandPotential:
             raise InputError(f"this potential knows {known}; the structure holds {given}", field="numbers")
 
     def _predict_with_calculator(self, structure: Structure, forces: bool, stress: bool) -> Prediction:
-        atoms = structure.to_ase()
+        atoms: Any = structure.to_ase()
         atoms.calc = self._calculator
         try:
             energy = float(atoms.get_potential_energy())
@@ -140,9 +140,7 @@ class CommandPotential:
         except (PropertyNotImplementedError, NotImplementedError):
             return None
 
-    def _predict_with_program(
-        self, structures: Sequence[Structure], forces: bool, stress: bool
-    ) -> list[Prediction]:  # fmt: skip
+    def _predict_with_program(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         with tempfile.TemporaryDirectory(prefix="forcewright-predict-") as scratch:
             folder = Path(scratch)
             given, found = folder / "structures.extxyz", folder / "predictions.extxyz"
@@ -155,9 +153,7 @@ class CommandPotential:
             )  # fmt: skip
             return self._read(found, structures, forces, stress)
 
-    def _read(
-        self, path: Path, structures: Sequence[Structure], forces: bool, stress: bool
-    ) -> list[Prediction]:  # fmt: skip
+    def _read(self, path: Path, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         name = f"the program {Path(self.predicting.command[0]).name}"
         if not path.is_file():
             raise InputError(f"{name} ended well but wrote no predictions", field="model.predict.command")
