@@ -198,12 +198,11 @@ class GraphPotential:
                 batch, predict_batch(network, batch, self.cutoff, *place, forces=forces, stress=stress), strict=True
             ):
                 offset = sum(self.offsets[int(z)] for z in structure.numbers)
-                with_stress = strain is not None and structure.volume > 0
                 results.append(
                     Prediction(
                         offset + self.scale * energy,
                         None if force is None else self.scale * force,
-                        self.scale * strain / structure.volume if with_stress else None,
+                        None if strain is None or structure.volume == 0 else self.scale * strain / structure.volume,
                     )
                 )
         return results

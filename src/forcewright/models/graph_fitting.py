@@ -170,4 +170,4 @@ def _scale(data: Dataset, offsets: dict[int, float]) -> float:
 
 def _mean_neighbors(training: Sequence[Example]) -> float:
     edges, atoms = (sum(n) for n in zip(*((g.edges.shape[1], len(g.numbers)) for g, _ in training), strict=True))
-    return max(edges / atoms, 1.0)
+    return max(float(edges) / float(atoms), 1.0)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -54,10 +54,10 @@ class Graph:
 @contextmanager
 def quiet(dtype: torch.dtype) -> Iterator[None]:
     """Make ``dtype`` the default, for constants that layers make on the way, and keep warnings of torch.jit inside."""
-    before = torch.get_default_dtype()
+    before, jit = torch.get_default_dtype(), cast(Any, torch.jit)
     torch.set_default_dtype(dtype)
     try:
-        with warnings.catch_warnings(), torch.jit.optimized_execution(False):  # compiling pays after thousands of calls
+        with warnings.catch_warnings(), jit.optimized_execution(False):  # compiling pays after thousands of calls
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -112,7 +112,7 @@ def batch_loss(found: Evaluated, batch: Sequence[Example], model: GraphModel) ->
         errors = found.energies[rows] - torch.stack([t.energy for _, t in batch if t.energy is not None])
         total = total + model.energy_weight * torch.mean(errors**2 / errors.new_tensor([sizes[k] for k in rows]))
     if found.forces is not None:
-        pairs = [(f, t.forces) for f, (_, t) in zip(found.forces.split(sizes), batch, strict=True)]
+        pairs = [(f, t.forces) for f, (_, t) in zip(torch.split(found.forces, sizes), batch, strict=True)]
         errors = torch.cat([f - target for f, target in pairs if target is not None])
         total = total + model.forces_weight * torch.mean(errors**2)
     if found.strain_derivatives is not None:
@@ -237,7 +237,7 @@ def _epoch(
             group["lr"] = learning_rate(model, (place[0] + step / batches) / place[1])
         optimizer.zero_grad()
         loss = _evaluate_batch(network, batch, model, training=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), model.gradient_clip)
         optimizer.step()
         average.update()

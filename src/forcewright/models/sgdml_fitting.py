@@ -138,7 +138,10 @@ def _validation_errors(
     errors = {}
     for sigma in model.sigmas:
         kernel = train_kernel(train[kept], sigma, model.regularization, permutations, model.energy_constraints)
-        squares = [np.mean((kernel.predict(structure)[1] - labels.forces) ** 2) for structure, labels, _ in train[held]]
+        squares = [
+            np.mean((kernel.predict(structure)[1] - np.asarray(labels.forces)) ** 2)
+            for structure, labels, _ in train[held]
+        ]
         error = float(np.sqrt(np.mean(squares)))
         errors[f"{sigma:g}"] = error if np.isfinite(error) else float(np.finfo(np.float64).max)
     return errors
