@@ -111,7 +111,8 @@ def _print_result(result: Any) -> None:
         _out.print("test errors (touched once)")
         _out.print(str(result.test), highlight=False, markup=False)
     _out.print(
-        f"{summary['trials']} settings, {summary['evaluations']} weight/ridge trials, {summary['wall_s']:.0f} s wall, "
+        f"{summary['trials']} settings, {summary['evaluations']} {'weight/ridge trials' if summary['solver'] else 'fits'}, "
+        f"{summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
         f"{summary['cost_us_per_atom']:.0f} µs/atom",
         highlight=False,
@@ -346,6 +347,39 @@ def learning_curve(config: Config) -> None:
         found = run(config, on_fit=lambda name: progress.update(task, description=name))
     _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
     _out.print(f"written to {found.folder}; open {found.folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def label(config: Config) -> None:
+    """Label structures with a reference: xTB, LAMMPS, ASE, CP2K, VASP or a trained potential.
+
+    Example: `forcewright label label.yaml`. Run it again to go on where it was stopped. What fails is listed beside the
+    output and left out; the exit code is 1 if nothing was labelled.
+    """
+    from forcewright.recipes.label import label as run
+
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("starting", total=None, left="")
+        failed = 0
+
+        def on_done(state: Any) -> None:
+            nonlocal failed
+            failed += hasattr(state.result, "reason")
+            left = "" if state.seconds_left is None else f"{timedelta(seconds=round(state.seconds_left))} left"
+            told = f"{failed} without labels" if failed else "labelling"
+            progress.update(task, description=told, completed=state.done, total=state.total, left=left)
+
+        result = run(config, on_done=on_done)
+    _out.print(str(result), style="bold red" if result.labelling.failures else None, highlight=False, markup=False,
+               soft_wrap=True)  # fmt: skip
+    if result.output is not None:
+        _out.print(f"written to {result.output}", soft_wrap=True, highlight=False, markup=False)
+    elif not result.labelling.pending:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -203,8 +203,7 @@ def _computed(
     left = deque(items)
     while left:
         suspects = yield from _with_pool(reference, cache, left, min(workers, len(left)))
-        for item in suspects:
-            yield from _alone(reference, cache, item)
+        yield from _one_by_one(reference, cache, suspects)
 
 
 def _with_pool(
@@ -236,20 +235,22 @@ def _with_pool(
     return []
 
 
-def _alone(reference: Reference, cache: LabelCache | None, item: _Item) -> Iterator[_Result]:
-    index, structure = item
-    known = cache.get(structure) if cache is not None else None
-    if known is not None:
-        yield index, known, 0.0
-        return
-    pool = process_pool(1, _start, (reference, cache))
-    try:
-        yield from pool.submit(_label_here, [item]).result()
-    except BrokenProcessPool:
-        died = Failure("the process that computed it died; the program crashed or there was not enough memory")
-        yield index, died, 0.0
-    finally:
-        _end(pool)
+def _one_by_one(reference: Reference, cache: LabelCache | None, items: Sequence[_Item]) -> Iterator[_Result]:
+    """Yield results of structures one of which has killed its process."""
+    left = deque(items)
+    while left:
+        pool = process_pool(1, _start, (reference, cache))
+        try:
+            while left:
+                index, structure = left[0]
+                known = cache.get(structure) if cache is not None else None
+                yield from [(index, known, 0.0)] if known is not None else pool.submit(_label_here, [left[0]]).result()
+                left.popleft()
+        except BrokenProcessPool:
+            died = Failure("the process that computed it died; the program crashed or there was not enough memory")
+            yield left.popleft()[0], died, 0.0
+        finally:
+            _end(pool)
 
 
 def _end(pool: Executor) -> None:

@@ -21,8 +21,6 @@ from forcewright.potential import Failure
 from forcewright.reference.checks import checked_labels, has_stress, unknown_elements
 from forcewright.structure import Labels, Structure
 
-_NOT_THERE = (PropertyNotImplementedError, PropertyNotPresent, NotImplementedError)
-
 
 @dataclass(frozen=True, eq=False)
 class CalculatorReference:
@@ -78,9 +76,9 @@ def _labels(structure: Structure, calculator: Calculator) -> Labels | Failure:
     atoms = structure.to_ase()
     atoms.calc = calculator
     try:
-        energy = _energy(atoms)
+        energy = _energy(atoms, calculator)
         forces = atoms.get_forces()  # type: ignore[no-untyped-call]
-        stress = _stress(atoms) if has_stress(structure) else None
+        stress = _stress(atoms, calculator) if has_stress(structure) else None
     except (SCFError, CalculationFailed) as error:
         return Failure(_sentence(error), repeatable=True)
     except MissingExtraError:
@@ -92,17 +90,17 @@ def _labels(structure: Structure, calculator: Calculator) -> Labels | Failure:
     return checked_labels(structure, energy, forces, stress)
 
 
-def _energy(atoms: Atoms) -> float:
-    try:
-        return float(atoms.get_potential_energy(force_consistent=True))  # type: ignore[no-untyped-call]
-    except _NOT_THERE:
-        return float(atoms.get_potential_energy())  # type: ignore[no-untyped-call]
+def _energy(atoms: Atoms, calculator: Calculator) -> float:
+    consistent = "free_energy" in calculator.implemented_properties
+    return float(atoms.get_potential_energy(force_consistent=consistent))  # type: ignore[no-untyped-call]
 
 
-def _stress(atoms: Atoms) -> Any:
+def _stress(atoms: Atoms, calculator: Calculator) -> Any:
+    if "stress" not in calculator.implemented_properties:
+        return None
     try:
         return atoms.get_stress()  # type: ignore[no-untyped-call]
-    except _NOT_THERE:
+    except (PropertyNotImplementedError, PropertyNotPresent):  # not with these settings, or not for this system
         return None
 
 
