@@ -54,7 +54,10 @@ class Summary:
         """Return the summary of values (n,), at least one."""
         if not len(values):
             raise InputError("holds no value to summarize")
-        return cls(len(values), *(float(f(values)) for f in (np.min, np.max, np.mean, np.std)))
+        low, high = float(values.min()), float(values.max())
+        if low == high:  # the mean of equal numbers may be rounded
+            return cls(len(values), low, high, low, 0.0)
+        return cls(len(values), low, high, float(values.mean()), float(values.std()))
 
 
 @dataclass(frozen=True, eq=False)

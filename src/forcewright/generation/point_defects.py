@@ -74,8 +74,8 @@ def interstitials(
     species
         Element of the atoms added.
     sites
-        Places drawn by chance that respect the separations; or voids: one after the other at the center of the largest
-        void there is, and with more than one structure at random among the ``count`` largest first ones.
+        Places drawn by chance that respect the separations; or voids: structure k starts with the center of the k-th
+        largest void, and every further atom goes to the largest void that is left.
     separations, factor
         See `MinimumSeparations`; they hold between added atoms and all others.
 

@@ -72,7 +72,7 @@ class SplitFiles:
         if self.copies:
             told.append(
                 f"warning: {len(self.copies)} of {len(self.test)} test frames are near-copies of training frames; the "
-                "test errors would flatter. Split in blocks with a longer gap"
+                "test errors would flatter. Use blocks of trajectories with a longer gap, or hold back whole groups"
             )
             told += [
                 f"  {self.test[pair.test].origin} is nearly {self.train[pair.train].origin} ({pair.distance_A:.2g} Å, "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from forcewright.data import read
 from forcewright.data.statistics import (
@@ -65,7 +66,7 @@ def describe_files(
     }  # fmt: skip
     atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
     atomic_write(folder / "statistics.csv", _table_text(sets))
-    figures = {"histograms": draw_histograms(sets)} | ({"volume": draw_volumes(sets, series)} if series else {})
+    figures = {"histograms": draw_histograms(sets)} | ({"volume": draw_volumes(series)} if series else {})
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=150)
@@ -101,7 +102,7 @@ def table(sets: Sequence[DatasetStatistics]) -> str:
 def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
     """Return the histograms of all quantities, the sets in colors."""
     present = [quantity for quantity in UNITS if any(quantity in one.values for one in sets)]
-    figure = new_figure(2.7 * ((len(present) + 2) // 3))
+    figure = new_figure(2.7 * ((len(present) + 2) // 3) + 0.4)
     for place, quantity in enumerate(present):
         ax = figure.add_subplot((len(present) + 2) // 3, 3, place + 1)
         drawn = histogram(list(sets), quantity, _BINS)
@@ -113,12 +114,13 @@ def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
                 )  # fmt: skip
         dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if place % 3 == 0 else "")
         ax.tick_params(axis="x", labelrotation=20)
-        if place == 0 and 1 < len(sets) <= _LEGEND_LIMIT:
-            ax.legend(fontsize=7, frameon=False)
+    if 1 < len(sets) <= _LEGEND_LIMIT:
+        swatches = [Patch(color=color_of(k), alpha=0.55, label=plain(_short(one.name))) for k, one in enumerate(sets)]
+        figure.legend(handles=swatches, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return figure
 
 
-def draw_volumes(sets: Sequence[DatasetStatistics], series: Sequence[VolumeSeries]) -> Figure:
+def draw_volumes(series: Sequence[VolumeSeries]) -> Figure:
     """Return the volume of every trajectory over time."""
     figure = new_figure(3.2)
     ax = figure.subplots()
