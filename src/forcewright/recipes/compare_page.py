@@ -96,7 +96,7 @@ def _summary_text(summary: Mapping[str, Any]) -> str:
     frames = summary["sets"][first]["frames"]
     return (
         f"{count} {'family' if count == 1 else 'families'} on the same frames; the table is of the set {first!r} "
-        f"({frames} frames), which took no part in any fit. Energies are per atom; the force norm is the root of the "
+        f"({frames} frames). Energies are per atom; the force norm is the root of the "
         "summed squares of all force components of a structure. One fit is the fit to all training data (linear "
         "families: with the search for weights and cross-validation); CPU time, memory and energy are of the whole "
         f"study. Energy used is CPU time times {summary['power_W_per_core']:g} W per core. Cost is the time of an "

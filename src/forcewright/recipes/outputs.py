@@ -113,8 +113,11 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     parity = {
         name: Parity.load(path) for name in ("validation", "test") if (path := folder / f"parity_{name}.npz").exists()
     }
+    result = json.loads(texts["result.json"])
+    if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
+        result.pop("evaluations", None)
     content = ReportContent(
-        result=json.loads(texts["result.json"]), config_text=texts["config.resolved.yaml"], parity=parity,
+        result=result, config_text=texts["config.resolved.yaml"], parity=parity,
         sections=[*stored, *sections], **fields,
     )  # fmt: skip
     return write_report(folder / "report.html", content)

@@ -120,7 +120,8 @@ def _draw_parity_panel(ax: Axes, series: ParitySeries, unit: str, error_unit: st
         for name, measure in (("RMSE", metrics.rmse), ("MAE", metrics.mae))
     ]
     told.append(f"R² {significant(metrics.r2(series.reference, series.predicted), 4)}")
-    ax.text(0.04, 0.96, "\n".join(told), transform=ax.transAxes, va="top", fontsize=8, color=INK, linespacing=1.4)
+    ax.text(0.04, 0.96, "\n".join(told), transform=ax.transAxes, va="top", fontsize=8, color=INK, linespacing=1.4,
+            bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 2})  # fmt: skip
 
 
 def draw_errors_by_source(families: Mapping[str, Series]) -> Figure | None:
