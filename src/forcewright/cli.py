@@ -110,9 +110,9 @@ def _print_result(result: Any) -> None:
     if result.test is not None:
         _out.print("test errors (touched once)")
         _out.print(str(result.test), highlight=False, markup=False)
+    counted = "weight/ridge trials" if summary["solver"] else "fits"
     _out.print(
-        f"{summary['trials']} settings, {summary['evaluations']} {'weight/ridge trials' if summary['solver'] else 'fits'}, "
-        f"{summary['wall_s']:.0f} s wall, "
+        f"{summary['trials']} settings, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
         f"{summary['cost_us_per_atom']:.0f} µs/atom",
         highlight=False,
