@@ -49,6 +49,7 @@ class ToyModel(BaseModel):
     cutoff: float = Field(default=5.0, gt=0)
     functions: int = Field(default=6, ge=1)
     noise: float = 0.0
+    start_from: Path | None = None
     fails_above: float = 1e9
     crashes_above: float = 1e9
 

@@ -237,8 +237,21 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
     data = config.data.model_copy(update={"train": absolute(config.data.train), "test": absolute(config.data.test)})
     validation = config.validation.model_copy(update={"external": absolute(config.validation.external)})
     return config.model_copy(
-        update={"data": data, "validation": validation, "output": (folder / config.output).resolve()}
-    )
+        update={
+            "data": data, "validation": validation, "output": (folder / config.output).resolve(),
+            "model": _with_absolute_paths(config.model, folder),
+        }
+    )  # fmt: skip
+
+
+def _with_absolute_paths(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return a model's config with the files it names, such as a potential to start from, taken from a folder."""
+    fields = model_class(str(model.get("kind", ""))).model_fields
+    files = {name for name, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))}
+    return {
+        name: str((folder / value).resolve()) if name in files and isinstance(value, str) else value
+        for name, value in model.items()
+    }
 
 
 #: fields of `TuneConfig` that are about normal equations
