@@ -104,6 +104,20 @@ def test_xtb_and_a_teacher_from_yaml(tmp_path: Path) -> None:
     assert read(result.output)[0].labels.energy == pytest.approx(-137.9677, abs=1e-3)
 
 
+def test_structures_of_other_formats(mixed: Path, tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.write(tmp_path / "cu.cif")
+    atoms.write(tmp_path / "POSCAR", format="vasp")
+    (tmp_path / "words.cif").write_text("nothing of the kind")
+    files = ["cu.cif", "POSCAR", "mixed.extxyz"]
+    result = label(write_config(tmp_path, structures=files, workers=1))
+    energies = [frame.labels.energy for frame in read(result.output)]
+    atoms.calc = EMT()
+    assert len(energies) == 8 and energies[:2] == pytest.approx([atoms.get_potential_energy()] * 2, abs=1e-6)
+    with pytest.raises(InputError, match="words.cif"):
+        label(write_config(tmp_path, structures="words.cif"))
+
+
 def test_vasp_by_hand(shared_data: Path, tmp_path: Path) -> None:
     sources = [shared_data / f"vasp/Si_bulk_{number}.vasprun.xml.gz" for number in (1, 12)]
     wanted = [read(source)[0] for source in sources]

@@ -1,7 +1,8 @@
 """Which key of a file is the energy, the forces, the stress, the group.
 
 ``REF_energy``, ``REF_forces``, ``REF_stress`` come first, then ``energy``, ``forces``, ``stress`` (also calculator
-results), then VASP's ``e_fr_energy``; ``virial`` and ``virials`` stand for a stress of -virial/V. An explicit mapping wins over all of them.
+results), then VASP's ``e_fr_energy``; ``virial`` and ``virials`` stand for a stress of -virial/V. An explicit
+mapping wins over all of them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from forcewright.potential import Failure
 from forcewright.recipes.config import Paths
 from forcewright.recipes.settings_file import read_yaml, validate
 from forcewright.reference import Labelling, Progress, ReferenceSettings, VaspReference, label_all, reference_from
-from forcewright.structure import Dataset
+from forcewright.structure import Dataset, Frame, Labels
+from forcewright.trajectory.reading import snapshots
 
 
 class LabelConfig(BaseModel):
@@ -113,7 +114,7 @@ def label(
     output = folder / settings.output
     _check_output(output)
     reference = reference_from(settings.reference, folder)
-    given = read([folder / path for path in settings.structures], require_energy=False)
+    given = _read_structures([folder / path for path in settings.structures])
     by_hand = isinstance(reference, VaspReference)  # its folders are its cache, and it computes nothing
     found = label_all(
         reference, given, cache=None if by_hand else folder / settings.cache,
@@ -133,6 +134,22 @@ def _settings(config: Path | Mapping[str, Any] | LabelConfig, base: Path | None)
     if isinstance(config, Mapping):
         return validate(LabelConfig, dict(config)), base or Path()
     return validate(LabelConfig, read_yaml(Path(config)), Path(config)), base or Path(config).parent
+
+
+def _read_structures(paths: Sequence[Path]) -> Dataset:
+    """Read files of labelled structures, or of any format that ASE or a simulation writes: cif, POSCAR, H5MD."""
+    frames: list[Frame] = []
+    for path in paths:
+        try:
+            find_format(path, None)
+        except InputError:
+            if not path.is_file():
+                raise InputError("does not exist", file=path, field="structures") from None
+            found = enumerate(snapshots(path))
+            frames += [Frame(one.structure, Labels(), f"{path}#{index}") for index, one in found]
+        else:
+            frames += read(path, require_energy=False)
+    return Dataset(tuple(frames), paths[0].stem, ", ".join(map(str, paths)))
 
 
 def _check_output(output: Path) -> None:
