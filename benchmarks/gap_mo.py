@@ -70,7 +70,7 @@ def main() -> None:
         errors, seconds = fitted(name, train, judged)
         energy, force = errors.overall.energy_rmse_meV_per_atom, errors.overall.force_rmse_eV_per_A
         table.add_row(name, f"{energy:.2f}", f"{force:.3f}", f"{seconds:.0f}")
-        console.print(errors, highlight=False)
+        console.print(str(errors), highlight=False)
     for name, (energy, force) in PUBLISHED.items() if not arguments.choose else ():
         table.add_row(name, f"{energy}", f"{force}", "")
     console.print(table)
