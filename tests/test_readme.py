@@ -38,8 +38,8 @@ def test_yaml_example_is_valid(tmp_path: Path) -> None:
 def test_commands_exist() -> None:
     from forcewright.cli import app
 
-    known = {command.callback.__name__ for command in app.registered_commands}
-    assert set(re.findall(r"`forcewright (\w+)", README)) == known
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"`forcewright ([\w-]+)", README)) == known
 
 
 def test_importing_is_light() -> None:

@@ -144,9 +144,9 @@ def check_energies(dataset: Dataset) -> Iterator[Finding]:
     expected = _median_energies(energies / atoms, counts / atoms[:, None])
     residual = energies / atoms - expected
     spread = float(np.median(np.abs(residual))) + 1e-6
-    ratio = energies / atoms / expected
     # Ratios say nothing where energies lie around zero (binding energies).
     meaningful = np.abs(expected) > 5 * spread
+    ratio = np.divide(energies / atoms, expected, out=np.zeros_like(expected), where=meaningful)
     off = [k for k in np.flatnonzero(meaningful & (np.abs(residual) > 5 * spread)) if _is_factor(ratio[k])]
     explained: set[int] = set()
     for group in sorted({dataset[chosen[k]].labels.group for k in off}):
