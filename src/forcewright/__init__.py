@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
     from forcewright.models import load
+    from forcewright.recipes.compare import compare
+    from forcewright.recipes.label import label
     from forcewright.recipes.simulate import simulate
     from forcewright.recipes.tune import fit, tune
     from forcewright.recipes.validate import validate
@@ -25,8 +27,10 @@ _HOMES = {
     "Labels": "forcewright.structure",
     "Structure": "forcewright.structure",
     "audit": "forcewright.data",
+    "compare": "forcewright.recipes.compare",
     "evaluate": "forcewright.validation.errors",
     "fit": "forcewright.recipes.tune",
+    "label": "forcewright.recipes.label",
     "load": "forcewright.models",
     "read": "forcewright.data",
     "simulate": "forcewright.recipes.simulate",
@@ -42,8 +46,10 @@ __all__ = [
     "Labels",
     "Structure",
     "audit",
+    "compare",
     "evaluate",
     "fit",
+    "label",
     "load",
     "read",
     "simulate",
