@@ -187,6 +187,19 @@ def convert(
     _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
 
 
+def _progress_with_time_left() -> Progress:
+    """Return a progress bar whose tasks have a field ``left``."""
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )  # fmt: skip
+    return Progress(*columns, console=_err, disable=not _err.is_terminal)
+
+
+def _time_left(seconds: float | None) -> str:
+    return "" if seconds is None else f"{timedelta(seconds=round(seconds))} left"
+
+
 @app.command()
 def simulate(config: Config, fresh: Fresh = False) -> None:
     """Run molecular dynamics: stages or a protocol, with any potential; write trajectory, table and report.
@@ -197,16 +210,12 @@ def simulate(config: Config, fresh: Fresh = False) -> None:
     from forcewright.protocols.survival import Survival
     from forcewright.recipes.simulate import simulate as run
 
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+    with _progress_with_time_left() as progress:
         task = progress.add_task("starting", total=None, left="")
 
         def on_progress(state: Any) -> None:
             told = state.stage if state.temperature is None else f"{state.stage}, {state.temperature:.0f} K"
-            left = "" if state.seconds_left is None else f"{timedelta(seconds=round(state.seconds_left))} left"
+            left = _time_left(state.seconds_left)
             progress.update(task, description=told, completed=state.step, total=state.steps, left=left)
 
         result = run(config, fresh=fresh, on_progress=on_progress)
@@ -358,18 +367,14 @@ def label(config: Config) -> None:
     """
     from forcewright.recipes.label import label as run
 
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+    with _progress_with_time_left() as progress:
         task = progress.add_task("starting", total=None, left="")
         failed = 0
 
         def on_done(state: Any) -> None:
             nonlocal failed
             failed += hasattr(state.result, "reason")
-            left = "" if state.seconds_left is None else f"{timedelta(seconds=round(state.seconds_left))} left"
+            left = _time_left(state.seconds_left)
             told = f"{failed} without labels" if failed else "labelling"
             progress.update(task, description=told, completed=state.done, total=state.total, left=left)
 

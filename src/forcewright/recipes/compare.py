@@ -24,7 +24,7 @@ from forcewright.recipes import compare_page, provenance
 from forcewright.recipes.config import LINEAR_ONLY, Paths, TuneConfig, is_black_box, parse_config
 from forcewright.recipes.judging import judge
 from forcewright.recipes.outputs import resolved_config
-from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.tune import tune
 from forcewright.validation.errors import ErrorTable
 
@@ -183,10 +183,8 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
     InputError
         If anything in it is not usable; names the field.
     """
-    file = None if isinstance(config, Mapping) else Path(config)
-    content = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
-    folder = (Path.cwd() if file is None else file.parent).resolve()
-    found = validate(ComparisonConfig, content, file)
+    found, folder, file = read_settings(ComparisonConfig, config)
+    folder = folder.resolve()
     train = None if found.data.train is None else [folder / path for path in found.data.train]
     test = {name: [folder / path for path in paths] for name, paths in found.data.test.items()}
     families = {

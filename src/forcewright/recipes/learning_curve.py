@@ -29,7 +29,7 @@ from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, split_model
 from forcewright.recipes.judging import judge
-from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.tune import tune
 from forcewright.report.numbers import DASH, duration, significant
 from forcewright.structure import Dataset, FloatArray
@@ -150,10 +150,8 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
     InputError
         If anything in it is not usable; names the field.
     """
-    file = None if isinstance(config, Mapping) else Path(config)
-    content = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
-    folder = (Path.cwd() if file is None else file.parent).resolve()
-    found = validate(LearningCurveConfig, content, file)
+    found, folder, file = read_settings(LearningCurveConfig, config)
+    folder = folder.resolve()
     data = found.data.model_copy(
         update={name: [folder / path for path in getattr(found.data, name)] for name in ("train", "test")}
     )

@@ -77,3 +77,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         raise InputError("is no mapping; expected keys such as data, model and output", file=path)
     return dict(content)
+
+
+def read_settings(model: type[Model], config: str | Path | Mapping[str, Any]) -> tuple[Model, Path, Path | None]:
+    """Read and validate a YAML file, or its content.
+
+    Returns
+    -------
+    settings
+        The validated settings.
+    folder
+        What relative paths in it are relative to: the file's folder, or the working directory.
+    file
+        The file, None where the content itself was given.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a value is not allowed; names the field.
+    """
+    if isinstance(config, Mapping):
+        return validate(model, dict(config)), Path.cwd(), None
+    file = Path(config)
+    return validate(model, read_yaml(file), file), file.parent, file

@@ -18,7 +18,7 @@ from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.settings_file import read_settings, validate
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
 from forcewright.simulation.force_field import ForceField
@@ -107,10 +107,7 @@ def simulate(
     InputError
         If the config is not usable, or the output folder holds a run of another config.
     """
-    file = None if isinstance(config, Mapping) else Path(config)
-    content = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
-    folder = Path.cwd() if file is None else file.parent
-    settings = validate(SimulateConfig, content, file)
+    settings, folder, file = read_settings(SimulateConfig, config)
     try:
         plan, start = settings.plan(), build_structure(settings.structure, folder)
     except InputError as error:

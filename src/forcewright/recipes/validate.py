@@ -18,8 +18,7 @@ from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.outputs import rebuild_report
-from forcewright.recipes.settings_file import read_yaml
-from forcewright.recipes.settings_file import validate as checked
+from forcewright.recipes.settings_file import read_settings
 from forcewright.report import Card, PageContent, Section, draw_svg, write_report
 from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant
@@ -53,10 +52,7 @@ def validate(
     InputError
         If the config is not usable, or neither it nor ``potential`` says what to validate.
     """
-    file = None if isinstance(config, Mapping) else Path(config)
-    content = dict(config) if isinstance(config, Mapping) else read_yaml(Path(config))
-    folder = Path.cwd() if file is None else file.parent
-    settings = checked(ValidationConfig, content, file)
+    settings, folder, file = read_settings(ValidationConfig, config)
     given = settings.potential if potential is None else Path(potential).resolve()
     target = settings.output if output is None else Path(output).resolve()
     if given is None or target is None:
