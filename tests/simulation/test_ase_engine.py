@@ -153,6 +153,16 @@ def test_potential_energies_of_a_harmonic_crystal_are_those_of_equipartition() -
     assert stats.kstest(energies, stats.chi2(3 * len(start) - 3).cdf).pvalue > 0.01
 
 
+def test_langevin_at_zero_kelvin_is_friction_alone() -> None:
+    """Free atoms lose their velocity as exp(-t / τ), the center of mass at rest."""
+    start = moving(argon((2, 1, 1)), 300.0, 1)
+    field = ForceField("ideal gas", IdealGas().calculator, "ideal gas", (18,))
+    engine = AseEngine(field, start, 2)
+    engine.begin(Stage(ensemble="nvt", thermostat="langevin", temperature_K=0, time_ps=1, thermostat_time_fs=250))
+    engine.advance(400)
+    np.testing.assert_allclose(engine.snapshot().velocities, start.velocities * np.exp(-400 / 250), rtol=1e-10)
+
+
 @pytest.mark.parametrize("cell", ["isotropic", "full"])
 def test_the_mean_pressure_is_the_target(cell: str) -> None:
     """With the kinetic part of 3N - 3 degrees of freedom ⟨P⟩ = P_target exactly, whatever the potential."""

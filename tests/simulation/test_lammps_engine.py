@@ -178,6 +178,15 @@ def test_temperature_and_its_fluctuations(engines: list[LammpsEngine], thermosta
     assert np.var(found) == pytest.approx(2 * 500**2 / freedom, rel=0.35)
 
 
+def test_langevin_at_zero_kelvin_is_friction_alone(engines: list[LammpsEngine]) -> None:
+    """Free atoms lose their velocity as exp(-t / τ), to the first order in the time step."""
+    far = start_of(Atoms("Si4", positions=8.0 * np.eye(4, 3), cell=[20, 20, 20], pbc=True), 300)
+    engine = started(engines, silicon(), far)
+    engine.begin(Stage(ensemble="nvt", thermostat="langevin", temperature_K=0, time_ps=1, thermostat_time_fs=250))
+    engine.advance(400)
+    np.testing.assert_allclose(engine.snapshot().velocities, far.velocities * np.exp(-400 / 250), rtol=0.01)
+
+
 @pytest.mark.parametrize("cell", ["isotropic", "full"])
 def test_pressure_of_the_barostat_and_what_it_conserves(engines: list[LammpsEngine], cell: str) -> None:
     stage = Stage(

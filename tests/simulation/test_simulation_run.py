@@ -142,6 +142,7 @@ def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
         ({**NVT, "timestep_fs": 100}, "timestep_fs is 100, which no atom can follow"),
         ({**NVT, "temperature_K": -5}, "temperature_K is -5; it must be above 0 K"),
         ({**NVT, "temperature_K": (300, 0)}, "temperature_K is 0"),
+        ({**NVT, "temperature_K": -5, "thermostat": "langevin"}, "temperature_K is -5"),
         ({**NVT, "time_ps": 0.0004}, "time_ps is 0.0004, less than one step of 1 fs"),
         ({"ensemble": "nvt", "time_ps": 1}, "an nvt stage needs temperature_K"),
         ({**NVT, "cell": "thin"}, "isotropic"),

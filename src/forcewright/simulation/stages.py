@@ -39,7 +39,7 @@ class Stage(BaseModel):
     pressure_GPa: Ramp | None = None
     """Target pressure, compression positive, or its two ends; 0 in an npt stage where nothing is given."""
     thermostat: Literal["langevin", "nose-hoover", "bussi"] = "nose-hoover"
-    """How an nvt stage holds its temperature; npt stages use Nosé–Hoover chains."""
+    """How an nvt stage holds its temperature; npt stages use Nosé–Hoover chains. Langevin at 0 K is friction alone."""
     thermostat_time_fs: float = Field(default=100.0, gt=0)
     """Time constant of the thermostat; for Langevin the inverse of the friction."""
     cell: Literal["isotropic", "full"] = "isotropic"
@@ -61,10 +61,7 @@ class Stage(BaseModel):
             raise ValueError(f"an {self.ensemble} stage holds no temperature; leave temperature_K out")
         if self.ensemble in ("nve", "nvt") and self.pressure_GPa is not None:
             raise ValueError(f"an {self.ensemble} stage holds no pressure; use ensemble: npt")
-        if self.temperature_K is not None and min(self.temperature_K) <= 0:
-            raise ValueError(
-                f"temperature_K is {min(self.temperature_K):g}; it must be above 0 K, or use ensemble: relax"
-            )
+        self._check_temperature()
         if self.timestep_fs > LONGEST_TIMESTEP_FS:
             raise ValueError(
                 f"timestep_fs is {self.timestep_fs:g}, which no atom can follow: vibrations take 10 to 200 fs, and a "
@@ -73,6 +70,17 @@ class Stage(BaseModel):
         if self.time_ps is not None and self.steps < 1:
             raise ValueError(f"time_ps is {self.time_ps:g}, less than one step of {self.timestep_fs:g} fs")
         return self
+
+    def _check_temperature(self) -> None:
+        """Refuse absolute zero, but for friction without random forces: a mass of a thermostat would vanish there."""
+        if self.temperature_K is None or min(self.temperature_K) > 0:
+            return
+        damped = self.ensemble == "nvt" and self.thermostat == "langevin"
+        if min(self.temperature_K) < 0 or not damped:
+            raise ValueError(
+                f"temperature_K is {min(self.temperature_K):g}; it must be above 0 K (0 with thermostat: langevin, "
+                "which then is friction alone), or use ensemble: relax"
+            )
 
     @property
     def constant(self) -> bool:
