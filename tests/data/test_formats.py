@@ -238,9 +238,26 @@ def test_npz_round_trip_warns_of_what_it_cannot_hold(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="cannot hold 1 stresses"):
         back = read(write(periodic, tmp_path / "b.npz"))
     np.testing.assert_array_equal(back[0].structure.cell, periodic[0].structure.cell)
-    with pytest.raises(InputError, match="has other atoms, another cell"):
-        write(make_dataset(2), tmp_path / "c.npz")
+    first, other = dataset[0], dataset[1]
+    other = other._replace(structure=Structure([14, 6, 6], other.structure.positions, other.structure.cell))
+    with pytest.raises(InputError, match="has other atoms or other pbc"):
+        write(Dataset((first, other)), tmp_path / "c.npz")
     assert {path.name for path in tmp_path.iterdir()} == {"a.npz", "b.npz"}
+
+
+def test_npz_keeps_the_lattice_of_every_frame_and_says_that_sgdml_does_not(tmp_path: Path) -> None:
+    dataset = make_dataset(3, stress=False)
+    assert not np.array_equal(dataset[0].structure.cell, dataset[1].structure.cell)
+    with pytest.warns(UserWarning, match="sGDML's own programs know only one lattice"):
+        back = read(write(dataset, tmp_path / "a.npz"))
+    for one, other in zip(back.structures, dataset.structures, strict=True):
+        np.testing.assert_array_equal(one.cell, other.cell)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as content:
+        arrays = dict(content)
+    np.testing.assert_array_equal(arrays["lattices"][1][:, 0], dataset[1].structure.cell[0])
+    np.savez(tmp_path / "b.npz", **{**arrays, "lattices": arrays["lattices"][:2]})
+    with pytest.raises(InputError, match=r"'lattices': has shape \(2, 3, 3\), expected \(3, 3, 3\)"):
+        read(tmp_path / "b.npz")
 
 
 def test_npz_units_can_be_given(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """sGDML's ``.npz``: one molecule, many geometries (https://www.sgdml.org; Chmiela et al., Comput. Phys. Commun. 2019).
 
 Arrays: R (n, N, 3), z (N,), E (n,), F (n, N, 3), optional lattice (3, 3) whose *columns* are the vectors, r_unit and
-e_unit. It cannot hold stress, groups or molecules of different composition.
+e_unit. It cannot hold stress, groups or molecules of different composition. sGDML knows one lattice for all frames;
+those of a barostat each have their own, in an array ``lattices`` (n, 3, 3) that only Forcewright reads.
 """
 
 from __future__ import annotations
@@ -39,17 +40,27 @@ def read_npz(path: Path, *, energy_unit: str | None = None, length_unit: str | N
     for field, shape in (("E", (len(positions),)), ("F", positions.shape)):
         if field in arrays and arrays[field].size != np.prod(shape):
             raise InputError(f"has shape {arrays[field].shape}, expected {shape}", file=path, field=field)
-    cell = arrays["lattice"].T * length if "lattice" in arrays else np.zeros((3, 3))
+    cells, pbc = _cells(arrays, len(positions), path)
     for index, geometry in enumerate(positions):
         info: dict[str, Any] = {}
         if "E" in arrays:
             info["energy"] = float(arrays["E"].ravel()[index]) * energy
         forces = {"forces": arrays["F"].reshape(positions.shape)[index] * (energy / length)} if "F" in arrays else {}
         try:
-            pbc = np.full(3, "lattice" in arrays)
-            yield RawFrame(Structure(numbers, geometry * length, cell, pbc), info, forces)
+            yield RawFrame(Structure(numbers, geometry * length, cells[index] * length, pbc), info, forces)
         except InputError as error:
             raise InputError(error.problem, file=path, frame=index, field=error.field) from None
+
+
+def _cells(arrays: dict[str, np.ndarray], count: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the cells (n, 3, 3), rows the vectors, and the periodic directions."""
+    name = "lattices" if "lattices" in arrays else "lattice"
+    if name not in arrays:
+        return np.zeros((count, 3, 3)), np.zeros(3, dtype=bool)
+    shape = (count, 3, 3) if name == "lattices" else (3, 3)
+    if arrays[name].shape != shape:
+        raise InputError(f"has shape {arrays[name].shape}, expected {shape}", file=path, field=name)
+    return np.broadcast_to(np.swapaxes(arrays[name], -1, -2), (count, 3, 3)), np.ones(3, dtype=bool)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -66,7 +77,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     for name in ("R", "z"):
         if name not in arrays:
             raise InputError(f"is missing; the file holds {', '.join(sorted(arrays))}", file=path, field=name)
-    for name in {"R", "z", "E", "F", "lattice"} & set(arrays):
+    for name in {"R", "z", "E", "F", "lattice", "lattices"} & set(arrays):
         if arrays[name].dtype.kind not in "iuf":
             raise InputError(f"holds {arrays[name].dtype}, expected numbers", file=path, field=name)
     return arrays
@@ -91,20 +102,19 @@ def _unit(
 
 
 def write_npz(dataset: Dataset, path: Path) -> None:
-    """Write one molecule's geometries in eV and Å; warns of stresses and groups, which the format cannot hold.
+    """Write one molecule's geometries in eV and Å; warns of what the format cannot hold: stresses, groups, many cells.
 
     Raises
     ------
     InputError
-        If the frames differ in composition, order of atoms, cell or periodicity, or one lacks an energy or forces.
+        If the frames differ in composition, order of atoms or periodicity, or one lacks an energy or forces.
     """
     first = dataset[0].structure
     for index, (structure, labels, _) in enumerate(dataset):
-        same = np.array_equal(structure.numbers, first.numbers) and np.array_equal(structure.cell, first.cell)
-        if not same or not np.array_equal(structure.pbc, first.pbc):
+        if not np.array_equal(structure.numbers, first.numbers) or not np.array_equal(structure.pbc, first.pbc):
             raise InputError(
-                "has other atoms, another cell or other pbc than frame 0; .npz holds one molecule in one cell: "
-                "write .extxyz or .db instead", file=path, frame=index, field="numbers",
+                "has other atoms or other pbc than frame 0; .npz holds one molecule or one cell: write .extxyz or .db, "
+                "or one file for each", file=path, frame=index, field="numbers",
             )  # fmt: skip
         if labels.energy is None or labels.forces is None:
             raise InputError(
@@ -119,9 +129,15 @@ def write_npz(dataset: Dataset, path: Path) -> None:
         "F": np.array([lab.forces for lab in dataset.labels]),
     }  # fmt: skip
     if first.pbc.all():
-        content["lattice"] = first.cell.T
+        lattices = np.array([structure.cell.T for structure in dataset.structures])
+        content |= {"lattice": lattices[0]} if _one_lattice(dataset) else {"lattices": lattices}
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **content)
+
+
+def _one_lattice(dataset: Dataset) -> bool:
+    first = dataset[0].structure.cell
+    return all(np.array_equal(structure.cell, first) for structure in dataset.structures)
 
 
 def _warn_of_losses(dataset: Dataset, path: Path) -> None:
@@ -136,3 +152,9 @@ def _warn_of_losses(dataset: Dataset, path: Path) -> None:
         lost.append("the cell of a molecule without pbc")
     if lost:
         warnings.warn(f"{path}: .npz cannot hold {'; '.join(lost)}; they are not written", stacklevel=4)
+    if dataset[0].structure.pbc.all() and not _one_lattice(dataset):
+        warnings.warn(
+            f"{path}: every frame has a lattice of its own, written as 'lattices'; Forcewright reads it, sGDML's own "
+            "programs know only one lattice and would take the frames for molecules",
+            stacklevel=4,
+        )
