@@ -147,7 +147,7 @@ def write_page(runs: list[dict[str, Any]], tuned: Any, physics: Any, seconds: fl
     ]  # fmt: skip
     rows = [row(run) for run in runs]
     table = {"headings": headings, "rows": rows, "style": "plain"}
-    test = tuned["test"]
+    test = tuned.test.overall
     broken = [f"{run['name']}: {run['result'].reason}" for run in runs if not run["result"].completed]
     page = PageContent(
         title="Silicon: melt and quench", kicker="Forcewright example", warnings=broken,
@@ -160,8 +160,8 @@ def write_page(runs: list[dict[str, Any]], tuned: Any, physics: Any, seconds: fl
             "more defects."
         ),
         cards=[
-            Card("energy error, test set", f"{test['energy_rmse_meV_per_atom']:.2f}", "meV/atom"),
-            Card("force error, test set", f"{test['force_rmse_eV_per_A']:.3f}", "eV/Å"),
+            Card("energy error, test set", f"{test.energy_rmse_meV_per_atom:.2f}", "meV/atom"),
+            Card("force error, test set", f"{test.force_rmse_eV_per_A:.3f}", "eV/Å"),
             Card("physics within tolerance", str(physics.count("pass")), "", f"{physics.count('fail')} outside"),
             Card("the whole study", f"{seconds / 60:.0f}", "min"),
         ],
@@ -186,10 +186,7 @@ def main() -> None:
     if not (HERE / "../../../shared/data/zuo2020/Si_train.extxyz").exists():
         sys.exit("this example needs Zuo's silicon data: change the paths in tune.yaml to where they lie")
     console.print("tune")
-    summary = OUTPUT / "tune" / "result.json"
-    if not summary.exists():  # a fit done again differs in its last digits, and runs would not go on with it
-        fw.tune(HERE / "tune.yaml")
-    tuned = json.loads(summary.read_text())
+    tuned = fw.tune(HERE / "tune.yaml")
     console.print("validate against DFT")
     physics = fw.validate(HERE / "validate.yaml", potential=OUTPUT / "tune" / "potential")
     console.print(str(physics), highlight=False, markup=False)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,40 @@ def test_study_writes_everything_and_resumes(config: dict[str, Any]) -> None:
     assert len(fresh.trials) == 3
     page = fw.tune.__globals__["write_outputs"].__globals__["rebuild_report"](folder)
     assert page.read_text().count("<html") == 1
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_study_is_returned_as_it_is(config: dict[str, Any], tmp_path: Path) -> None:
+    test = tmp_path / "test.extxyz"
+    shutil.copy(config["data"]["test"], test)
+    config = {**config, "data": {**config["data"], "test": str(test)}}
+    first = fw.tune(config)
+    before, potential = files_in(first.folder), files_in(first.folder / "potential")
+
+    again = fw.tune(config)
+    after = files_in(first.folder)
+    assert {name for name in before | after if before.get(name) != after.get(name)} == {"forcewright.log"}
+    assert again.summary == first.summary and trials_of(again) == trials_of(first)
+    for one, other in ((again.validation, first.validation), (again.test, first.test)):
+        assert one.to_dict() == other.to_dict()
+        np.testing.assert_array_equal(one.parity.forces.predicted, other.parity.forces.predicted)
+    np.testing.assert_array_equal(again.potential.coefficients, first.potential.coefficients)
+
+    # without its potential, or with a damaged one, it is refitted: to the same potential
+    shutil.rmtree(first.folder / "potential")
+    made = fw.tune(config)
+    assert files_in(first.folder / "potential") == potential
+    assert made.validation.to_dict() == first.validation.to_dict() and made.test.to_dict() == first.test.to_dict()
+    (first.folder / "potential" / "potential.json").write_text("{")
+    fw.tune(config)
+    assert files_in(first.folder / "potential") == potential
+
+    # other data are judged anew
+    write(read([test])[:5], test)
+    assert fw.tune(config).test.overall.frames == 5
 
 
 def test_number_of_workers_changes_nothing(config: dict[str, Any], tmp_path: Path) -> None:

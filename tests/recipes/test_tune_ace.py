@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,13 @@ def same(first: fw.Potential, second: fw.Potential, structure: Structure) -> Non
     np.testing.assert_array_equal(one.forces, other.forces)
 
 
-def test_a_study_over_cutoff_and_family_of_radial_functions(ace: dict[str, Any]) -> None:
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_study_over_cutoff_and_family_of_radial_functions(
+    ace: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ranges = {"rcut": {"low": 2.4, "high": 3.6}, "radial": {"choices": ["SBessel", "ChebExpCos"]}}
     config = {**with_model(ace, **ranges), "study": {"settings": 2, "initial": 2, "seed": 1}}
     first = fw.tune(config)
@@ -109,10 +116,18 @@ def test_a_study_over_cutoff_and_family_of_radial_functions(ace: dict[str, Any])
     close = [potential.predict([Structure([6, 6], [[0, 0, 0], [0, 0, d]])])[0].energy for d in (0.3, 0.6)]
     assert close[0] > close[1] + 50
 
-    again = fw.tune(config)  # nothing left to do
+    # the winner refitted is the same potential: on rows from one thread in workers, or on rows from several here
+    saved = files_in(folder / "potential")
+    shutil.rmtree(folder / "potential")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    again = fw.tune(config)
     assert [(t.params, t.loss) for t in again.trials] == [(t.params, t.loss) for t in first.trials]
-    # rows come from one thread in workers and from several here: sums in another order
-    np.testing.assert_allclose(again.potential.coefficients, first.potential.coefficients, rtol=1e-5, atol=1e-6)
+    assert files_in(folder / "potential") == saved
+    assert again.validation.to_dict() == first.validation.to_dict() and again.test.to_dict() == first.test.to_dict()
+
+    once_more = fw.tune(config)  # nothing left to do
+    assert once_more.summary == again.summary == json.loads((folder / "result.json").read_text())
+    assert files_in(folder / "potential") == saved
 
 
 def test_a_pool_is_pruned_to_its_target(ace: dict[str, Any]) -> None:

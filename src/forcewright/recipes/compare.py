@@ -23,7 +23,7 @@ from forcewright.files import atomic_write
 from forcewright.recipes import compare_page, provenance
 from forcewright.recipes.config import LINEAR_ONLY, Paths, TuneConfig, is_black_box, parse_config
 from forcewright.recipes.judging import judge
-from forcewright.recipes.outputs import resolved_config
+from forcewright.recipes.outputs import stored_summary
 from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.tune import tune
 from forcewright.validation.errors import ErrorTable
@@ -247,7 +247,7 @@ def _obtain(settings: ComparisonConfig, name: str, given: str | dict[str, Any], 
     """Return a family's potential, after fitting it where it is to be fitted here."""
     if isinstance(given, dict) and "model" in given:
         config = study_config(settings, name, given)
-        summary = None if fresh else _finished(config)
+        summary = None if fresh else stored_summary(config)
         origin = "fitted before" if summary else "fitted"
         if summary is None:
             summary = tune(config, fresh=fresh).summary
@@ -258,19 +258,6 @@ def _obtain(settings: ComparisonConfig, name: str, given: str | dict[str, Any], 
     if (folder / "result.json").is_file() and (folder / "potential").is_dir():
         return _Candidate(str(folder / "potential"), "study", _read_json(folder / "result.json"), folder)
     return _Candidate(given, "given")
-
-
-def _finished(config: TuneConfig) -> dict[str, Any] | None:
-    """Return the result of a study that has finished with this config and these data, if there is one."""
-    folder = config.output
-    if not all((folder / name).is_file() for name in ("result.json", "config.resolved.yaml")):
-        return None
-    known = yaml.safe_load((folder / "config.resolved.yaml").read_text())
-    summary = _read_json(folder / "result.json")
-    paths = [*config.data.train, *(config.validation.external or [])]
-    same = known == yaml.safe_load(resolved_config(config))
-    same = same and summary.get("data_hashes") == provenance.file_hashes(paths)
-    return summary if same and (folder / "potential").is_dir() else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

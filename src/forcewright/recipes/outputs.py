@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,11 @@ from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.setting import FittedSetting, Problem
 from forcewright.validation.errors import ErrorTable
 from forcewright.validation.parity import Parity
+
+log = logging.getLogger("forcewright")
+
+#: what a study writes last: they are there if it has finished
+_LAST = ("result.json", "report.html")
 
 _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
@@ -60,6 +66,8 @@ def write_outputs(
     ``earlier_s`` is what the trials took that earlier runs of the study have left.
     """
     folder = settings.output
+    for name in _LAST:  # until all is written, this is no finished study
+        (folder / name).unlink(missing_ok=True)
     config_text = resolved_config(settings)
     atomic_write(folder / "config.resolved.yaml", config_text)
     potential_folder = finished.potential.save(folder / "potential")
@@ -84,6 +92,40 @@ def write_outputs(
     potential = load(potential_folder, allow_commands=True) if finished.fitted is None else finished.potential
     shutil.rmtree(problem.cache, ignore_errors=True)
     return TuneResult(potential, summary, finished.validation, finished.test, trials, folder)
+
+
+def stored_summary(settings: TuneConfig) -> dict[str, Any] | None:
+    """Return the content of result.json of a study that has finished with this config and these data, if it has."""
+    folder = settings.output
+    names = ("config.resolved.yaml", *_LAST)
+    if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
+        return None
+    try:
+        known = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    same = known == yaml.safe_load(resolved_config(settings))
+    return summary if same and summary.get("data_hashes") == provenance.file_hashes(_data_files(settings)) else None
+
+
+def stored_result(settings: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
+    """Return what a study has left that has finished with this config, these data and these trials, if it has."""
+    summary = stored_summary(settings)
+    if summary is None or summary["trials"] != len(trials):
+        return None
+    folder = settings.output
+    try:
+        tables = {
+            name: ErrorTable.from_dict(summary[name], Parity.load(folder / f"parity_{name}.npz"))
+            for name in ("validation", "test")
+            if summary[name] is not None
+        }
+        potential = load(folder / "potential", allow_commands=True)  # a command is one that this config names
+    except (InputError, KeyError, TypeError) as error:  # damaged, or written by another version: all is made again
+        log.warning("the study has finished, but not all of it can be read back, and is written anew: %s", error)
+        return None
+    return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder)
 
 
 def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
@@ -177,7 +219,6 @@ def summarize(
     finished: Finished, nested: ErrorTable | None, monitor: ResourceMonitor,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the content of result.json."""
-    paths = [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
     graded = (inputs.test, "test") if inputs.test is not None else (inputs.external, "validation")
     return {
         "settings": chosen_settings(problem.model, best, finished.fitted),
@@ -206,10 +247,14 @@ def summarize(
             "isolated_atoms": finished.anchor,
         },
         "versions": provenance.versions(),
-        "data_hashes": provenance.file_hashes(paths),
+        "data_hashes": provenance.file_hashes(_data_files(settings)),
         "machine": provenance.machine(),
         "command": provenance.command(),
     }
+
+
+def _data_files(settings: TuneConfig) -> list[Path]:
+    return [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
 
 
 def limit_warnings(settings: TuneConfig, best: TrialRecord) -> list[str]:

@@ -33,7 +33,7 @@ from forcewright.recipes.black_box import (
 )
 from forcewright.recipes.config import TuneConfig, is_black_box, parse_config, read_config, split_model
 from forcewright.recipes.inputs import Inputs, make_problem, read_inputs
-from forcewright.recipes.outputs import TuneResult, limit_warnings, write_outputs
+from forcewright.recipes.outputs import TuneResult, limit_warnings, stored_result, write_outputs
 from forcewright.recipes.refit import finish, nested_errors
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.setting import Problem, evaluate_setting, receive_problem
@@ -46,6 +46,8 @@ def tune(
     config: str | Path | Mapping[str, Any] | TuneConfig, *, fresh: bool = False, on_trial: Listener | None = None
 ) -> TuneResult:
     """Run or resume the study of a config and write its results to the config's output folder.
+
+    A study that has finished with the same config and data is not refitted: what it has left is returned.
 
     Parameters
     ----------
@@ -76,17 +78,22 @@ def tune(
         with _open_study(settings, ranges, inputs) as study:
             earlier = sum(trial.seconds for trial in study.trials)
             trials = _search(study, problem, box, on_trial)
+            if (stored := stored_result(settings, trials)) is not None:
+                log.info("finished before with the same config and data, and taken as it is")
+                return stored
             importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
             best = best_of(trials, settings.study.limits)
         for warning in limit_warnings(settings, best):
             log.warning("%s", warning)
         log.info("best setting: trial %d, loss %.6g, %s", best.index, best.loss, best.params)
+        nested = None
         if box is not None:
             finished = finish_black_box(settings, inputs, box, best)
         else:
             with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
                 finished = finish(settings, inputs, problem, best)
-        nested = nested_errors(problem, eligible(trials, settings.study.limits)) if problem.nested else None
+                if problem.nested:
+                    nested = nested_errors(problem, eligible(trials, settings.study.limits))
         monitor.update()
         return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor, earlier)
 

@@ -94,6 +94,12 @@ class ErrorTable:
         """Return plain data, ready for JSON: the keys of `Errors` and ``groups``."""
         return self.overall.to_dict() | {"groups": {name: errors.to_dict() for name, errors in self.groups.items()}}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], parity: Parity) -> ErrorTable:
+        """Return the table that `to_dict` gave, and the values behind it."""
+        overall = {key: value for key, value in content.items() if key != "groups"}
+        return cls(Errors(**overall), {name: Errors(**errors) for name, errors in content["groups"].items()}, parity)
+
     def __str__(self) -> str:
         return format_table(self)
 

@@ -124,6 +124,18 @@ def test_rows_are_derivatives_of_the_energy_row(case: str) -> None:
     np.testing.assert_allclose(rows.energy, pairs.scale @ basis.project(structure), rtol=1e-11, atol=1e-12)
 
 
+def test_rows_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = "two species, periodic, core"
+    basis, structure = basis_of(case), Structure.from_ase(structure_of(case).to_ase().repeat(2))  # 88 atoms
+    found = []
+    for threads in ("1", "2", "3", "16"):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        found.append(basis.rows(structure))
+    for other in found[1:]:
+        for one, same in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(one, same)
+
+
 @pytest.mark.parametrize("family", RADIAL_FAMILIES)
 @CASE
 def test_rows_predict_what_the_evaluator_predicts(case: str, family: RadialFamily) -> None:

@@ -26,7 +26,7 @@ import numpy as np
 from forcewright.structure import FloatArray
 
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
-_LANES = 8  # atoms whose functions are evaluated together
+LANES = 8  # atoms whose functions are evaluated together
 
 _kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
@@ -158,26 +158,26 @@ def function_values(f, rows, factors, slot, conjugate, coupling, touched, weight
     weights[:] = 0.0
     for row in range(rows[f], rows[f + 1]):
         first, last = factors[row], factors[row + 1]
-        for w in range(_LANES):
+        for w in range(LANES):
             before[0, 0, w] = coupling[row]
             before[0, 1, w] = 0.0
         for t in range(first, last):
             a, b, c = before[t - first], touched[slot[t]], before[t - first + 1]
             sign = -1.0 if conjugate[t] else 1.0
-            for w in range(_LANES):
+            for w in range(LANES):
                 im = sign * b[1, w]
                 c[0, w] = a[0, w] * b[0, w] - a[1, w] * im
                 c[1, w] = a[0, w] * im + a[1, w] * b[0, w]
-        for w in range(_LANES):
+        for w in range(LANES):
             value[w] += before[last - first, 0, w]
         after = before[last - first]
-        for w in range(_LANES):
+        for w in range(LANES):
             after[0, w] = 1.0
             after[1, w] = 0.0
         for t in range(last - 1, first - 1, -1):
             a, b, c = before[t - first], touched[slot[t]], weights[slot[t]]
             sign = -1.0 if conjugate[t] else 1.0
-            for w in range(_LANES):
+            for w in range(LANES):
                 c[0, w] += a[0, w] * after[0, w] - a[1, w] * after[1, w]
                 c[1, w] -= sign * (a[0, w] * after[1, w] + a[1, w] * after[0, w])
                 im = sign * b[1, w]
@@ -201,8 +201,8 @@ def _working_memory(atoms, segments, table, leaves, factors, slots):  # type: ig
         rank = max(rank, factors[row + 1] - factors[row])
     return (
         np.zeros((neighbors, size, size, 2)), np.zeros((neighbors, size, size, 2, 3)),
-        np.zeros((len(leaves), 2, _LANES)), np.zeros((touched, 2, _LANES)), np.zeros((rank + 1, 2, _LANES)),
-        np.zeros((len(slots) - 1, _LANES)), np.zeros((slots[-1] + 1, 2, _LANES)), neighbors,
+        np.zeros((len(leaves), 2, LANES)), np.zeros((touched, 2, LANES)), np.zeros((rank + 1, 2, LANES)),
+        np.zeros((len(slots) - 1, LANES)), np.zeros((slots[-1] + 1, 2, LANES)), neighbors,
     )  # fmt: skip
 
 
@@ -236,8 +236,8 @@ def add_rows(  # type: ignore[no-untyped-def]
     )
     gradients = np.zeros((2 * len(leaves), 3 * most + 9 + _STRIDE))
     out = np.zeros(3 * most + 9 + _STRIDE)
-    for begin in range(0, len(atoms), _LANES):
-        block = atoms[begin : begin + _LANES]
+    for begin in range(0, len(atoms), LANES):
+        block = atoms[begin : begin + LANES]
         _evaluate_block(
             block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
             harmonics, slopes, sums, touched, before, values, weights,
@@ -277,8 +277,8 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
     count, densities = coefficients.shape
     own = np.zeros((count, 3 * most + 9 + _STRIDE))
     turned, out = np.zeros(3 * most + 9 + _STRIDE), np.zeros(3 * most + 9 + _STRIDE)
-    for begin in range(0, len(atoms), _LANES):
-        block = atoms[begin : begin + _LANES]
+    for begin in range(0, len(atoms), LANES):
+        block = atoms[begin : begin + LANES]
         _evaluate_block(
             block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
             harmonics, slopes, sums, touched, before, values, weights,
@@ -365,8 +365,8 @@ def project(  # type: ignore[no-untyped-def]
         atoms, segments, table, leaves, factors, slots
     )
     result = np.zeros((len(atoms), len(slots) - 1))
-    for begin in range(0, len(atoms), _LANES):
-        block = atoms[begin : begin + _LANES]
+    for begin in range(0, len(atoms), LANES):
+        block = atoms[begin : begin + LANES]
         _evaluate_block(
             block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
             harmonics, slopes, sums, touched, before, values, weights,
@@ -389,10 +389,10 @@ def pull(  # type: ignore[no-untyped-def]
     harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
         atoms, segments, table, leaves, factors, slots
     )
-    sweep, own = np.zeros((len(leaves), 2, _LANES)), np.zeros((len(leaves), 2))
-    amount = np.zeros(_LANES)
-    for begin in range(0, len(atoms), _LANES):
-        block = atoms[begin : begin + _LANES]
+    sweep, own = np.zeros((len(leaves), 2, LANES)), np.zeros((len(leaves), 2))
+    amount = np.zeros(LANES)
+    for begin in range(0, len(atoms), LANES):
+        block = atoms[begin : begin + LANES]
         _evaluate_block(
             block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
             harmonics, slopes, sums, touched, before, values, weights,
@@ -403,7 +403,7 @@ def pull(  # type: ignore[no-untyped-def]
                 amount[w] = adjoint[begin + w, f]
             for s in range(slots[f], slots[f + 1]):
                 a, b = sweep[slot_leaf[s]], weights[s]
-                for w in range(_LANES):
+                for w in range(LANES):
                     a[0, w] += amount[w] * b[0, w]
                     a[1, w] += amount[w] * b[1, w]
         for w in range(len(block)):
@@ -468,10 +468,10 @@ def differentiate(  # type: ignore[no-untyped-def]
     )
     size = len(table)
     stretch, turn = np.zeros(most), np.zeros((most, size, size, 2))
-    moved, value = np.zeros((len(leaves), 2, _LANES)), np.zeros(_LANES)
+    moved, value = np.zeros((len(leaves), 2, LANES)), np.zeros(LANES)
     result = np.zeros((len(atoms), len(slots) - 1))
-    for begin in range(0, len(atoms), _LANES):
-        block = atoms[begin : begin + _LANES]
+    for begin in range(0, len(atoms), LANES):
+        block = atoms[begin : begin + LANES]
         _evaluate_block(
             block, segments, vectors, g, table, leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf,
             harmonics, slopes, sums, touched, before, values, weights,
@@ -505,7 +505,7 @@ def differentiate(  # type: ignore[no-untyped-def]
             value[:] = 0.0
             for s in range(slots[f], slots[f + 1]):
                 a, b = moved[slot_leaf[s]], weights[s]
-                for w in range(_LANES):
+                for w in range(LANES):
                     value[w] += a[0, w] * b[0, w] + a[1, w] * b[1, w]
             for w in range(len(block)):
                 result[begin + w, f] = value[w]
