@@ -82,7 +82,7 @@ def test_agrees_with_the_package_where_the_lattice_is_fixed(periodic: bool, ener
     theirs = GDMLPredict(trainer.train(task), max_processes=1)
     energy, forces = theirs.predict(np.array([s.positions.ravel() for s in test.structures]))
     found = ours.predict(test.structures)
-    assert (ours.provenance["symmetries"] > 1) == (symmetries and len(task["perms"]) > 1)
+    assert (ours.provenance["cells"][0]["symmetries"] > 1) == (symmetries and len(task["perms"]) > 1)
     np.testing.assert_allclose([p.energy for p in found], energy, atol=1e-6)
     np.testing.assert_allclose([p.forces.ravel() for p in found], forces, atol=1e-6)
 
@@ -90,7 +90,7 @@ def test_agrees_with_the_package_where_the_lattice_is_fixed(periodic: bool, ener
 def test_symmetries_are_built_in() -> None:
     data = frames(12, periodic=False)
     potential = SgdmlModel(sigmas=SIGMA, symmetries=True).fit(data, rng=np.random.default_rng(0))
-    assert potential.provenance["symmetries"] > 1
+    assert potential.provenance["cells"][0]["symmetries"] > 1
     structure = frames(1, seed=4, periodic=False).structures[0]
     for order in sgdml_fitting._permutations(data):
         permuted = Structure(structure.numbers, structure.positions[order])
@@ -152,8 +152,8 @@ def test_energy_constant_is_the_mean_of_the_training_set() -> None:
 def test_sigma_is_chosen_on_frames_held_back() -> None:
     model = SgdmlModel(sigmas=(0.001, 1.0), validation_share=0.3)
     potential = model.fit(frames(10), rng=np.random.default_rng(0))
-    assert potential.model.sigma == 1.0
-    assert set(potential.provenance["validation_force_rmse_eV_per_A"]) == {"0.001", "1"}
+    assert potential.cells[0].model.sigma == 1.0
+    assert set(potential.provenance["cells"][0]["validation_force_rmse_eV_per_A"]) == {"0.001", "1"}
 
 
 def test_saved_and_loaded_are_equal_to_the_bit(trained: SgdmlPotential, tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_saved_and_loaded_are_equal_to_the_bit(trained: SgdmlPotential, tmp_path
     first, second = trained.predict([structure])[0], again.predict([structure])[0]
     assert first.energy == second.energy and again.cutoff == trained.cutoff
     np.testing.assert_array_equal(first.forces, second.forces)
-    np.load(tmp_path / "saved" / "kernel.npz", allow_pickle=False)["descriptors"]
-    (tmp_path / "saved" / "kernel.npz").write_bytes(b"nothing")
+    np.load(tmp_path / "saved" / "kernel-0.npz", allow_pickle=False)["descriptors"]
+    (tmp_path / "saved" / "kernel-0.npz").write_bytes(b"nothing")
     with pytest.raises(InputError, match="damaged"):
         load(tmp_path / "saved")
 
@@ -171,7 +171,7 @@ def test_saved_and_loaded_are_equal_to_the_bit(trained: SgdmlPotential, tmp_path
 def test_same_seed_same_potential_and_calculator(trained: SgdmlPotential) -> None:
     model = SgdmlModel(sigmas=SIGMA, n_train=6)
     first, second = (model.fit(frames(12), rng=np.random.default_rng(2)) for _ in range(2))
-    np.testing.assert_array_equal(first.model.jacobian_alphas, second.model.jacobian_alphas)
+    np.testing.assert_array_equal(first.cells[0].model.jacobian_alphas, second.cells[0].model.jacobian_alphas)
     structure = frames(1, seed=5).structures[0]
     atoms = structure.to_ase()
     atoms.calc = trained.calculator()
@@ -194,15 +194,38 @@ def test_predicted_memory_is_that_of_the_kernel() -> None:
     assert sgdml_fitting.predicted_memory(100, 64, energies=False) == pytest.approx(3 * 8 * rows**2, rel=0.01)
 
 
+def with_carbon(data: Dataset, atom: int = 0) -> Dataset:
+    """The frames with one of the silicon atoms called carbon."""
+    numbers = data[0].structure.numbers.copy()
+    numbers[atom] = 6
+    return Dataset(
+        tuple(f._replace(structure=Structure(numbers, f.structure.positions, f.structure.cell, [1] * 3)) for f in data)
+    )
+
+
+def test_several_cells_have_kernels_of_their_own(tmp_path: Path) -> None:
+    pure, mixed = frames(12, strain=0.02), with_carbon(frames(10, seed=1))
+    together = SgdmlModel(sigmas=SIGMA).fit(pure + mixed, rng=np.random.default_rng(0))
+    for part in (pure, mixed):
+        alone = SgdmlModel(sigmas=SIGMA).fit(part, rng=np.random.default_rng(0))
+        structure = part[0].structure
+        for potential in (together, load(together.save(tmp_path / "both"))):
+            one, other = (p.predict([structure])[0] for p in (potential, alone))
+            assert one.energy == other.energy
+            np.testing.assert_array_equal(one.forces, other.forces)
+    assert together.species == (6, 14)
+    assert [cell["frames"] for cell in together.provenance["cells"]] == [12, 10]
+
+
 def test_other_cells_are_refused(trained: SgdmlPotential) -> None:
     data = frames(3)
-    numbers = data[0].structure.numbers.copy()
-    numbers[0] = 6
-    other = data[0]._replace(structure=Structure(numbers, data[0].structure.positions, data[0].structure.cell, [1] * 3))
-    with pytest.raises(InputError, match="holds CSi4, and frame 0 Si5; sGDML is a model of one whole cell"):
-        SgdmlModel().fit(Dataset((*data.frames, other)), rng=np.random.default_rng(0))
-    with pytest.raises(InputError, match="holds CSi4; sGDML is a model of one whole cell, here of Si5"):
-        trained.predict([other.structure])
+    other = with_carbon(data[:1])
+    with pytest.raises(InputError, match="is the only one of CSi4; sGDML needs at least 2 frames of each cell"):
+        SgdmlModel().fit(data + other, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="holds CSi4 with its atoms in another order, or other pbc, than frame 0"):
+        SgdmlModel().fit(with_carbon(data) + with_carbon(data, 1), rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="holds CSi4; sGDML is a model of whole cells, here of Si5"):
+        trained.predict([other[0].structure])
     unlabelled = Dataset(tuple(f._replace(labels=type(f.labels)(energy=1.0)) for f in data))
     with pytest.raises(InputError, match="0 forces"):
         SgdmlModel().fit(unlabelled, rng=np.random.default_rng(0))

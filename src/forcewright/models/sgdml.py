@@ -1,8 +1,9 @@
-"""sGDML: symmetric gradient-domain machine learning of one molecule or one whole cell (extra ``sgdml``).
+"""sGDML: symmetric gradient-domain machine learning of molecules or whole cells (extra ``sgdml``).
 
-Every structure must have the same atoms in the same order: the descriptor is the list of all inverse distances, and the
-kernel has 3N rows for every structure. Forces are fitted; without ``energy_constraints`` the energy follows from
-them by integration, up to a constant that is the mean difference to the energies of the training set.
+A kernel is that of one cell, the same atoms in the same order: its descriptor is the list of all inverse distances, and
+it has 3N rows for every structure. A training set of several cells makes a kernel of each, which knows nothing of the
+others. Forces are fitted; without ``energy_constraints`` the energy follows from them by integration, up to a constant
+that is the mean difference to the energies of the training set.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class SgdmlModel(BaseModel):
 
     kind: Literal["sgdml"] = "sgdml"
     n_train: int | None = Field(default=None, ge=2)
-    """Structures in the kernel, drawn by chance; all where not given. Memory grows with the square, time the cube."""
+    """Structures in the kernel of each cell, drawn by chance; all where not given. Memory grows with the square, time
+    with the cube."""
     sigmas: tuple[float, ...] = Field(default=(3.0, 10.0, 30.0, 100.0), min_length=1)
     """Lengths of the kernel to choose from, by the force error on frames held back from the training set."""
     regularization: float = Field(default=1e-10, gt=0)
@@ -54,7 +56,8 @@ class SgdmlModel(BaseModel):
         Parameters
         ----------
         train
-            Frames of the same atoms in the same order, all with energies and forces; lattices may differ.
+            Frames of one cell or several, at least 2 of each and all with energies and forces. Frames of one cell
+            have the same atoms in the same order; lattices may differ.
         rng
             Decides which structures are drawn, and which are held back.
 
@@ -63,8 +66,8 @@ class SgdmlModel(BaseModel):
         MissingExtraError
             If sgdml is not installed.
         InputError
-            If frames differ in their atoms, lack labels, or the kernel does not fit into memory; then it says how many
-            structures would.
+            If frames lack labels, a cell comes with its atoms in two orders, or a kernel does not fit into memory; then
+            it says how many structures would.
         """
         from forcewright.models.sgdml_fitting import fit
 
@@ -72,8 +75,8 @@ class SgdmlModel(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class SgdmlPotential:
-    """A trained sGDML force field of one cell.
+class CellKernel:
+    """The kernel of one cell.
 
     Parameters
     ----------
@@ -88,17 +91,29 @@ class SgdmlPotential:
     numbers: tuple[int, ...]
     pbc: tuple[bool, bool, bool]
     model: KernelModel
+
+    @property
+    def formula(self) -> str:
+        """Formula of the cell."""
+        return Structure(np.array(self.numbers), np.zeros((len(self.numbers), 3))).formula
+
+
+@dataclass(frozen=True, eq=False)
+class SgdmlPotential:
+    """A trained sGDML force field of one cell or several, each with a kernel of its own."""
+
+    cells: tuple[CellKernel, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def species(self) -> tuple[int, ...]:
         """Atomic numbers it knows, ascending."""
-        return tuple(sorted(set(self.numbers)))
+        return tuple(sorted({number for cell in self.cells for number in cell.numbers}))
 
     @cached_property
     def cutoff(self) -> float:
-        """Largest distance in Å of two atoms in the training set: every pair of the cell interacts."""
-        return float(1.0 / self.model.descriptors.min())
+        """Largest distance in Å of two atoms in the training set: every pair of a cell interacts."""
+        return float(max(1.0 / cell.model.descriptors.min() for cell in self.cells))
 
     def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure; the stress is the exact strain derivative, None for structures without a cell.
@@ -110,46 +125,46 @@ class SgdmlPotential:
         """
         results = []
         for index, structure in enumerate(structures):
-            self._check(structure, index)
-            energy, force, strain = self.model.predict(structure)
+            energy, force, strain = self._cell_of(structure, index).model.predict(structure)
             with_stress = stress and structure.volume > 0
             results.append(
                 Prediction(energy, force if forces else None, strain / structure.volume if with_stress else None)
             )
         return results
 
-    def _check(self, structure: Structure, index: int) -> None:
-        if tuple(structure.numbers.tolist()) != self.numbers:
-            known = Structure(np.array(self.numbers), np.zeros((len(self.numbers), 3))).formula
-            order = " in another order" if structure.formula == known else ""
+    def _cell_of(self, structure: Structure, index: int) -> CellKernel:
+        numbers, pbc = tuple(structure.numbers.tolist()), tuple(structure.pbc.tolist())
+        alike = [cell for cell in self.cells if cell.numbers == numbers]
+        if not alike:
+            known = [cell.formula for cell in self.cells]
+            order = " in another order" if structure.formula in known else ""
             raise InputError(
-                f"holds {structure.formula}{order}; sGDML is a model of one whole cell, here of {known} "
+                f"holds {structure.formula}{order}; sGDML is a model of whole cells, here of {' and '.join(known)} "
                 "in the order of its training set",
                 frame=index, field="numbers",
             )  # fmt: skip
-        if tuple(structure.pbc.tolist()) != self.pbc:
-            raise InputError(
-                f"is {structure.pbc.tolist()}, the model was trained with {list(self.pbc)}", frame=index, field="pbc"
-            )
+        for cell in alike:
+            if cell.pbc == pbc:
+                return cell
+        raise InputError(f"is {list(pbc)}, the model was trained with {list(alike[0].pbc)}", frame=index, field="pbc")
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator."""
         return PotentialCalculator(self)
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``potential.json`` and ``kernel.npz``, which holds plain arrays, to a folder."""
+        """Write ``potential.json`` and, for every cell, ``kernel-0.npz`` …, which hold plain arrays, to a folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **self.model.arrays())
-        atomic_write(folder / "kernel.npz", buffer.getvalue())
-        write_json(
-            folder / "potential.json", "sgdml",
-            {
-                "atoms": [chemical_symbols[z] for z in self.numbers], "pbc": list(self.pbc),
-                "sigma": self.model.sigma, "provenance": dict(self.provenance),
-            },
-        )  # fmt: skip
+        for index, cell in enumerate(self.cells):
+            buffer = io.BytesIO()
+            np.savez(buffer, allow_pickle=False, **cell.model.arrays())
+            atomic_write(folder / f"kernel-{index}.npz", buffer.getvalue())
+        cells = [
+            {"atoms": [chemical_symbols[z] for z in cell.numbers], "pbc": list(cell.pbc), "sigma": cell.model.sigma}
+            for cell in self.cells
+        ]
+        write_json(folder / "potential.json", "sgdml", {"cells": cells, "provenance": dict(self.provenance)})
         return folder
 
     @classmethod
@@ -158,12 +173,17 @@ class SgdmlPotential:
         file = folder / "potential.json"
         content = read_json(file, "sgdml")
         try:
-            numbers = tuple(chemical_symbols.index(s) for s in content["atoms"])
-            x, y, z = (bool(periodic) for periodic in content["pbc"])
-            with np.load(folder / "kernel.npz", allow_pickle=False) as arrays:
-                model = KernelModel.from_arrays(arrays)
-            if model.descriptors.shape[1] != len(numbers) * (len(numbers) - 1) // 2:
-                raise ValueError("a kernel of another number of atoms")
+            cells = tuple(_read_cell(one, folder / f"kernel-{k}.npz") for k, one in enumerate(content["cells"]))
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise InputError(f"is damaged: {error!r}; save the potential again", file=file) from None
-        return cls(numbers, (x, y, z), model, content.get("provenance", {}))
+        return cls(cells, content.get("provenance", {}))
+
+
+def _read_cell(content: Mapping[str, Any], kernel: Path) -> CellKernel:
+    numbers = tuple(chemical_symbols.index(s) for s in content["atoms"])
+    x, y, z = (bool(periodic) for periodic in content["pbc"])
+    with np.load(kernel, allow_pickle=False) as arrays:
+        model = KernelModel.from_arrays(arrays)
+    if model.descriptors.shape[1] != len(numbers) * (len(numbers) - 1) // 2:
+        raise ValueError("a kernel of another number of atoms")
+    return CellKernel(numbers, (x, y, z), model)

@@ -15,7 +15,7 @@ import psutil
 
 from forcewright.data.folds import holdout
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.models.sgdml import SgdmlPotential
+from forcewright.models.sgdml import CellKernel, SgdmlPotential
 from forcewright.models.sgdml_kernel import KernelModel, descriptors
 from forcewright.structure import Dataset, IntArray
 
@@ -64,12 +64,26 @@ def free_memory() -> int:
 
 def fit(model: SgdmlModel, train: Dataset, *, rng: np.random.Generator) -> SgdmlPotential:
     """Fit sGDML; see `SgdmlModel.fit`."""
-    train = _one_cell(train)
-    if model.n_train is not None and model.n_train < len(train):
-        train = train[np.sort(rng.permutation(len(train))[: model.n_train])]
-    atoms = len(train[0].structure)
-    _check_memory(model, len(train), atoms, 1)
+    cells = [_drawn(model, part, rng) for part in _cells(train)]
+    for part in cells:
+        _check_memory(model, len(part), len(part[0].structure), 1)
     _require_sgdml()
+    fitted, told = [], []
+    for part in cells:
+        kernel, facts = _fit_cell(model, part, rng)
+        structure = part[0].structure
+        x, y, z = (bool(periodic) for periodic in structure.pbc)
+        fitted.append(CellKernel(tuple(structure.numbers.tolist()), (x, y, z), kernel))
+        told.append({"formula": structure.formula, **facts})
+    provenance = {
+        "package": f"sgdml {version('sgdml')}", "cells": told, "hyperparameters": model.model_dump(mode="json"),
+    }  # fmt: skip
+    return SgdmlPotential(tuple(fitted), provenance)
+
+
+def _fit_cell(model: SgdmlModel, train: Dataset, rng: np.random.Generator) -> tuple[KernelModel, dict[str, Any]]:
+    """Return the kernel of one cell, with the sigma that predicts best what is held back, and how it came about."""
+    atoms = len(train[0].structure)
     permutations = _permutations(train) if model.symmetries else np.arange(atoms)[None]
     _check_memory(model, len(train), atoms, len(permutations))
     errors: dict[str, float] = {}
@@ -78,40 +92,49 @@ def fit(model: SgdmlModel, train: Dataset, *, rng: np.random.Generator) -> Sgdml
         errors = _validation_errors(model, train, permutations, rng)
         sigma = min(model.sigmas, key=lambda s: (errors[f"{s:g}"], s))
     kernel = train_kernel(train, sigma, model.regularization, permutations, model.energy_constraints)
-    provenance = {
-        "package": f"sgdml {version('sgdml')}", "frames": len(train), "symmetries": len(permutations),
-        "validation_force_rmse_eV_per_A": errors, "hyperparameters": model.model_dump(mode="json"),
+    return kernel, {
+        "frames": len(train), "symmetries": len(permutations), "validation_force_rmse_eV_per_A": errors,
         "predicted_memory_bytes": predicted_memory(len(train), atoms, len(permutations), model.energy_constraints),
     }  # fmt: skip
-    structure = train[0].structure
-    x, y, z = (bool(periodic) for periodic in structure.pbc)
-    return SgdmlPotential(tuple(structure.numbers.tolist()), (x, y, z), kernel, provenance)
 
 
-def _one_cell(train: Dataset) -> Dataset:
-    """Return the labelled frames after checking that all hold the same atoms in the same order."""
+def _drawn(model: SgdmlModel, train: Dataset, rng: np.random.Generator) -> Dataset:
+    if model.n_train is None or model.n_train >= len(train):
+        return train
+    return train[np.sort(rng.permutation(len(train))[: model.n_train])]
+
+
+def _cells(train: Dataset) -> list[Dataset]:
+    """Return the frames of each cell, in the order in which cells come, after checking labels and orders of atoms."""
     counts = train.count_labels()
-    if len(train) < 2 or min(counts["energy"], counts["forces"]) < len(train):
+    if min(counts["energy"], counts["forces"]) < len(train):
         raise InputError(
-            f"sGDML needs at least 2 frames that all have energies and forces; of {len(train)} frames "
+            f"sGDML needs frames that all have energies and forces; of {len(train)} frames "
             f"{counts['energy']} have energies and {counts['forces']} forces",
             file=train.source or None,
         )
-    first = train[0].structure
-    if len(first) < 2:
-        raise InputError("sGDML needs at least two atoms", file=train.source or None, frame=0, field="numbers")
+    members: dict[tuple[bytes, bytes], list[int]] = {}
     for index, structure in enumerate(train.structures):
-        if np.array_equal(structure.numbers, first.numbers) and np.array_equal(structure.pbc, first.pbc):
-            continue
-        what = "the same atoms in another order" if structure.formula == first.formula else structure.formula
-        if np.array_equal(structure.numbers, first.numbers):
-            what = f"{structure.formula} with pbc {structure.pbc.tolist()}"
-        raise InputError(
-            f"holds {what}, and frame 0 {first.formula}; sGDML is a model of one whole cell: give frames of one "
-            "composition, in one order of atoms (fit one model for each cell)",
-            file=train.source or None, frame=index, field="numbers",
-        )  # fmt: skip
-    return train
+        members.setdefault((structure.numbers.tobytes(), structure.pbc.tobytes()), []).append(index)
+    first_of: dict[str, int] = {}
+    for own in members.values():
+        structure = train[own[0]].structure
+        if len(structure) < 2:
+            raise InputError("sGDML needs at least two atoms", file=train.source or None, frame=own[0], field="numbers")
+        if (other := first_of.setdefault(structure.formula, own[0])) != own[0]:
+            raise InputError(
+                f"holds {structure.formula} with its atoms in another order, or other pbc, than frame {other}; sGDML "
+                "is a model of whole cells: give the atoms in one order",
+                file=train.source or None, frame=own[0], field="numbers",
+            )  # fmt: skip
+        if len(own) < 2:
+            raise InputError(
+                f"is the only one of {structure.formula}; sGDML needs at least 2 frames of each cell",
+                file=train.source or None, frame=own[0], field="numbers",
+            )  # fmt: skip
+    if not members:
+        raise InputError("sGDML needs at least 2 frames of each cell", file=train.source or None)
+    return [train[own] for own in members.values()]
 
 
 def _check_memory(model: SgdmlModel, count: int, atoms: int, permutations: int) -> None:

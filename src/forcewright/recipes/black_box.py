@@ -40,7 +40,7 @@ from forcewright.validation.errors import evaluate as errors_of
 
 _EVERYTHING = "everything"
 _FIT_S = ".fit_s"  # beside a stored potential: the time of its fit, where that was none of the trial's
-_OF_ONE_CELL = ("sgdml",)  # families in which an isolated atom has no place
+_OF_WHOLE_CELLS = ("sgdml",)  # families in which an isolated atom has no place
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class BlackBox:
 def black_box(settings: TuneConfig, inputs: Inputs, problem: Problem) -> BlackBox:
     """Return what the workers of a study need."""
     folder = settings.output / "predictions"
-    isolated = inputs.isolated[:0] if settings.model["kind"] in _OF_ONE_CELL else inputs.isolated
+    isolated = inputs.isolated[:0] if settings.model["kind"] in _OF_WHOLE_CELLS else inputs.isolated
     return BlackBox(problem, isolated, inputs.train, folder, dict(BACKENDS), settings.threads)
 
 

@@ -85,8 +85,8 @@ def write_page(
     page = PageContent(
         title=f"Comparison: {folder.name}", kicker="Forcewright comparison",
         warnings=[f"{name} failed: {reason}" for name, reason in summary["failed"].items()],
-        summary=_summary_text(summary), cards=cards, sections=list(_sections(summary, tables)), result=summary,
-        config_text=config_text, citations=_citations(summary),
+        summary=_summary_text(summary), cards=cards, sections=list(sections(summary, tables)), result=summary,
+        config_text=config_text, citations=citations(summary),
     )  # fmt: skip
     return write_report(folder / "report.html", page)
 
@@ -104,7 +104,8 @@ def _summary_text(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, ErrorTable]]) -> Iterator[Any]:
+def sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, ErrorTable]]) -> Iterator[Any]:
+    """Yield the sections of the page, for a page on more than the comparison too."""
     from forcewright.report import Section
     from forcewright.report.compare_figures import draw_errors_by_source, draw_family_parity, draw_pareto, draw_sets
 
@@ -174,7 +175,7 @@ def _pooled(parts: Mapping[str, ParitySeries | None]) -> ParitySeries | None:
     return replace(next(iter(known.values())), **joined, group=group, names=names)
 
 
-def _citations(summary: Mapping[str, Any]) -> list[dict[str, str]]:
+def citations(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return what all families together cite, each once."""
     found: dict[str, dict[str, str]] = {}
     for row in summary["families"].values():
