@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from forcewright.errors import InputError
 
@@ -45,6 +49,20 @@ def atomic_write(path: str | Path, content: str | bytes) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, ArrayLike], *, compressed: bool = False) -> Path:
+    """Write arrays to an NPZ file like `atomic_write`, and return the path.
+
+    Raises
+    ------
+    ValueError
+        If an array holds objects, which only pickle could store.
+    """
+    buffer = io.BytesIO()
+    write = np.savez_compressed if compressed else np.savez
+    write(buffer, allow_pickle=False, **arrays)
+    return atomic_write(path, buffer.getvalue())
 
 
 def _sync(path: Path) -> None:

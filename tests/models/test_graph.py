@@ -107,9 +107,12 @@ def test_saved_and_loaded_are_equal_to_the_bit(architecture: str, tmp_path: Path
 
 def test_damaged_folders_are_told(trained: GraphPotential, tmp_path: Path) -> None:
     trained.save(tmp_path / "other")
-    (tmp_path / "other" / "weights.npz").write_bytes(b"not an archive")
-    with pytest.raises(InputError, match="damaged"):
-        load(tmp_path / "other")
+    weights = tmp_path / "other" / "weights.npz"
+    whole = weights.read_bytes()
+    for damaged in (b"not an archive", whole[: len(whole) // 2]):
+        weights.write_bytes(damaged)
+        with pytest.raises(InputError, match="weights.npz: is damaged"):
+            load(tmp_path / "other")
     trained.save(tmp_path / "wide")
     file = tmp_path / "wide" / "potential.json"
     file.write_text(file.read_text().replace('"channels": 6', '"channels": 8'))

@@ -162,10 +162,13 @@ def test_saved_and_loaded_are_equal_to_the_bit(trained: SgdmlPotential, tmp_path
     first, second = trained.predict([structure])[0], again.predict([structure])[0]
     assert first.energy == second.energy and again.cutoff == trained.cutoff
     np.testing.assert_array_equal(first.forces, second.forces)
-    np.load(tmp_path / "saved" / "kernel-0.npz", allow_pickle=False)["descriptors"]
-    (tmp_path / "saved" / "kernel-0.npz").write_bytes(b"nothing")
-    with pytest.raises(InputError, match="damaged"):
-        load(tmp_path / "saved")
+    kernel = tmp_path / "saved" / "kernel-0.npz"
+    np.load(kernel, allow_pickle=False)["descriptors"]
+    whole = kernel.read_bytes()
+    for damaged in (b"nothing", b"", whole[: len(whole) // 2]):
+        kernel.write_bytes(damaged)
+        with pytest.raises(InputError, match="kernel-0.npz: is damaged"):
+            load(tmp_path / "saved")
 
 
 def test_same_seed_same_potential_and_calculator(trained: SgdmlPotential) -> None:

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_json, write_potential
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, Structure
@@ -93,13 +93,11 @@ class ToyPotential:
         return found
 
     def save(self, folder: str | Path) -> Path:
-        Path(folder).mkdir(parents=True, exist_ok=True)
         content = {
             "species": [chemical_symbols[z] for z in self.species], "cutoff": self.cutoff,
             "functions": self.functions, "coefficients": list(self.coefficients),
         }  # fmt: skip
-        write_json(Path(folder) / "potential.json", "toy", content)
-        return Path(folder)
+        return write_potential(folder, "toy", content)
 
     @classmethod
     def load(cls, folder: Path) -> ToyPotential:

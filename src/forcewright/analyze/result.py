@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, write_arrays
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,9 +45,7 @@ class Result:
         if path.suffix == ".json":
             return atomic_write(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
         if path.suffix == ".npz":
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
-            return atomic_write(path, buffer.getvalue())
+            return write_arrays(path, self._arrays(), compressed=True)
         if path.suffix == ".csv":
             return atomic_write(path, self._table())
         raise InputError("can be saved as .json, .npz or .csv", file=path)

@@ -7,7 +7,6 @@ from there (models/ace_nonlinear.py).
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -27,11 +26,11 @@ from forcewright.features.ace.basis_functions import basis_function, generate_fu
 from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import Embedding, EmbeddingKind, Expansion, RadialFamily
 from forcewright.features.ace.yace import read_yace, write_yace
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, write_arrays
 from forcewright.linalg.max_volume import max_volume
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.linear import count_species
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_json, write_potential
 from forcewright.neighbors import NeighborCache, find_neighbors
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, FloatArray, Structure
@@ -402,19 +401,15 @@ class AcePotential:
             return write_yace(folder, self.expansion)
         folder.mkdir(parents=True, exist_ok=True)
         self.to_lammps(folder)
-        arrays = {}
         if self.fitted is not None:
             arrays = {f"active_{chemical_symbols[z]}": inverse for z, inverse in self.fitted.active.items()}
             arrays["coefficients"] = self.fitted.coefficients
             if self.fitted.covariance is not None:
                 arrays["covariance"] = self.fitted.covariance
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **arrays)
-            atomic_write(folder / "fit.npz", buffer.getvalue())
+            write_arrays(folder / "fit.npz", arrays, compressed=True)
         else:
             (folder / "fit.npz").unlink(missing_ok=True)
-        write_json(folder / "potential.json", "ace", {**self._describe(), "provenance": dict(self.provenance)})
-        return folder
+        return write_potential(folder, "ace", {**self._describe(), "provenance": dict(self.provenance)})
 
     def _describe(self) -> dict[str, Any]:
         content: dict[str, Any] = {"species": [chemical_symbols[z] for z in self.species], "basis": None}

@@ -22,11 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from forcewright.data.extxyz import read_extxyz
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
 from forcewright.models.command_template import Value, fill, fill_within
-from forcewright.models.kept_files import read_files, write_files
+from forcewright.models.kept_files import hashes_of, read_files, write_files
 from forcewright.models.running import run
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_json, write_potential
 from forcewright.models.training_files import LabelNames, write_training_file
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure, from_voigt
@@ -229,17 +228,12 @@ class CommandPotential:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the files of the fit and its log."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        hashes = write_files(folder, self.files)
-        (folder / "logs").mkdir(exist_ok=True)
-        atomic_write(folder / _LOG, self.log)
         content = {
-            "species": [chemical_symbols[z] for z in self.species], "cutoff": self.cutoff, "files": hashes,
-            "predict": self.predicting.model_dump(), "values": dict(self.values), "provenance": dict(self.provenance),
+            "species": [chemical_symbols[z] for z in self.species], "cutoff": self.cutoff,
+            "files": hashes_of(self.files), "predict": self.predicting.model_dump(), "values": dict(self.values),
+            "provenance": dict(self.provenance),
         }  # fmt: skip
-        write_json(folder / "potential.json", "command", content)
-        return folder
+        return write_potential(folder, "command", content, files={**self.files, _LOG: self.log.encode()})
 
     @classmethod
     def load(cls, folder: Path, *, allow_commands: bool = False) -> CommandPotential:

@@ -15,10 +15,9 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.files import atomic_write
 from forcewright.models import gap_files
-from forcewright.models.kept_files import read_files, write_files
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.kept_files import hashes_of, read_files, write_files
+from forcewright.models.storage import read_json, write_potential
 from forcewright.models.training_files import closed_cell
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import FloatArray, Structure
@@ -129,17 +128,11 @@ class GapPotential:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the files of gap_fit (which LAMMPS's and ASE's QUIP read too) and its log."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        hashes = write_files(folder, self.files)
-        (folder / "logs").mkdir(exist_ok=True)
-        atomic_write(folder / _LOG, self.log)
         content = {
-            "species": [chemical_symbols[z] for z in self.species], "cutoff": self.cutoff, "files": hashes,
-            "provenance": dict(self.provenance),
+            "species": [chemical_symbols[z] for z in self.species], "cutoff": self.cutoff,
+            "files": hashes_of(self.files), "provenance": dict(self.provenance),
         }  # fmt: skip
-        write_json(folder / "potential.json", "gap", content)
-        return folder
+        return write_potential(folder, "gap", content, files={**self.files, _LOG: self.log.encode()})
 
     @classmethod
     def load(cls, folder: Path) -> GapPotential:

@@ -7,7 +7,6 @@ the composition.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +19,7 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.files import atomic_write
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_arrays, read_json, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, Structure
 
@@ -213,21 +211,13 @@ class GraphPotential:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json`` and ``weights.npz``, which holds plain arrays, to a folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, **dict(self.weights))
-        atomic_write(folder / "weights.npz", buffer.getvalue())
-        write_json(
-            folder / "potential.json", "graph",
-            {
-                "species": [chemical_symbols[z] for z in self.species], "network": dict(self.settings),
-                "neighbors": self.neighbors, "scale_eV": self.scale, "precision": self.precision,
-                "offsets_eV": {chemical_symbols[z]: e for z, e in self.offsets.items()},
-                "provenance": dict(self.provenance),
-            },
-        )  # fmt: skip
-        return folder
+        content = {
+            "species": [chemical_symbols[z] for z in self.species], "network": dict(self.settings),
+            "neighbors": self.neighbors, "scale_eV": self.scale, "precision": self.precision,
+            "offsets_eV": {chemical_symbols[z]: e for z, e in self.offsets.items()},
+            "provenance": dict(self.provenance),
+        }  # fmt: skip
+        return write_potential(folder, "graph", content, arrays={"weights.npz": self.weights})
 
     @classmethod
     def load(cls, folder: Path) -> GraphPotential:
@@ -236,16 +226,14 @@ class GraphPotential:
         content = read_json(file, "graph")
         try:
             model = GraphModel(**content["network"])
-            with np.load(folder / "weights.npz", allow_pickle=False) as arrays:
-                weights = {name: arrays[name] for name in arrays.files}
             found = cls(
-                model.settings(), tuple(chemical_symbols.index(s) for s in content["species"]), weights,
-                float(content["neighbors"]),
+                model.settings(), tuple(chemical_symbols.index(s) for s in content["species"]),
+                read_arrays(folder / "weights.npz"), float(content["neighbors"]),
                 {chemical_symbols.index(s): float(e) for s, e in content["offsets_eV"].items()},
                 float(content["scale_eV"]), GraphModel(precision=content["precision"]).precision,
                 provenance=content.get("provenance", {}),
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"is damaged: {error!r}; save the potential again", file=file) from None
         try:
             found.network()

@@ -11,17 +11,21 @@ from forcewright.errors import InputError
 from forcewright.files import atomic_write
 
 
-def write_files(folder: Path, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Write files into a folder and return their SHA-256, by name."""
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder and folders of it."""
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write(path, content)
+
+
+def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file, by name."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def read_files(folder: Path, hashes: Any) -> dict[str, bytes]:
-    """Read files that `write_files` wrote.
+    """Read files that `write_files` wrote, and that have these hashes.
 
     Raises
     ------

@@ -23,7 +23,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle, error_sentence, largest_range, new_instance, potentials_folder
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_json, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Structure
 
@@ -104,14 +104,12 @@ class PairStylePotential:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the files and a runnable LAMMPS input to a folder."""
-        folder = Path(folder)
         self.to_lammps(folder)
         content = {
             "style": self.style, "coefficients": self.coefficients, "files": list(self.files),
             "types": [chemical_symbols[z] for z in self.types], "cutoff": self.cutoff,
         }  # fmt: skip
-        write_json(folder / "potential.json", "pair_style", content)
-        return folder
+        return write_potential(folder, "pair_style", content)
 
     @classmethod
     def load(cls, folder: Path) -> PairStylePotential:

@@ -8,7 +8,6 @@ that is the mean difference to the energies of the training set.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,9 +20,8 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
 from forcewright.models.sgdml_kernel import KernelModel
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_arrays, read_json, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, Structure
 
@@ -154,18 +152,13 @@ class SgdmlPotential:
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json`` and, for every cell, ``kernel-0.npz`` …, which hold plain arrays, to a folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for index, cell in enumerate(self.cells):
-            buffer = io.BytesIO()
-            np.savez(buffer, allow_pickle=False, **cell.model.arrays())
-            atomic_write(folder / f"kernel-{index}.npz", buffer.getvalue())
         cells = [
             {"atoms": [chemical_symbols[z] for z in cell.numbers], "pbc": list(cell.pbc), "sigma": cell.model.sigma}
             for cell in self.cells
         ]
-        write_json(folder / "potential.json", "sgdml", {"cells": cells, "provenance": dict(self.provenance)})
-        return folder
+        kernels = {f"kernel-{index}.npz": cell.model.arrays() for index, cell in enumerate(self.cells)}
+        content = {"cells": cells, "provenance": dict(self.provenance)}
+        return write_potential(folder, "sgdml", content, arrays=kernels)
 
     @classmethod
     def load(cls, folder: Path) -> SgdmlPotential:
@@ -174,7 +167,7 @@ class SgdmlPotential:
         content = read_json(file, "sgdml")
         try:
             cells = tuple(_read_cell(one, folder / f"kernel-{k}.npz") for k, one in enumerate(content["cells"]))
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"is damaged: {error!r}; save the potential again", file=file) from None
         return cls(cells, content.get("provenance", {}))
 
@@ -182,8 +175,7 @@ class SgdmlPotential:
 def _read_cell(content: Mapping[str, Any], kernel: Path) -> CellKernel:
     numbers = tuple(chemical_symbols.index(s) for s in content["atoms"])
     x, y, z = (bool(periodic) for periodic in content["pbc"])
-    with np.load(kernel, allow_pickle=False) as arrays:
-        model = KernelModel.from_arrays(arrays)
+    model = KernelModel.from_arrays(read_arrays(kernel))
     if model.descriptors.shape[1] != len(numbers) * (len(numbers) - 1) // 2:
         raise ValueError("a kernel of another number of atoms")
     return CellKernel(numbers, (x, y, z), model)

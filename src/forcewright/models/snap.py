@@ -23,7 +23,7 @@ from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.linear import count_species
-from forcewright.models.storage import read_json, write_json
+from forcewright.models.storage import read_json, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, FloatArray, Structure
 
@@ -178,17 +178,13 @@ class SnapPotential:
             _save_covariance(folder / "posterior.npy", self.covariance)
         else:
             (folder / "posterior.npy").unlink(missing_ok=True)
-        symbols = [chemical_symbols[z] for z in self.species]
-        write_json(
-            folder / "potential.json", "snap",
-            {
-                "species": symbols, **self.basis.describe(), "bzero": self.basis.bzero,
-                "zbl": [self.basis.zbl.inner, self.basis.zbl.outer] if self.basis.zbl else None,
-                "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
-                "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
-            },
-        )  # fmt: skip
-        return folder
+        content = {
+            "species": [chemical_symbols[z] for z in self.species], **self.basis.describe(), "bzero": self.basis.bzero,
+            "zbl": [self.basis.zbl.inner, self.basis.zbl.outer] if self.basis.zbl else None,
+            "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
+            "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
+        }  # fmt: skip
+        return write_potential(folder, "snap", content)
 
     @classmethod
     def load(cls, folder: Path) -> SnapPotential:

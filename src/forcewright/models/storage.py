@@ -3,25 +3,65 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, write_arrays
+from forcewright.models.kept_files import write_files
 
 FORMAT = "forcewright-potential"
 VERSION = 1
 
 
-def write_json(path: Path, kind: str, content: Mapping[str, Any]) -> Path:
-    """Write the description of a potential atomically."""
+def write_potential(
+    folder: str | Path, kind: str, content: Mapping[str, Any], *,
+    arrays: Mapping[str, Mapping[str, ArrayLike]] | None = None, files: Mapping[str, bytes] | None = None,
+) -> Path:  # fmt: skip
+    """Write the folder of a potential and return it: what describes it comes last.
+
+    Parameters
+    ----------
+    content
+        What ``potential.json`` says beside its kind, as plain data.
+    arrays
+        Arrays of each NPZ file, by its name.
+    files
+        Further files, by their names.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, of_file in (arrays or {}).items():
+        write_arrays(folder / name, of_file)
+    write_files(folder, files or {})
     head = {"format": FORMAT, "version": VERSION, "kind": kind}
-    return atomic_write(path, json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n")
+    atomic_write(folder / "potential.json", json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n")
+    return folder
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Read the arrays of an NPZ file that `write_potential` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"is damaged: {error}; save the potential again", file=path) from None
 
 
 def read_json(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """Read what `write_json` wrote.
+    """Read a ``potential.json`` that `write_potential` wrote.
 
     Raises
     ------

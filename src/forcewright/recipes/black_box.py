@@ -7,7 +7,6 @@ numbers from the seed, the setting and the part of the data it leaves out, never
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, write_arrays
 from forcewright.models import BACKENDS, load
 from forcewright.models.linear import LABEL_OF
 from forcewright.optimize.evaluation import WORKER_DIED, StudyError
@@ -180,12 +179,11 @@ def save_predictions(path: Path, predictions: Sequence[Prediction]) -> Path:
     sizes = [0 if p.forces is None else len(p.forces) for p in predictions]
     forces = [p.forces for p in predictions if p.forces is not None]
     stress = [np.full(6, np.nan) if p.stress is None else to_voigt(p.stress) for p in predictions]
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, energy=np.array([p.energy for p in predictions]), sizes=np.array(sizes, dtype=np.int64),
-        forces=np.concatenate(forces) if forces else np.zeros((0, 3)), stress=np.array(stress),
-    )  # fmt: skip
-    return atomic_write(path, buffer.getvalue())
+    arrays = {
+        "energy": np.array([p.energy for p in predictions]), "sizes": np.array(sizes, dtype=np.int64),
+        "forces": np.concatenate(forces) if forces else np.zeros((0, 3)), "stress": np.array(stress),
+    }  # fmt: skip
+    return write_arrays(path, arrays, compressed=True)
 
 
 def load_predictions(path: Path) -> list[Prediction]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import zipfile
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import write_arrays
 from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.settings import RunSettings
 from forcewright.simulation.stages import Stage
@@ -92,9 +91,7 @@ class Checkpoint:
         content = json.dumps(
             {name: value for name, value in asdict(self).items() if name != "state"} | {"state": plain}
         )
-        buffer = io.BytesIO()
-        np.savez(buffer, allow_pickle=False, content=np.array(content), **arrays)
-        atomic_write(path, buffer.getvalue())
+        write_arrays(path, {"content": np.array(content), **arrays})
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

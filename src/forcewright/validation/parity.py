@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import write_arrays
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, FloatArray, IntArray, to_voigt
 from forcewright.units import GPA
@@ -54,9 +53,7 @@ class Parity:
             series: ParitySeries | None = getattr(self, name)
             if series is not None:
                 arrays |= {f"{name}_{item.name}": np.asarray(getattr(series, item.name)) for item in fields(series)}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        return atomic_write(path, buffer.getvalue())
+        return write_arrays(path, arrays, compressed=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Parity:
