@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 
 from forcewright.errors import InputError, MissingExtraError
@@ -18,6 +18,7 @@ from forcewright.lammps_session import potentials_folder
 from forcewright.models import load
 from forcewright.models.snap import SnapModel
 from forcewright.recipes.force_fields import force_field
+from forcewright.reference import reference_from
 from forcewright.structure import Structure
 
 TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * Si.tersoff Si"}}
@@ -103,8 +104,34 @@ def test_module_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tblite", None)
     monkeypatch.setitem(sys.modules, "tblite.ase", None)
-    with pytest.raises(MissingExtraError, match=r"forcewright\[xtb\]"):
-        force_field({"ase": "tblite.ase:TBLite", "kwargs": {"method": "GFN1-xTB"}}, tmp_path)
+    monkeypatch.setattr("forcewright.reference.xtb.find_spec", lambda _: None)
+    for source in ({"ase": "tblite.ase:TBLite", "kwargs": {"method": "GFN1-xTB"}}, {"xtb": "GFN1-xTB"}):
+        with pytest.raises(MissingExtraError, match=r"forcewright\[xtb\]"):
+            force_field(source, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "own_words"),
+    [
+        ("GFN1-xTB", {"method": "GFN1-xTB"}),
+        (
+            {"method": "GFN2-xTB", "accuracy": 0.1, "electronic_temperature_K": 5000},
+            {"method": "GFN2-xTB", "accuracy": 0.1, "electronic_temperature": 5000},
+        ),
+    ],
+)
+def test_xtb_moves_atoms_as_it_labels_them(given: Any, own_words: dict[str, Any], tmp_path: Path) -> None:
+    """Forces of a simulation are those of `forcewright label` with the same words, and of tblite's own interface."""
+    tblite = pytest.importorskip("tblite.ase", reason="tblite is absent (extra xtb)")
+    found, reference = force_field({"xtb": given}, tmp_path), reference_from({"xtb": given}, tmp_path)
+    assert found.content_hash == reference.content_hash and found.species == reference.species
+    atoms = molecule("H2O")
+    atoms.rattle(0.05, seed=0)
+    (labels,) = reference.label([Structure.from_ase(atoms)])
+    for calculator in (found.calculator(), tblite.TBLite(**own_words, verbosity=0)):
+        atoms.calc = calculator
+        assert atoms.get_potential_energy() == pytest.approx(labels.energy, abs=1e-10)
+        np.testing.assert_allclose(atoms.get_forces(), labels.forces, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -114,8 +141,13 @@ def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         ({"lammps": {"pair_style": "sw", "pair_coef": "x"}}, "potential.lammps"),
         ({"lammps": {"pair_style": "sw"}}, "potential.lammps.pair_coeff.*is missing"),
         ({"lammps": {"pair_style": "sww", "pair_coeff": "* * Si.sw Si"}}, "potential.lammps.pair_style.*did you mean"),
-        ({**TERSOFF, "ase": "ase.calculators.emt:EMT"}, "one of them only"),
-        ({}, "one of them only"),
+        ({**TERSOFF, "ase": "ase.calculators.emt:EMT"}, "has lammps and ase; give a path, or one of"),
+        ({"xtb": "GFN1-xTB", **EMT_SOURCE}, "has xtb and ase"),
+        ({}, "is empty; give a path, or one of {xtb"),
+        ({"cp2k": {}}, "potential.cp2k.*not known"),
+        ({"xtb": "GFN9-xTB"}, "potential.xtb.method.*GFN9-xTB"),
+        ({"xtb": {"methode": "GFN2-xTB"}}, "potential.xtb.methode.*did you mean 'method'"),
+        ({"xtb": "GFN1-xTB", "kwargs": {"a": 1}}, "kwargs are for ase"),
         ({**TERSOFF, "kwargs": {"a": 1}}, "kwargs are for ase"),
         ({"ase": "ase.calculators.emt"}, "potential.ase"),
         ({"ase": "os:system('ls')"}, "potential.ase"),

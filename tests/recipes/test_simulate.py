@@ -15,6 +15,7 @@ from forcewright.cli import app
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.survival import Survival
 from forcewright.recipes.simulate import simulate
+from forcewright.reference import reference_from
 from forcewright.trajectory import read_thermo, snapshots
 
 LJ = {"ase": "ase.calculators.lj:LennardJones", "kwargs": {"epsilon": 0.0104, "sigma": 3.4, "rc": 6.0, "smooth": True}}
@@ -59,6 +60,19 @@ def test_protocols_by_name(tmp_path: Path) -> None:
     protocol = {"kind": "ramp", "temperature_K": [10, 40], "rate_K_per_s": 1e14, "timestep_fs": 5}
     result = simulate(config(tmp_path, stages=None, protocol=protocol))
     assert [stage.name for stage in result.stages] == ["heat"] and result.time_ps == pytest.approx(0.3)
+
+
+def test_dynamics_with_the_words_that_label(tmp_path: Path) -> None:
+    pytest.importorskip("tblite", reason="tblite is absent (extra xtb)")
+    source = {"xtb": {"method": "GFN1-xTB", "accuracy": 1e-3}}
+    hot = {"ensemble": "nvt", "temperature_K": 300, "time_ps": 0.01, "timestep_fs": 0.5, "thermostat": "langevin"}
+    trajectory = {"every_fs": 2, "forces": True}
+    simulate(config(tmp_path, potential=source, structure={"molecule": "H2O"}, stages=[hot], trajectory=trajectory))
+    frames = list(snapshots(tmp_path / "md" / "trajectory.extxyz"))
+    labels = reference_from(source, tmp_path).label([frame.structure for frame in frames])
+    assert len(frames) == 6
+    for frame, label in zip(frames, labels, strict=True):
+        np.testing.assert_allclose(frame.forces, label.forces, rtol=0, atol=1e-6)
 
 
 def test_survivors_are_counted(tmp_path: Path) -> None:

@@ -266,7 +266,8 @@ def test_settings_name_exactly_one() -> None:
     assert ReferenceSettings.model_validate({"xtb": "GFN2-xTB"}).xtb.method == "GFN2-xTB"
     for wrong, words in (
         ({}, "is empty; give one of"), ({"xtb": "GFN1-xTB", "ase": "a:b"}, "has xtb and ase"),
-        ({"xtb": "GFN1-xTB", "kwargs": {"a": 1}}, "are for ase"), ({"xtb": "GFN9"}, "GFN2-xTB"),
+        ({"xtb": "GFN1-xTB", "kwargs": {"a": 1}}, "kwargs are for ase"), ({"xtb": "GFN9"}, "GFN2-xTB"),
+        ({"xtb": "GFN1-xTB", "reuse": True}, "reuse is for ase"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=words):
             ReferenceSettings.model_validate(wrong)

@@ -251,7 +251,7 @@ class Relax(Step):
 
     kind: Literal["relax"] = "relax"
     potential: str | dict[str, Any]
-    """Path of a potential, {lammps: ...} or {ase: ...}."""
+    """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
     cell: Literal["none", "isotropic", "shape", "full"] = "none"
     """What of the cell may change."""
     fmax_eV_per_A: float = Field(default=0.02, gt=0)
@@ -272,7 +272,7 @@ class MolecularDynamics(Step):
 
     kind: Literal["md"] = "md"
     potential: str | dict[str, Any]
-    """Path of a potential, {lammps: ...} or {ase: ...}."""
+    """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
     stages: list[Stage]
     """What is simulated."""
     count: Count

@@ -31,7 +31,7 @@ class SimulateConfig(RunSettings):
     """Everything `forcewright simulate` needs."""
 
     potential: str | dict[str, Any]
-    """A potential by path, {lammps: {...}} or {ase: "module:factory", kwargs: {...}}."""
+    """A potential by path, {xtb: GFN1-xTB}, {lammps: {...}} or {ase: "module:factory", kwargs: {...}}."""
     structure: StructureSource
     """What to start from."""
     stages: list[Stage] | None = None

@@ -1,21 +1,25 @@
-"""What stands behind ``reference:`` in a settings file, and the reference it means."""
+"""What stands behind ``reference:`` in a settings file, and the reference it means.
+
+A simulation's ``potential:`` takes the same words, where they can move atoms: `CalculatorSettings`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.errors import InputError
-from forcewright.models.pair_style import pair_style_potential
+from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference
-from forcewright.reference.xtb import XtbMethod
+from forcewright.reference.xtb import XtbMethod, xtb_reference
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_OPTIONS = ("kwargs", "reuse")  # of ase, and nothing that computes by itself
 
 
 class PairStyleSettings(BaseModel):
@@ -31,6 +35,16 @@ class PairStyleSettings(BaseModel):
     """Element of each LAMMPS type; needed where pair_coeff does not end with them."""
     cutoff: float | None = Field(default=None, gt=0)
     """Range in Å; LAMMPS is asked where it is not given."""
+
+    def potential(self, base: Path) -> PairStylePotential:
+        """Return it as a potential; its files lie in ``base`` or among LAMMPS's own.
+
+        Raises
+        ------
+        InputError
+            If LAMMPS does not know or accept something in it.
+        """
+        return pair_style_potential(self.pair_style, self.pair_coeff, base, self.species, self.cutoff)
 
 
 class XtbSettings(BaseModel):
@@ -50,6 +64,11 @@ class XtbSettings(BaseModel):
     """Of the whole cell."""
     multiplicity: int | None = Field(default=None, ge=1)
     """Of the whole cell; the lowest where not given."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_alone(cls, value: Any) -> Any:
+        return {"method": value} if isinstance(value, str) else value
 
 
 class Cp2kSettings(BaseModel):
@@ -80,23 +99,42 @@ class VaspSettings(BaseModel):
     """VASP's free energy, whose derivatives the forces are, or the energy extrapolated to zero smearing."""
 
 
-def _method_alone(value: Any) -> Any:
-    return {"method": value} if isinstance(value, str) else value
-
-
-class ReferenceSettings(BaseModel):
-    """What labels structures: exactly one of them."""
+class CalculatorSettings(BaseModel):
+    """What computes energies and forces, for labels and for simulations alike; `choices` are what a user can give."""
 
     model_config = _STRICT
+    choices: ClassVar[str]
 
-    xtb: Annotated[XtbSettings, BeforeValidator(_method_alone)] | None = None
-    """GFN1-xTB or GFN2-xTB."""
+    xtb: XtbSettings | None = None
+    """GFN1-xTB, GFN2-xTB or IPEA1-xTB by tblite."""
     lammps: PairStyleSettings | None = None
     """A LAMMPS pair style."""
     ase: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     """Module and name of something that returns an ASE calculator, such as ase.calculators.emt:EMT."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Arguments for it."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which of them are given."""
+        names = (name for name in type(self).model_fields if name not in _OPTIONS)
+        return [name for name in names if getattr(self, name) is not None]
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if len(self.kinds) != 1:
+            found = f"has {' and '.join(self.kinds)}" if self.kinds else "is empty"
+            raise ValueError(f"{found}; give {self.choices}")
+        if self.kwargs and self.ase is None:
+            raise ValueError("kwargs are for ase")
+        return self
+
+
+class ReferenceSettings(CalculatorSettings):
+    """What labels structures: exactly one of them."""
+
+    choices = "one of xtb, lammps, ase, cp2k, vasp, potential"
+
     reuse: bool = False
     """Use one ASE calculator for all structures, where making one is slow."""
     cp2k: Cp2kSettings | None = None
@@ -107,17 +145,10 @@ class ReferenceSettings(BaseModel):
     """A trained potential as teacher."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [name for name in KINDS if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = f"has {' and '.join(given)}" if given else "is empty"
-            raise ValueError(f"{found}; give one of {', '.join(KINDS)}")
-        if (self.kwargs or self.reuse) and self.ase is None:
-            raise ValueError("kwargs and reuse are for ase")
+    def _reused(self) -> Self:
+        if self.reuse and self.ase is None:
+            raise ValueError("reuse is for ase")
         return self
-
-
-KINDS = ("xtb", "lammps", "ase", "cp2k", "vasp", "potential")
 
 
 def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) -> Reference:
@@ -141,7 +172,7 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
     try:
         return _made(given, base)
     except InputError as error:
-        kind = next(name for name in KINDS if getattr(given, name) is not None)
+        (kind,) = given.kinds
         place = (error.field or "").removeprefix("reference.")
         if place.split(".")[0] not in (kind, "kwargs"):
             place = ".".join(filter(None, [kind, place]))
@@ -149,10 +180,8 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
 
 
 def _made(given: ReferenceSettings, base: Path) -> Reference:
-    if given.xtb is not None:
-        from forcewright.reference.xtb import xtb_reference
-
-        return xtb_reference(**given.xtb.model_dump())
+    if given.xtb is not None or given.ase is not None:
+        return calculator_reference(given, reuse=given.reuse)
     if given.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 
@@ -161,19 +190,39 @@ def _made(given: ReferenceSettings, base: Path) -> Reference:
         from forcewright.reference.vasp import VaspReference
 
         return VaspReference(**{**given.vasp.model_dump(), "folder": base / given.vasp.folder})
-    if given.ase is not None:
-        return ase_reference(given.ase, given.kwargs, reuse=given.reuse)
     from forcewright.reference.teacher import potential_reference
 
     if given.lammps is not None:
-        return potential_reference(pair_style_potential(
-            given.lammps.pair_style, given.lammps.pair_coeff, base, given.lammps.species, given.lammps.cutoff
-        ))  # fmt: skip
+        return potential_reference(given.lammps.potential(base))
     assert given.potential is not None
     return potential_reference(base / given.potential)
 
 
-def ase_reference(name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False) -> CalculatorReference:
+def calculator_reference(
+    given: CalculatorSettings, *, reuse: bool = False, place: str = "reference"
+) -> CalculatorReference:
+    """Return what stands behind ``xtb`` or ``ase``.
+
+    Parameters
+    ----------
+    reuse, place
+        As in `ase_reference`.
+
+    Raises
+    ------
+    InputError
+        If there is no such calculator or it does not accept its arguments.
+    MissingExtraError
+        If its package is an extra that is not installed.
+    """
+    if given.xtb is not None:
+        return xtb_reference(**given.xtb.model_dump())
+    return ase_reference(str(given.ase), given.kwargs, reuse=reuse, place=place)
+
+
+def ase_reference(
+    name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False, place: str = "reference"
+) -> CalculatorReference:
     """Return any ASE calculator as a reference.
 
     Parameters
@@ -184,6 +233,8 @@ def ase_reference(name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: 
         Arguments for it.
     reuse
         Use one calculator for all structures (see `CalculatorReference`).
+    place
+        The field of a settings file it comes from, which errors name.
 
     Raises
     ------
@@ -193,7 +244,7 @@ def ase_reference(name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: 
         If its package is an extra that is not installed.
     """
     module, _, factory_name = name.partition(":")
-    factory = AseFactory(module, factory_name, dict(kwargs or {}), "reference")
+    factory = AseFactory(module, factory_name, dict(kwargs or {}), place)
     calculator: Any = factory()  # whether it works is told now, and not after an hour
     if hasattr(calculator, "close"):
         calculator.close()

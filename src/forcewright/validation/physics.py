@@ -42,7 +42,7 @@ class ValidationConfig(BaseModel):
     model_config = _STRICT
 
     potential: Any = None
-    """What is validated, where the command does not say it: a folder, a LAMMPS pair style, an ASE calculator."""
+    """What is validated, where the command does not say it: a folder, xTB, a LAMMPS pair style, an ASE calculator."""
     structure: StructureSource
     """The crystal that properties are computed of: its conventional unit cell."""
     reference: Any = None
