@@ -76,7 +76,7 @@ def draw(run: dict[str, np.ndarray]) -> Figure:
 def main() -> None:
     """Tune, simulate, report."""
     if not (HERE / "train.extxyz").exists():
-        sys.exit(f"{HERE / 'train.extxyz'} is missing; make it with make_frames.py")
+        sys.exit(f"{HERE / 'train.extxyz'} is missing; make it with study.py --ship")
     console.print("tuning SNAP for hydrogen in diamond; run it again to resume", highlight=False)
     result = fw.tune(
         HERE / "tune.yaml",
@@ -85,7 +85,7 @@ def main() -> None:
         ),
     )
     console.print(str(result.test), highlight=False, markup=False)
-    start = next(frame for frame in fw.read(HERE / "test.extxyz") if frame.labels.group.startswith("hv_md_500K"))
+    start = next(frame for frame in fw.read(HERE / "test.extxyz") if frame.labels.group.startswith("hv_500K"))
     began = time.perf_counter()
     run = run_dynamics(result.potential, start.structure.to_ase(), np.random.default_rng(0))
     text = io.StringIO()

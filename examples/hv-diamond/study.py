@@ -1,12 +1,14 @@
 """Hydrogen in diamond: reference dynamics, five families of potentials, elasticity, dynamics, and one page.
 
 Run ``python examples/hv-diamond/study.py`` (extras xtb, gap, sgdml, graph); ``study.yaml`` beside it says everything
-there is to choose. It follows E. Thomas, master's thesis, UHasselt 2025, step by step. Every step can be interrupted:
-run it again, and what is finished is not done again.
+there is to choose, another file of its kind can be given. It follows E. Thomas, master's thesis, UHasselt 2025, step by
+step. Every step can be interrupted: run it again, and what is finished is not done again. With ``--ship`` it writes
+``train.extxyz`` and ``test.extxyz`` beside itself, which `make demo` uses.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -296,7 +298,14 @@ def read_study(path: Path) -> Study:
     return study.model_copy(update={"output": output})
 
 
-def main(path: Path) -> None:
+def thinned(frames: Dataset) -> Dataset:
+    """Return every second frame of the dynamics and all others: what the repository carries."""
+    moving = [index for index, labels in enumerate(frames.labels) if "trajectory" in labels.info]
+    return frames[sorted(set(range(len(frames))) - set(moving[1::2]))]
+
+
+def main(path: Path, ship: bool) -> None:
+    """Do the study; with ``ship`` also write the frames of the demo."""
     study = read_study(path)
     clock = Clock.of(study.output / "seconds.json")
     with clock("cells"):
@@ -315,6 +324,9 @@ def main(path: Path) -> None:
         parts = split(moving, (study.output / "train-dynamics.extxyz", study.output / "test.extxyz"), **study.split)
         fw.write(parts.train + still, study.output / "train.extxyz")
         console.print("\n".join(parts.lines()))
+    if ship:
+        for name in ("train", "test"):
+            fw.write(thinned(fw.read(study.output / f"{name}.extxyz")), HERE / f"{name}.extxyz")
     with clock("families"):
         comparison = fw.compare(
             {
@@ -334,7 +346,11 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path, nargs="?", default=HERE / "study.yaml", help="what to do")
+    parser.add_argument("--ship", action="store_true", help="write the frames of the demo beside this file")
+    arguments = parser.parse_args()
     try:
-        main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "study.yaml")
+        main(arguments.study, arguments.ship)
     except ForcewrightError as error:
         sys.exit(f"error: {error}")

@@ -212,9 +212,10 @@ def elasticity(findings: Findings) -> Section:
                          f"{state.bulk_modulus_GPa:.1f}", off])  # fmt: skip
     headings = [("cell and potential", ""), ("V₀", "Å³"), ("E₀", "eV"), ("B", "GPa"), ("from the reference", "%")]
     text = (
-        "Energies at volumes from -10 to +10 %, positions relaxed at each, and the Birch-Murnaghan form through them. "
-        "The potentials saw none of these structures. A vacancy makes diamond softer. Measured, diamond has 443 GPa, "
-        "and 463 GPa in DFT; GFN1-xTB makes it stiffer. The thesis found 1,066 and 1,077 GPa."
+        "Energies at volumes from -10 to +10 %, positions relaxed at each, and the Birch-Murnaghan form through them, "
+        "by the reference and every family. The training set holds rattled and strained structures, none of these. A "
+        "vacancy makes diamond softer. Diamond has 443 GPa (experiment) or 463 GPa (DFT, both as the thesis quotes); "
+        "GFN1-xTB makes it stiffer."
     )
     return Section("Equation of state", text, [draw_states(findings)],
                    [{"headings": headings, "rows": rows, "style": "plain"}])  # fmt: skip

@@ -26,7 +26,7 @@ from forcewright.recipes.setting import fit_setting, loss_of
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hv-diamond"
-GROUPS = ("hv_rattle", "h2i_md_800K")
+GROUPS = ("hv_500K", "h2i_800K")
 SNAP_KEYS = (
     "settings", "validation", "test", "trials", "failed_trials", "evaluations", "wall_s", "cpu_s", "peak_memory_bytes",
     "cost_us_per_atom", "warnings", "protocol", "best_trial", "solver", "gram_mismatch", "reference_energies", "versions",

@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import math
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class SimulationResult:
     wall_s: float
     cpu_s: float
     restarts: int
-    final: Snapshot
+    final: Snapshot = field(repr=False)
     trajectory: Path
     thermo: Path
 
