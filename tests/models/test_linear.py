@@ -31,15 +31,31 @@ def rows_of(index: int, columns: np.ndarray) -> DesignRows:
     return DesignRows(energy[columns], forces[:, columns], virial[:, columns], np.zeros(16))
 
 
-def folded(dataset: Dataset, columns: np.ndarray, constants: tuple[int, ...], factored: bool) -> FoldedData:
+def folded(
+    dataset: Dataset, columns: np.ndarray, constants: tuple[int, ...], factored: bool, groups: list[str] | None = None
+) -> FoldedData:
     return fold_dataset(
         dataset, lambda index: rows_of(index, columns), len(columns), {13: 0.0, 29: 0.0}, np.arange(12) % 3,
-        ("energy", "force", "stress"), constants=constants, factored=factored,
+        ("energy", "force", "stress"), constants=constants, groups=groups, factored=factored,
     )  # fmt: skip
 
 
 def grams(blocks, order: int, factored: bool) -> np.ndarray:
     return np.array([[b.T @ b if factored else unpack(b, order) for b in split] for split in blocks])
+
+
+@pytest.mark.parametrize("factored", [False, True])
+def test_groups_that_share_weights_are_the_sum_of_their_terms(dataset: Dataset, factored: bool) -> None:
+    apart = folded(dataset, np.arange(COLUMNS), (), factored)
+    shared = folded(dataset, np.arange(COLUMNS), (), factored, ["both"] * 12)
+    assert [(term.group, term.property) for term in shared.terms] == [
+        ("both", p) for p in ("energy", "force", "stress")
+    ]
+    each = grams(apart.training, COLUMNS + 1, factored).reshape(3, 2, 3, COLUMNS + 1, COLUMNS + 1)
+    np.testing.assert_allclose(grams(shared.training, COLUMNS + 1, factored), each.sum(axis=1), atol=1e-9)
+    assert [term.rows for term in shared.terms] == np.reshape([t.rows for t in apart.terms], (2, 3)).sum(
+        axis=0
+    ).tolist()
 
 
 @pytest.mark.parametrize("factored", [False, True])

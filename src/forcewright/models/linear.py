@@ -196,6 +196,7 @@ def fold_dataset(
     properties: Sequence[str] = ("energy", "force"),
     *,
     constants: Sequence[int] = (),
+    groups: Sequence[str] | None = None,
     factored: bool = False,
 ) -> FoldedData:
     """Fold every frame once; memory is p² per split and term, never rows × p.
@@ -212,6 +213,8 @@ def fold_dataset(
         The split each frame belongs to, 0 … F - 1.
     constants
         Species that get a constant.
+    groups
+        The group each frame has its weights from, where it is not its own: time and memory grow with their number.
     factored
         Keep factors R instead of normal equations: slower, for designs too ill-conditioned to square.
 
@@ -220,9 +223,9 @@ def fold_dataset(
     InputError
         If no frame carries any of the asked properties.
     """
-    splits, groups = np.asarray(splits), np.asarray(dataset.groups)
+    splits, group_of = np.asarray(splits), np.asarray(dataset.groups if groups is None else groups)
     number = int(splits.max()) + 1
-    labelled = {group: dataset[groups == group].count_labels() for group in np.unique(groups)}
+    labelled = {group: dataset[group_of == group].count_labels() for group in np.unique(group_of)}
     names = [n for n in PROPERTIES if n in properties and any(count[LABEL_OF[n]] for count in labelled.values())]
     if not names:
         raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
@@ -240,7 +243,7 @@ def fold_dataset(
         judged = {name: accumulator(columns + 1) for name in names if name != "force"}
         for group in labelled:
             fitted = {name: accumulator(columns + 1) for name in names}
-            for index in np.flatnonzero((splits == split) & (groups == group)):
+            for index in np.flatnonzero((splits == split) & (group_of == group)):
                 frame = dataset[int(index)]
                 atoms = len(frame.structure)
                 for name, rows in labelled_rows(frame, source(int(index)), energies, names, constants).items():

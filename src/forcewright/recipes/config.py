@@ -95,6 +95,10 @@ class GroupWeights(BaseModel):
     stress: Positive | LogRange | None = None
 
 
+#: Stands for the groups that share their weights.
+SHARED = "(all)"
+
+
 class WeightSettings(BaseModel):
     """Row weights of the fit: of energies per atom (eV), force components (eV/Å) and virials per atom (eV)."""
 
@@ -108,6 +112,10 @@ class WeightSettings(BaseModel):
     """Whether every group has weights of its own or all share one."""
     groups: dict[str, GroupWeights] = Field(default_factory=dict)
     """Groups whose weights are given apart."""
+
+    def group_of(self, group: str) -> str:
+        """Return the group whose weights the frames of a group have: its own, or `SHARED`."""
+        return group if self.by == "group" or group in self.groups else SHARED
 
 
 class TargetAccuracy(BaseModel):

@@ -26,6 +26,7 @@ from forcewright.models.ace_nonlinear import (
 )
 from forcewright.models.linear import FitProblem
 from forcewright.potential import Prediction
+from forcewright.recipes.config import SHARED
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
 
@@ -189,7 +190,11 @@ def row_weights(linear: FittedSetting, train: Dataset, kappa: float | None) -> l
     """
     found = {(term.group, term.property): w for term, w in zip(linear.terms, np.exp(linear.search.theta), strict=False)}
     names = ("energy", "force", "stress")
-    weights = [RowWeights(*(float(found.get((group, name), 0.0)) for name in names)) for group in train.groups]
+    shared = [found.get((SHARED, name), 0.0) for name in names]
+    weights = [
+        RowWeights(*(float(found.get((group, name), other)) for name, other in zip(names, shared, strict=True)))
+        for group in train.groups
+    ]
     if kappa is None:
         return weights
     total = float(np.mean([w.energy**2 + w.force**2 for w in weights]))

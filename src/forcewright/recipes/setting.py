@@ -281,7 +281,8 @@ class _Workspace:
         problem = self.problem
         return fold_dataset(
             dataset, _source(self._rows, dataset), self.basis.size, problem.energies, splits, problem.properties,
-            constants=problem.constants, factored=factored,
+            constants=problem.constants, groups=[problem.weights.group_of(group) for group in dataset.groups],
+            factored=factored,
         )  # fmt: skip
 
     def judge(self, fit: FitProblem, at: FloatArray) -> tuple[list[Prediction], float]:
@@ -346,7 +347,7 @@ def require_memory(problem: Problem, columns: int) -> None:
         With both numbers and what to change.
     """
     splits = int(problem.splits.max()) + 1
-    terms = len(set(problem.train.groups)) * len(problem.properties)
+    terms = len(set(map(problem.weights.group_of, problem.train.groups))) * len(problem.properties)
     needed = predicted_memory(columns, terms, splits, len(problem.properties)) * problem.workers
     available = psutil.virtual_memory().available
     if needed > available:
