@@ -238,7 +238,8 @@ def family_config(
     if taken := sorted({"data", "output"} & (set(given) | set(common))):
         raise InputError("is the same for all families; take it out here", field=taken[0])
     if isinstance(given.get("model"), Mapping) and is_black_box(given["model"]):
-        common = {key: value for key, value in common.items() if key not in LINEAR_ONLY}
+        elsewhere = (*LINEAR_ONLY, "reference_energies")  # such a family settles its own
+        common = {key: value for key, value in common.items() if key not in elsewhere}
     data = {"train": [str(path) for path in train], "labels": None if labels is None else dict(labels)}
     return parse_config({**common, **given, "data": data, "output": str(output)}, folder=output)
 
