@@ -127,7 +127,7 @@ def summarize(findings: Findings) -> dict[str, Any]:
         }  # fmt: skip
     nvt = {
         cell: {f"{kelvin:g}": {"completed": run.completed, "time_ps": run.time_ps, "wall_s": run.wall_s,
-                               "mean_temperature_K": float(in_nvt(run)["temperature_K"].mean())}
+                               "reason": run.reason, "mean_temperature_K": mean_temperature(run)}
                for kelvin, run in runs.items()}
         for cell, runs in findings.nvt.items()
     }  # fmt: skip
@@ -246,6 +246,15 @@ def in_nvt(run: Any) -> dict[str, np.ndarray]:
     return {name: column[thermo["stage"] == "nvt"] for name, column in thermo.items()}
 
 
+def reached_nvt(run: Any) -> bool:
+    """Whether a run got beyond its first stage."""
+    return len(in_nvt(run)["time_ps"]) > 1
+
+
+def mean_temperature(run: Any) -> float | None:
+    return float(in_nvt(run)["temperature_K"].mean()) if reached_nvt(run) else None
+
+
 def dynamics(findings: Findings) -> list[Section]:
     """Figures 12, 13 and S5.1 of the thesis, and the path of hydrogen."""
     broken = [
@@ -256,7 +265,8 @@ def dynamics(findings: Findings) -> list[Section]:
     text = (
         f"Langevin dynamics with {findings.physics}: 1 fs, friction 0.001 in ASE's units, after 0.5 ps with a friction "
         f"200 times as strong that brings each run to its temperature. {duration(wall)} of processor time in all. "
-        + (" ".join(broken) if broken else "All runs went to their end; the energy of none drifts.")
+        + (" ".join(f"{one}." for one in broken) if broken else "All runs went to their end.")
+        + " Figures show those that went to their end."
     )
     return [
         Section("NVT dynamics: total energy", text, [draw_energies(findings)], [table_of_runs(findings)]),
@@ -279,11 +289,15 @@ def table_of_runs(findings: Findings) -> dict[str, Any]:
     rows = []
     for cell, runs in findings.nvt.items():
         for kelvin, run in runs.items():
+            if not reached_nvt(run):
+                rows.append([NAMES.get(cell, cell), f"{kelvin:g}", DASH, DASH, DASH, f"broke at {run.time_ps:.2g}"])
+                continue
             thermo, count = in_nvt(run), len(findings.cells[cell])
             total = thermo["total_eV"] / count * 1000
-            slope = np.polyfit(thermo["time_ps"], total, 1)[0] if len(total) > 2 else np.nan
+            slope = np.polyfit(thermo["time_ps"], total, 1)[0]
             rows.append([NAMES.get(cell, cell), f"{kelvin:g}", f"{thermo['temperature_K'].mean():.0f}",
-                         f"{total.std():.2f}", f"{slope:+.2f}", f"{run.time_ps:g}"])  # fmt: skip
+                         f"{total.std():.2f}", f"{slope:+.2f}",
+                         f"{run.time_ps:g}" if run.completed else f"broke at {run.time_ps:.2g}"])  # fmt: skip
     headings = [
         ("cell", ""), ("bath", "K"), ("mean temperature", "K"), ("spread of the total energy", "meV/atom"),
         ("trend", "meV/atom/ps"), ("time", "ps"),
@@ -292,10 +306,13 @@ def table_of_runs(findings: Findings) -> dict[str, Any]:
 
 
 def panels(findings: Findings, height: float = 3.4) -> tuple[Figure, list[tuple[Any, str, Mapping[float, Any]]]]:
-    """Return a figure with an axes for each cell, with its name and runs."""
+    """Return a figure with an axes for each cell, with its name and those of its runs that went to their end."""
     figure = new_figure(height)
     axes = figure.subplots(1, len(findings.nvt), squeeze=False)[0]
-    return figure, [(ax, cell, runs) for ax, (cell, runs) in zip(axes, findings.nvt.items(), strict=True)]
+    whole = {
+        cell: {kelvin: run for kelvin, run in runs.items() if run.completed} for cell, runs in findings.nvt.items()
+    }
+    return figure, [(ax, cell, runs) for ax, (cell, runs) in zip(axes, whole.items(), strict=True) if runs]
 
 
 def draw_energies(findings: Findings) -> Figure:
