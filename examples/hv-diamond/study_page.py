@@ -246,13 +246,9 @@ def in_nvt(run: Any) -> dict[str, np.ndarray]:
     return {name: column[thermo["stage"] == "nvt"] for name, column in thermo.items()}
 
 
-def reached_nvt(run: Any) -> bool:
-    """Whether a run got beyond its first stage."""
-    return len(in_nvt(run)["time_ps"]) > 1
-
-
 def mean_temperature(run: Any) -> float | None:
-    return float(in_nvt(run)["temperature_K"].mean()) if reached_nvt(run) else None
+    """Return that of the second stage, None for a run that broke."""
+    return float(in_nvt(run)["temperature_K"].mean()) if run.completed else None
 
 
 def dynamics(findings: Findings) -> list[Section]:
@@ -289,7 +285,7 @@ def table_of_runs(findings: Findings) -> dict[str, Any]:
     rows = []
     for cell, runs in findings.nvt.items():
         for kelvin, run in runs.items():
-            if not reached_nvt(run):
+            if not run.completed:
                 rows.append([NAMES.get(cell, cell), f"{kelvin:g}", DASH, DASH, DASH, f"broke at {run.time_ps:.2g}"])
                 continue
             thermo, count = in_nvt(run), len(findings.cells[cell])
@@ -297,7 +293,7 @@ def table_of_runs(findings: Findings) -> dict[str, Any]:
             slope = np.polyfit(thermo["time_ps"], total, 1)[0]
             rows.append([NAMES.get(cell, cell), f"{kelvin:g}", f"{thermo['temperature_K'].mean():.0f}",
                          f"{total.std():.2f}", f"{slope:+.2f}",
-                         f"{run.time_ps:g}" if run.completed else f"broke at {run.time_ps:.2g}"])  # fmt: skip
+                         f"{run.time_ps:g}"])  # fmt: skip
     headings = [
         ("cell", ""), ("bath", "K"), ("mean temperature", "K"), ("spread of the total energy", "meV/atom"),
         ("trend", "meV/atom/ps"), ("time", "ps"),
