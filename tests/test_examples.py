@@ -84,12 +84,17 @@ def test_result_holds_errors_of_families_and_moduli_of_cells(finished: Path) -> 
 
 
 def test_run_again_it_does_nothing_twice_and_takes_own_frames(finished: Path, tmp_path: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in finished.glob("*/*/*/potential.json")}
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("families/studies/*/potential/potential.json")}
     before |= {path: path.stat().st_mtime_ns for path in finished.glob("n*/*/trajectory.extxyz")}
     assert len(before) == 2 + 2 + 4
     assert run_study(finished.parent, PLAN).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    own = {**PLAN, "frames": {"hv_a": [str(finished / "dynamics.extxyz")]}, "reference": None, "scans": []}
+    own = {
+        **PLAN,
+        "frames": {"hv_a": [str(finished / "npt/hv_300K/trajectory.extxyz")]},
+        "reference": None,
+        "scans": [],
+    }
     own |= {"families": {"SNAP": PLAN["families"]["SNAP"]}, "physics": "SNAP"}
     told = run_study(tmp_path, own)
     assert told.returncode == 0, told.stdout + told.stderr
@@ -99,7 +104,7 @@ def test_run_again_it_does_nothing_twice_and_takes_own_frames(finished: Path, tm
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"physics": "GAP"}, "field 'physics': is 'GAP'; choose one of SNAP, ACE"),
+        ({"physics": "GAP"}, "field 'physics': is 'GAP'; choose one of ACE, SNAP"),
         ({"reference": None}, "field 'reference': is missing, and there are no frames"),
         ({"familys": {}}, "did you mean 'families'"),
         ({"reference": {"ase": "ase.calculators.emt:EMM"}}, "EMM"),
