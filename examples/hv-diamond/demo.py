@@ -73,17 +73,26 @@ def draw(run: dict[str, np.ndarray]) -> Figure:
     return figure
 
 
+def tune():
+    """Tune or resume; what an earlier version of the demo left behind is started over."""
+
+    def on_trial(trial, wanted: int) -> None:
+        told = trial.error or f"loss {trial.loss:.4g}"
+        console.print(f"setting {trial.index + 1}/{wanted}: {told}", highlight=False)
+
+    try:
+        return fw.tune(HERE / "tune.yaml", on_trial=on_trial)
+    except fw.InputError as error:
+        console.print(f"starting over: {error}", highlight=False, markup=False)
+        return fw.tune(HERE / "tune.yaml", on_trial=on_trial, fresh=True)
+
+
 def main() -> None:
     """Tune, simulate, report."""
     if not (HERE / "train.extxyz").exists():
         sys.exit(f"{HERE / 'train.extxyz'} is missing; make it with study.py --ship")
     console.print("tuning SNAP for hydrogen in diamond; run it again to resume", highlight=False)
-    result = fw.tune(
-        HERE / "tune.yaml",
-        on_trial=lambda trial, wanted: console.print(
-            f"setting {trial.index + 1}/{wanted}: " + (trial.error or f"loss {trial.loss:.4g}"), highlight=False
-        ),
-    )
+    result = tune()
     console.print(str(result.test), highlight=False, markup=False)
     start = next(frame for frame in fw.read(HERE / "test.extxyz") if frame.labels.group.startswith("hv_500K"))
     began = time.perf_counter()
@@ -107,4 +116,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except fw.ForcewrightError as error:
+        sys.exit(f"error: {error}")
