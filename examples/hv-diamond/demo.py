@@ -19,6 +19,7 @@ from rich.progress import track
 
 import forcewright as fw
 from forcewright.files import atomic_write
+from forcewright.optimize.journal import OtherStudyError
 from forcewright.recipes.outputs import rebuild_report
 from forcewright.report import Section
 
@@ -82,7 +83,7 @@ def tune():
 
     try:
         return fw.tune(HERE / "tune.yaml", on_trial=on_trial)
-    except fw.InputError as error:
+    except OtherStudyError as error:
         console.print(f"starting over: {error}", highlight=False, markup=False)
         return fw.tune(HERE / "tune.yaml", on_trial=on_trial, fresh=True)
 

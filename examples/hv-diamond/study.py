@@ -122,16 +122,15 @@ def made_once(file: Path, recipe: Any, make: Callable[[], Any]) -> None:
         atomic_write(stamp, digest)
 
 
-def dynamics_config(study: Study, cell: str, kelvin: float, seed: int) -> dict[str, Any]:
-    """Return what `forcewright simulate` takes for a cell and a temperature."""
-    cells = fw.read(study.output / "cells.extxyz", require_energy=False)
+def dynamics_config(study: Study, cells: Sequence[str], cell: str, kelvin: float, seed: int) -> dict[str, Any]:
+    """Return what `forcewright simulate` takes for a cell, one of those in the file of cells, and a temperature."""
     stages = [
         {**study.dynamics[stage], "temperature_K": kelvin, "name": name}
         for stage, name in (("equilibrate", "heat"), ("sample", "npt"))
     ]
     return {
         "potential": study.reference,
-        "structure": {"file": str(study.output / "cells.extxyz"), "index": [group_of(f) for f in cells].index(cell)},
+        "structure": {"file": str(study.output / "cells.extxyz"), "index": cells.index(cell)},
         "stages": stages, "trajectory": {"every_fs": study.dynamics["every_fs"], "forces": True},
         "thermo_every_fs": THERMO_FS, "checkpoint_every_steps": 100, "seed": seed,
         "output": str(study.output / "npt" / f"{cell}_{kelvin:g}K"),
@@ -172,7 +171,7 @@ def run_all(
 def sample_dynamics(study: Study, cells: Sequence[str]) -> Dataset:
     """Run the reference dynamics of every cell and temperature, and return their labelled frames."""
     runs = [(cell, kelvin) for cell in cells for kelvin in study.dynamics["temperatures_K"]]
-    configs = [dynamics_config(study, cell, kelvin, seed) for seed, (cell, kelvin) in enumerate(runs)]
+    configs = [dynamics_config(study, cells, cell, kelvin, seed) for seed, (cell, kelvin) in enumerate(runs)]
     heating_fs = 1000.0 * study.dynamics["equilibrate"]["time_ps"]
     frames: list[Frame] = []
     for (cell, kelvin), result in zip(
@@ -194,8 +193,11 @@ def scan(study: Study, cells: Sequence[str]) -> Dataset:
     if not study.scans or study.reference is None:
         return Dataset(())
     made, labelled = study.output / "scans.extxyz", study.output / "scans-labelled.extxyz"
-    starts = {name: {"file": str(study.output / "cells.extxyz"), "index": k} for k, name in enumerate(cells)}
-    generate({"structures": starts, "recipes": study.scans, "seed": 2, "output": str(made)})
+    file = study.output / "cells.extxyz"
+    starts = {name: {"file": str(file), "index": k} for k, name in enumerate(cells)}
+    recipes = {"structures": starts, "recipes": study.scans, "seed": 2, "output": str(made)}
+    with console.status("structures"):
+        made_once(made, [recipes, file.read_text()], lambda: generate(recipes))
     config = {
         "reference": study.reference, "structures": [str(made)], "output": str(labelled), "workers": study.workers,
         "cache": str(study.output / "labels"),

@@ -41,11 +41,6 @@ THESIS_SETS = {  # table S2.1: min, max, mean, standard deviation
     "h2i_800K": {"energy": (-575.943, -549.431, -570.086, 2.333), "force_norm": (8.622, 50.497, 24.802, 2.079)},
 }
 NAMES = {"hv": "HV (C62H)", "h2i": "H2I (C64H2)"}
-NUMBERS = (
-    "energy_mae_meV_per_atom", "energy_rmse_meV_per_atom", "r2_energy", "force_norm_mae_eV_per_A",
-    "force_norm_rmse_eV_per_A", "r2_force_norm", "force_rmse_eV_per_A", "fit_s", "cost_us_per_atom",
-    "peak_memory_bytes", "cpu_s", "energy_used_kWh",
-)  # fmt: skip
 SHOWN_KELVIN = 500.0  # of the thesis's figures 13 and S5.1
 VIEW_A = 3.5  # around hydrogen, in the figure of its path
 
@@ -105,8 +100,8 @@ def write_page(folder: Path, findings: Findings, config_text: str) -> Path:
             elasticity(findings), *dynamics(findings), cost(findings),
         ],
         result={
-            "command": "python examples/hv-diamond/study.py", "versions": provenance.versions(),
-            "machine": provenance.machine(), "data_hashes": findings.comparison.summary["data_hashes"],
+            **provenance.record(), "command": "python examples/hv-diamond/study.py",
+            "data_hashes": findings.comparison.summary["data_hashes"],
         },
         config_text=config_text, citations=compare_page.citations(findings.comparison.summary),
     )  # fmt: skip
@@ -131,8 +126,9 @@ def summarize(findings: Findings) -> dict[str, Any]:
                for kelvin, run in runs.items()}
         for cell, runs in findings.nvt.items()
     }  # fmt: skip
+    numbers = [key for key, *_ in compare_page.COLUMNS]
     return {
-        "families": {name: {key: row[key] for key in NUMBERS} for name, row in findings.families.items()},
+        "families": {name: {key: row[key] for key in numbers} for name, row in findings.families.items()},
         "failed": findings.comparison.summary["failed"],
         "physics": findings.physics, "cells": cells, "nvt": nvt,
         "frames": {"train": len(findings.parts.train), "test": len(findings.parts.test),
@@ -311,6 +307,11 @@ def panels(findings: Findings, height: float = 3.4) -> tuple[Figure, list[tuple[
     return figure, [(ax, cell, runs) for ax, (cell, runs) in zip(axes, whole.items(), strict=True) if runs]
 
 
+def at_shown_temperature(parts: Sequence[tuple[Any, str, Mapping[float, Any]]]) -> list[tuple[Any, str, Any]]:
+    """Return axes, name and run of those cells that have a run at the temperature shown."""
+    return [(ax, cell, runs[SHOWN_KELVIN]) for ax, cell, runs in parts if SHOWN_KELVIN in runs]
+
+
 def draw_energies(findings: Findings) -> Figure:
     figure, parts = panels(findings)
     for ax, cell, runs in parts:
@@ -327,10 +328,7 @@ def draw_energies(findings: Findings) -> Figure:
 
 def draw_parts(findings: Findings) -> Figure:
     figure, parts = panels(findings)
-    for ax, cell, runs in parts:
-        run = runs.get(SHOWN_KELVIN)
-        if run is None:
-            continue
+    for ax, cell, run in at_shown_temperature(parts):
         thermo, count = in_nvt(run), len(findings.cells[cell])
         lowest = thermo["potential_eV"].min()
         for k, (name, values) in enumerate((
@@ -354,10 +352,7 @@ def hydrogens(structure: Structure) -> list[int]:
 
 def draw_distances(findings: Findings) -> Figure:
     figure, parts = panels(findings)
-    for ax, cell, runs in parts:
-        run = runs.get(SHOWN_KELVIN)
-        if run is None:
-            continue
+    for ax, cell, run in at_shown_temperature(parts):
         structure = findings.cells[cell]
         light = hydrogens(structure)
         others = np.flatnonzero(structure.numbers != 1)[:: max(1, len(structure) // 8)]

@@ -16,7 +16,7 @@ import numpy as np
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
-from forcewright.files import atomic_path
+from forcewright.files import write_arrays
 from forcewright.structure import Dataset, Structure
 from forcewright.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
 
@@ -129,15 +129,21 @@ def write_npz(dataset: Dataset, path: Path) -> None:
         "F": np.array([lab.forces for lab in dataset.labels]),
     }  # fmt: skip
     if first.pbc.all():
-        lattices = np.array([structure.cell.T for structure in dataset.structures])
-        content |= {"lattice": lattices[0]} if _one_lattice(dataset) else {"lattices": lattices}
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **content)
+        content |= _lattices(dataset, path)
+    write_arrays(path, content, compressed=True)
 
 
-def _one_lattice(dataset: Dataset) -> bool:
-    first = dataset[0].structure.cell
-    return all(np.array_equal(structure.cell, first) for structure in dataset.structures)
+def _lattices(dataset: Dataset, path: Path) -> dict[str, np.ndarray]:
+    """Return the lattice of all frames, or those of each with a warning that sGDML does not read them."""
+    lattices = np.array([structure.cell.T for structure in dataset.structures])
+    if (lattices == lattices[0]).all():
+        return {"lattice": lattices[0]}
+    warnings.warn(
+        f"{path}: every frame has a lattice of its own, written as 'lattices'; Forcewright reads it, sGDML's own "
+        "programs know only one lattice and would take the frames for molecules",
+        stacklevel=4,
+    )
+    return {"lattices": lattices}
 
 
 def _warn_of_losses(dataset: Dataset, path: Path) -> None:
@@ -152,9 +158,3 @@ def _warn_of_losses(dataset: Dataset, path: Path) -> None:
         lost.append("the cell of a molecule without pbc")
     if lost:
         warnings.warn(f"{path}: .npz cannot hold {'; '.join(lost)}; they are not written", stacklevel=4)
-    if dataset[0].structure.pbc.all() and not _one_lattice(dataset):
-        warnings.warn(
-            f"{path}: every frame has a lattice of its own, written as 'lattices'; Forcewright reads it, sGDML's own "
-            "programs know only one lattice and would take the frames for molecules",
-            stacklevel=4,
-        )

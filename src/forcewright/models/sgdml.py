@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase.calculators.calculator import Calculator
@@ -30,6 +30,8 @@ class SgdmlModel(BaseModel):
     """Hyperparameters of sGDML, as they stand in the config."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    takes_isolated_atoms: ClassVar[bool] = False  # a kernel is one of distances, of which an atom has none
 
     kind: Literal["sgdml"] = "sgdml"
     n_train: int | None = Field(default=None, ge=2)

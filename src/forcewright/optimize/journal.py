@@ -28,6 +28,10 @@ LINE_START = b'{"op_code":'
 State: TypeAlias = Literal["complete", "failed"]
 
 
+class OtherStudyError(InputError):
+    """The folder holds a study of another config."""
+
+
 @dataclass(frozen=True)
 class TrialRecord:
     """One finished trial."""
@@ -124,7 +128,7 @@ class Journal:
         if known is None:
             self.study.set_user_attr("identity", identity)
         elif known != json.loads(json.dumps(identity)):
-            raise InputError(
+            raise OtherStudyError(
                 f"this study was begun with another config ({_difference(known, identity)}); "
                 "start over with --fresh, or choose another output",
                 file=self.path,

@@ -206,9 +206,7 @@ def _write(folder: Path, results: Mapping[str, Result], seconds: Mapping[str, fl
         sections.append(section_of(name, result, figure))
     summary = {
         "trajectory": str(path), "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
-        "end_ps": selection.end_ps, "seconds": dict(seconds),
-        "versions": provenance.versions(), "machine": provenance.machine(),
-        "data_hashes": provenance.file_hashes([path]), "command": provenance.command(),
+        "end_ps": selection.end_ps, "seconds": dict(seconds), **provenance.record([path]),
     }  # fmt: skip
     atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
     times = [f"{told} {time:g} ps" for told, time in (("from", selection.start_ps), ("to", selection.end_ps))

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
-from forcewright.models import BACKENDS, load
+from forcewright.models import BACKENDS, load, model_class
 from forcewright.models.linear import LABEL_OF
 from forcewright.optimize.evaluation import WORKER_DIED, StudyError
 from forcewright.optimize.journal import TrialRecord
@@ -39,7 +39,6 @@ from forcewright.validation.errors import evaluate as errors_of
 
 _EVERYTHING = "everything"
 _FIT_S = ".fit_s"  # beside a stored potential: the time of its fit, where that was none of the trial's
-_OF_WHOLE_CELLS = ("sgdml",)  # families in which an isolated atom has no place
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +77,8 @@ class BlackBox:
 def black_box(settings: TuneConfig, inputs: Inputs, problem: Problem) -> BlackBox:
     """Return what the workers of a study need."""
     folder = settings.output / "predictions"
-    isolated = inputs.isolated[:0] if settings.model["kind"] in _OF_WHOLE_CELLS else inputs.isolated
+    takes_them = getattr(model_class(str(settings.model["kind"])), "takes_isolated_atoms", True)
+    isolated = inputs.isolated if takes_them else inputs.isolated[:0]
     return BlackBox(problem, isolated, inputs.train, folder, dict(BACKENDS), settings.threads)
 
 

@@ -21,7 +21,7 @@ from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.recipes import compare_page, provenance
-from forcewright.recipes.config import LINEAR_ONLY, Paths, TuneConfig, is_black_box, parse_config
+from forcewright.recipes.config import Paths, TuneConfig, applies, parse_config
 from forcewright.recipes.judging import judge
 from forcewright.recipes.outputs import stored_summary
 from forcewright.recipes.settings_file import read_settings
@@ -168,9 +168,8 @@ def compare(
         "judged_on": next(iter(sets)),
         "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
         "power_W_per_core": settings.power_W_per_core,
-        "versions": provenance.versions(), "machine": provenance.machine(), "command": provenance.command(),
-        "data_hashes": provenance.file_hashes(_files(settings)),
-    }  # fmt: skip
+        **provenance.record(_files(settings)),
+    }
     _write(settings, summary, tables)
     return Comparison(summary, tables, settings.output)
 
@@ -237,9 +236,8 @@ def family_config(
     """
     if taken := sorted({"data", "output"} & (set(given) | set(common))):
         raise InputError("is the same for all families; take it out here", field=taken[0])
-    if isinstance(given.get("model"), Mapping) and is_black_box(given["model"]):
-        elsewhere = (*LINEAR_ONLY, "reference_energies")  # such a family settles its own
-        common = {key: value for key, value in common.items() if key not in elsewhere}
+    if isinstance(model := given.get("model"), Mapping):
+        common = {name: value for name, value in common.items() if applies(name, value, model)}
     data = {"train": [str(path) for path in train], "labels": None if labels is None else dict(labels)}
     return parse_config({**common, **given, "data": data, "output": str(output)}, folder=output)
 

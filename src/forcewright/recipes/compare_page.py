@@ -18,7 +18,7 @@ from forcewright.validation.errors import ErrorTable, force_norms
 from forcewright.validation.parity import ParitySeries
 
 #: key, heading, unit, how it is written
-_COLUMNS: tuple[tuple[str, str, str, Any], ...] = (
+COLUMNS: tuple[tuple[str, str, str, Any], ...] = (
     ("energy_mae_meV_per_atom", "energy MAE", "meV/atom", significant),
     ("energy_rmse_meV_per_atom", "energy RMSE", "meV/atom", significant),
     ("r2_energy", "R² energy", "", lambda value: significant(value, 5)),
@@ -37,7 +37,7 @@ _ACROSS = ("energy_mae_meV_per_atom", "force_norm_mae_eV_per_A", "force_rmse_eV_
 
 def text_table(summary: Mapping[str, Any]) -> str:
     """Return the aligned table that the command line shows, and a line for every family that failed."""
-    shown = [column for column in _COLUMNS if any(row[column[0]] is not None for row in summary["families"].values())]
+    shown = [column for column in COLUMNS if any(row[column[0]] is not None for row in summary["families"].values())]
     lines = [["family", *(heading for _, heading, _, _ in shown)], ["", *(unit for _, _, unit, _ in shown)]]
     lines += [[name, *_cells(row, shown)] for name, row in summary["families"].items()]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
@@ -55,7 +55,7 @@ def csv_table(summary: Mapping[str, Any]) -> str:
     """Return one row per family and test set; what does not depend on the set stands in each."""
     rows = []
     for family, row in summary["families"].items():
-        general = {key: row[key] for key, *_ in _COLUMNS} | {"trials": row["trials"], "origin": row["origin"]}
+        general = {key: row[key] for key, *_ in COLUMNS} | {"trials": row["trials"], "origin": row["origin"]}
         for name, errors in row["sets"].items():
             rows.append({"family": family, "kind": row["kind"], "set": name, **general, **errors})
     text = io.StringIO()
@@ -110,7 +110,7 @@ def sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, Error
     from forcewright.report.compare_figures import draw_errors_by_source, draw_family_parity, draw_pareto, draw_sets
 
     rows = summary["families"]
-    shown = [column for column in _COLUMNS if any(row[column[0]] is not None for row in rows.values())]
+    shown = [column for column in COLUMNS if any(row[column[0]] is not None for row in rows.values())]
     table = {
         "headings": [("family", ""), *((heading, unit) for _, heading, unit, _ in shown)],
         "rows": [[name, *_cells(row, shown)] for name, row in rows.items()], "style": "plain",
@@ -139,7 +139,7 @@ def sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, Error
 
 def _set_tables(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     names = list(summary["sets"])
-    for key, heading, unit, write in _COLUMNS:
+    for key, heading, unit, write in COLUMNS:
         if key in _ACROSS and any(row[key] is not None for row in summary["families"].values()):
             rows = [
                 [family, *(DASH if row["sets"][name][key] is None else write(row["sets"][name][key]) for name in names)]

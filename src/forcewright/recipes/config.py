@@ -271,6 +271,15 @@ def is_black_box(model: Mapping[str, Any]) -> bool:
     return not hasattr(model_class(str(model.get("kind", ""))), "basis")
 
 
+def applies(name: str, value: Any, model: Mapping[str, Any]) -> bool:
+    """Tell whether a field of `TuneConfig` has a meaning for a model's family."""
+    if not is_black_box(model):
+        return True
+    if name == "reference_energies":  # such a family settles its own
+        return value in ("auto", "isolated")
+    return name not in LINEAR_ONLY
+
+
 def _refuse_what_does_not_apply(config: TuneConfig) -> None:
     """Refuse what is given explicitly and has no meaning for a family with a fit of its own."""
     if not is_black_box(config.model):
@@ -286,7 +295,7 @@ def _refuse_what_does_not_apply(config: TuneConfig) -> None:
             f"would need a fit of {kind} for every pair of folds; take it out, or fit a linear family",
             field="validation.nested",
         )
-    if config.reference_energies not in ("auto", "isolated"):
+    if not applies("reference_energies", config.reference_energies, config.model):
         raise InputError(
             f"cannot be given to {kind}, which settles its own; give isolated atoms among the training data",
             field="reference_energies",

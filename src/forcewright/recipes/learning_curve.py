@@ -134,9 +134,7 @@ def learning_curve(
         raise InputError(f"no fit succeeded: {reason}", field="families")
     summary = {
         "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
-        "test_frames": len(test), "versions": provenance.versions(), "machine": provenance.machine(),
-        "command": provenance.command(),
-        "data_hashes": provenance.file_hashes([*settings.data.train, *settings.data.test]),
+        "test_frames": len(test), **provenance.record([*settings.data.train, *settings.data.test]),
     }  # fmt: skip
     _write(settings, summary)
     return LearningCurve(summary, settings.output)

@@ -246,10 +246,7 @@ def summarize(
             "eV": {chemical_symbols[z]: energy for z, energy in inputs.energies.per_species.items()},
             "isolated_atoms": finished.anchor,
         },
-        "versions": provenance.versions(),
-        "data_hashes": provenance.file_hashes(_data_files(settings)),
-        "machine": provenance.machine(),
-        "command": provenance.command(),
+        **provenance.record(_data_files(settings)),
     }
 
 

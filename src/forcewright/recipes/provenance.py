@@ -112,6 +112,12 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def record(files: Iterable[Path] | None = None) -> dict[str, Any]:
+    """Return what every result.json tells of its origin: versions, machine, command, and hashes of files if given."""
+    told: dict[str, Any] = {"versions": versions(), "machine": machine(), "command": command()}
+    return told if files is None else {**told, "data_hashes": file_hashes(files)}
+
+
 def cited(keys: Iterable[str]) -> list[dict[str, str]]:
     """Return how to cite what was used, by key."""
     return [{"key": key, "text": _CITATIONS[key]} for key in keys]

@@ -157,10 +157,7 @@ def _survive(
         source, start, stages, output, runs=settings.runs, engine=settings.engine, seed=settings.seed,
         settings=settings.run_settings(), fresh=fresh, on_run=on_run, on_progress=on_progress,
     )  # fmt: skip
-    summary = {
-        **outcome.to_dict(), "seed": settings.seed, "versions": provenance.versions(),
-        "machine": provenance.machine(), "command": provenance.command(),
-    }  # fmt: skip
+    summary = {**outcome.to_dict(), "seed": settings.seed, **provenance.record()}
     atomic_write(output / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     atomic_write(output / "config.resolved.yaml", text)
     write_survival_page(output, outcome, stages, source.name, text, summary)

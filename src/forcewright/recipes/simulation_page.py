@@ -41,8 +41,7 @@ def write_run_page(
         title=folder.name, kicker="Forcewright simulation", summary=_ending(result, stages, name),
         warnings=[] if result.alarm is None else [result.alarm.message],
         cards=list(_cards(thermo, atoms)), facts=_facts(result, told, name), sections=sections,
-        result={**told, "versions": provenance.versions(), "machine": provenance.machine(),
-                "command": provenance.command()},
+        result={**told, **provenance.record()},
         config_text=text, citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     return write_report(folder / "report.html", page)

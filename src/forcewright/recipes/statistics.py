@@ -61,8 +61,7 @@ def describe_files(
         "by": by, "sets": [_plain(one) for one in sets],
         "volume_over_time": [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
                              for s in series],
-        "units": dict(UNITS), "versions": provenance.versions(), "machine": provenance.machine(),
-        "data_hashes": provenance.file_hashes(paths), "command": provenance.command(),
+        "units": dict(UNITS), **provenance.record(paths),
     }  # fmt: skip
     atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
     atomic_write(folder / "statistics.csv", _table_text(sets))

@@ -82,10 +82,7 @@ def _absolute(settings: PropertySettings, folder: Path) -> PropertySettings:
 
 def _write(folder: Path, report: PhysicsReport, text: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    summary = {
-        **report.to_dict(), "versions": provenance.versions(), "machine": provenance.machine(),
-        "command": provenance.command(),
-    }  # fmt: skip
+    summary = {**report.to_dict(), **provenance.record()}
     atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     atomic_write(folder / "config.resolved.yaml", text)
     page = PageContent(
