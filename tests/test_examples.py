@@ -31,6 +31,10 @@ PLAN: dict[str, Any] = {
         "every_fs": 6,
     },
     "scans": [{"kind": "volume_scan", "factors": [0.9, 1.1], "count": 3}],
+    "explore": {
+        "rounds": 1, "family": "SNAP", "runs": 2, "every_fs": 10, "count": 3,
+        "stage": {"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 400, "time_ps": 0.05},
+    },
     "split": {"test": 0.25, "options": {"gap": 1}},
     "common": {"validation": {"kfold": 3}, "search": {"starts": 1, "evaluations": 8}},
     "families": {
@@ -60,13 +64,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_frames_carry_what_the_reference_says_of_them(finished: Path) -> None:
     frames = fw.read(finished / "frames.extxyz")
-    assert frames.group_sizes == {"hv_300K": 20, "hv_volume_scan": 3, "hw_300K": 20, "hw_volume_scan": 3}
-    for index in (0, 25, 41, 45):
+    sizes = {"300K": 20, "volume_scan": 3, "explored": 6}
+    assert frames.group_sizes == {f"{cell}_{kind}": size for cell in ("hv", "hw") for kind, size in sizes.items()}
+    assert set(fw.read(finished / "test.extxyz").group_sizes) == {"hv_300K", "hw_300K"}
+    for index in (0, 25, 41, 56):
         atoms = frames[index].structure.to_ase()
         atoms.calc = EMT()
         assert frames[index].labels.energy == pytest.approx(atoms.get_potential_energy(), abs=1e-9)
         np.testing.assert_allclose(frames[index].labels.forces, atoms.get_forces(), atol=1e-9)
-    assert len(fw.read(finished / "frames.db")) == 46 and len(fw.read(finished / "hv.npz")) == 23
+    assert len(fw.read(finished / "frames.db")) == 58 and len(fw.read(finished / "hv.npz")) == 29
 
 
 def test_result_holds_errors_of_families_and_moduli_of_cells(finished: Path) -> None:

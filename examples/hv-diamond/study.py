@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import units
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
@@ -32,6 +33,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.optimize.workers import process_pool
 from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
+from forcewright.recipes.compare import family_config
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.generate import generate
 from forcewright.recipes.select import split
@@ -57,6 +59,7 @@ class Study(BaseModel):
     cells: dict[str, Any] = {}
     dynamics: dict[str, Any] = {}
     scans: list[dict[str, Any]] = []
+    explore: dict[str, Any] = {}
     split: dict[str, Any]
     common: dict[str, Any] = {}
     families: dict[str, dict[str, Any]]
@@ -189,17 +192,22 @@ def sample_dynamics(study: Study, cells: Sequence[str]) -> Dataset:
 
 
 def scan(study: Study, cells: Sequence[str]) -> Dataset:
-    """Make and label the structures that dynamics does not meet; what fails is listed and left out."""
+    """Make and label the structures that dynamics does not meet."""
     if not study.scans or study.reference is None:
         return Dataset(())
-    made, labelled = study.output / "scans.extxyz", study.output / "scans-labelled.extxyz"
-    file = study.output / "cells.extxyz"
+    file, made = study.output / "cells.extxyz", study.output / "scans.extxyz"
     starts = {name: {"file": str(file), "index": k} for k, name in enumerate(cells)}
-    recipes = {"structures": starts, "recipes": study.scans, "seed": 2, "output": str(made)}
+    config = {"structures": starts, "recipes": study.scans, "seed": 2, "output": str(made)}
     with console.status("structures"):
-        made_once(made, [recipes, file.read_text()], lambda: generate(recipes))
+        made_once(made, [config, file.read_text()], lambda: generate(config))
+    return label(study, made)
+
+
+def label(study: Study, file: Path) -> Dataset:
+    """Label the structures of a file with the reference; what fails is listed and left out."""
+    labelled = file.with_name(f"{file.stem}-labelled.extxyz")
     config = {
-        "reference": study.reference, "structures": [str(made)], "output": str(labelled), "workers": study.workers,
+        "reference": study.reference, "structures": [str(file)], "output": str(labelled), "workers": study.workers,
         "cache": str(study.output / "labels"),
     }  # fmt: skip
     with Progress(console=console, transient=True) as progress:
@@ -207,6 +215,49 @@ def scan(study: Study, cells: Sequence[str]) -> Dataset:
         result = fw.label(config, on_done=lambda state: progress.advance(bar))
     console.print(str(result))
     return fw.read(labelled)
+
+
+def explore(study: Study, cells: Sequence[str], train: Dataset) -> Dataset:
+    """Return labelled frames of dynamics with potentials fitted to what is known so far, a few rounds.
+
+    Runs of the reference are too short for what is rare, such as a hydrogen atom that hops. A potential gets there, or
+    fails on its way: either tells what the training data lack.
+    """
+    found = Dataset(())
+    if study.reference is None:
+        return found
+    for number in range(study.explore.get("rounds", 0)):
+        folder = study.output / f"explore-{number + 1}"
+        folder.mkdir(exist_ok=True)
+        known = fw.write(train + found, folder / "train.extxyz")
+        family = study.families[study.explore["family"]]
+        fitted = fw.fit(family_config(study.common, family, [known], folder / "fit", None))
+        structures = visit(study, cells, fitted.folder / "potential", folder)
+        found = found + label(study, fw.write(structures, folder / "explored.extxyz"))
+    return found
+
+
+def visit(study: Study, cells: Sequence[str], potential: Path, folder: Path) -> Dataset:
+    """Return structures of dynamics with a potential, evenly spaced in time up to where a run failed, if it did."""
+    plan = study.explore
+    runs = [(cell, seed) for cell in cells for seed in range(plan["runs"])]
+    configs = [
+        {
+            "potential": str(potential), "stages": [plan["stage"]], "seed": seed,
+            "structure": {"file": str(study.output / "cells.extxyz"), "index": cells.index(cell)},
+            "trajectory": {"every_fs": plan["every_fs"]}, "thermo_every_fs": plan["every_fs"],
+            "output": str(folder / f"{cell}_{seed}"),
+        }
+        for cell, seed in runs
+    ]  # fmt: skip
+    frames: list[Frame] = []
+    for (cell, _), result in zip(runs, simulate_all(configs, study.workers, "exploring"), strict=True):
+        if not result.completed:
+            console.print(f"{folder.name}: {cell} broke, {result.reason}")
+        met = list(snapshots(result.trajectory))[1 : None if result.completed else -1]
+        chosen = np.unique(np.linspace(0, len(met) - 1, plan["count"]).round().astype(int))
+        frames += [Frame(met[index].structure, Labels(group=f"{cell}_explored")) for index in chosen]
+    return Dataset(tuple(frames), folder.name)
 
 
 def read_own_frames(study: Study) -> Dataset:
@@ -319,13 +370,16 @@ def main(path: Path, ship: bool) -> None:
         moving = read_own_frames(study) if study.frames else sample_dynamics(study, list(cells))
     with clock("scans and labels"):
         still = scan(study, list(cells))
-    with clock("convert, describe, split"):
-        written = convert(moving + still, study.output)
+    with clock("describe and split"):
         fw.write(moving, study.output / "dynamics.extxyz")
         sets, volumes = describe_files([study.output / "dynamics.extxyz"], study.output / "statistics")
         parts = split(moving, (study.output / "train-dynamics.extxyz", study.output / "test.extxyz"), **study.split)
-        fw.write(parts.train + still, study.output / "train.extxyz")
         console.print("\n".join(parts.lines()))
+    with clock("explore"):
+        still = still + explore(study, list(cells), parts.train + still)
+    with clock("convert"):
+        written = convert(moving + still, study.output)
+        fw.write(parts.train + still, study.output / "train.extxyz")
     if ship:
         for name in ("train", "test"):
             fw.write(thinned(fw.read(study.output / f"{name}.extxyz")), HERE / f"{name}.extxyz")

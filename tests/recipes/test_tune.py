@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -189,6 +190,16 @@ def test_cholesky_and_qr_find_the_same_fit(config: dict[str, Any], monkeypatch: 
     np.testing.assert_allclose(
         careful.covariance, plain.covariance, rtol=1e-4, atol=1e-12 + 1e-6 * np.abs(plain.covariance).max()
     )
+
+
+def test_weights_that_normal_equations_cannot_solve_go_to_qr(config: dict[str, Any]) -> None:
+    whole = problem_of(config)
+    one = whole.train[:1]
+    problem = replace(whole, train=one, splits=np.zeros(1, dtype=np.int64), external=one)
+    theta = np.array([0.0, -80.0, -160.0])  # of energy, force and ridge: as good as one row for many columns
+    fitted = fit_setting(problem, {"rcut": 4.0, "rfac0": 0.9}, 0, theta)
+    assert fitted.diagnostics["solver"] == "qr" and fitted.diagnostics["columns"] > 1
+    assert fitted.predictions[0].energy == pytest.approx(one.labels[0].energy, abs=1e-9)
 
 
 @pytest.mark.parametrize(

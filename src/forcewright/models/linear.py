@@ -357,14 +357,17 @@ def fit_problem(
     nominal
         Log weights (T,) at which the scaled normal equations have a unit diagonal.
     external
-        Validation data folded with the same basis; without it the splits of ``folded`` are left out in turn.
+        Validation data folded with the same basis, or ``folded`` itself to be judged by what is fitted; without it
+        the splits of ``folded`` are left out in turn.
     features
         Features of the columns (p, K) for the prior, zero for the constants; none where not given.
     """
     features = np.zeros((folded.columns, 0)) if features is None else features
     scale = column_scale(folded.total(np.exp(2.0 * nominal)), folded.columns)
+    judged_alike = external is folded
     folded = folded.multiply_columns(scale)
-    external = None if external is None else external.multiply_columns(scale)
+    if external is not None:
+        external = folded if judged_alike else external.multiply_columns(scale)
     make = _factor_problem if folded.factored else _gram_problem
     return FitProblem(make(folded, external, loss, features), folded)
 

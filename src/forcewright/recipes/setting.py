@@ -229,9 +229,13 @@ def _fit(
     else:
         found = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - fold_s
-    coefficients, system = fit.fit_everything(found.theta)
-    condition = system.reciprocal_condition() if isinstance(system, CholeskySolver) else 0.0
-    predictions, mismatch = workspace.judge(fit, found.theta)
+    system: Any = None
+    try:
+        coefficients, system = fit.fit_everything(found.theta)
+        condition = system.reciprocal_condition() if isinstance(system, CholeskySolver) else 0.0
+        predictions, mismatch = workspace.judge(fit, found.theta)
+    except NotPositiveDefinite:  # given weights may be those that QR has solved
+        condition, mismatch = 0.0, math.inf
     if condition < _SINGULAR or mismatch > _MISMATCH:
         # the weights found stand: errors differ far less between the two solvers than between weights
         del fit, system  # the memory is needed for the factors
@@ -266,7 +270,10 @@ class _Workspace:
         problem = self.problem
         folded = self._fold(problem.train, problem.splits, factored)
         external = problem.external
-        judged = None if external is None else self._fold(external, np.zeros(len(external), dtype=np.int64), factored)
+        if external is None or external is problem.train:
+            judged = None if external is None else folded
+        else:
+            judged = self._fold(external, np.zeros(len(external), dtype=np.int64), factored)
         space = weight_space(problem, folded.terms, self.features.shape[1])
         nominal = space.theta(space.middle)[: len(folded.terms)]
         fit = fit_problem(folded, nominal, problem.loss, judged, features=self.features)
