@@ -375,14 +375,15 @@ def main(path: Path, ship: bool) -> None:
         sets, volumes = describe_files([study.output / "dynamics.extxyz"], study.output / "statistics")
         parts = split(moving, (study.output / "train-dynamics.extxyz", study.output / "test.extxyz"), **study.split)
         console.print("\n".join(parts.lines()))
+    if ship:
+        for name, frames in (("train", parts.train + still), ("test", parts.test)):
+            fw.write(thinned(frames), HERE / f"{name}.extxyz")
     with clock("explore"):
         still = still + explore(study, list(cells), parts.train + still)
     with clock("convert"):
         written = convert(moving + still, study.output)
-        fw.write(parts.train + still, study.output / "train.extxyz")
-    if ship:
-        for name in ("train", "test"):
-            fw.write(thinned(fw.read(study.output / f"{name}.extxyz")), HERE / f"{name}.extxyz")
+        train = parts.train + still
+        fw.write(train, study.output / "train.extxyz")
     with clock("families"):
         comparison = fw.compare(
             {
@@ -396,7 +397,9 @@ def main(path: Path, ship: bool) -> None:
         states = equations_of_state(study, cells, list(comparison.summary["families"]))
     with clock("NVT dynamics"):
         nvt = run_nvt(study, cells)
-    findings = Findings(study.physics, cells, sets, volumes, parts, comparison, states, nvt, clock.seconds, written)
+    findings = Findings(
+        study.physics, cells, sets, volumes, parts, train, comparison, states, nvt, clock.seconds, written
+    )
     page = write_page(study.output, findings, path.read_text())
     console.print(f"written to {page}", soft_wrap=True)
 

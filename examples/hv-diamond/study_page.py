@@ -22,7 +22,7 @@ from forcewright.recipes.statistics import draw_histograms, draw_volumes
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import COLOR_MAP, INK, SOFT, color_of, dress, new_figure
 from forcewright.report.numbers import DASH, duration, significant
-from forcewright.structure import Structure
+from forcewright.structure import Dataset, Structure
 from forcewright.trajectory import read_thermo
 
 # E. Thomas, Explorative dive into machine learned modeling of interatomic potentials and molecular dynamics of
@@ -54,6 +54,7 @@ class Findings:
     sets: Sequence[Any]
     volumes: Sequence[Any]
     parts: SplitFiles
+    train: Dataset
     comparison: Comparison
     states: Mapping[str, Mapping[str, EquationOfState]]
     nvt: Mapping[str, Mapping[float, Any]]
@@ -131,8 +132,8 @@ def summarize(findings: Findings) -> dict[str, Any]:
         "families": {name: {key: row[key] for key in numbers} for name, row in findings.families.items()},
         "failed": findings.comparison.summary["failed"],
         "physics": findings.physics, "cells": cells, "nvt": nvt,
-        "frames": {"train": len(findings.parts.train), "test": len(findings.parts.test),
-                   "near_copies": len(findings.parts.copies)},
+        "frames": {"train": len(findings.train), "test": len(findings.parts.test),
+                   "near_copies": len(findings.parts.copies), "train_groups": findings.train.group_sizes},
         "seconds": dict(findings.seconds), "versions": provenance.versions(), "machine": provenance.machine(),
     }  # fmt: skip
 
@@ -159,9 +160,10 @@ def tables_of_errors(findings: Findings) -> Section:
     ]  # fmt: skip
     text = (
         f"{len(findings.parts.test)} frames of held-back blocks of the trajectories, {findings.parts.dropped} frames "
-        f"around them left out; {len(findings.parts.copies)} test frames are near-copies of training frames. The "
-        "thesis judged frames drawn by chance from the same trajectories as its training frames. The norm of the "
-        "forces of a structure is its equation 6."
+        f"around them left out; {len(findings.parts.copies)} test frames are near-copies of training frames. Fitted to "
+        f"{len(findings.train)} frames, {len(findings.parts.train)} of them of the same trajectories, the others "
+        "distorted or met by dynamics with a first potential. The thesis judged frames drawn by chance from the same "
+        "trajectories as its training frames. The norm of the forces of a structure is its equation 6."
     )
     return Section("Errors, and those of the thesis", text, [],
                    [{"headings": headings, "rows": rows, "style": "plain"}])  # fmt: skip
