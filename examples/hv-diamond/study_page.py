@@ -299,7 +299,7 @@ def table_of_runs(findings: Findings) -> dict[str, Any]:
     return {"headings": headings, "rows": rows, "style": "plain"}
 
 
-def panels(findings: Findings, height: float = 3.4) -> tuple[Figure, list[tuple[Any, str, Mapping[float, Any]]]]:
+def panels(findings: Findings, height: float = 3.8) -> tuple[Figure, list[tuple[Any, str, Mapping[float, Any]]]]:
     """Return a figure with an axes for each cell, with its name and those of its runs that went to their end."""
     figure = new_figure(height)
     axes = figure.subplots(1, len(findings.nvt), squeeze=False)[0]
@@ -314,6 +314,14 @@ def at_shown_temperature(parts: Sequence[tuple[Any, str, Mapping[float, Any]]]) 
     return [(ax, cell, runs[SHOWN_KELVIN]) for ax, cell, runs in parts if SHOWN_KELVIN in runs]
 
 
+def legend_below(ax: Any) -> None:
+    """Put the legend where no curve is."""
+    ax.legend(
+        frameon=False, fontsize=8, ncols=6, loc="upper center", bbox_to_anchor=(0.5, -0.16), handlelength=1.0,
+        columnspacing=1.0,
+    )  # fmt: skip
+
+
 def draw_energies(findings: Findings) -> Figure:
     figure, parts = panels(findings)
     for ax, cell, runs in parts:
@@ -324,7 +332,7 @@ def draw_energies(findings: Findings) -> Figure:
             ax.plot(thermo["time_ps"], 1000 * (thermo["total_eV"] / len(findings.cells[cell]) - zero),
                     color=color_of(k), lw=0.9, label=f"{kelvin:g} K")  # fmt: skip
         dress(ax, "time (ps)", "total energy above the crystal (meV/atom)", NAMES.get(cell, cell))
-        ax.legend(frameon=False, fontsize=8, ncols=3)
+        legend_below(ax)
     return figure
 
 
@@ -339,7 +347,7 @@ def draw_parts(findings: Findings) -> Figure:
         )):  # fmt: skip
             ax.plot(thermo["time_ps"], 1000 * values / count, color=color_of(k), lw=0.8, label=name)
         dress(ax, "time (ps)", "energy (meV/atom)", NAMES.get(cell, cell))
-        ax.legend(frameon=False, fontsize=8, ncols=3)
+        legend_below(ax)
     return figure
 
 
@@ -365,7 +373,7 @@ def draw_distances(findings: Findings) -> Figure:
                     color=color_of(4 + light.index(atom)) if strong else SOFT, zorder=3 if strong else 2,
                     label=f"{symbol} {atom}" if strong else None)  # fmt: skip
         dress(ax, "time (ps)", "distance (Å)", NAMES.get(cell, cell))
-        ax.legend(frameon=False, fontsize=8)
+        legend_below(ax)
     return figure
 
 
@@ -390,7 +398,7 @@ def draw_displacements(findings: Findings) -> Figure:
                     times, away[:, column], color=color_of(k), lw=0.9, label=f"{kelvin:g} K" if not column else None
                 )
         dress(ax, "time (ps)", "distance of H from its start (Å)", NAMES.get(cell, cell))
-        ax.legend(frameon=False, fontsize=8, ncols=2)
+        legend_below(ax)
     return figure
 
 
