@@ -97,7 +97,7 @@ GOOD = f"{HEAD}{step()}{step('-10.90')}</modeling>\n"
     ("name", "content", "frame", "field", "words"),
     [
         ("vasprun.xml", b"", None, None, "is empty"),
-        ("vasprun.xml.gz", gzip.compress(b""), None, None, "is not XML"),
+        ("vasprun.xml.gz", gzip.compress(b"", mtime=0), None, None, "is not XML"),
         ("vasprun.xml", b"  \n", None, None, "is not XML"),
         ("vasprun.xml", b"vasp.6.3.0 with a text output\n", None, None, "is not XML"),
         ("vasprun.xml", bytes(range(256)) * 10, None, None, "is not XML"),
@@ -105,7 +105,7 @@ GOOD = f"{HEAD}{step()}{step('-10.90')}</modeling>\n"
         ("vasprun.xml", b"<html><body></body></html>", None, None, "the root is <html>"),
         ("vasprun.xml", GOOD[: GOOD.rindex("<scstep>")].encode(), 1, "calculation", "after 1 finished ionic steps"),
         ("vasprun.xml", GOOD.replace("</modeling>", "").encode(), 2, "calculation", "after 2 finished ionic steps"),
-        ("vasprun.xml.gz", gzip.compress(GOOD.encode())[:-40], 0, "calculation", "breaks off"),
+        ("vasprun.xml.gz", gzip.compress(GOOD.encode(), mtime=0)[:-40], 0, "calculation", "breaks off"),
         ("vasprun.xml", (HEAD + step() + step("NaN") + "</modeling>").encode(), 1, "e_fr_energy", "is NaN"),
         ("vasprun.xml", (HEAD + step("-Infinity") + "</modeling>").encode(), 0, "e_fr_energy", "is -Infinity"),
         ("vasprun.xml", (HEAD + step(force=np.nan) + "</modeling>").encode(), 0, "forces", "holds NaN"),
