@@ -116,6 +116,11 @@ def lowest_frames(frames: Dataset) -> dict[str, Structure]:
     return {name: frame.structure for name, frame in found.items()}
 
 
+def start(study: Study, index: int) -> dict[str, Any]:
+    """Return a cell as simulations and steps that make structures take it."""
+    return {"file": str(study.output / "cells.extxyz"), "index": index}
+
+
 def made_once(file: Path, recipe: Any, make: Callable[[], Any]) -> None:
     """Make a file unless it is there and was made by the same recipe."""
     stamp = file.with_name(f".{file.name}.recipe")
@@ -133,7 +138,7 @@ def dynamics_config(study: Study, cells: Sequence[str], cell: str, kelvin: float
     ]
     return {
         "potential": study.reference,
-        "structure": {"file": str(study.output / "cells.extxyz"), "index": cells.index(cell)},
+        "structure": start(study, cells.index(cell)),
         "stages": stages, "trajectory": {"every_fs": study.dynamics["every_fs"], "forces": True},
         "thermo_every_fs": THERMO_FS, "checkpoint_every_steps": 100, "seed": seed,
         "output": str(study.output / "npt" / f"{cell}_{kelvin:g}K"),
@@ -195,11 +200,11 @@ def scan(study: Study, cells: Sequence[str]) -> Dataset:
     """Make and label the structures that dynamics does not meet."""
     if not study.scans or study.reference is None:
         return Dataset(())
-    file, made = study.output / "cells.extxyz", study.output / "scans.extxyz"
-    starts = {name: {"file": str(file), "index": k} for k, name in enumerate(cells)}
+    made = study.output / "scans.extxyz"
+    starts = {name: start(study, index) for index, name in enumerate(cells)}
     config = {"structures": starts, "recipes": study.scans, "seed": 2, "output": str(made)}
     with console.status("structures"):
-        made_once(made, [config, file.read_text()], lambda: generate(config))
+        made_once(made, [config, (study.output / "cells.extxyz").read_text()], lambda: generate(config))
     return label(study, made)
 
 
@@ -244,7 +249,7 @@ def visit(study: Study, cells: Sequence[str], potential: Path, folder: Path) -> 
     configs = [
         {
             "potential": str(potential), "stages": [plan["stage"]], "seed": seed,
-            "structure": {"file": str(study.output / "cells.extxyz"), "index": cells.index(cell)},
+            "structure": start(study, cells.index(cell)),
             "trajectory": {"every_fs": plan["every_fs"]}, "thermo_every_fs": plan["every_fs"],
             "output": str(folder / f"{cell}_{seed}"),
         }
@@ -255,6 +260,8 @@ def visit(study: Study, cells: Sequence[str], potential: Path, folder: Path) -> 
         if not result.completed:
             console.print(f"{folder.name}: {cell} broke, {result.reason}")
         met = list(snapshots(result.trajectory))[1 : None if result.completed else -1]
+        if not met:  # it broke at once
+            continue
         chosen = np.unique(np.linspace(0, len(met) - 1, plan["count"]).round().astype(int))
         frames += [Frame(met[index].structure, Labels(group=f"{cell}_explored")) for index in chosen]
     return Dataset(tuple(frames), folder.name)
@@ -325,7 +332,7 @@ def run_nvt(study: Study, cells: Mapping[str, Structure]) -> dict[str, dict[floa
         run = {**stage, "name": "nvt", "temperature_K": kelvin, "thermostat_time_fs": tau_fs, "time_ps": nvt["time_ps"]}
         configs.append({
             "potential": str(study.output / "families/studies" / study.physics / "potential"),
-            "structure": {"file": str(study.output / "cells.extxyz"), "index": list(cells).index(cell)},
+            "structure": start(study, list(cells).index(cell)),
             "stages": [heat, run], "trajectory": {"every_fs": 10}, "thermo_every_fs": 10, "seed": seed,
             "output": str(study.output / "nvt" / f"{cell}_{kelvin:g}K"),
         })  # fmt: skip

@@ -364,12 +364,11 @@ def fit_problem(
     """
     features = np.zeros((folded.columns, 0)) if features is None else features
     scale = column_scale(folded.total(np.exp(2.0 * nominal)), folded.columns)
-    judged_alike = external is folded
-    folded = folded.multiply_columns(scale)
+    scaled = folded.multiply_columns(scale)
     if external is not None:
-        external = folded if judged_alike else external.multiply_columns(scale)
+        external = scaled if external is folded else external.multiply_columns(scale)
     make = _factor_problem if folded.factored else _gram_problem
-    return FitProblem(make(folded, external, loss, features), folded)
+    return FitProblem(make(scaled, external, loss, features), scaled)
 
 
 def _gram_problem(

@@ -270,9 +270,10 @@ class _Workspace:
         problem = self.problem
         folded = self._fold(problem.train, problem.splits, factored)
         external = problem.external
-        if external is None or external is problem.train:
-            judged = None if external is None else folded
-        else:
+        judged = None
+        if external is problem.train:
+            judged = folded
+        elif external is not None:
             judged = self._fold(external, np.zeros(len(external), dtype=np.int64), factored)
         space = weight_space(problem, folded.terms, self.features.shape[1])
         nominal = space.theta(space.middle)[: len(folded.terms)]
