@@ -2,82 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
-import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from ase import units
-from ase.constraints import FixCom
-from ase.md.langevin import Langevin
-from ase.md.velocitydistribution import thermalize_momenta
-from matplotlib.figure import Figure
 from rich.console import Console
-from rich.progress import track
+from rich.progress import Progress
 
 import forcewright as fw
-from forcewright.files import atomic_write
 from forcewright.optimize.journal import OtherStudyError
 from forcewright.recipes.outputs import rebuild_report
-from forcewright.report import Section
+from forcewright.report import Section, draw_run
+from forcewright.report.numbers import duration
+from forcewright.trajectory import read_thermo
 
 HERE = Path(__file__).resolve().parent
-TEMPERATURE_K, TIME_PS, TIMESTEP_FS, FRICTION_PER_FS = 500.0, 5.0, 1.0, 0.01
-TOO_CLOSE = 0.6  # Å; no bond of C and H is shorter
+STAGE: dict[str, Any] = {
+    "ensemble": "nvt", "thermostat": "langevin", "thermostat_time_fs": 100, "temperature_K": 500, "time_ps": 5.0,
+}  # fmt: skip
 console = Console()
 
 
-def run_dynamics(potential, atoms, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Run Langevin dynamics and return time (ps), temperature (K), energies (eV) and the shortest distance (Å)."""
-    atoms.calc = potential.calculator()
-    atoms.set_constraint(FixCom())
-    thermalize_momenta(atoms, TEMPERATURE_K, rng=rng)
-    dynamics = Langevin(
-        atoms, TIMESTEP_FS * units.fs, temperature_K=TEMPERATURE_K, friction=FRICTION_PER_FS / units.fs,
-        fixcm=False, rng=rng,
-    )  # fmt: skip
-    rows = []
-    every, steps = 10, int(1000 * TIME_PS / TIMESTEP_FS)
-    for done in track(range(0, steps, every), description="5 ps of NVT dynamics", console=console):
-        dynamics.run(every)
-        distances = atoms.get_all_distances(mic=True)[np.triu_indices(len(atoms), 1)]
-        row = (
-            (done + every) * TIMESTEP_FS / 1000,
-            atoms.get_temperature(),
-            atoms.get_potential_energy(),
-            atoms.get_kinetic_energy(),
-            distances.min(),
-        )
-        if not np.all(np.isfinite(row)) or row[-1] < TOO_CLOSE:
-            sys.exit(f"the dynamics failed after {row[0]:.2f} ps: shortest distance {row[-1]:.2f} Å, {row[1]:.0f} K")
-        rows.append(row)
-    names = ("time_ps", "temperature_K", "potential_eV", "kinetic_eV", "shortest_distance_A")
-    return dict(zip(names, np.array(rows).T, strict=True))
-
-
-def draw(run: dict[str, np.ndarray]) -> Figure:
-    """Draw temperature, energies and the shortest distance over time."""
-    figure = Figure(figsize=(7.2, 5.6), layout="constrained")
-    top, middle, bottom = figure.subplots(3, 1, sharex=True)
-    top.plot(run["time_ps"], run["temperature_K"], color="#0072B2", lw=0.8)
-    top.axhline(TEMPERATURE_K, color="0.4", lw=0.8, ls="--")
-    top.set_ylabel("temperature (K)")
-    for key, label, color in (("potential_eV", "potential", "#009E73"), ("kinetic_eV", "kinetic", "#D55E00")):
-        middle.plot(run["time_ps"], run[key] - run[key][0], label=label, color=color, lw=0.8)
-    middle.set_ylabel("energy change (eV)")
-    middle.legend(frameon=False, ncols=2)
-    bottom.plot(run["time_ps"], run["shortest_distance_A"], color="#CC79A7", lw=0.8)
-    bottom.set_ylabel("shortest\ndistance (Å)")
-    bottom.set_xlabel("time (ps)")
-    return figure
-
-
-def tune():
+def tune() -> Any:
     """Tune or resume; what an earlier version of the demo left behind is started over."""
 
-    def on_trial(trial, wanted: int) -> None:
+    def on_trial(trial: Any, wanted: int) -> None:
         told = trial.error or f"loss {trial.loss:.4g}"
         console.print(f"setting {trial.index + 1}/{wanted}: {told}", highlight=False)
 
@@ -88,6 +38,23 @@ def tune():
         return fw.tune(HERE / "tune.yaml", on_trial=on_trial, fresh=True)
 
 
+def run_dynamics(study: Path) -> Any:
+    """Run Langevin dynamics of C62H from a held-back frame with the potential of a study."""
+    test = HERE / "test.extxyz"
+    frame = next(i for i, labels in enumerate(fw.read(test).labels) if labels.group.startswith("hv_500K"))
+    config = {
+        "potential": str(study / "potential"), "structure": {"file": str(test), "index": frame}, "stages": [STAGE],
+        "thermo_every_fs": 10, "output": str(study / "nvt"),
+    }  # fmt: skip
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task(f"{STAGE['time_ps']:g} ps of NVT dynamics")
+
+        def on_progress(state: Any) -> None:
+            progress.update(bar, completed=state.step, total=state.steps)
+
+        return fw.simulate(config, fresh=True, on_progress=on_progress)
+
+
 def main() -> None:
     """Tune, simulate, report."""
     if not (HERE / "train.extxyz").exists():
@@ -95,24 +62,19 @@ def main() -> None:
     console.print("tuning SNAP for hydrogen in diamond; run it again to resume", highlight=False)
     result = tune()
     console.print(str(result.test), highlight=False, markup=False)
-    start = next(frame for frame in fw.read(HERE / "test.extxyz") if frame.labels.group.startswith("hv_500K"))
-    began = time.perf_counter()
-    run = run_dynamics(result.potential, start.structure.to_ase(), np.random.default_rng(0))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(run)
-    writer.writerows(np.column_stack(list(run.values())))
-    atomic_write(result.folder / "nvt.csv", text.getvalue())
-    half = len(run["time_ps"]) // 2
+    run = run_dynamics(result.folder)
+    thermo = read_thermo(run.thermo)
+    warm = np.mean(thermo["temperature_K"][len(thermo["time_ps"]) // 2 :])
     section = Section(
         "Five picoseconds of dynamics",
-        f"NVT (Langevin, {TEMPERATURE_K:.0f} K, {TIMESTEP_FS:.0f} fs, friction {FRICTION_PER_FS}/fs) of C62H from a "
-        f"held-back frame with the tuned potential: mean temperature of the second half "
-        f"{run['temperature_K'][half:].mean():.0f} K, shortest distance {run['shortest_distance_A'].min():.2f} Å, "
-        f"{time.perf_counter() - began:.0f} s.",
-        [draw(run)],
+        f"NVT (Langevin, {STAGE['temperature_K']} K, relaxation time {STAGE['thermostat_time_fs']} fs) of C62H from a "
+        f"held-back frame with the tuned potential: {run.reason}, mean temperature of the second half {warm:.0f} K, "
+        f"{duration(run.wall_s)}. Its own page is nvt/report.html.",
+        [figure] if (figure := draw_run(thermo, len(run.final))) is not None else [],
     )
     page = rebuild_report(result.folder, [section])
+    if not run.completed:
+        sys.exit(f"the dynamics failed: {run.reason}; see {page}")
     console.print(f"open {page}", soft_wrap=True, highlight=False)
 
 

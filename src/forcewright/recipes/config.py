@@ -190,7 +190,8 @@ class TuneConfig(BaseModel):
     validation: ValidationSettings = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
-    """Ridge in units of the column-scaled normal equations."""
+    """Ridge in units of the normal equations, whose columns are scaled by the weights: those given, or the middle of
+    their ranges. A ridge that was found beside ranges is therefore another number beside fixed weights."""
     prior: Literal["none", "free"] | tuple[float, ...] = "free"
     """How much harder rough columns of the basis are damped, where the family tells which are rough: exponents found
     with the weights (free), given numbers, or all columns alike (none)."""
