@@ -137,8 +137,8 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
                 force, excess = _max_force(atoms), _excess_stress(atoms, cell, pressure)
                 if force <= fmax and excess <= smax:
                     return enthalpies
-    problem = f"the relaxation of {atoms.get_chemical_formula()} is not converged after {max_steps} steps: the largest force is "
-    problem += f"{force:.3g} eV/Å (wanted {fmax:g})"
+    problem = f"the relaxation of {atoms.get_chemical_formula()} is not converged after {max_steps} steps: "
+    problem += f"the largest force is {force:.3g} eV/Å (wanted {fmax:g})"
     problem += f", the stress is {excess / GPA:.3g} GPa off (wanted {smax / GPA:g})" if cell != "none" else ""
     raise ForcewrightError(problem + "; allow more steps or larger remains")
 

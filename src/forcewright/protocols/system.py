@@ -67,7 +67,8 @@ def explained(atoms: Atoms) -> Iterator[None]:
     except PropertyNotImplementedError as error:
         raise InputError(f"{name} does not compute what this protocol needs ({error})", field="calculator") from error
     except Exception as error:  # calculators raise anything
-        raise ForcewrightError(f"{name} failed on {atoms.get_chemical_formula()}: {error or type(error).__name__}") from error
+        formula = atoms.get_chemical_formula()
+        raise ForcewrightError(f"{name} failed on {formula}: {error or type(error).__name__}") from error
 
 
 def potential_energy(atoms: Any) -> float:
