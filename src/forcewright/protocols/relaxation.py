@@ -137,7 +137,8 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
                 force, excess = _max_force(atoms), _excess_stress(atoms, cell, pressure)
                 if force <= fmax and excess <= smax:
                     return enthalpies
-    problem = f"the relaxation of {atoms.get_chemical_formula()} is not converged after {max_steps} steps: "
+    formula = atoms.symbols.get_chemical_formula()
+    problem = f"the relaxation of {formula} is not converged after {max_steps} steps: "
     problem += f"the largest force is {force:.3g} eV/Å (wanted {fmax:g})"
     problem += f", the stress is {excess / GPA:.3g} GPa off (wanted {smax / GPA:g})" if cell != "none" else ""
     raise ForcewrightError(problem + "; allow more steps or larger remains")
@@ -171,6 +172,6 @@ def _check_volume(atoms: Atoms, start: float, step: int) -> None:
     volume = atoms.cell.volume
     if start > 0 and not 1 / _VOLUME_FACTOR < volume / start < _VOLUME_FACTOR:
         raise ForcewrightError(
-            f"the relaxation of {atoms.get_chemical_formula()} exploded: after {step} steps its volume went from "
-            f"{start:.4g} to {volume:.4g} Å³; the potential has no minimum near this structure"
+            f"the relaxation of {atoms.symbols.get_chemical_formula()} exploded: after {step} steps its volume went "
+            f"from {start:.4g} to {volume:.4g} Å³; the potential has no minimum near this structure"
         )

@@ -67,7 +67,7 @@ def explained(atoms: Atoms) -> Iterator[None]:
     except PropertyNotImplementedError as error:
         raise InputError(f"{name} does not compute what this protocol needs ({error})", field="calculator") from error
     except Exception as error:  # calculators raise anything
-        formula = atoms.get_chemical_formula()
+        formula = atoms.symbols.get_chemical_formula()
         raise ForcewrightError(f"{name} failed on {formula}: {error or type(error).__name__}") from error
 
 
@@ -98,7 +98,8 @@ def stress(atoms: Any) -> FloatArray:
 def _check_finite(values: Any, name: str, atoms: Atoms) -> None:
     if not np.isfinite(values).all():
         calculator = type(atoms.calc).__name__
-        raise ForcewrightError(f"{calculator} gives {name} that is not finite for {atoms.get_chemical_formula()}")
+        formula = atoms.symbols.get_chemical_formula()
+        raise ForcewrightError(f"{calculator} gives {name} that is not finite for {formula}")
 
 
 def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:
