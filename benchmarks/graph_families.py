@@ -101,7 +101,7 @@ def main() -> None:
         else:
             config = diamond(given.epochs, given.minutes, given.frames, given.sgdml_frames, Path(scratch))
         result = fw.compare(config, on_family=lambda name: console.print(name))
-    console.print(result, soft_wrap=True, highlight=False)
+    console.print(str(result), soft_wrap=True, highlight=False, markup=False)
     sets = list(result.summary["sets"])
     for key in ("energy_rmse_meV_per_atom", "force_rmse_eV_per_A") if len(sets) > 1 else ():
         console.print(f"\n{key}: {', '.join(sets)}")
