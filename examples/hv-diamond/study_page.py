@@ -162,7 +162,7 @@ def tables_of_errors(findings: Findings) -> Section:
         f"{len(findings.parts.test)} frames of held-back blocks of the trajectories, {findings.parts.dropped} frames "
         f"around them left out; {len(findings.parts.copies)} test frames are near-copies of training frames. Fitted to "
         f"{len(findings.train)} frames, {len(findings.parts.train)} of them of the same trajectories, the others "
-        "distorted or met by dynamics with a first potential. The thesis judged frames drawn by chance from the same "
+        "distorted or met by dynamics with earlier potentials. The thesis judged frames drawn by chance from the same "
         "trajectories as its training frames. The norm of the forces of a structure is its equation 6."
     )
     return Section("Errors, and those of the thesis", text, [],
