@@ -25,11 +25,11 @@ from rich.console import Console
 from rich.table import Table
 
 import forcewright as fw
+from forcewright.accuracy.errors import ErrorTable, evaluate
 from forcewright.data import holdout
 from forcewright.models.gap import GapModel
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
-from forcewright.validation.errors import ErrorTable, evaluate
 
 PUBLISHED = {"Zuo: GAP": (3.55, 0.16), "Zuo: qSNAP": (3.96, 0.33)}  # meV/atom and eV/Å on the test set
 EVEN = {"energy": 0.001, "force": 0.05, "virial": 0.02}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from forcewright.accuracy.errors import evaluate
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
     from forcewright.models import load
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from forcewright.recipes.tune import fit, tune
     from forcewright.recipes.validate import validate
     from forcewright.structure import Dataset, Labels, Structure
-    from forcewright.validation.errors import evaluate
 
 # name -> module; imported when first used, so that `import forcewright` stays quick
 _HOMES = {
@@ -28,7 +28,7 @@ _HOMES = {
     "Structure": "forcewright.structure",
     "audit": "forcewright.data",
     "compare": "forcewright.recipes.compare",
-    "evaluate": "forcewright.validation.errors",
+    "evaluate": "forcewright.accuracy.errors",
     "fit": "forcewright.recipes.tune",
     "label": "forcewright.recipes.label",
     "load": "forcewright.models",

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from ase import Atoms
@@ -244,6 +244,36 @@ class Dataset(Sequence[Frame]):
     def to_ase(self) -> list[Atoms]:
         """Return ASE atoms carrying the labels in a `SinglePointCalculator` and the group as config_type."""
         return [to_labelled_ase(structure, labels) for structure, labels, _ in self.frames]
+
+
+#: what every function that takes structures takes: one, or several
+Structures: TypeAlias = "Atoms | Structure | Frame | Iterable[Atoms | Structure | Frame]"
+
+
+def as_structures(given: Structures) -> list[Structure]:
+    """Return structures, frames or ASE atoms, one or several, as a list of structures.
+
+    Raises
+    ------
+    InputError
+        If there is anything else among them; names its position.
+    """
+    several = [given] if isinstance(given, (Atoms, Structure, Frame)) else given
+    if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
+        raise InputError(f"is a {type(given).__name__}; give ASE atoms, structures or a dataset", field="structures")
+    structures = []
+    for index, one in enumerate(several):
+        if isinstance(one, Atoms):
+            structures.append(Structure.from_ase(one))
+        elif isinstance(one, Frame):
+            structures.append(one.structure)
+        elif isinstance(one, Structure):
+            structures.append(one)
+        else:
+            raise InputError(
+                f"is a {type(one).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
+            )
+    return structures
 
 
 def _labels_of(atoms: Atoms) -> Labels:

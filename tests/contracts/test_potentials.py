@@ -11,11 +11,11 @@ import pytest
 from ase.build import bulk
 from ase.calculators.morse import MorsePotential
 
+from forcewright.accuracy.errors import check_species
 from forcewright.errors import InputError
 from forcewright.models import BACKENDS, load, model_class
 from forcewright.potential import Exportable, Linear, Potential, Uncertain
 from forcewright.structure import VOIGT, Dataset, Structure, to_voigt
-from forcewright.validation.errors import check_species
 
 ACE = {
     "functions": 30, "rcut": 4.0, "rcut_pairs": {"C-C": 3.6}, "nradmax": (4, 3, 2, 1), "lmax": (0, 2, 1, 1),

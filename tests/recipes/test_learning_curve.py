@@ -9,11 +9,11 @@ import pytest
 import scipy.stats
 from toy_family import HOME, ToyModel
 
+from forcewright.accuracy.errors import evaluate
 from forcewright.data import read
 from forcewright.errors import InputError
 from forcewright.models import BACKENDS
 from forcewright.recipes.learning_curve import learning_curve, power_law, subsets
-from forcewright.validation.errors import evaluate
 
 
 @pytest.fixture(autouse=True)

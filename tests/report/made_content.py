@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from forcewright.accuracy import ErrorTable, compare
 from forcewright.potential import Prediction
 from forcewright.report import ReportContent, Section
 from forcewright.report.drawing import dress, new_figure
 from forcewright.structure import Dataset, Frame, Labels, Structure
-from forcewright.validation import ErrorTable, compare
 
 GROUPS = ("h2i_eos", "h2i_md_500K", "h2i_md_800K", "h2i_rattle", "h2i_strain",
           "hv_eos", "hv_md_500K", "hv_md_800K", "hv_rattle", "hv_strain")  # fmt: skip

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from forcewright.accuracy.errors import check_species, compare
+from forcewright.accuracy.errors import evaluate as errors_of
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
 from forcewright.models import BACKENDS, load, model_class
@@ -34,8 +36,6 @@ from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.refit import Finished
 from forcewright.recipes.setting import Problem, loss_of, time_per_atom
 from forcewright.structure import Dataset, from_voigt, to_voigt
-from forcewright.validation.errors import check_species, compare
-from forcewright.validation.errors import evaluate as errors_of
 
 _EVERYTHING = "everything"
 _FIT_S = ".fit_s"  # beside a stored potential: the time of its fit, where that was none of the trial's

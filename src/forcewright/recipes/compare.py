@@ -17,6 +17,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from forcewright.accuracy.errors import ErrorTable
 from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
@@ -26,13 +27,12 @@ from forcewright.recipes.judging import judge
 from forcewright.recipes.outputs import stored_summary
 from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.tune import tune
-from forcewright.validation.errors import ErrorTable
 
 log = logging.getLogger("forcewright")
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-#: what is told of a family on each set, by its name in `forcewright.validation.Errors`
+#: what is told of a family on each set, by its name in `forcewright.accuracy.Errors`
 _ERRORS = {
     "energy_mae_meV_per_atom": "energy_mae_meV_per_atom",
     "energy_rmse_meV_per_atom": "energy_rmse_meV_per_atom",

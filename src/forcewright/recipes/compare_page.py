@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from forcewright.accuracy.errors import ErrorTable, force_norms
+from forcewright.accuracy.parity import ParitySeries
 from forcewright.recipes import provenance
 from forcewright.recipes.config import TuneStudySettings
 from forcewright.report.numbers import DASH, duration, memory, significant
-from forcewright.validation.errors import ErrorTable, force_norms
-from forcewright.validation.parity import ParitySeries
 
 #: key, heading, unit, how it is written
 COLUMNS: tuple[tuple[str, str, str, Any], ...] = (

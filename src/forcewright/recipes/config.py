@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from forcewright.configs import validate
 from forcewright.errors import InputError
 from forcewright.models import model_class
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, is_range, parse_range
-from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.settings_file import read_yaml
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

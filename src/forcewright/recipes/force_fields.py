@@ -14,12 +14,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from forcewright.configs import validate
 from forcewright.errors import InputError
 from forcewright.lammps_session import LammpsNative
 from forcewright.models import load
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
-from forcewright.recipes.settings_file import validate
 from forcewright.reference.identity import hash_files, hash_parts, hash_saved, potential_files
 from forcewright.reference.settings import CalculatorSettings, calculator_reference
 from forcewright.simulation.force_field import ForceField

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from forcewright.configs import validate
 from forcewright.data import write
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.generation.generated import Generated, as_dataset
 from forcewright.generation.steps import STEPS, ForceFields, Step
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.settings_file import read_yaml
 from forcewright.structure import Dataset, Structure
 
 Listener = Callable[[str, int], None]

@@ -7,6 +7,7 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
+from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.errors import ForcewrightError
 from forcewright.models import BACKENDS, load
 from forcewright.optimize.evaluation import WORKER_DIED
@@ -14,7 +15,6 @@ from forcewright.optimize.workers import process_pool
 from forcewright.potential import Potential, Prediction
 from forcewright.recipes.setting import time_per_atom
 from forcewright.structure import Dataset
-from forcewright.validation.errors import ErrorTable, check_species, compare
 
 
 def judge(

@@ -11,13 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from forcewright.configs import validate
 from forcewright.data import read, write
 from forcewright.data.formats import find_format
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.potential import Failure
 from forcewright.recipes.config import Paths
-from forcewright.recipes.settings_file import read_yaml, validate
+from forcewright.recipes.settings_file import read_yaml
 from forcewright.reference import Labelling, Progress, ReferenceSettings, VaspReference, label_all, reference_from
 from forcewright.structure import Dataset, Frame, Labels
 from forcewright.trajectory.reading import snapshots

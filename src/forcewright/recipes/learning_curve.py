@@ -36,7 +36,7 @@ from forcewright.structure import Dataset, FloatArray
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-#: what is told at every size: key, as in `forcewright.validation.Errors`, heading, unit
+#: what is told at every size: key, as in `forcewright.accuracy.Errors`, heading, unit
 _ERRORS = (
     ("energy_mae_meV_per_atom", "energy MAE", "meV/atom"),
     ("energy_rmse_meV_per_atom", "energy RMSE", "meV/atom"),

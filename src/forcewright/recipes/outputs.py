@@ -16,6 +16,8 @@ import numpy as np
 import yaml
 from ase.data import chemical_symbols
 
+from forcewright.accuracy.errors import ErrorTable
+from forcewright.accuracy.parity import Parity
 from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
@@ -30,8 +32,6 @@ from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.refit import Finished
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.setting import FittedSetting, Problem
-from forcewright.validation.errors import ErrorTable
-from forcewright.validation.parity import Parity
 
 log = logging.getLogger("forcewright")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.data import read, write
 from forcewright.errors import InputError
 from forcewright.models import load
 from forcewright.potential import Graded, Potential
 from forcewright.structure import Dataset, Frame, Labels
-from forcewright.validation.errors import ErrorTable, check_species, compare
 
 
 def predict(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from forcewright.accuracy.errors import ErrorTable, compare, evaluate
 from forcewright.errors import ForcewrightError
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Graded, Potential
@@ -21,7 +22,6 @@ from forcewright.recipes.setting import (
     measure_cost,
     without_fold,
 )
-from forcewright.validation.errors import ErrorTable, compare, evaluate
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ import psutil
 from numpy.typing import NDArray
 
 from forcewright import metrics
+from forcewright.accuracy.errors import ErrorTable, compare
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.linalg.gram import FloatArray
@@ -40,7 +41,6 @@ from forcewright.potential import Basis, DesignRows, Potential, Prediction, Smoo
 from forcewright.recipes.config import LogRange, SearchSettings, WeightSettings, fill_model
 from forcewright.recipes.nonlinear import refine
 from forcewright.structure import Dataset, Structure, to_voigt
-from forcewright.validation.errors import ErrorTable, compare
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, model_validator
 
+from forcewright.configs import validate
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.protocols.growth import GrowthSettings, growth
@@ -18,7 +19,7 @@ from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.settings_file import read_settings, validate
+from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
 from forcewright.simulation.force_field import ForceField

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from forcewright import metrics
+from forcewright.accuracy.parity import ParitySeries
 from forcewright.report.drawing import (
     ALARM,
     INK,
@@ -26,7 +27,6 @@ from forcewright.report.drawing import (
 )  # fmt: skip
 from forcewright.report.numbers import significant
 from forcewright.report.search_figures import pareto_front
-from forcewright.validation.parity import ParitySeries
 
 #: key, title, unit of the axes, unit of the errors, factor from the one to the other
 QUANTITIES = (

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
-from forcewright.validation.parity import Parity
+from forcewright.accuracy.parity import Parity
 
 
 class Svg(str):

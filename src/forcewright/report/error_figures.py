@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from forcewright import metrics
+from forcewright.accuracy.parity import Parity, ParitySeries
 from forcewright.report.drawing import (
     INK,
     MAIN,
@@ -25,7 +26,6 @@ from forcewright.report.drawing import (
     plain,
 )  # fmt: skip
 from forcewright.report.numbers import significant
-from forcewright.validation.parity import Parity, ParitySeries
 
 #: field of Parity, title, axis unit, unit of the errors, factor from the one to the other
 _PANELS = (

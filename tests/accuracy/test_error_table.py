@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from forcewright import metrics
+from forcewright.accuracy import ErrorTable, Parity, compare, evaluate
 from forcewright.errors import InputError
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, Frame, Labels, Structure
 from forcewright.units import GPA
-from forcewright.validation import ErrorTable, Parity, compare, evaluate
 
 KEYS = {
     "frames", "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV",

@@ -21,11 +21,11 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from forcewright import metrics
+from forcewright.accuracy.parity import Parity, ParitySeries, locate, pair
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.potential import Potential, Prediction
 from forcewright.structure import Dataset, FloatArray
-from forcewright.validation.parity import Parity, ParitySeries, locate, pair
 
 
 class _Measure(NamedTuple):
