@@ -276,6 +276,11 @@ def as_structures(given: Structures) -> list[Structure]:
     return structures
 
 
+def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:
+    """Return the number of atoms of each species (S,)."""
+    return np.array([np.count_nonzero(structure.numbers == z) for z in species], dtype=np.float64)
+
+
 def _labels_of(atoms: Atoms) -> Labels:
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     info = {key: value for key, value in atoms.info.items() if key != "config_type"}

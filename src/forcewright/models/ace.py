@@ -29,11 +29,10 @@ from forcewright.features.ace.yace import read_yace, write_yace
 from forcewright.files import atomic_write, write_arrays
 from forcewright.linalg.max_volume import max_volume
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.linear import count_species
 from forcewright.models.storage import read_json, write_potential
 from forcewright.neighbors import NeighborCache, find_neighbors
 from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import Dataset, FloatArray, Structure
+from forcewright.structure import Dataset, FloatArray, Structure, count_species
 
 _INSIDE = 0.9  # where the core begins, of the smallest distance in the data
 _SHORT = 4.0  # Å within which the closest pairs of the data are looked for

@@ -48,7 +48,7 @@ from forcewright.linalg.ridge import (
     packed_scale,
 )
 from forcewright.potential import DesignRows, Prediction
-from forcewright.structure import Dataset, Frame, Structure, from_voigt, to_voigt
+from forcewright.structure import Dataset, Frame, Structure, count_species, from_voigt, to_voigt
 
 PROPERTIES = ("energy", "force", "stress")
 
@@ -79,11 +79,6 @@ class LossWeights:
 
 #: property -> field of Labels that it needs
 LABEL_OF = {"energy": "energy", "force": "forces", "stress": "stress"}
-
-
-def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:
-    """Return the number of atoms of each species (S,)."""
-    return np.array([np.count_nonzero(structure.numbers == z) for z in species], dtype=np.float64)
 
 
 def labelled_rows(

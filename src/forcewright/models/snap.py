@@ -22,10 +22,9 @@ from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.linear import count_species
 from forcewright.models.storage import read_json, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import Dataset, FloatArray, Structure
+from forcewright.structure import Dataset, FloatArray, Structure, count_species
 
 
 class ZblSettings(BaseModel):
