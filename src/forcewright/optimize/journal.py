@@ -70,15 +70,20 @@ class Journal:
     Parameters
     ----------
     path
-        File of the journal; it is created if there is none.
+        File of the journal; it is created if there is none. None keeps the trials in memory alone.
     identity
         Plain data that decides which trials there are: a journal with another identity is refused.
     seed
         Written with every trial.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], seed: int) -> None:
+    def __init__(self, path: Path | None, identity: dict[str, Any], seed: int) -> None:
         self.path, self.seed = path, seed
+        self._lock: int | None = None
+        if path is None:
+            self.study = _study_in_memory()
+            self._check_identity(identity)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _hold(path)
         try:
@@ -173,7 +178,7 @@ def _is_torn(line: bytes) -> bool:
     return LINE_START.startswith(line[: len(LINE_START)]) or not line.strip(b"\0")
 
 
-def _records(study: optuna.Study, path: Path) -> dict[int, TrialRecord]:
+def _records(study: optuna.Study, path: Path | None) -> dict[int, TrialRecord]:
     records: dict[int, TrialRecord] = {}
     for trial in study.get_trials(deepcopy=False):
         record = _record(trial)
@@ -226,6 +231,13 @@ def _open_study(path: Path, *, create: bool) -> optuna.Study:
             raise
     with _quiet():
         return optuna.create_study(storage=storage, study_name=STUDY_NAME)
+
+
+def _study_in_memory() -> optuna.Study:
+    import optuna
+
+    with _quiet():
+        return optuna.create_study(study_name=STUDY_NAME)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class Study:
     space
         Where to search.
     journal
-        File of the journal; an existing one is resumed.
+        File of the journal; an existing one is resumed. None keeps the trials in memory.
     settings
         How to search and when to stop.
     fingerprint
@@ -42,10 +42,10 @@ class Study:
         the time and the patience are no part of it: they may be raised later to go on with the same study.
     """
 
-    def __init__(self, space: Space, journal: str | Path, settings: StudySettings, fingerprint: str = "") -> None:
+    def __init__(self, space: Space, journal: str | Path | None, settings: StudySettings, fingerprint: str = "") -> None:
         self.space, self.settings = space, settings
         identity = {"fingerprint": fingerprint, "space": space.as_dict(), "settings": settings.sequence()}
-        self._journal = Journal(Path(journal), identity, settings.seed)
+        self._journal = Journal(None if journal is None else Path(journal), identity, settings.seed)
         try:
             self._records = self._journal.records()
         except BaseException:

@@ -13,24 +13,28 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.features.ace.basis import AceBasis
+from forcewright.fitting.hyperparameters import linear_model
+from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.problem import Problem
 from forcewright.models.ace import AcePotential
+from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Graded, Potential
-from forcewright.recipes.setting import FittedSetting, Problem
 from forcewright.structure import Dataset, FloatArray
 
 
-def account_of(problem: Problem, model: Any, best: TrialRecord, fitted: FittedSetting | None) -> dict[str, Any]:
+def account_of(problem: Problem, best: TrialRecord, trial: LinearTrial | None) -> dict[str, Any]:
     """Return size, pruning, densities and solver of the winner; each None for a family with a fit of its own."""
-    if fitted is None:
+    if trial is None:
         return dict.fromkeys(("size", "pruning", "densities", "solver", "gram_mismatch"))
-    densities = densities_of(model, best, fitted)
+    model = linear_model(problem.model, best.params)
+    densities = densities_of(model, best, trial)
     return {
-        "size": size_of(fitted.basis, densities["densities"] if densities and densities["kept"] else 1),
-        "pruning": pruning_of(problem, model, fitted),
+        "size": size_of(trial.basis, densities["densities"] if densities and densities["kept"] else 1),
+        "pruning": pruning_of(problem, model, trial),
         "densities": densities,
-        "solver": fitted.diagnostics["solver"],
-        "gram_mismatch": fitted.diagnostics["gram_mismatch"],
+        "solver": trial.diagnostics["solver"],
+        "gram_mismatch": trial.diagnostics["gram_mismatch"],
     }
 
 
@@ -64,43 +68,44 @@ def _products(functions: Sequence[Any]) -> dict[tuple[int, Any], set[tuple[int, 
     return found
 
 
-def pruning_of(problem: Problem, model: Any, fitted: FittedSetting) -> dict[str, Any] | None:
+def pruning_of(problem: Problem, model: LinearHyperparameters, trial: LinearTrial) -> dict[str, Any] | None:
     """Return sizes before and after pruning; None for a model that is not pruned.
 
-    ``nested`` tells whether the judged frames were predicted with functions chosen without them.
+    ``nested`` tells whether the validation frames were predicted with functions chosen without them.
     """
-    if getattr(model, "prune", None) is None:
+    pruning = model.pruning()
+    before, after = size_of(model.basis(problem.train.species)), size_of(trial.basis)
+    if pruning is None or before is None or after is None:
         return None
-    before, after = size_of(model.basis(problem.train.species)), size_of(fitted.basis)
-    assert before is not None and after is not None
     keys = ("functions", "products", "multiplications")
     return {
         "before": {key: before[key] for key in keys}, "after": {key: after[key] for key in keys},
-        "asked_multiplications": model.prune.products,
-        "nested": problem.external is None and int(problem.splits.max()) > 0,
+        "asked_multiplications": pruning.products,
+        "nested": problem.external is None and problem.fold_count > 1,
     }  # fmt: skip
 
 
-def densities_of(model: Any, best: TrialRecord, fitted: FittedSetting) -> dict[str, Any] | None:
+def densities_of(model: LinearHyperparameters, best: TrialRecord, trial: LinearTrial) -> dict[str, Any] | None:
     """Return how the fit of further densities went; None for a model of one density.
 
     Where the final fit repeats what the trial found, the trial's journal tells.
     ``fitted`` is False where the normal equations were singular and the further densities were not tried.
     """
-    asked = int(getattr(model, "densities", 1))
-    if asked == 1:
+    refinement = model.refinement()
+    if refinement is None:
         return None
-    told = fitted.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
-    embedding = model.full_embedding
-    result = {"densities": asked, "exponents": list(embedding.exponents), "fitted": told is not None}
-    if told is None:
+    history = trial.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
+    result = {
+        "densities": refinement.densities, "exponents": list(refinement.exponents), "fitted": history is not None
+    }  # fmt: skip
+    if history is None:
         return {**result, "kept": False}
-    before, after = float(told["linear_loss"]), float(told["loss"])
+    before, after = float(history["linear_loss"]), float(history["loss"])
     return {
-        **result, "kept": bool(told["kept"]), "iterations": int(np.sum(told["iterations"])),
+        **result, "kept": bool(history["kept"]), "iterations": int(np.sum(history["iterations"])),
         "linear_loss": _finite(before), "loss": _finite(after),
         "change_percent": _finite(100.0 * (after / before - 1.0)) if before > 0 else None,
-        "curve": [_finite(value) for value in told["curve"]],
+        "curve": [_finite(value) for value in history["curve"]],
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Judge potentials of any kind in the same way: in a process of their own, with one thread, on the same frames."""
+"""Evaluate potentials of any kind in the same way: in a process of their own, one thread, on the same frames."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.errors import ForcewrightError
-from forcewright.models import BACKENDS, load
+from forcewright.fitting.linear_trial import time_per_atom
+from forcewright.models import FAMILIES, load, register_families
 from forcewright.optimize.evaluation import WORKER_DIED
 from forcewright.optimize.workers import process_pool
 from forcewright.potential import Potential, Prediction
-from forcewright.recipes.setting import time_per_atom
 from forcewright.structure import Dataset
 
 
-def judge(
+def evaluate_source(
     source: str | Mapping[str, Any], sets: Mapping[str, Dataset], *, allow_commands: bool = False
 ) -> tuple[dict[str, ErrorTable], float]:
     """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
@@ -43,7 +43,7 @@ def judge(
     """
     pool: Any = process_pool(1)
     try:
-        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(BACKENDS), allow_commands).result()
+        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(FAMILIES), allow_commands).result()
     except BrokenExecutor:
         raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
     except KeyboardInterrupt:
@@ -62,19 +62,18 @@ def judge(
 def _predict_sets(
     source: str | Mapping[str, Any],
     sets: Mapping[str, Dataset],
-    homes: Mapping[str, tuple[str, str, str]],
+    homes: Mapping[str, str],
     allow_commands: bool,
 ) -> tuple[dict[str, list[Prediction]], float]:
-    """Do the part of `judge` that runs in the worker."""
-    for kind, home in homes.items():
-        BACKENDS.setdefault(kind, home)
+    """Do the part of `evaluate_source` that runs in the worker."""
+    register_families(homes)
     potential = _potential(source, allow_commands)
-    found = {}
+    predictions = {}
     for name, data in sets.items():
         check_species(potential, data)
         counts = data.count_labels()
-        found[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
-    return found, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
+        predictions[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
+    return predictions, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
 
 
 def _potential(source: str | Mapping[str, Any], allow_commands: bool) -> Potential:
