@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from forcewright.errors import InputError
 from forcewright.linalg.gram import (
     FloatArray,
-    RowFolder,
+    RowAccumulator,
     RowReducer,
     pack,
     pack_product,
@@ -225,7 +225,7 @@ def fold_dataset(
     if not names:
         raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
     keys = [(str(group), name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
-    accumulator = RowReducer if factored else RowFolder
+    accumulator = RowReducer if factored else RowAccumulator
     columns += len(constants)
     training: Any = [[np.zeros(0)] * len(keys) for _ in range(number)]
     if not factored:
