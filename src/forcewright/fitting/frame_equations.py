@@ -17,7 +17,7 @@ from forcewright.fitting.normal_equations import (
     training_row,
     validation_row,
 )
-from forcewright.linalg.gram import FloatArray, RowFolder, packed_size
+from forcewright.linalg.gram import FloatArray, RowAccumulator, packed_size
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, Frame, IntArray, count_species
 
@@ -66,8 +66,8 @@ class FrameEquations:
         validation: list[list[FloatArray]] = []
         counts, rows_of = np.zeros((number, len(names))), dict.fromkeys(keys, 0)
         for fold in range(number):
-            measured = {name: RowFolder(columns + 1) for name in names if name != "force"}
-            fitted = {key: RowFolder(columns + 1) for key in keys if key[1] != "force"}
+            measured = {name: RowAccumulator(columns + 1) for name in names if name != "force"}
+            fitted = {key: RowAccumulator(columns + 1) for key in keys if key[1] != "force"}
             forces = np.zeros(packed_size(columns + 1))
             for index in np.flatnonzero(folds == fold):
                 frame, group = dataset[int(index)], str(group_of[index])
@@ -110,7 +110,7 @@ def accumulate_frames(
     forces: list[FloatArray] = []
     for index, frame in enumerate(dataset):
         labelled = labelled_rows(frame, source(index), nothing, properties)
-        folder = RowFolder(columns + 1)
+        folder = RowAccumulator(columns + 1)
         if (force_rows := labelled.pop("force", None)) is not None:
             folder.add(force_rows)
         forces.append(np.zeros(0) if force_rows is None else folder.result())

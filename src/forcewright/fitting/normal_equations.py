@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.linalg.gram import FloatArray, RowFolder, RowReducer, pack, packed_size, triangle_of
+from forcewright.linalg.gram import FloatArray, RowAccumulator, RowReducer, pack, packed_size, triangle_of
 from forcewright.linalg.ridge import packed_scale
 from forcewright.potential import DesignRows
 from forcewright.structure import Dataset, Frame, IntArray, count_species, to_voigt
@@ -213,7 +213,7 @@ def accumulate(
     if not names:
         raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
     keys = [(str(group), name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
-    accumulator = RowReducer if factored else RowFolder
+    accumulator = RowReducer if factored else RowAccumulator
     columns += len(free_species)
     factors = [[np.zeros(0)] * len(keys) for _ in range(number)]
     training = factors if factored else np.zeros((number, len(keys), packed_size(columns + 1)))

@@ -1,4 +1,4 @@
-"""Evaluation in worker processes: what runs there, and a pool of them that never outlives its parent."""
+"""Evaluation in worker processes: what runs there, and a pool that never outlives its parent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRACEBACK_CHARACTERS = 4000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an objective returns: the loss to be minimized, and plain data worth keeping beside it."""
+    """What an objective returns: the loss to be minimized, and plain data to keep with it."""
 
     loss: float
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ Objective: TypeAlias = Callable[[Params, int], Outcome]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One finished evaluation: a loss, or the text of the error for which there is none."""
+    """One finished evaluation: a loss, or the text of the error that prevented it."""
 
     loss: float | None
     metrics: dict[str, Any]
@@ -106,7 +106,7 @@ def process_pool(
 ) -> Executor:
     """Return a pool of processes, each with one thread for linear algebra.
 
-    A worker leaves Ctrl-C to its parent, and exits when the parent is gone, even if that was killed.
+    A worker leaves Ctrl-C to its parent, and exits when the parent is gone, even if it was killed.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def exit_with_parent(parent: int) -> None:
     Parameters
     ----------
     parent
-        Process id, taken in the parent: it may be gone before this process comes to ask.
+        Process id, taken in the parent: it may be gone before this process asks.
     """
 
     def watch() -> None:
