@@ -11,7 +11,7 @@ from forcewright.accuracy.errors import ErrorTable, compare, evaluate
 from forcewright.errors import ForcewrightError
 from forcewright.fitting.committee import Committee, committee_of
 from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
-from forcewright.fitting.own_fit import load_fitted, load_predictions, trial_files
+from forcewright.fitting.family_fit import load_fitted, load_predictions, trial_files
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.trials import Trials
 from forcewright.optimize.journal import TrialRecord
@@ -47,7 +47,7 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     """
     if trials.problem.family.is_linear:
         return _linear(trials, best, test, graded)
-    return _own(trials, best, test)
+    return _by_the_family(trials, best, test)
 
 
 def _linear(trials: Trials, best: TrialRecord, test: Dataset | None, graded: bool) -> FinalFit:
@@ -135,7 +135,7 @@ def nested_errors(problem: Problem, records: Sequence[TrialRecord]) -> ErrorTabl
     return compare(problem.train, [predictions[i] for i in range(len(problem.train))], rng=rng)
 
 
-def _own(trials: Trials, best: TrialRecord, test: Dataset | None) -> FinalFit:
+def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> FinalFit:
     """Do `fit_final` for a family with a fit of its own, which runs in a worker process."""
     problem = trials.problem
     files = trial_files(problem, best.params)

@@ -29,7 +29,7 @@ class ValidationSettings(BaseModel):
     """With kfold: also redo the whole selection inside each fold, for an error free of selection bias."""
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _not_both(self) -> Self:
         if self.kfold is not None and self.holdout is not None:
             raise ValueError("has kfold and holdout; give one of them")
         if self.nested and self.holdout is not None:

@@ -13,7 +13,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from forcewright.fitting.linear_trial import LinearTrial, evaluate_linear
-from forcewright.fitting.own_fit import evaluate_own_fit, fit_everything
+from forcewright.fitting.family_fit import evaluate_family_fit, fit_everything
 from forcewright.fitting.problem import Problem
 from forcewright.models import register_families
 from forcewright.optimize.evaluation import WORKER_DIED, StudyError
@@ -45,11 +45,11 @@ def evaluate_trial(params: dict[str, Any], index: int) -> Outcome:
     problem = _PROBLEM[0]
     if problem.family.is_linear:
         return evaluate_linear(problem, params, index)[0]
-    return evaluate_own_fit(problem, params)
+    return evaluate_family_fit(problem, params)
 
 
 def _fit_everything(params: dict[str, Any], index: int) -> Outcome:
-    """Do `own_fit.fit_everything` in a worker that has received its problem."""
+    """Do `family_fit.fit_everything` in a worker that has received its problem."""
     return fit_everything(_PROBLEM[0], params)
 
 

@@ -46,26 +46,28 @@ def size_of(basis: Any, densities: int = 1) -> dict[str, Any] | None:
     if not isinstance(basis, AceBasis):
         return None
     ranks: dict[int, dict[str, int]] = {}
-    for own in basis.functions:
-        for (rank, _), rows in _products(own).items():
+    for functions in basis.functions:
+        for (rank, _), rows in _products(functions).items():
             entry = ranks.setdefault(rank, {"functions": 0, "products": 0, "multiplications": 0})
             entry["products"] += len(rows)
             entry["multiplications"] += rank * len(rows)
-        for function in own:
+        for function in functions:
             ranks[function.rank]["functions"] += 1
     ordered = {str(rank): ranks[rank] for rank in sorted(ranks)}
     total = {key: sum(entry[key] for entry in ranks.values()) for key in ("functions", "products", "multiplications")}
-    elements = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    elements = {
+        chemical_symbols[z]: len(functions) for z, functions in zip(basis.species, basis.functions, strict=True)
+    }
     return {**total, "parameters": total["functions"] * densities, "ranks": ordered, "elements": elements}
 
 
 def _products(functions: Sequence[Any]) -> dict[tuple[int, Any], set[tuple[int, ...]]]:
     """Return the products, as their m, by rank and (μ, n, l): functions of different coupling share them."""
-    found: dict[tuple[int, Any], set[tuple[int, ...]]] = {}
+    products: dict[tuple[int, Any], set[tuple[int, ...]]] = {}
     for function in functions:
         key = (function.rank, (function.species, function.ns, function.ls))
-        found.setdefault(key, set()).update(map(tuple, function.ms.tolist()))
-    return found
+        products.setdefault(key, set()).update(map(tuple, function.ms.tolist()))
+    return products
 
 
 def pruning_of(problem: Problem, model: LinearHyperparameters, trial: LinearTrial) -> dict[str, Any] | None:
@@ -126,10 +128,10 @@ def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[
     assert isinstance(potential, Graded)
     grades = [potential.extrapolation_grades(structure) for structure in dataset.structures]
     groups = np.array(dataset.groups)
-    chosen = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
+    by_group = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
     return {
         "set": name, **_spread(np.concatenate(grades)),
-        "groups": {group: _spread(np.concatenate(own)) for group, own in chosen.items()},
+        "groups": {group: _spread(np.concatenate(parts)) for group, parts in by_group.items()},
     }  # fmt: skip
 
 
@@ -148,18 +150,18 @@ def _spread(grades: FloatArray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def chosen_table(model: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_table(model: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters that had a part in the potential, and its size by rank, for the report.
 
     Parameters
     ----------
     model
         The chosen hyperparameters in the words of the config.
-    told
+    result
         Content of result.json: ``size`` and ``densities`` as above.
     """
     shown = {key: value for key, value in model.items() if value not in ({}, None)}
-    size, densities = told.get("size"), told.get("densities")
+    size, densities = result.get("size"), result.get("densities")
     if model.get("kind") != "ace" or size is None:
         return shown
     idle = {"nonlinear", "embedding", "prefactors", "exponents"} if densities is None else set()
@@ -185,20 +187,20 @@ def chosen_table(model: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str,
     return {**shown, "size by rank": {**ranks, "all": everything}}
 
 
-def sections(told: Mapping[str, Any]) -> list[list[Any]]:
+def sections(result: Mapping[str, Any]) -> list[list[Any]]:
     """Return sections of the report, [title, text, what is shown beside], from the content of result.json."""
-    found: list[list[Any]] = []
-    if pruning := told.get("pruning"):
-        found.append(["Pruning", pruning_text(pruning)])
-    if densities := told.get("densities"):
+    sections: list[list[Any]] = []
+    if pruning := result.get("pruning"):
+        sections.append(["Pruning", pruning_text(pruning)])
+    if densities := result.get("densities"):
         shown = {"convergence": densities} if densities["fitted"] else {}
         text = densities_text(densities)
         if densities["fitted"] and pruning and pruning["nested"]:
             text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
-        found.append(["Further densities", text, shown])
-    if grades := told.get("extrapolation"):
-        found.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
-    return found
+        sections.append(["Further densities", text, shown])
+    if grades := result.get("extrapolation"):
+        sections.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
+    return sections
 
 
 def pruning_text(pruning: Mapping[str, Any]) -> str:

@@ -196,16 +196,16 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
     return settings
 
 
-def _with_folder(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _with_folder(family: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Refuse what is no family; remember the folder that files of a pair style lie in."""
-    if "model" in given:
-        return dict(given)
-    if set(given) != {"lammps"}:
+    if "model" in family:
+        return dict(family)
+    if set(family) != {"lammps"}:
         raise InputError("needs model, a path, or {lammps: ...}", field="families")
-    return {**given, "folder": str(folder)}
+    return {**family, "folder": str(folder)}
 
 
-def study_config(settings: ComparisonConfig, name: str, given: Mapping[str, Any]) -> TuneConfig:
+def study_config(settings: ComparisonConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
     """Return the config of a family's study: its own part over what is common, as far as that applies to it.
 
     Raises
@@ -214,7 +214,7 @@ def study_config(settings: ComparisonConfig, name: str, given: Mapping[str, Any]
         If it is not usable.
     """
     return family_config(
-        settings.common, given, settings.data.train or (), settings.output / "studies" / name, settings.data.labels
+        settings.common, family, settings.data.train or (), settings.output / "studies" / name, settings.data.labels
     )
 
 

@@ -245,13 +245,13 @@ def subsets(available: int, sizes: Sequence[int], repeats: int, seed: int) -> li
     sizes
         In rising order.
     """
-    found: list[tuple[int, list[int]]] = []
+    drawn: list[tuple[int, list[int]]] = []
     for repeat in range(repeats):
         order = np.random.default_rng([seed, repeat]).permutation(available)
-        found += [
+        drawn += [
             (repeat, sorted(order[:size].tolist())) for size in sizes if size < available or repeat == 0
         ]  # fmt: skip
-    return sorted(found, key=lambda entry: (len(entry[1]), entry[0]))
+    return sorted(drawn, key=lambda entry: (len(entry[1]), entry[0]))
 
 
 def _power_law(points: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None] | None:
@@ -300,13 +300,13 @@ def text_table(summary: Mapping[str, Any]) -> str:
 def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[list[str]]:
     rows = []
     for size in sizes:
-        own = [point for point in curve["points"] if point["frames"] == size]
+        points = [point for point in curve["points"] if point["frames"] == size]
         cells = []
         for key, _, unit in _ERRORS:
-            values = [point[key] for point in own if point[key] is not None]
+            values = [point[key] for point in points if point[key] is not None]
             cells.append(f"{significant(float(np.mean(values)))} {unit}" if values else DASH)
-        mean = float(np.mean([point["fit_s"] for point in own])) if own else None
-        rows.append([name, str(size), str(len(own)), *cells, duration(mean)])
+        mean = float(np.mean([point["fit_s"] for point in points])) if points else None
+        rows.append([name, str(size), str(len(points)), *cells, duration(mean)])
     return rows
 
 

@@ -156,8 +156,8 @@ def write_outputs(
 def _load_stored(config: TuneConfig) -> Potential:
     """Return the potential of a study from its folder; a command is one that its config names."""
     family = config.family
-    is_own = family.describe_program is not None
-    return load(config.output / "potential", allow_commands=is_own, kind=family.kind)
+    allowed = family.describe_program is not None
+    return load(config.output / "potential", allow_commands=allowed, kind=family.kind)
 
 
 def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
@@ -244,8 +244,8 @@ def stored_physics(folder: Path) -> list[Any]:
         return []
     sections = json.loads(path.read_text())
     return [
-        Section(one["title"], one["text"], [Svg(*drawn) for drawn in one["figures"]], one["tables"], one["paired"])
-        for one in sections
+        Section(part["title"], part["text"], [Svg(*drawn) for drawn in part["figures"]], part["tables"], part["paired"])
+        for part in sections
     ]
 
 

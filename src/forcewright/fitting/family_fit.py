@@ -67,7 +67,7 @@ def trial_files(problem: Problem, params: Mapping[str, Any]) -> TrialFiles:
     return TrialFiles(problem.scratch / "predictions", key)
 
 
-def evaluate_own_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
+def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     """Return the loss of one trial, with what is worth keeping beside it; its predictions stay in its files."""
     model = fill_model(problem.model, params)
     assert isinstance(model, FittedHyperparameters)
@@ -111,8 +111,8 @@ def fit_everything(problem: Problem, params: Mapping[str, Any]) -> Outcome:
 def load_fitted(problem: Problem, params: Mapping[str, Any], trial_fit_s: float) -> tuple[Potential, float]:
     """Return the potential that `fit_everything` or the trial itself left, and how long its fit took."""
     files = trial_files(problem, params)
-    is_own = problem.family.describe_program is not None  # a program that it names is one that the config names
-    potential = load(files.potential, allow_commands=is_own, kind=problem.family.kind)
+    allowed = problem.family.describe_program is not None  # a program that it names is one that the config names
+    potential = load(files.potential, allow_commands=allowed, kind=problem.family.kind)
     stored = files.potential / _FIT_S
     return potential, float(stored.read_text()) if stored.exists() else trial_fit_s
 
