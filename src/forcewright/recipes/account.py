@@ -69,14 +69,15 @@ def pruning_of(problem: Problem, model: Any, fitted: FittedSetting) -> dict[str,
 
     ``nested`` tells whether the judged frames were predicted with functions chosen without them.
     """
-    if getattr(model, "prune", None) is None:
+    pruning = model.pruning()
+    if pruning is None:
         return None
     before, after = size_of(model.basis(problem.train.species)), size_of(fitted.basis)
     assert before is not None and after is not None
     keys = ("functions", "products", "multiplications")
     return {
         "before": {key: before[key] for key in keys}, "after": {key: after[key] for key in keys},
-        "asked_multiplications": model.prune.products,
+        "asked_multiplications": pruning.products,
         "nested": problem.external is None and int(problem.splits.max()) > 0,
     }  # fmt: skip
 
@@ -87,12 +88,13 @@ def densities_of(model: Any, best: TrialRecord, fitted: FittedSetting) -> dict[s
     Where the final fit repeats what the trial found, the trial's journal tells.
     ``fitted`` is False where the normal equations were singular and the further densities were not tried.
     """
-    asked = int(getattr(model, "densities", 1))
-    if asked == 1:
+    refinement = model.refinement()
+    if refinement is None:
         return None
     told = fitted.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
-    embedding = model.full_embedding
-    result = {"densities": asked, "exponents": list(embedding.exponents), "fitted": told is not None}
+    result = {
+        "densities": refinement.densities, "exponents": list(refinement.exponents), "fitted": told is not None,
+    }  # fmt: skip
     if told is None:
         return {**result, "kept": False}
     before, after = float(told["linear_loss"]), float(told["loss"])

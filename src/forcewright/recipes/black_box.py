@@ -25,7 +25,7 @@ from forcewright.accuracy.errors import check_species, compare
 from forcewright.accuracy.errors import evaluate as errors_of
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
-from forcewright.models import BACKENDS, load, model_class
+from forcewright.models import FAMILIES, family_of, load, register_families
 from forcewright.models.linear import LABEL_OF
 from forcewright.optimize.evaluation import WORKER_DIED, StudyError
 from forcewright.optimize.journal import TrialRecord
@@ -65,7 +65,7 @@ class BlackBox:
     isolated: Dataset
     everything: Dataset
     folder: Path
-    homes: Mapping[str, tuple[str, str, str]]
+    homes: Mapping[str, str]
     threads: int
 
     @property
@@ -77,9 +77,9 @@ class BlackBox:
 def black_box(settings: TuneConfig, inputs: Inputs, problem: Problem) -> BlackBox:
     """Return what the workers of a study need."""
     folder = settings.output / "predictions"
-    takes_them = getattr(model_class(str(settings.model["kind"])), "takes_isolated_atoms", True)
+    takes_them = family_of(str(settings.model["kind"])).takes_isolated_atoms
     isolated = inputs.isolated if takes_them else inputs.isolated[:0]
-    return BlackBox(problem, isolated, inputs.train, folder, dict(BACKENDS), settings.threads)
+    return BlackBox(problem, isolated, inputs.train, folder, dict(FAMILIES), settings.threads)
 
 
 _BOX: list[BlackBox] = []  # set once in each worker process
@@ -88,8 +88,7 @@ _BOX: list[BlackBox] = []  # set once in each worker process
 def receive_black_box(box: BlackBox) -> None:
     """Keep the problem in this worker process, and let libraries and programs that it starts use its threads."""
     _BOX[:] = [box]
-    for name, home in box.homes.items():
-        BACKENDS.setdefault(name, home)
+    register_families(box.homes)
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(box.threads)
     threadpool_limits(box.threads)

@@ -10,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from forcewright.configs import validate
 from forcewright.errors import InputError
-from forcewright.models import model_class
+from forcewright.models import family_of
+from forcewright.models.family import Family
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, is_range, parse_range
 from forcewright.recipes.settings_file import read_yaml
@@ -256,7 +257,7 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
 
 def _with_absolute_paths(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return a model's config with the files it names, such as a potential to start from, taken from a folder."""
-    fields = model_class(str(model.get("kind", ""))).model_fields
+    fields = _family(model).hyperparameters.model_fields
     files = {name for name, field in fields.items() if Path in (field.annotation, *get_args(field.annotation))}
     return {
         name: str((folder / value).resolve()) if name in files and isinstance(value, str) else value
@@ -270,7 +271,11 @@ LINEAR_ONLY = ("weights", "ridge", "prior", "search", "cache_GB")
 
 def is_black_box(model: Mapping[str, Any]) -> bool:
     """Tell whether a model's family has a fit of its own, and no design rows that normal equations are made of."""
-    return not hasattr(model_class(str(model.get("kind", ""))), "basis")
+    return not _family(model).is_linear
+
+
+def _family(model: Mapping[str, Any]) -> Family:
+    return family_of(str(model.get("kind", "")))
 
 
 def applies(name: str, value: Any, model: Mapping[str, Any]) -> bool:
@@ -312,7 +317,7 @@ def split_model(model: Mapping[str, Any]) -> dict[str, Range]:
     InputError
         If the family is unknown, a hyperparameter is unknown or out of bounds, or a range is malformed.
     """
-    family = model_class(str(model.get("kind", "")))
+    family = _family(model).hyperparameters
     ranges: dict[str, Range] = {}
 
     def collect(items: Iterable[tuple[Any, Any]], prefix: str) -> None:
@@ -361,7 +366,7 @@ def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> Any:
             return {key: fill(part, f"{prefix}{key}") for key, part in value.items()}
         return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if isinstance(value, list) else value
 
-    family = model_class(str(model.get("kind", "")))
+    family = _family(model).hyperparameters
     try:
         return validate(family, fill(model, ""))
     except InputError as error:

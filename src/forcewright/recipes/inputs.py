@@ -15,7 +15,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from forcewright.data import holdout, isolated_or_fitted_energies, kfold, read_with_summary, require_sound
 from forcewright.data.reference_energies import ReferenceEnergies
 from forcewright.errors import InputError
-from forcewright.models import model_class
+from forcewright.models import family_of
 from forcewright.models.linear import LossWeights
 from forcewright.recipes.config import TargetAccuracy, TuneConfig
 from forcewright.recipes.setting import Problem
@@ -112,8 +112,7 @@ def make_problem(settings: TuneConfig, inputs: Inputs) -> Problem:
     if unknown := set(weights.groups) - set(train.groups):
         known = ", ".join(train.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown))}; the groups are {known}", field="weights.groups")
-    family = model_class(str(settings.model["kind"]))
-    model = family.with_data(settings.model, inputs.train) if hasattr(family, "with_data") else dict(settings.model)
+    model = family_of(str(settings.model["kind"])).hyperparameters.with_data(settings.model, inputs.train)
     return Problem(
         train=train, splits=splits, external=external, energies=inputs.energies.per_species,
         constant=inputs.constant, model=model, weights=weights, ridge=settings.ridge,

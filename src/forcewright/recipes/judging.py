@@ -9,7 +9,7 @@ from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.errors import ForcewrightError
-from forcewright.models import BACKENDS, load
+from forcewright.models import FAMILIES, load, register_families
 from forcewright.optimize.evaluation import WORKER_DIED
 from forcewright.optimize.workers import process_pool
 from forcewright.potential import Potential, Prediction
@@ -43,7 +43,7 @@ def judge(
     """
     pool: Any = process_pool(1)
     try:
-        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(BACKENDS), allow_commands).result()
+        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(FAMILIES), allow_commands).result()
     except BrokenExecutor:
         raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
     except KeyboardInterrupt:
@@ -62,12 +62,11 @@ def judge(
 def _predict_sets(
     source: str | Mapping[str, Any],
     sets: Mapping[str, Dataset],
-    homes: Mapping[str, tuple[str, str, str]],
+    homes: Mapping[str, str],
     allow_commands: bool,
 ) -> tuple[dict[str, list[Prediction]], float]:
     """Do the part of `judge` that runs in the worker."""
-    for kind, home in homes.items():
-        BACKENDS.setdefault(kind, home)
+    register_families(homes)
     potential = _potential(source, allow_commands)
     found = {}
     for name, data in sets.items():

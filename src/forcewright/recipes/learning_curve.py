@@ -27,7 +27,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, split_model
+from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, fill_model, split_model
 from forcewright.recipes.judging import judge
 from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.tune import tune
@@ -304,7 +304,10 @@ def _write(settings: LearningCurveConfig, summary: dict[str, Any]) -> None:
     rows = [row for name, curve in curves.items() for row in _rows(name, curve, summary["sizes"])]
     headings = [("family", ""), ("frames", ""), ("fits", ""), *((heading, "") for _, heading, _ in _ERRORS),
                 ("one fit", "")]  # fmt: skip
-    models = [given.get("model", {}) for given in settings.families.values()]
+    models = [
+        fill_model(given["model"], {}).model_dump(mode="json", exclude_none=True) if "model" in given else {}
+        for given in settings.families.values()
+    ]
     cited = {c["key"]: c for model in models for c in provenance.citations(model, TuneStudySettings(), False)}
     page = PageContent(
         title=f"Learning curve: {folder.name}", kicker="Forcewright learning curve",

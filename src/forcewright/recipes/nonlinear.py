@@ -10,21 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forcewright import metrics
 from forcewright.linalg.gram import FloatArray
-from forcewright.models.ace_nonlinear import (
-    Coefficients,
-    Linear,
-    NonlinearFit,
-    RowWeights,
-    surroundings,
-)
 from forcewright.models.linear import FitProblem
+from forcewright.models.refinement import Coefficients, LinearStart, RefinedFit, Refinement, RowWeights
 from forcewright.potential import Prediction
 from forcewright.recipes.config import SHARED
 from forcewright.structure import Dataset
@@ -42,9 +36,9 @@ class _Run:
     """
 
     problem: Problem
-    training: NonlinearFit
-    judged: NonlinearFit
-    start: Linear
+    training: RefinedFit
+    judged: RefinedFit
+    start: LinearStart
     predictions: list[list[Prediction]] = field(default_factory=list)
     sums: list[FloatArray] = field(default_factory=list)
     counts: list[FloatArray] = field(default_factory=list)
@@ -91,7 +85,11 @@ def pooled_loss(problem: Problem, sums: FloatArray, counts: FloatArray) -> float
 
 
 def refine(
-    problem: Problem, model: Any, fit: FitProblem, linear: FittedSetting, stages: Sequence[int] | None = None
+    problem: Problem,
+    refinement: Refinement,
+    fit: FitProblem,
+    linear: FittedSetting,
+    stages: Sequence[int] | None = None,
 ) -> FittedSetting:
     """Return the fit with the model's densities, or the linear one where that predicts unseen frames better.
 
@@ -104,13 +102,12 @@ def refine(
 
     if stages is not None and len(stages) == 0:
         return replace(linear, iterations=())
-    frames = surroundings(linear.basis, problem.train, problem.energies)
-    weights = row_weights(linear, problem.train, model.nonlinear.kappa)
-    whole = NonlinearFit(frames, weights, model.full_embedding, model.nonlinear, thread_count())
+    weights = row_weights(linear, problem.train, refinement.kappa)
+    whole = refinement.prepare(linear.basis, problem.train, problem.energies, weights, thread_count())
     everything, without = _starts(fit, linear)
     splits = problem.splits
     if problem.external is not None:
-        judged = replace(whole, frames=surroundings(linear.basis, problem.external, problem.energies), weights=[])
+        judged = refinement.prepare(linear.basis, problem.external, problem.energies, [], thread_count())
         members = [np.arange(len(problem.external))]
         runs = [_Run(problem, whole, judged, everything)]
     else:
@@ -128,7 +125,7 @@ def refine(
         return _with_densities(problem, linear, predictions, final, stages)
 
     for run in runs:
-        run.go(model.nonlinear.patience)
+        run.go(refinement.patience)
     longest = [max(lengths) for lengths in zip(*(run.lengths for run in runs), strict=True)]
     positions = [(0, 0), *((stage, j + 1) for stage, length in enumerate(longest) for j in range(length))]
 
@@ -202,10 +199,10 @@ def row_weights(linear: FittedSetting, train: Dataset, kappa: float | None) -> l
     return [RowWeights(energy, force, w.stress) for w in weights]
 
 
-def _starts(fit: FitProblem, linear: FittedSetting) -> tuple[Linear, list[Linear]]:
+def _starts(fit: FitProblem, linear: FittedSetting) -> tuple[LinearStart, list[LinearStart]]:
     """Return the linear fit to everything, and those that are judged."""
     theta, scale = linear.search.theta, fit.folded.scale
     _, ridge, prior = fit.ridge.unpack(theta)
     penalty = (ridge * prior / scale**2)[len(scale) - linear.basis.size :]
-    everything = Linear(penalty, fit.fit_everything(theta)[0])
-    return everything, [Linear(penalty, coefficients) for coefficients in fit.fold_coefficients(theta)]
+    everything = LinearStart(penalty, fit.fit_everything(theta)[0])
+    return everything, [LinearStart(penalty, coefficients) for coefficients in fit.fold_coefficients(theta)]

@@ -24,6 +24,7 @@ from forcewright.linalg.gram import FloatArray
 from forcewright.linalg.pruning import prune_groups
 from forcewright.linalg.ridge import CholeskySolver, NotPositiveDefinite
 from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
+from forcewright.models import family_of, register_families
 from forcewright.models.linear import (
     LABEL_OF,
     FitProblem,
@@ -44,7 +45,6 @@ from forcewright.structure import Dataset, Structure, to_voigt
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3
-_SIZED_BY = {"ace": "functions", "snap": "twojmax"}  # what makes the basis of a family smaller
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of Gram-only and direct validation errors at which QR takes over
 
@@ -191,7 +191,7 @@ def fit_setting(
         If the descriptors cannot be computed, the memory does not suffice, or no weights give a solvable fit.
     """
     model = fill_model(problem.model, params)
-    pruning = getattr(model, "prune", None)
+    pruning = model.pruning()
     if chosen is not None:
         return _fit(problem, model, chosen.basis, index, theta, chosen.iterations)
     if pruning is None:
@@ -250,8 +250,8 @@ def _fit(
     }  # fmt: skip
     own, energies = split_constants(coefficients, problem.energies, problem.constants)
     fitted = FittedSetting(basis, found, predictions, own, energies, covariance, fit.terms, diagnostics)
-    if getattr(model, "densities", 1) > 1:
-        return refine(problem, model, fit, fitted, iterations)
+    if (refinement := model.refinement()) is not None:
+        return refine(problem, refinement, fit, fitted, iterations)
     return fitted
 
 
@@ -359,7 +359,7 @@ def require_memory(problem: Problem, columns: int) -> None:
     needed = predicted_memory(columns, terms, splits, len(problem.properties)) * problem.workers
     available = psutil.virtual_memory().available
     if needed > available:
-        size = _SIZED_BY[str(problem.model["kind"])]
+        size = family_of(str(problem.model["kind"])).shrink
         raise ForcewrightError(
             f"{columns} columns in {terms} terms and {splits} splits need {needed / 1e9:.1f} GB in {problem.workers} "
             f"worker(s), {available / 1e9:.1f} GB are free; lower {size}, the number of folds or groups, or workers"
@@ -449,9 +449,10 @@ def trial_metrics(problem: Problem, params: Mapping[str, Any], fitted: FittedSet
 _PROBLEM: list[Problem] = []  # set once in each worker process
 
 
-def receive_problem(problem: Problem) -> None:
-    """Keep the problem in this worker process."""
+def receive_problem(problem: Problem, homes: Mapping[str, str]) -> None:
+    """Keep the problem in this worker process, and where families are found that were registered at run time."""
     _PROBLEM[:] = [problem]
+    register_families(homes)
 
 
 def evaluate_setting(params: dict[str, Any], index: int) -> Outcome:

@@ -20,6 +20,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
+from forcewright.models import FAMILIES
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.space import Space
 from forcewright.optimize.study import Study, best_of, eligible
@@ -186,7 +187,7 @@ def _search(study: Study, problem: Problem, box: BlackBox | None, on_trial: List
 
     def pool() -> Executor:
         if box is None:
-            return process_pool(problem.workers, receive_problem, (problem,))
+            return process_pool(problem.workers, receive_problem, (problem, dict(FAMILIES)))
         return process_pool(problem.workers, receive_black_box, (box,))
 
     return study.run(objective, pool, finished, in_flight=problem.workers)
