@@ -12,7 +12,7 @@ from toy_family import HOME, ToyModel, rows
 import forcewright as fw
 from forcewright.data import read, write
 from forcewright.errors import InputError
-from forcewright.models import BACKENDS
+from forcewright.models import FAMILIES
 from forcewright.optimize.evaluation import StudyError
 from forcewright.potential import Prediction
 from forcewright.fitting.family_fit import generator, load_predictions, save_predictions
@@ -26,7 +26,7 @@ from forcewright.structure import Dataset, Frame, Labels, Structure
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "toy", HOME)
+    monkeypatch.setitem(FAMILIES, "toy", HOME)
 
 
 @pytest.fixture

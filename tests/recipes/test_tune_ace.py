@@ -135,7 +135,7 @@ def test_a_pool_is_pruned_to_its_target(ace: dict[str, Any]) -> None:
     result = fw.tune(config)
     basis = result.potential.fitted.basis
     assert basis.size < 60 and basis.pruning_groups()[1].sum() <= 60
-    pool = fw.models.model_class("ace")(**config["model"]).basis((1, 6))
+    pool = AceModel(**config["model"]).basis((1, 6))
     assert sum(f.rank == 1 for f in basis.columns) == sum(f.rank == 1 for f in pool.columns)
     assert result.summary["validation"]["force_rmse_eV_per_A"] < 1
 

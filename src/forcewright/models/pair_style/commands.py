@@ -1,4 +1,4 @@
-"""Any LAMMPS pair style in metal units as a potential: Tersoff, Stillinger-Weber, EAM, MEAM and many others.
+"""Two commands of LAMMPS into a potential.
 
 Two commands make it, as in a LAMMPS input: ``pair_style tersoff`` and ``pair_coeff * * Si.tersoff Si``. Files that
 they name are read once and belong to the potential from then on: it travels, is saved and is hashed with them.
@@ -8,131 +8,19 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from collections.abc import Sequence, Set
+from dataclasses import replace
 from difflib import get_close_matches
-from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
-from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers, chemical_symbols
 
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_write
-from forcewright.lammps_session import PairStyle, error_sentence, largest_range, new_instance, potentials_folder
-from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import read_json, write_potential
-from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import Structure
+from forcewright.lammps_session import error_sentence, largest_range, new_instance, potentials_folder
+from forcewright.models.pair_style.potential import PairStylePotential, require_plain_text
 
 _SYMBOLS = frozenset(chemical_symbols[1:])
-#: What LAMMPS would read as variables, comments, continued or further commands.
-_FORBIDDEN = re.compile(r"[$&#;\n\r\0]")
-
-
-@dataclass(frozen=True, eq=False)
-class PairStylePotential:
-    """A LAMMPS pair style.
-
-    Parameters
-    ----------
-    style
-        Words of the ``pair_style`` command.
-    coefficients
-        Words of each ``pair_coeff`` command.
-    types
-        Atomic numbers of the LAMMPS types, in order.
-    cutoff
-        Interaction range in Å.
-    files
-        Contents of the files that are named by words of the commands.
-    """
-
-    style: tuple[str, ...]
-    coefficients: tuple[tuple[str, ...], ...]
-    types: tuple[int, ...]
-    cutoff: float
-    files: Mapping[str, bytes]
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers it knows, ascending."""
-        return tuple(sorted(self.types))
-
-    @property
-    def name(self) -> str:
-        """The commands in short, such as ``pair_style tersoff (Si.tersoff)``."""
-        names = f" ({', '.join(self.files)})" if self.files else ""
-        return f"pair_style {' '.join(self.style)}{names}"
-
-    @cached_property
-    def pair_style(self) -> PairStyle:
-        """The pair style with its commands."""
-        return PairStyle(self.types, self.write_commands, self.cutoff)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave LAMMPS behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key != "pair_style"}
-
-    def write_commands(self, folder: Path) -> list[str]:
-        """Write the files to a folder and return the commands that read them there."""
-        for name, content in self.files.items():
-            (folder / name).write_bytes(content)
-        return self._commands({name: f'"{folder / name}"' for name in self.files})
-
-    def _commands(self, paths: Mapping[str, str]) -> list[str]:
-        lines = [("pair_style", *self.style), *(("pair_coeff", *words) for words in self.coefficients)]
-        return [" ".join(paths.get(word, word) for word in words) for words in lines]
-
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell."""
-        return self.pair_style.predict(structures, forces, stress)
-
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator with a LAMMPS instance of its own."""
-        return PotentialCalculator(replace(self))
-
-    def to_lammps(self, folder: str | Path) -> Path:
-        """Write the files and a runnable input to a folder and return the input's path."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in self.files.items():
-            atomic_write(folder / name, content)
-        return atomic_write(folder / "in.lammps", runnable_input(f"pair_style {self.style[0]}", self._commands({})))
-
-    def save(self, folder: str | Path) -> Path:
-        """Write ``potential.json``, the files and a runnable LAMMPS input to a folder."""
-        self.to_lammps(folder)
-        content = {
-            "style": self.style, "coefficients": self.coefficients, "files": list(self.files),
-            "types": [chemical_symbols[z] for z in self.types], "cutoff": self.cutoff,
-        }  # fmt: skip
-        return write_potential(folder, "pair_style", content)
-
-    @classmethod
-    def load(cls, folder: Path) -> PairStylePotential:
-        """Read a folder written by `save`."""
-        file = folder / "potential.json"
-        content = read_json(file, "pair_style")
-        try:
-            names = [str(name) for name in content["files"]]
-            style, coefficients = _words(content["style"]), tuple(map(_words, content["coefficients"]))
-            types = tuple(atomic_numbers[symbol] for symbol in content["types"])
-            if not (style and types) or any(Path(name).name != name for name in names):
-                raise ValueError("style, types and names of files")
-            files = {name: (folder / name).read_bytes() for name in names}
-            return cls(style, coefficients, types, float(content["cutoff"]), files)
-        except (KeyError, TypeError, ValueError, OSError, InputError) as error:
-            raise InputError(f"is damaged ({error}); save the potential again", file=file) from None
-
-
-def _words(given: Any) -> tuple[str, ...]:
-    words = tuple(str(word) for word in given)
-    for word in words:
-        _check_text(word, "pair_coeff")
-    return words
 
 
 def pair_style_potential(
@@ -179,7 +67,7 @@ def pair_style_potential(
 
 
 def _split(text: str, field: str) -> tuple[str, ...]:
-    _check_text(text, field)
+    require_plain_text(text, field)
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
@@ -187,13 +75,6 @@ def _split(text: str, field: str) -> tuple[str, ...]:
     if not words:
         raise InputError("is empty; write what stands behind it in a LAMMPS input", field=field)
     return words
-
-
-def _check_text(text: str, field: str) -> None:
-    if (bad := _FORBIDDEN.search(text)) is not None:
-        raise InputError(
-            f"is {text!r}; {bad[0]!r} may not stand in it: give one command, without variables", field=field
-        )
 
 
 def _pair_styles(wanted: str) -> Set[str]:

@@ -14,13 +14,15 @@ from ase.data import chemical_symbols
 from forcewright.data.folds import holdout
 from forcewright.data.reference_energies import composition_matrix, is_isolated_atom, isolated_or_fitted_energies
 from forcewright.errors import InputError
-from forcewright.models.graph import ARCHITECTURE, GraphPotential
-from forcewright.models.graph_networks import DTYPES, build, choose_device, load_weights, weights_of
-from forcewright.models.graph_training import Epoch, Example, examples, train
+from forcewright.models import load
+from forcewright.models.graph.architecture import ARCHITECTURE
+from forcewright.models.graph.networks import DTYPES, build, choose_device, load_weights, weights_of
+from forcewright.models.graph.potential import GraphPotential
+from forcewright.models.graph.training import Epoch, Example, examples, train
 from forcewright.structure import Dataset
 
 if TYPE_CHECKING:
-    from forcewright.models.graph import GraphModel
+    from forcewright.models.graph.hyperparameters import GraphModel
 
 
 def fit(
@@ -68,8 +70,6 @@ def _device(name: str) -> torch.device:
 
 def _start(model: GraphModel, data: Dataset) -> GraphPotential:
     """Return the potential to go on from, after checking that it is what the config describes."""
-    from forcewright.models import load
-
     assert model.start_from is not None
     found = load(model.start_from)
     if not isinstance(found, GraphPotential):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import weakref
@@ -17,15 +16,14 @@ from typing import Any, Self
 import numpy as np
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.data.extxyz import read_extxyz
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
-from forcewright.models.command_template import Value, fill, fill_within
-from forcewright.models.kept_files import hashes_of, read_files, write_files
+from forcewright.models.command.template import Value, fill, fill_within, plain_value
 from forcewright.models.running import run
-from forcewright.models.storage import read_json, write_potential
+from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
 from forcewright.models.training_files import LabelNames, write_training_file
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure, from_voigt
@@ -33,9 +31,6 @@ from forcewright.threads import thread_count
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _LOG = "logs/fit.log"  # in a folder of its own: it holds times, and decides nothing
-
-#: Set to 1, it allows what is loaded from disk to run commands.
-CONSENT = "FORCEWRIGHT_ALLOW_COMMANDS"
 
 
 class Predicting(BaseModel):
@@ -236,33 +231,28 @@ class CommandPotential:
         return write_potential(folder, "command", content, files={**self.files, _LOG: self.log.encode()})
 
     @classmethod
-    def load(cls, folder: Path, *, allow_commands: bool = False) -> CommandPotential:
-        """Read a folder written by `save`, where commands are allowed by the argument or the environment.
+    def load(cls, folder: Path) -> CommandPotential:
+        """Read a folder written by `save`; whether it may be is for `forcewright.models.load` to ask.
 
         Raises
         ------
         InputError
-            If they are not allowed, or a file is missing or altered.
+            If a file is missing or altered.
         """
-        path = folder / "potential.json"
-        content = read_json(path, "command")
-        try:
-            predicting = Predicting.model_validate(content["predict"])
-            if not (allow_commands or os.environ.get(CONSENT) == "1"):
-                raise InputError(_refusal(predicting), file=path)
-            species = tuple(chemical_symbols.index(symbol) for symbol in content["species"])
-            cutoff, values = float(content["cutoff"]), dict(content["values"])
-        except (KeyError, TypeError, ValueError, ValidationError) as error:
-            raise InputError(f"is damaged: {error}; save the potential again", file=path) from None
-        files = read_files(folder, content.get("files"))
-        log = folder / _LOG
-        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        return cls(species, cutoff, files, predicting, values, said, content.get("provenance", {}))
+        with PotentialFolder(folder, "command") as saved:
+            predicting = Predicting.model_validate(saved.content["predict"])
+            cutoff = number(saved.content["cutoff"], "cutoff", above=0)
+            values = {str(name): plain_value(value) for name, value in saved.content["values"].items()}
+            return cls(saved.species, cutoff, saved.files(), predicting, values, saved.text(_LOG), saved.provenance)
 
 
-def _refusal(predicting: Predicting) -> str:
-    what = f"runs {' '.join(predicting.command)!r}" if predicting.command else f"calls {predicting.ase!r}"
-    return (
-        f"{what} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or load it with "
-        "allow_commands=True"
-    )
+def describe_program(content: Mapping[str, object]) -> str:
+    """Return in words what a saved potential runs when it predicts.
+
+    Raises
+    ------
+    ValueError
+        If the content of its ``potential.json`` is damaged.
+    """
+    predicting = Predicting.model_validate(content.get("predict"))
+    return f"runs {' '.join(predicting.command)!r}" if predicting.command else f"calls {predicting.ase!r}"

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.data.reference_energies import isolated_or_fitted_energies
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.models.gap_files import PARAMETERS, collect
-from forcewright.models.gap_potential import GapPotential
+from forcewright.models.family import FittedHyperparameters
+from forcewright.models.gap.files import PARAMETERS, collect
+from forcewright.models.gap.potential import GapPotential
 from forcewright.models.running import run
 from forcewright.models.training_files import LabelNames, closed_cell, write_training_file
 from forcewright.structure import Dataset
@@ -31,6 +32,15 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 NAMES = LabelNames(energy="REF_energy", forces="REF_forces", virial="REF_virial")
 
 _GAP_BETWEEN_IMAGES = 1.0  # Å beyond the cutoff, along directions that are not periodic
+
+_CITATIONS = {
+    "gap": "A. P. Bartók, M. C. Payne, R. Kondor and G. Csányi, Gaussian approximation potentials: The accuracy of "
+    "quantum mechanics, without the electrons, Phys. Rev. Lett. 104, 136403 (2010).",
+    "soap": "A. P. Bartók, R. Kondor and G. Csányi, On representing chemical environments, "
+    "Phys. Rev. B 87, 184115 (2013): the smooth overlap of atomic positions.",
+    "quip": "S. Klawohn, J. P. Darby, J. R. Kermode, G. Csányi, M. A. Caro and A. P. Bartók, Gaussian approximation "
+    "potentials: Theory, software implementation and application examples, J. Chem. Phys. 159, 174108 (2023): gap_fit.",
+}
 
 
 class _Descriptor(BaseModel):
@@ -103,10 +113,8 @@ class GroupSigmas(BaseModel):
     virial: float | None = Field(default=None, gt=0)
 
 
-class GapModel(BaseModel):
+class GapModel(FittedHyperparameters):
     """Hyperparameters of a GAP; a range may stand in the place of every number."""
-
-    model_config = _STRICT
 
     kind: Literal["gap"] = "gap"
     two_body: TwoBody | None = TwoBody()
@@ -132,7 +140,7 @@ class GapModel(BaseModel):
         return self
 
     @classmethod
-    def with_data(cls, content: Mapping[str, Any], train: Dataset) -> dict[str, Any]:
+    def with_data(cls, content: Mapping[str, object], train: Dataset) -> dict[str, object]:
         """Return a model's config as it is, after checking that its groups occur in the data.
 
         Raises
@@ -140,12 +148,19 @@ class GapModel(BaseModel):
         InputError
             If group_sigma names a group that no frame has. (A fit to a part of the data passes over such groups.)
         """
-        if unknown := sorted(set(content.get("group_sigma") or {}) - set(train.group_sizes)):
+        groups = content.get("group_sigma")
+        if isinstance(groups, Mapping) and (unknown := sorted(set(groups) - set(train.group_sizes))):
             raise InputError(
                 f"names the group {unknown[0]!r}; the data hold {', '.join(train.group_sizes)}",
                 field="model.group_sigma",
             )
         return dict(content)
+
+    def citations(self, *, graded: bool = False) -> dict[str, str]:
+        """Return what to cite: GAP, SOAP where it is used, and the program."""
+        del graded
+        soap = {"soap": _CITATIONS["soap"]} if self.soap is not None else {}
+        return {"gap": _CITATIONS["gap"], **soap, "quip": _CITATIONS["quip"]}
 
     @property
     def cutoff(self) -> float:

@@ -15,9 +15,8 @@ from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.models import gap_files
-from forcewright.models.kept_files import hashes_of, read_files, write_files
-from forcewright.models.storage import read_json, write_potential
+from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
+from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
 from forcewright.models.training_files import closed_cell
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import FloatArray, Structure
@@ -36,7 +35,7 @@ class GapPotential:
     cutoff
         Range in Å.
     files
-        What gap_fit wrote, by name (see `gap_files`).
+        What gap_fit wrote, by name (see `forcewright.models.gap.files`).
     log
         What gap_fit said.
 
@@ -53,7 +52,7 @@ class GapPotential:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        gap_files.check(self.files)
+        check_files(self.files)
 
     def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure; the stress is None for structures without a cell.
@@ -117,8 +116,8 @@ class GapPotential:
 
         with tempfile.TemporaryDirectory(prefix="forcewright-gap-") as folder:
             write_files(Path(folder), self.files)
-            parameters = str(Path(folder) / gap_files.PARAMETERS)
-            quip = QuipPotential(gap_files.INIT_ARGS, param_filename=parameters, calculation_always_required=True)
+            parameters = str(Path(folder) / PARAMETERS)
+            quip = QuipPotential(INIT_ARGS, param_filename=parameters, calculation_always_required=True)
         quip.set_default_properties(["energy"])
         return quip
 
@@ -143,16 +142,8 @@ class GapPotential:
         InputError
             If a file is missing or altered, or asks QUIP for anything but a GAP.
         """
-        content = read_json(folder / "potential.json", "gap")
-        files = read_files(folder, content.get("files"))
-        gap_files.check(files, folder / gap_files.PARAMETERS)
-        log = folder / _LOG
-        try:
-            species = tuple(chemical_symbols.index(symbol) for symbol in content["species"])
-            cutoff = float(content["cutoff"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"is damaged: {error!r}; save the potential again", file=folder / "potential.json"
-            ) from None
-        said = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-        return cls(species, cutoff, files, said, content.get("provenance", {}))
+        with PotentialFolder(folder, "gap") as saved:
+            files = saved.files()
+            check_files(files, folder / PARAMETERS)
+            cutoff = number(saved.content["cutoff"], "cutoff", above=0)
+            return cls(saved.species, cutoff, files, saved.text(_LOG), saved.provenance)

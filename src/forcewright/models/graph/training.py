@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from forcewright.models.graph_networks import DTYPES, Evaluated, Graph, evaluate, join, quiet, to_graph
+from forcewright.models.graph.networks import DTYPES, Evaluated, Graph, evaluate, join, quiet, to_graph
 from forcewright.structure import Dataset, Labels
 
 if TYPE_CHECKING:
-    from forcewright.models.graph import GraphModel
+    from forcewright.models.graph.hyperparameters import GraphModel
 
 log = logging.getLogger(__name__)
 

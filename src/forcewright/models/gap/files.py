@@ -45,11 +45,11 @@ def collect(folder: Path) -> dict[str, bytes]:
     files = {PARAMETERS: text.replace(stamp[1], LABEL).encode()}
     for sparse in sorted(folder.glob(f"{PARAMETERS}.sparseX.*")):
         files[sparse.name.replace(stamp[1], LABEL)] = sparse.read_bytes()
-    check(files)
+    check_files(files)
     return files
 
 
-def check(files: Mapping[str, bytes], file: Path | None = None) -> None:
+def check_files(files: Mapping[str, bytes], file: Path | None = None) -> None:
     """Raise an `InputError` unless the files hold one GAP of ours and nothing else that QUIP could act on."""
     content = files.get(PARAMETERS, b"")
     if b"<!" in content.replace(b"<![CDATA[", b""):

@@ -9,11 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
-from forcewright.features.bispectrum import Bispectrum
-from forcewright.models.snap import SnapPotential
+from forcewright.models.snap.potential import SnapPotential, checked_bispectrum
+from forcewright.models.storage import number, species_of
 
 _FIXED = {"diagonalstyle": 3.0, "switchflag": 1.0, "bnormflag": 0.0, "wselfallflag": 0.0, "chemflag": 0.0,
           "switchinnerflag": 0.0}  # fmt: skip
@@ -32,31 +31,35 @@ def read_snap_files(path: str | Path) -> SnapPotential:
     parameters = _read_parameters(parameter_file)
     elements = _read_coefficients(coefficient_file)
     species = tuple(sorted(elements))
+    try:
+        bases = [
+            checked_bispectrum(
+                species, parameters["twojmax"], parameters["rcutfac"], parameters["rfac0"], parameters["rmin0"],
+                quadratic, [elements[z][0] for z in species], [elements[z][1] for z in species],
+                bool(parameters["bzeroflag"]),
+            )
+            for quadratic in (False, True)
+        ]  # fmt: skip
+    except ValueError as error:
+        raise InputError(f"cannot be used: {error}", file=parameter_file) from None
+    of_size = {basis.columns_per_species + 1: basis for basis in bases}
     lengths = {len(elements[z][2]) for z in species}
-    linear = Bispectrum(species, int(parameters["twojmax"]), parameters["rcutfac"])
-    quadratic = Bispectrum(species, int(parameters["twojmax"]), parameters["rcutfac"], quadratic=True)
-    sizes = {linear.columns_per_species + 1: False, quadratic.columns_per_species + 1: True}
-    if len(lengths) != 1 or (found := lengths.pop()) not in sizes:
+    if len(lengths) != 1 or (length := lengths.pop()) not in of_size:
         raise InputError(
-            f"twojmax {int(parameters['twojmax'])} needs {' or '.join(map(str, sizes))} coefficients per element",
+            f"twojmax {bases[0].twojmax} needs {' or '.join(map(str, of_size))} coefficients per element",
             file=coefficient_file,
         )
-    basis = Bispectrum(
-        species, int(parameters["twojmax"]), parameters["rcutfac"], parameters["rfac0"], parameters["rmin0"],
-        sizes[found], tuple(elements[z][0] for z in species), tuple(elements[z][1] for z in species),
-        bzero=bool(parameters["bzeroflag"]),
-    )  # fmt: skip
     coefficients = np.concatenate([elements[z][2][1:] for z in species])
     energies = {z: elements[z][2][0] for z in species}
-    return SnapPotential(basis, coefficients, energies, provenance={"source": str(coefficient_file)})
+    return SnapPotential(of_size[length], coefficients, energies, provenance={"source": str(coefficient_file)})
 
 
 def _find_pair(path: Path) -> tuple[Path, Path]:
     if path.is_dir():
-        found = sorted(path.glob("*.snapcoeff"))
-        if len(found) != 1:
-            raise InputError(f"holds {len(found)} .snapcoeff files, one is needed", file=path)
-        path = found[0]
+        candidates = sorted(path.glob("*.snapcoeff"))
+        if len(candidates) != 1:
+            raise InputError(f"holds {len(candidates)} .snapcoeff files, exactly one is needed", file=path)
+        path = candidates[0]
     pair = path.with_suffix(".snapcoeff"), path.with_suffix(".snapparam")
     for file in pair:
         if not file.is_file():
@@ -66,12 +69,12 @@ def _find_pair(path: Path) -> tuple[Path, Path]:
 
 def _read_parameters(file: Path) -> dict[str, float]:
     values: dict[str, float] = {"rfac0": 0.99363, "rmin0": 0.0, "bzeroflag": 1.0}
-    for number, line in enumerate(_lines(file)):
+    for row, line in enumerate(_lines(file), start=1):
         words = line.split()
         try:
             key, value = words[0], float(words[1])
         except (IndexError, ValueError):
-            raise InputError(f"line {number + 1} ({line!r}) is not a name and a number", file=file) from None
+            raise InputError(f"line {row} ({line!r}) is not a name and a number", file=file) from None
         if key in _FIXED:
             if value != _FIXED[key]:
                 raise InputError(f"{key} {value:g} is a variant of SNAP that is not supported", file=file)
@@ -94,13 +97,16 @@ def _read_coefficients(file: Path) -> dict[int, tuple[float, float, list[float]]
         for index in range(count):
             start = 1 + index * (length + 1)
             symbol, radius, weight = lines[start].split()[:3]
-            block = [float(line.split()[0]) for line in lines[start + 1 : start + 1 + length]]
+            words = (line.split()[0] for line in lines[start + 1 : start + 1 + length])
+            block = [number(float(word), f"a coefficient of {symbol}") for word in words]
             if len(block) != length:
                 raise ValueError(f"{symbol} has {len(block)} of {length} coefficients")
-            elements[chemical_symbols.index(symbol)] = (float(radius), float(weight), block)
+            elements[species_of([symbol])[0]] = (float(radius), float(weight), block)
+        if len(elements) != count or not elements:
+            raise ValueError(f"it holds {len(elements)} of {count} elements")
         return elements
     except (IndexError, ValueError) as error:
-        raise InputError(f"is no SNAP coefficient file ({error})", file=file) from None
+        raise InputError(f"is not a SNAP coefficient file: {error}", file=file) from None
 
 
 def _lines(file: Path) -> list[str]:

@@ -34,20 +34,19 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from forcewright.data.reference_energies import isolated_or_fitted_energies
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
-from forcewright.models.command_potential import CommandPotential, Predicting
-from forcewright.models.command_template import Value, fill, plain_value, require_known, texts_in
-from forcewright.models.kept_files import plain_name
+from forcewright.models.command.potential import CommandPotential, Predicting
+from forcewright.models.command.template import Value, fill, plain_value, require_known, texts_in
+from forcewright.models.family import FittedHyperparameters
 from forcewright.models.running import last_useful_lines, run
+from forcewright.models.storage import plain_name
 from forcewright.models.training_files import LabelNames, write_training_file
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 _FOR_BOTH = ("cutoff", "threads", "species")
 _FOR_FIT = (*_FOR_BOTH, "train", "folder", "seed")
@@ -56,7 +55,7 @@ _E0 = tuple(f"e0_{symbol}" for symbol in chemical_symbols[1:])
 _TRAIN = "train.extxyz"
 
 
-class CommandModel(BaseModel):
+class CommandModel(FittedHyperparameters):
     """A fit by a program of somebody else; a range may stand in the place of every number.
 
     Placeholders are ``${...}``: the names of parameters and integers, ``cutoff``, ``species`` (symbols with spaces
@@ -65,7 +64,7 @@ class CommandModel(BaseModel):
     in ``predict`` also ``potential`` (the folder of the outputs), ``structures`` and ``predictions``.
     """
 
-    model_config = _STRICT
+    model_config = ConfigDict(populate_by_name=True)  # read back from where it was written by its own names
 
     kind: Literal["command"] = "command"
     parameters: dict[str, Annotated[Any, AfterValidator(plain_value)]] = Field(default_factory=dict)

@@ -33,18 +33,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import scipy.linalg
 import scipy.optimize
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.features.ace.basis import AceBasis, Pairs
 from forcewright.features.ace.embedding import embed
 from forcewright.features.ace.expansion import Embedding
 from forcewright.features.ace.radial import radial_functions
-from forcewright.models.ace import NonlinearSettings
-from forcewright.potential import Prediction
+from forcewright.models.refinement import Coefficients, LinearStart, RowWeights
+from forcewright.potential import Basis, Prediction
 from forcewright.structure import Dataset, FloatArray, Frame, IntArray, from_voigt, to_voigt
 
 Item = TypeVar("Item")
@@ -55,33 +56,39 @@ _RENEW = 8  # iterations after which the search changes its coordinates
 _BATCH = 16  # frames whose rows are held at once
 
 
-@dataclass(frozen=True)
-class RowWeights:
-    """Weights w of a frame's energy per atom (eV), force components (eV/Å) and virial per atom (eV)."""
+class NonlinearSettings(BaseModel):
+    """How more than one density is fitted, starting from the linear fit."""
 
-    energy: float
-    force: float
-    stress: float
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    iterations: int = Field(default=32, ge=1)
+    """L-BFGS iterations at most."""
+    patience: int = Field(default=8, ge=1)
+    """Iterations without a lower validation loss after which a fit stops."""
+    steps: tuple[float, ...] = (1.0,)
+    """Ladder: shares of the functions that are free in each step; the last must be 1."""
+    amplitude: float = Field(default=0.3, gt=0)
+    """Spread of the further densities over the atoms at the start."""
+    damping: float = Field(default=1.0, gt=0)
+    """Ridge of the further densities in units of the first's."""
+    kappa: float | None = Field(default=None, ge=0, le=1)
+    """Share of the forces in the loss (equation 2.37); the weights of the linear fit where not given."""
+    l1: float = Field(default=0.0, ge=0)
+    """Coefficient of the absolute values of the coefficients (equation 2.38)."""
+    l2: float = Field(default=0.0, ge=0)
+    """Coefficient of their squares (equation 2.38), beside the ridge of the linear fit."""
+    radial: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Coefficients w0, w1, w2 of the smoothness of the radial functions a coefficient brings in (equation 2.39)."""
+    upfit: float = Field(default=1.0, ge=1)
+    """Factor on the energy weights in a second stage; 1 for none."""
+    upfit_iterations: int = Field(default=20, ge=1)
+    """L-BFGS iterations of the second stage at most."""
 
-@dataclass(frozen=True, eq=False)
-class Coefficients:
-    """Coefficients ``c`` (p, P) and the constants of the species ``k`` (S,) in eV."""
-
-    c: FloatArray
-    k: FloatArray
-
-
-@dataclass(frozen=True, eq=False)
-class Linear:
-    """The linear fit that a nonlinear one starts from.
-
-    ``penalty`` (p,) is its ridge in unscaled columns; ``coefficients`` (S + p,) the constants first, as many as are
-    fitted.
-    """
-
-    penalty: FloatArray
-    coefficients: FloatArray
+    @model_validator(mode="after")
+    def _ladder(self) -> Self:
+        if not self.steps or self.steps[-1] != 1.0 or list(self.steps) != sorted(self.steps) or self.steps[0] <= 0:
+            raise ValueError(f"steps {list(self.steps)} must rise from above 0 to 1")
+        return self
 
 
 class Surroundings:
@@ -208,7 +215,7 @@ class NonlinearFit:
             return list(pool.map(function, items))
 
     def search(
-        self, linear: Linear, rng: np.random.Generator, *, stages: Sequence[int] | None = None,
+        self, linear: LinearStart, rng: np.random.Generator, *, stages: Sequence[int] | None = None,
         watch: Callable[[Coefficients], bool] = lambda x: True,
     ) -> list[list[Coefficients]]:  # fmt: skip
         """Return the coefficients after each iteration, stage by stage; the first stage begins with the start.
@@ -236,7 +243,7 @@ class NonlinearFit:
             x = found[-1] if found else x
         return path
 
-    def start(self, linear: Linear, rng: np.random.Generator) -> Coefficients:
+    def start(self, linear: LinearStart, rng: np.random.Generator) -> Coefficients:
         """Return the linear fit with further densities of mean 1 that together change nothing to first order.
 
         The second follows the atoms' energies in the linear fit, others a random direction.
@@ -262,14 +269,14 @@ class NonlinearFit:
             k[:held] -= at_one[0, p] - slope[0, p]
         return Coefficients(c, k)
 
-    def _penalty(self, linear: Linear) -> FloatArray:
+    def _penalty(self, linear: LinearStart) -> FloatArray:
         """Return the ridge of each coefficient (p, P): the linear fit's, L2, and the radial functions' roughness."""
         factors = np.array([1.0] + [self.settings.damping] * (self.embedding.densities - 1))
         extra = self.settings.l2 + radial_roughness(self.basis, self.settings.radial)
         return np.outer(linear.penalty, factors) + extra[:, None]
 
     def _descend(
-        self, x: Coefficients, linear: Linear, share: float, factor: float, iterations: int,
+        self, x: Coefficients, linear: LinearStart, share: float, factor: float, iterations: int,
         watch: Callable[[Coefficients], bool],
     ) -> list[Coefficients]:  # fmt: skip
         """Return the coefficients after each L-BFGS iteration with the first ``share`` of the functions free.
@@ -433,3 +440,39 @@ def radial_roughness(basis: AceBasis, weights: tuple[float, float, float]) -> Fl
 def surroundings(basis: AceBasis, dataset: Dataset, energies: Mapping[int, float]) -> list[Surroundings]:
     """Return what a fit keeps of every frame."""
     return [Surroundings(basis, frame, energies) for frame in dataset]
+
+
+@dataclass(frozen=True)
+class DensityRefinement:
+    """The fit of several densities, as `forcewright.models.refinement.Refinement`."""
+
+    embedding: Embedding
+    settings: NonlinearSettings
+
+    @property
+    def densities(self) -> int:
+        """Number of densities that the energy of an atom is a function of."""
+        return self.embedding.densities
+
+    @property
+    def exponents(self) -> tuple[float, ...]:
+        """Exponent of each density."""
+        return tuple(self.embedding.exponents)
+
+    @property
+    def patience(self) -> int:
+        """Iterations without a lower validation loss after which a stage stops."""
+        return self.settings.patience
+
+    @property
+    def kappa(self) -> float | None:
+        """Share of the forces in the loss (du Toit 2025, equation 2.37); None for the weights of the linear fit."""
+        return self.settings.kappa
+
+    def prepare(
+        self, basis: Basis, dataset: Dataset, energies: Mapping[int, float], weights: Sequence[RowWeights],
+        threads: int,
+    ) -> NonlinearFit:  # fmt: skip
+        """Return the fit to frames with their weights; frames that are only predicted need none."""
+        assert isinstance(basis, AceBasis)
+        return NonlinearFit(surroundings(basis, dataset, energies), weights, self.embedding, self.settings, threads)

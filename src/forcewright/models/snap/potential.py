@@ -1,4 +1,4 @@
-"""SNAP and quadratic SNAP: hyperparameters, potential, LAMMPS files in and out.
+"""A fitted SNAP potential, evaluated by LAMMPS, and its files.
 
 `SnapPotential.predict` runs LAMMPS ``pair_style snap``; fits run ``compute snap`` (features/bispectrum.py). That the
 two agree is tested, not assumed.
@@ -10,88 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import read_json, write_potential
+from forcewright.models.storage import PotentialFolder, number, whole, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import Dataset, FloatArray, Structure, count_species
+from forcewright.structure import FloatArray, Structure, count_species
 
-
-class ZblSettings(BaseModel):
-    """A ZBL repulsion that is part of the model and not fitted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    inner: float = Field(gt=0)
-    """Distance in Å at which the repulsion starts to be switched off."""
-    outer: float = Field(gt=0)
-    """Distance in Å beyond which it is zero."""
-
-
-class SnapModel(BaseModel):
-    """Hyperparameters of SNAP, as they stand in the config; a range may stand in the place of every number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    kind: Literal["snap"] = "snap"
-    twojmax: int = Field(default=6, ge=0, le=16)
-    """Twice the largest angular momentum J; cost and accuracy grow with it."""
-    quadratic: bool = False
-    """Add products of two bispectrum components."""
-    rcut: float = Field(default=4.7, gt=0)
-    """Cutoff in Å between two atoms of radius 0.5."""
-    rfac0: float = Field(default=0.99363, gt=0)
-    """Share of the 3-sphere that distances are mapped to."""
-    rmin0: float = Field(default=0.0, ge=0)
-    """Distance in Å that is mapped to the pole."""
-    radii: dict[str, float] = Field(default_factory=dict)
-    """Radius of each element; the cutoff of a pair is rcut·(R_i + R_j); 0.5 where not given."""
-    element_weights: dict[str, float] = Field(default_factory=dict)
-    """Weight of each element in its neighbors' densities; 1 where not given."""
-    zbl: ZblSettings | None = None
-    """Repulsion at short range."""
-
-    @classmethod
-    def with_data(cls, content: Mapping[str, Any], train: Dataset) -> dict[str, Any]:
-        """Return a model's config as it is: nothing in it is taken from the data."""
-        return dict(content)
-
-    def basis(self, species: Sequence[int]) -> Bispectrum:
-        """Return the descriptors for given species (atomic numbers).
-
-        Raises
-        ------
-        InputError
-            If radii or element_weights name an element that is not among the species.
-        """
-        symbols = [chemical_symbols[z] for z in sorted(species)]
-        for name, given in (("radii", self.radii), ("element_weights", self.element_weights)):
-            if unknown := sorted(set(given) - set(symbols)):
-                raise InputError(
-                    f"names {', '.join(unknown)}; the data hold {', '.join(symbols)}", field=f"model.{name}"
-                )
-        return Bispectrum(
-            tuple(sorted(species)), self.twojmax, self.rcut, self.rfac0, self.rmin0, self.quadratic,
-            tuple(self.radii.get(s, 0.5) for s in symbols), tuple(self.element_weights.get(s, 1.0) for s in symbols),
-            zbl=Zbl(self.zbl.inner, self.zbl.outer) if self.zbl else None,
-        )  # fmt: skip
-
-    def potential(
-        self, basis: Bispectrum, coefficients: FloatArray, energies: Mapping[int, float],
-        covariance: FloatArray | None = None, provenance: Mapping[str, Any] | None = None,
-    ) -> SnapPotential:  # fmt: skip
-        """Return the potential of fitted coefficients."""
-        return SnapPotential(basis, coefficients, dict(energies), covariance, dict(provenance or {}))
+MAX_TWOJMAX = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +53,12 @@ class SnapPotential:
 
     def __post_init__(self) -> None:
         if self.coefficients.shape != (self.basis.size,):
-            raise InputError(f"{self.basis.size} coefficients are needed, {self.coefficients.shape} were given")
+            raise InputError(f"{self.basis.size} coefficients are needed, not {self.coefficients.shape}")
+        if not np.isfinite(self.coefficients).all():
+            raise InputError("a coefficient is not a finite number")
+        sizes = (self.basis.size, self.basis.size + len(self.species))
+        if self.covariance is not None and self.covariance.shape not in [(size, size) for size in sizes]:
+            raise InputError(f"a covariance of {self.covariance.shape} is not that of {sizes[0]} coefficients")
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -173,39 +112,28 @@ class SnapPotential:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.to_lammps(folder)
-        if self.covariance is not None:
-            _save_covariance(folder / "posterior.npy", self.covariance)
-        else:
-            (folder / "posterior.npy").unlink(missing_ok=True)
         content = {
             "species": [chemical_symbols[z] for z in self.species], **self.basis.describe(), "bzero": self.basis.bzero,
             "zbl": [self.basis.zbl.inner, self.basis.zbl.outer] if self.basis.zbl else None,
             "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
             "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
         }  # fmt: skip
-        return write_potential(folder, "snap", content)
+        return write_potential(folder, "snap", content, arrays={"posterior.npy": self.covariance})
 
     @classmethod
     def load(cls, folder: Path) -> SnapPotential:
         """Read a folder written by `save`."""
-        content = read_json(folder / "potential.json", "snap")
-        try:
-            symbols = content["species"]
-            basis = Bispectrum(
-                tuple(chemical_symbols.index(s) for s in symbols), content["twojmax"], content["rcut"],
-                content["rfac0"], content["rmin0"], content["quadratic"], tuple(content["radii"][s] for s in symbols),
-                tuple(content["weights"][s] for s in symbols), content["bzero"],
-                Zbl(*content["zbl"]) if content["zbl"] else None,
+        with PotentialFolder(folder, "snap") as saved:
+            content, species = saved.content, saved.species
+            symbols = [chemical_symbols[z] for z in species]
+            basis = checked_bispectrum(
+                species, content["twojmax"], content["rcut"], content["rfac0"], content["rmin0"], content["quadratic"],
+                [content["radii"][s] for s in symbols], [content["weights"][s] for s in symbols], content["bzero"],
+                None if content["zbl"] is None else Zbl(*(number(x, "zbl", above=0) for x in content["zbl"])),
             )  # fmt: skip
-            energies = {chemical_symbols.index(s): float(e) for s, e in content["reference_energies_eV"].items()}
             coefficients = np.array(content["coefficients"], dtype=np.float64)
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"is damaged: {error!r}; save the potential again", file=folder / "potential.json"
-            ) from None
-        posterior = folder / "posterior.npy"
-        covariance = np.load(posterior, allow_pickle=False) if posterior.exists() else None
-        return cls(basis, coefficients, energies, covariance, content.get("provenance", {}))
+            energies = saved.energies("reference_energies_eV")
+            return cls(basis, coefficients, energies, saved.array("posterior.npy"), saved.provenance)
 
     def to_lammps(self, folder: str | Path) -> Path:
         """Write ``model.snapcoeff``, ``model.snapparam`` and ``in.lammps``, which runs 1 ps from ``structure.data``."""
@@ -242,9 +170,22 @@ class SnapPotential:
         )
 
 
-def _save_covariance(path: Path, covariance: FloatArray) -> None:
-    import io
+def checked_bispectrum(
+    species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: bool,
+    radii: Sequence[object], weights: Sequence[object], bzero: bool, zbl: Zbl | None = None,
+) -> Bispectrum:  # fmt: skip
+    """Return the descriptors that a file describes.
 
-    buffer = io.BytesIO()
-    np.save(buffer, covariance, allow_pickle=False)
-    atomic_write(path, buffer.getvalue())
+    Raises
+    ------
+    ValueError
+        If a number is out of the bounds of the hyperparameters.
+    """
+    if not species or sorted(set(species)) != list(species):
+        raise ValueError(f"species {list(species)} are not ascending atomic numbers")
+    return Bispectrum(
+        species, whole(twojmax, "twojmax", 0, MAX_TWOJMAX), number(rcut, "rcut", above=0),
+        number(rfac0, "rfac0", above=0), number(rmin0, "rmin0", low=0), bool(quadratic),
+        tuple(number(radius, "a radius", above=0) for radius in radii),
+        tuple(number(weight, "a weight") for weight in weights), bool(bzero), zbl,
+    )  # fmt: skip

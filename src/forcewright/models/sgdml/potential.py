@@ -1,10 +1,4 @@
-"""sGDML: symmetric gradient-domain machine learning of molecules or whole cells (extra ``sgdml``).
-
-A kernel is that of one cell, the same atoms in the same order: its descriptor is the list of all inverse distances, and
-it has 3N rows for every structure. A training set of several cells makes a kernel of each, which knows nothing of the
-others. Forces are fitted; without ``energy_constraints`` the energy follows from them by integration, up to a constant
-that is the mean difference to the energies of the training set.
-"""
+"""A trained sGDML force field and its files."""
 
 from __future__ import annotations
 
@@ -12,66 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
-from forcewright.models.sgdml_kernel import KernelModel
-from forcewright.models.storage import read_arrays, read_json, write_potential
+from forcewright.models.sgdml.kernel import KernelModel
+from forcewright.models.storage import PotentialFolder, species_of, write_potential
 from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import Dataset, Structure
-
-
-class SgdmlModel(BaseModel):
-    """Hyperparameters of sGDML, as they stand in the config."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    takes_isolated_atoms: ClassVar[bool] = False  # a kernel is one of distances, of which an atom has none
-
-    kind: Literal["sgdml"] = "sgdml"
-    n_train: int | None = Field(default=None, ge=2)
-    """Structures in the kernel of each cell, drawn by chance; all where not given. Memory grows with the square, time
-    with the cube."""
-    sigmas: tuple[float, ...] = Field(default=(3.0, 10.0, 30.0, 100.0), min_length=1)
-    """Lengths of the kernel to choose from, by the force error on frames held back from the training set."""
-    regularization: float = Field(default=1e-10, gt=0)
-    """What is added to the diagonal of the kernel."""
-    symmetries: bool = False
-    """Find permutations of equal atoms between the frames and build them into the kernel (the s of sGDML)."""
-    energy_constraints: bool = True
-    """Fit energies too, not only forces; needed where the lattice varies, since forces say nothing of strain."""
-    validation_share: float = Field(default=0.2, gt=0, lt=1)
-    """Share of the training set that tells which sigma is best; the last fit uses it too."""
-    max_memory_GB: float | None = Field(default=None, gt=0)
-    """Memory the fit may take; what is free where not given."""
-
-    def fit(self, train: Dataset, *, rng: np.random.Generator) -> SgdmlPotential:
-        """Fit to energies and forces.
-
-        Parameters
-        ----------
-        train
-            Frames of one cell or several, at least 2 of each and all with energies and forces. Frames of one cell
-            have the same atoms in the same order; lattices may differ.
-        rng
-            Decides which structures are drawn, and which are held back.
-
-        Raises
-        ------
-        MissingExtraError
-            If sgdml is not installed.
-        InputError
-            If frames lack labels, a cell comes with its atoms in two orders, or a kernel does not fit into memory; then
-            it says how many structures would.
-        """
-        from forcewright.models.sgdml_fitting import fit
-
-        return fit(self, train, rng=rng)
+from forcewright.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,19 +110,18 @@ class SgdmlPotential:
     @classmethod
     def load(cls, folder: Path) -> SgdmlPotential:
         """Read a folder written by `save`."""
-        file = folder / "potential.json"
-        content = read_json(file, "sgdml")
-        try:
-            cells = tuple(_read_cell(one, folder / f"kernel-{k}.npz") for k, one in enumerate(content["cells"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"is damaged: {error!r}; save the potential again", file=file) from None
-        return cls(cells, content.get("provenance", {}))
+        with PotentialFolder(folder, "sgdml") as saved:
+            cells = tuple(
+                _cell(content, saved.arrays(f"kernel-{index}.npz"))
+                for index, content in enumerate(saved.content["cells"])
+            )
+            return cls(cells, saved.provenance)
 
 
-def _read_cell(content: Mapping[str, Any], kernel: Path) -> CellKernel:
-    numbers = tuple(chemical_symbols.index(s) for s in content["atoms"])
+def _cell(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> CellKernel:
+    numbers = species_of(content["atoms"])
     x, y, z = (bool(periodic) for periodic in content["pbc"])
-    model = KernelModel.from_arrays(read_arrays(kernel))
+    model = KernelModel.from_arrays(arrays)
     if model.descriptors.shape[1] != len(numbers) * (len(numbers) - 1) // 2:
         raise ValueError("a kernel of another number of atoms")
     return CellKernel(numbers, (x, y, z), model)

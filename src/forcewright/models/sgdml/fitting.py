@@ -15,12 +15,12 @@ import psutil
 
 from forcewright.data.folds import holdout
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.models.sgdml import CellKernel, SgdmlPotential
-from forcewright.models.sgdml_kernel import KernelModel, descriptors
+from forcewright.models.sgdml.kernel import KernelModel, descriptors
+from forcewright.models.sgdml.potential import CellKernel, SgdmlPotential
 from forcewright.structure import Dataset, IntArray
 
 if TYPE_CHECKING:
-    from forcewright.models.sgdml import SgdmlModel
+    from forcewright.models.sgdml.hyperparameters import SgdmlModel
 
 #: Copies of the kernel that are alive at once: itself, with its sign flipped, and its factor (as sgdml counts).
 KERNEL_COPIES = 3
