@@ -25,7 +25,7 @@ from forcewright.recipes import compare_page, provenance
 from forcewright.recipes.config import Paths, TuneConfig, applies, parse_config
 from forcewright.recipes.judging import judge
 from forcewright.recipes.outputs import stored_summary
-from forcewright.recipes.settings_file import read_settings
+from forcewright.recipes.run_folder import read_settings
 from forcewright.recipes.tune import tune
 
 log = logging.getLogger("forcewright")

@@ -13,7 +13,7 @@ from forcewright.errors import InputError
 from forcewright.models import model_class
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, is_range, parse_range
-from forcewright.recipes.settings_file import read_yaml
+from forcewright.recipes.run_folder import read_yaml
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 

