@@ -90,7 +90,9 @@ def main() -> None:
     if arguments.pair:
         this, other = least["this version"], least["the other one"]
         ratios = {key: other[key] / this[key] for key in ("cpu_s", "wall_s")}
-        console.print(f"the other one takes {ratios['cpu_s']:.1f} times the CPU time, {ratios['wall_s']:.1f} the wall time")
+        console.print(
+            f"the other one takes {ratios['cpu_s']:.1f} times the CPU time, {ratios['wall_s']:.1f} the wall time"
+        )
 
 
 if __name__ == "__main__":

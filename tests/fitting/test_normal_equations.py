@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forcewright.linalg.gram import unpack
 from forcewright.fitting.linear_fit import LossWeights, linear_fit
 from forcewright.fitting.normal_equations import NormalEquations, accumulate
+from forcewright.linalg.gram import unpack
 from forcewright.potential import DesignRows
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
@@ -33,7 +33,11 @@ def rows_of(index: int, columns: np.ndarray) -> DesignRows:
 
 
 def equations_of(
-    dataset: Dataset, columns: np.ndarray, free_species: tuple[int, ...], factored: bool, groups: list[str] | None = None
+    dataset: Dataset,
+    columns: np.ndarray,
+    free_species: tuple[int, ...],
+    factored: bool,
+    groups: list[str] | None = None,
 ) -> NormalEquations:
     return accumulate(
         dataset, lambda index: rows_of(index, columns), len(columns), {13: 0.0, 29: 0.0}, np.arange(12) % 3,

@@ -12,12 +12,12 @@ from toy_family import HOME, ToyModel, rows
 import forcewright as fw
 from forcewright.data import read, write
 from forcewright.errors import InputError
+from forcewright.features.row_cache import RowMemory
+from forcewright.fitting.family_fit import generator, load_predictions, save_predictions
+from forcewright.fitting.problem import make_problem
 from forcewright.models import FAMILIES
 from forcewright.optimize.evaluation import StudyError
 from forcewright.potential import Prediction
-from forcewright.fitting.family_fit import generator, load_predictions, save_predictions
-from forcewright.features.row_cache import RowMemory
-from forcewright.fitting.problem import make_problem
 from forcewright.recipes.config import parse_config
 from forcewright.recipes.inputs import read_inputs
 from forcewright.recipes.outputs import rebuild_report

@@ -239,7 +239,9 @@ def test_other_ways_to_run(config: dict[str, Any], changes: dict[str, Any]) -> N
         # both parts of the loss contribute evenly at the accuracies wanted
         problem = problem_of({**config, **changes})
         size = np.mean([len(s) for s in problem.train.structures])
-        assert problem.loss.weights.energy * 2e-3 * np.sqrt(size) == pytest.approx(problem.loss.weights.force * 0.1 * np.sqrt(3))
+        assert problem.loss.weights.energy * 2e-3 * np.sqrt(size) == pytest.approx(
+            problem.loss.weights.force * 0.1 * np.sqrt(3)
+        )
     if "reference_energies" in changes:
         fitted = result.potential.covariance.shape[0] > result.potential.basis.size
         assert fitted == (changes["reference_energies"] == "least_squares")

@@ -16,7 +16,6 @@ import numpy as np
 from forcewright.potential import Basis, DesignRows
 from forcewright.structure import Structure
 
-
 Rows = Callable[[Structure], DesignRows]
 
 

@@ -1,8 +1,8 @@
 """Committees: potentials of the same hyperparameters whose spread tells how sure a prediction is.
 
 The normal equations of blocks of frames are there already, so that a member costs one solution. Member m of a Bayesian
-bootstrap counts the squared errors of block b as often as an exponential(1) draw says (Rubin, Ann. Stat. 9, 130 (1981));
-or members are the fits that leave out each fold.
+bootstrap (Rubin, Ann. Stat. 9, 130 (1981)) counts the squared errors of block b as often as an exponential(1) draw
+says; or members are the fits that leave out each fold.
 """
 
 from __future__ import annotations
@@ -77,10 +77,11 @@ class Committee:
 
 
 def _mean(predictions: Sequence[Prediction]) -> Prediction:
+    forces = [prediction.forces for prediction in predictions if prediction.forces is not None]
     stresses = [prediction.stress for prediction in predictions if prediction.stress is not None]
     return Prediction(
         float(np.mean([prediction.energy for prediction in predictions])),
-        np.mean([prediction.forces for prediction in predictions], axis=0),
+        np.mean(forces, axis=0) if forces else None,
         np.mean(stresses, axis=0) if stresses else None,
     )
 

@@ -10,8 +10,8 @@ import numpy as np
 from forcewright.accuracy.errors import ErrorTable, compare, evaluate
 from forcewright.errors import ForcewrightError
 from forcewright.fitting.committee import Committee, committee_of
-from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
 from forcewright.fitting.family_fit import load_fitted, load_predictions, trial_files
+from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.trials import Trials
 from forcewright.optimize.journal import TrialRecord
@@ -57,7 +57,9 @@ def _linear(trials: Trials, best: TrialRecord, test: Dataset | None, graded: boo
     # further densities take far longer than a linear fit, which decides about the zero of energy as well
     trial = trials.fitted.get(best.index)
     if trial is None:
-        trial = fit_linear(problem, best.params, best.index, np.array(best.metrics["theta"]), iterations=(), blocks=blocks)
+        trial = fit_linear(
+            problem, best.params, best.index, np.array(best.metrics["theta"]), iterations=(), blocks=blocks
+        )
     isolated_atoms = "as given by the reference energies"
     if problem.free_energies:
         isolated_atoms = "free: fitted, with no isolated atom in the data to tell"

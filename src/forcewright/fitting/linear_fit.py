@@ -62,7 +62,7 @@ class LinearFit:
         return solver.solution() * self.equations.scale, solver
 
     def fit_weighted_blocks(self, theta: FloatArray, block_weights: FloatArray) -> FloatArray:
-        """Return coefficients (p,) of the fit in which the squared errors of block b count ``block_weights[b]`` times."""
+        """Return coefficients (p,) of the fit that counts the squared errors of block b ``block_weights[b]`` times."""
         blocks = self.blocks or self.equations
         return _solver(self.ridge, blocks, theta, block_weights).solution() * blocks.scale
 

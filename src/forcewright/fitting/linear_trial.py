@@ -216,7 +216,9 @@ class _Rows:
         fit = linear_fit(
             equations, nominal, problem.loss.weights, validation, features=self.features, blocks=blocks
         )  # fmt: skip
-        if np.all(fit.equations.scale[len(problem.free_species) :] == 1.0):  # columns that are zero are left as they are
+        if np.all(
+            fit.equations.scale[len(problem.free_species) :] == 1.0
+        ):  # columns that are zero are left as they are
             raise InputError(
                 "leaves every atom of the training data without a neighbor: all descriptors are zero; raise it",
                 field="model.rcut",
@@ -253,9 +255,7 @@ class _Rows:
         validation = problem.validation
         folds = problem.folds if problem.external is None else np.zeros(len(validation), dtype=np.int64)
         source = self._source(validation)
-        predictions = [
-            predict_rows(frame.structure, source(i), *fits[folds[i]]) for i, frame in enumerate(validation)
-        ]
+        predictions = [predict_rows(frame.structure, source(i), *fits[folds[i]]) for i, frame in enumerate(validation)]
         from_equations = fit.ridge.errors(fit.ridge.solutions(theta))
         direct = replace(problem.loss, metric="rmse").pooled(validation, predictions)
         difference = np.abs(from_equations - direct) / np.maximum(direct, np.finfo(float).tiny)

@@ -124,7 +124,8 @@ class NormalEquations:
 
         def merged(blocks: Sequence[Sequence[FloatArray]] | FloatArray, count: int) -> list[list[FloatArray]]:
             return [
-                [add_equations([blocks[b][k] for b in fold], self.factored) for k in range(count)] for fold in members
+                [add_equations([blocks[int(b)][k] for b in fold], self.factored) for k in range(count)]
+                for fold in members
             ]
 
         training = merged(self.training, len(self.terms))

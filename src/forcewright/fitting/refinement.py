@@ -170,7 +170,9 @@ def row_weights(linear: LinearTrial, train: Dataset, kappa: float | None) -> lis
     With κ all frames are alike, w_E² : w_F² is 1 - κ : κ, and the sum of both that of the linear fit's means: the ridge
     keeps its meaning. Stresses keep their weights.
     """
-    fitted = {(term.group, term.property): w for term, w in zip(linear.terms, np.exp(linear.search.theta), strict=False)}
+    fitted = {
+        (term.group, term.property): w for term, w in zip(linear.terms, np.exp(linear.search.theta), strict=False)
+    }
     names = ("energy", "force", "stress")
     shared = [fitted.get((SHARED, name), 0.0) for name in names]
     weights = [

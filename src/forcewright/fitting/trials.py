@@ -12,8 +12,8 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from forcewright.fitting.linear_trial import LinearTrial, evaluate_linear
 from forcewright.fitting.family_fit import evaluate_family_fit, fit_everything
+from forcewright.fitting.linear_trial import LinearTrial, evaluate_linear
 from forcewright.fitting.problem import Problem
 from forcewright.models import register_families
 from forcewright.optimize.evaluation import WORKER_DIED, StudyError

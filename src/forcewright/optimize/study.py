@@ -42,7 +42,9 @@ class Study:
         the time and the patience are not part of it: they may be raised later to continue the same study.
     """
 
-    def __init__(self, space: Space, journal: str | Path | None, settings: StudySettings, fingerprint: str = "") -> None:
+    def __init__(
+        self, space: Space, journal: str | Path | None, settings: StudySettings, fingerprint: str = ""
+    ) -> None:
         self.space, self.settings = space, settings
         identity = {"fingerprint": fingerprint, "space": space.as_dict(), "settings": settings.sequence()}
         self._journal = Journal(None if journal is None else Path(journal), identity, settings.seed)

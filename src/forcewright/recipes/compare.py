@@ -60,7 +60,6 @@ def _named_families(value: Any) -> Any:
     return dict(zip(names, value, strict=True))
 
 
-
 class ComparisonData(BaseModel):
     """What is fitted to, and what is predicted; paths are relative to the config."""
 

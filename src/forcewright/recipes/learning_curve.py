@@ -1,10 +1,10 @@
 """Learning curve: how the error of a family falls with the number of training frames.
 
-Where the family is linear and its hyperparameters are given, the frames are accumulated once, and fits to parts of the
-data take sums of their normal equations. Subsets are random and nested: within a repeat each smaller one is part of every larger one, so that sizes differ by
-what was added. All fits are judged on the same frames, which are in none of the subsets. The error falls as a power of
-the number of frames while data are what is missing (Cortes, Jackel, Solla, Vapnik and Denker, NIPS 6, 327, 1993); the
-slope is fitted to the logarithms.
+Where the family is linear and its hyperparameters are given, every frame is accumulated once, and fits to parts of the
+data take sums of normal equations. Subsets are random and nested: within a repeat each smaller one is part of every
+larger one, so that sizes differ by what was added. All fits are tested on the same frames, which are in none of the
+subsets. The error falls as a power of the number of frames while data are what is missing (Cortes, Jackel, Solla,
+Vapnik and Denker, NIPS 6, 327, 1993); the slope is fitted to the logarithms.
 """
 
 from __future__ import annotations

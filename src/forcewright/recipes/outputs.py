@@ -95,7 +95,9 @@ class TuneResult:
         MissingExtraError
             If pandas is not installed.
         """
-        return data_frame(flat_trials(self.trials, self.summary["best_trial"]))
+        import pandas
+
+        return pandas.DataFrame(flat_trials(self.trials, self.summary["best_trial"]))
 
 
 def result_in_memory(
@@ -392,7 +394,6 @@ def report_fields(
     symbols = [chemical_symbols[z] for z in problem.everything.species]
     external = None if config.validation.holdout and config.protocol == "honest" else problem.external
     sets = {"train": problem.everything, "test": inputs.test, "validation": external}
-    hyperparameters = fill_model(problem.model, outcome.best.params)
     return {
         "title": f"{'-'.join(symbols)}: {config.output.name}",
         "trials": trial_rows(outcome.records, outcome.best.index),
@@ -405,7 +406,7 @@ def report_fields(
         "label_counts": {name: data.count_labels() for name, data in sets.items() if data is not None},
         "group_sizes": problem.everything.group_sizes,
         "citations": provenance.citations(
-            hyperparameters, config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
+            chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {
             **account.chosen_table(chosen["model"], summary),

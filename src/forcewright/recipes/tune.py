@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from forcewright.configs import validate
-from forcewright.data import write
+from forcewright.data import read, write
 from forcewright.errors import InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.fitting.hyperparameters import search_ranges
@@ -26,6 +28,7 @@ from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright")
 
@@ -119,9 +122,7 @@ def _as_config(
             raise InputError("is no config; to fit its structures give model={...} as well", file=Path(data))
         config = read_config(data)
     else:
-        raise InputError(
-            f"is a {type(data).__name__}; give a config, or structures with model={{...}}", field="model"
-        )
+        raise InputError(f"is a {type(data).__name__}; give a config, or structures with model={{...}}", field="model")
     return config if output is None else config.model_copy(update={"output": Path(output).resolve()})
 
 
@@ -161,6 +162,17 @@ def _config_beside(content: Mapping[str, Any], inputs: Inputs, folder: Path) -> 
     if "validation" in names:
         content["validation"] = {"external": names.pop("validation")}
     return parse_config({**content, "data": names, "output": "."}, folder=folder)
+
+
+def dataset_of(data: Any) -> Dataset:
+    """Return structures of any form as a dataset."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, Atoms):
+        return Dataset.from_ase([data])
+    if isinstance(data, str | Path):
+        return read(data)
+    return Dataset.from_ase(data)
 
 
 def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | None) -> TuneResult:
