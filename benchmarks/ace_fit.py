@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import forcewright as fw
+from forcewright.fitting.linear_fit import LossWeights, linear_fit
+from forcewright.fitting.normal_equations import accumulate
 from forcewright.models.ace import AceModel
-from forcewright.models.linear import LossWeights, fit_problem, fold_dataset
 
 EVERY = 10  # python-ace computes the rows of every tenth frame
 
@@ -29,12 +30,12 @@ def ours(train: fw.Dataset, functions: int, rcut: float) -> dict[str, float]:
     rows = [basis.rows(structure) for structure in train.structures]
     computed = time.process_time()
     splits = np.arange(len(train)) % 5
-    folded = fold_dataset(
-        train, rows.__getitem__, basis.size, {42: 0.0}, splits, ("energy", "force", "stress"), constants=(42,)
+    equations = accumulate(
+        train, rows.__getitem__, basis.size, {42: 0.0}, splits, ("energy", "force", "stress"), free_species=(42,)
     )
     done = time.process_time()
-    nominal = np.log([{"energy": 300.0, "force": 5.0, "stress": 30.0}[term.property] for term in folded.terms])
-    problem = fit_problem(folded, nominal, LossWeights(0.75, 0.25))
+    nominal = np.log([{"energy": 300.0, "force": 5.0, "stress": 30.0}[term.property] for term in equations.terms])
+    problem = linear_fit(equations, nominal, LossWeights(0.75, 0.25))
     problem.fit_everything(np.append(nominal, np.log(1e-8)))
     return {"rows": computed - start, "folding": done - computed, "solve": time.process_time() - done}
 

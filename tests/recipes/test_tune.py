@@ -301,7 +301,7 @@ def test_a_mistake_costs_no_earlier_results(config: dict[str, Any], tmp_path: Pa
         fw.tune({**config, "data": {"train": str(tmp_path / "none.extxyz")}}, fresh=True)
     assert (first.folder / "result.json").exists() and trials_of(fw.tune(config)) == trials_of(first)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be written or read: Not a directory"):
         fw.tune({**config, "output": str(tmp_path / "file" / "run")})
 
 
