@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -22,14 +21,14 @@ from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, number, whole, write_potential
-from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import FloatArray, Structure, count_species
 
 MAX_TWOJMAX = 16
 
 
-@dataclass(frozen=True, eq=False)
-class SnapPotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class SnapPotential(PotentialBase):
     """A SNAP potential.
 
     Parameters
@@ -70,9 +69,19 @@ class SnapPotential:
         """Interaction range in Å."""
         return self.basis.cutoff
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell."""
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
         return self.pair_style.predict(structures, forces, stress)
+
+    def atomic_energies(self, structure: Structure) -> FloatArray:
+        """Return the energy of each atom (N,) in eV, reference energies included."""
+        energies = self.predict(structure, forces=False, stress=False)[0].energies
+        assert energies is not None
+        return energies
+
+    def describe_size(self) -> str:
+        """Return the number of coefficients in words."""
+        return f"{len(self.coefficients)} coefficients"
 
     def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
@@ -90,14 +99,10 @@ class SnapPotential:
         variances = np.sum((rows @ self.covariance) * rows, axis=1)
         return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator."""
-        return PotentialCalculator(self)
-
     @cached_property
     def pair_style(self) -> PairStyle:
         """The LAMMPS pair style that computes it."""
-        return PairStyle(self.species, self._write_and_name, self.cutoff)
+        return PairStyle(self.species, self._write_and_name, self.cutoff, per_atom=True)
 
     def _write_and_name(self, folder: Path) -> list[str]:
         self._write_snap_files(folder)
