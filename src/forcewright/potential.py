@@ -120,7 +120,7 @@ class Reference(Protocol):
 
 
 class Basis(Protocol):
-    """Descriptors whose linear combination is the energy."""
+    """Descriptors whose linear combination is the energy; rows are kept by its ``repr``, which tells all of it."""
 
     @property
     def size(self) -> int:

@@ -20,7 +20,7 @@ from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import PotentialFolder, number, whole, write_potential
+from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import FloatArray, Structure, count_species
 
@@ -176,8 +176,8 @@ class SnapPotential(PotentialBase):
 
 
 def checked_bispectrum(
-    species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: bool,
-    radii: Sequence[object], weights: Sequence[object], bzero: bool, zbl: Zbl | None = None,
+    species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: object,
+    radii: Sequence[object], weights: Sequence[object], bzero: object, zbl: Zbl | None = None,
 ) -> Bispectrum:  # fmt: skip
     """Return the descriptors that a file describes.
 
@@ -190,7 +190,7 @@ def checked_bispectrum(
         raise ValueError(f"species {list(species)} are not ascending atomic numbers")
     return Bispectrum(
         species, whole(twojmax, "twojmax", 0, MAX_TWOJMAX), number(rcut, "rcut", above=0),
-        number(rfac0, "rfac0", above=0), number(rmin0, "rmin0", low=0), bool(quadratic),
+        number(rfac0, "rfac0", above=0), number(rmin0, "rmin0", low=0), flag(quadratic, "quadratic"),
         tuple(number(radius, "a radius", above=0) for radius in radii),
-        tuple(number(weight, "a weight") for weight in weights), bool(bzero), zbl,
+        tuple(number(weight, "a weight") for weight in weights), flag(bzero, "bzero"), zbl,
     )  # fmt: skip
