@@ -221,7 +221,7 @@ class _Rows:
         ):  # columns that are zero are left as they are
             raise InputError(
                 "leaves every atom of the training data without a neighbor: all descriptors are zero; raise it",
-                field="model.rcut",
+                field=f"model.{problem.family.reach}",
             )
         return fit, space
 

@@ -246,6 +246,19 @@ def whole(value: object, name: str, low: int, high: int) -> int:
     return value
 
 
+def flag(value: object, name: str) -> bool:
+    """Return a truth value as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, expected true or false")
+    return value
+
+
 def species_of(symbols: Sequence[str]) -> tuple[int, ...]:
     """Return the atomic numbers of elements.
 

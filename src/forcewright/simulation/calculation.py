@@ -44,7 +44,7 @@ class Calculation:
 
     def _calculate(self, name: str, atoms: Atoms) -> None:
         if isinstance(self._calculator, PotentialCalculator):
-            prediction = self._calculator.potential.predict([Structure.from_ase(atoms)])[0]
+            prediction = self._calculator.evaluate(Structure.from_ase(atoms))
             stress = None if prediction.stress is None else to_voigt(prediction.stress)
             self._results = {"energy": prediction.energy, "forces": prediction.forces, "stress": stress}
             return

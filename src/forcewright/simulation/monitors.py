@@ -116,7 +116,7 @@ class Watch:
         self._grading: Graded | None = None
         self._closest = {_pair(name): distance for name, distance in settings.closest_A.items()}
         if settings.extrapolation_grade is not None:
-            if not isinstance(force_field.potential, Graded):
+            if not (isinstance(force_field.potential, Graded) and force_field.potential.knows_grades):
                 raise InputError(
                     f"{force_field.name} knows no extrapolation grades; leave the monitor out or fit a linear ACE",
                     field="extrapolation_grade",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -23,8 +22,8 @@ from forcewright.linalg.max_volume import max_volume
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
-from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import FloatArray, Structure, count_species
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import FloatArray, Structure, count_species, require_known_species
 
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
@@ -45,8 +44,8 @@ class FittedBasis:
     active: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class AcePotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class AcePotential(PotentialBase):
     """An ACE potential; ``fitted`` is None for one read from a bare `.yace` file."""
 
     expansion: Expansion
@@ -71,9 +70,22 @@ class AcePotential:
         parts = [f.coefficients.ravel() for own in self.expansion.functions for f in own]
         return np.concatenate([np.zeros(0), *parts])
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell."""
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
         return [self._prediction(structure, forces, stress) for structure in structures]
+
+    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]:
+        """Return what predicts a structure with a neighbor list that it keeps while atoms move little."""
+        return _Simulated(self, NeighborCache(self.cutoff, _SKIN, len(self.expansion.elements)))
+
+    def describe_size(self) -> str:
+        """Return how many functions or products there are, and densities if several."""
+        densities = max(embedding.densities for embedding in self.expansion.embeddings)
+        if self.fitted is None:
+            size = f"{sum(len(own) for own in self.expansion.functions)} products of a .yace file"
+        else:
+            size = f"{self.fitted.basis.size} functions"
+        return size if densities == 1 else f"{size}, {densities} densities"
 
     def _prediction(
         self, structure: Structure, forces: bool, stress: bool, cache: NeighborCache | None = None
@@ -83,7 +95,7 @@ class AcePotential:
         neighbors = None if cache is None else cache.neighbors(structure, evaluator.species(structure.numbers))
         energies, force, virial = evaluator.evaluate(structure, forces=forces or with_stress, neighbors=neighbors)
         tensor = virial / structure.volume if with_stress else None
-        return Prediction(float(energies.sum()), force if forces else None, tensor)
+        return Prediction(float(energies.sum()), force if forces else None, tensor, energies)
 
     def atomic_energies(self, structure: Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV, reference energies included."""
@@ -102,11 +114,16 @@ class AcePotential:
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
         covariance, basis = self.fitted.covariance, self.fitted.basis
         pairs = [basis.pairs(structure) for structure in structures]
-        rows = np.array([one.scale @ basis.values(one) for one in pairs]).reshape(-1, basis.size)
+        rows = np.array([own.scale @ basis.values(own) for own in pairs]).reshape(-1, basis.size)
         if len(covariance) > basis.size:
             counts = np.array([count_species(s, self.species) for s in structures])
             rows = np.hstack([counts.reshape(-1, len(self.species)), rows])
         return np.asarray(np.sqrt(np.maximum(np.sum((rows @ covariance) * rows, axis=1), 0.0)))
+
+    @property
+    def knows_grades(self) -> bool:
+        """Whether it has an active set: it was fitted here, and not read from a bare file."""
+        return self.fitted is not None and bool(self.fitted.active)
 
     def extrapolation_grades(self, structure: Structure) -> FloatArray:
         """Return the extrapolation grade γ of each atom (N,): above 1 its surroundings lie outside the training data.
@@ -153,11 +170,6 @@ class AcePotential:
             elif len(rows):
                 active[z] = max_volume(rows, tolerance=_GRADE).inverse
         return replace(self, fitted=replace(self.fitted, active=active))
-
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator that keeps its neighbor list while atoms move little."""
-        groups = len(self.expansion.elements)
-        return PotentialCalculator(_Simulated(self, NeighborCache(self.cutoff, _SKIN, groups)))
 
     @cached_property
     def _evaluator(self) -> AceEvaluator:
@@ -255,19 +267,6 @@ class _Simulated:
     potential: AcePotential
     cache: NeighborCache
 
-    @property
-    def species(self) -> tuple[int, ...]:
-        return self.potential.species
-
-    @property
-    def cutoff(self) -> float:
-        return self.potential.cutoff
-
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        return [self.potential._prediction(s, forces, stress, self.cache) for s in structures]
-
-    def save(self, folder: str | Path) -> Path:
-        return self.potential.save(folder)
-
-    def calculator(self) -> Calculator:
-        return self.potential.calculator()
+    def __call__(self, structure: Structure) -> Prediction:
+        require_known_species(structure, self.potential.species)
+        return self.potential._prediction(structure, forces=True, stress=True, cache=self.cache)
