@@ -36,8 +36,8 @@ from forcewright.protocols.equation_of_state import EquationOfState, equation_of
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.generate import generate
+from forcewright.recipes.run_folder import read_settings
 from forcewright.recipes.select import split
-from forcewright.recipes.settings_file import read_settings
 from forcewright.recipes.statistics import describe_files
 from forcewright.structure import Dataset, Frame, Labels, Structure
 from forcewright.trajectory import snapshots

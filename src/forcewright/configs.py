@@ -2,58 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+import types
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from forcewright.errors import InputError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_DEEPEST = 6  # levels of nested models that are searched for where a key belongs
+_LONGEST = 60  # characters of a value, or of a key, that a sentence repeats
+_echo = reprlib.Repr()
+_echo.maxlevel, _echo.maxstring, _echo.maxother = 3, _LONGEST, _LONGEST
+
 
 def validate(model: type[Model], content: Any, file: Path | None = None) -> Model:
-    """Validate plain data; the first mistake becomes an `InputError` that names the field and what is allowed."""
+    """Validate plain data.
+
+    Raises
+    ------
+    InputError
+        Of unknown keys the first one, with the key that was probably meant; of missing ones all; of values that are
+        not allowed the first one. Names the field and what is allowed.
+    """
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise _sentence(model, error, file) from None
 
 
+def echo(value: Any) -> str:
+    """Return a value as a sentence repeats it: short, whatever it holds."""
+    return _echo.repr(value)
+
+
+def did_you_mean(name: str, allowed: Sequence[str]) -> str:
+    """Return the close match of a name in quotes as a question, or all that are allowed."""
+    close = get_close_matches(name, allowed, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(allowed)}"
+
+
 def _sentence(model: type[BaseModel], error: ValidationError, file: Path | None) -> InputError:
-    errors = error.errors()
-    # a union reports every branch: for a mapping the branch that reads mappings is the one that was meant
-    first = next((e for e in errors if "constrained-float" not in e["loc"]), errors[0])
-    # branches of a union appear in the location under their type's name, which means nothing to a user
-    place = [str(part) for part in first["loc"] if not _is_type_name(str(part))]
+    errors = _of_the_branch_meant(model, error.errors(include_url=False))
+    unknown = [(keys, one) for keys, one in errors if one["type"] in ("extra_forbidden", "invalid_key")]
+    missing = [keys for keys, one in errors if one["type"] == "missing"]
+    if unknown:
+        keys = unknown[0][0]
+        problem, meant = _unknown(model, keys)
+        rest = [name for name in map(_dotted, missing) if name != meant]
+        problem += f"; besides, {_listed(rest)} {'is' if len(rest) == 1 else 'are'} missing" if rest else ""
+        return InputError(problem, file=file, field=_dotted(keys))
+    if len(missing) == 1:
+        return InputError("is missing; add it", file=file, field=_dotted(missing[0]))
+    if missing:
+        return InputError(f"{_listed([*map(_dotted, missing)])} are missing; add them", file=file)
+    keys, first = errors[0]
     problem = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        allowed = _fields_at(model, place[:-1])
-        close = get_close_matches(place[-1], allowed, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(allowed)}"
-        problem = f"is not known; {hint}"
-    elif first["type"] == "missing":
-        problem = "is missing; add it"
-    elif not isinstance(first.get("input"), Mapping):
-        problem = f"is {first.get('input')!r}: {problem}"
-    return InputError(problem, file=file, field=".".join(place) or None)
+    problem = problem if len(problem) <= 1000 else f"{problem[:1000]}…"
+    if not isinstance(first.get("input"), Mapping):
+        problem = f"is {echo(first.get('input'))}: {problem}"
+    return InputError(problem, file=file, field=_dotted(keys) or None)
 
 
-def _is_type_name(part: str) -> bool:
-    return part in {"LogRange", "TargetAccuracy", "float", "int", "constrained-float"} or "[" in part
+def _of_the_branch_meant(
+    model: type[BaseModel], errors: Sequence[ErrorDetails]
+) -> list[tuple[list[str], ErrorDetails]]:
+    """Return the errors with the keys they stand at, less those of branches of a union that were not meant.
+
+    A union reports every branch. The branch that says only that the value is of another type was not meant, where
+    another one says more.
+    """
+    placed = [(_keys(model, one["loc"]), one) for one in errors]
+    telling = [keys for keys, one in placed if not _is_of_type(one)]
+    kept = [
+        (keys, one) for keys, one in placed
+        if not (_is_of_type(one) and any(other[: len(keys)] == keys for other in telling))
+    ]  # fmt: skip
+    return kept or placed
 
 
-def _fields_at(model: type[BaseModel], place: list[str]) -> list[str]:
-    """Return the field names allowed at a dotted place."""
-    current: Any = model
-    for part in place:
-        if part not in current.model_fields:  # a key of a mapping, whose values were entered already
+def _is_of_type(error: ErrorDetails) -> bool:
+    """Tell whether an error says no more than that a value is of another type, or another word."""
+    kind = error["type"]
+    return kind.endswith("_type") or (kind == "literal_error" and not isinstance(error.get("input"), str))
+
+
+def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Return the keys of a location; pydantic puts the name of the branch behind what has several types."""
+    keys, current = [], [model]
+    after_union = False
+    for part in location:
+        if after_union:
+            named = [one for one in current if getattr(get_origin(one) or one, "__name__", "") in str(part)]
+            current, after_union = named or current, False
             continue
-        annotation = current.model_fields[part].annotation
-        candidates = [annotation, *get_args(annotation)]
-        nested = [c for c in candidates if get_origin(c) is None and isinstance(c, type) and issubclass(c, BaseModel)]
-        current = nested[0] if nested else current
-    names = [field.alias or name for name, field in current.model_fields.items()]
-    return sorted(names)
+        keys.append(str(part) if len(str(part)) <= _LONGEST else f"{str(part)[:_LONGEST]}…")
+        current = [inner for one in current for inner in _inside(one, part)]
+        after_union = len(current) > 1
+    return keys
+
+
+def _inside(annotation: Any, key: str | int) -> list[Any]:
+    """Return the types that may stand at a key of a type; those of a union each."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        found = [field for name, field in fields.items() if key in (name, field.alias)]
+        return _branches(found[0].annotation) if found else []
+    inner = get_args(annotation)
+    if not inner or get_origin(annotation) not in (dict, list, tuple, Mapping, Sequence):
+        return []
+    return _branches(inner[-1] if get_origin(annotation) in (dict, Mapping) else inner[0])
+
+
+def _branches(annotation: Any) -> list[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _branches(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [one for part in get_args(annotation) for one in _branches(part) if one is not type(None)]
+    return [annotation]
+
+
+def _unknown(model: type[BaseModel], keys: Sequence[str]) -> tuple[str, str | None]:
+    """Return what to say of an unknown key, and the dotted name of the key that was meant, where one is close."""
+    level, key = keys[:-1], keys[-1]
+    allowed = _fields_at(model, level)
+    if close := get_close_matches(key, allowed, n=1):
+        return f"is not known; did you mean {close[0]!r}?", _dotted([*level, close[0]])
+    if elsewhere := next((place for place in _all_keys(model) if place[-1] == key), None):
+        return f"is not known here; did you mean {_dotted(elsewhere)}?", _dotted(elsewhere)
+    return f"is not known; allowed are {', '.join(allowed)}", None
+
+
+def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
+    """Return the names of the fields allowed below some keys."""
+    current: list[Any] = [model]
+    for key in keys:
+        current = [inner for one in current for inner in _inside(one, key)]
+    models = [one for one in current if isinstance(one, type) and issubclass(one, BaseModel)]
+    return sorted({field.alias or name for one in models for name, field in one.model_fields.items()})
+
+
+def _all_keys(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the keys of all fields of nested models, those of each level before those below."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)) or len(above) > _DEEPEST:
+        return
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    for name in fields:
+        yield (*above, name)
+    for name, field in fields.items():
+        for part in _branches(field.annotation):
+            yield from _all_keys(part, (*above, name))
+
+
+def _dotted(keys: Sequence[str]) -> str:
+    return ".".join(keys)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

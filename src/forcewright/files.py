@@ -1,13 +1,22 @@
-"""Atomic writing: a file is either the old one or the whole new one, never half of it."""
+"""Writing files: each is either the old one or the whole new one, never half of it; and one process a folder."""
 
 from __future__ import annotations
 
+import csv
+import fcntl
 import io
+import json
+import math
 import os
+import shlex
+import socket
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,24 +33,40 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises
     ------
     InputError
-        If the folder of ``path`` does not exist or ``path`` is a folder.
+        If the folder of ``path`` does not exist, ``path`` is a folder, or the disk is full or cannot be written to.
     """
     target = Path(path)
     if target.is_dir():
         raise InputError("is a folder, expected the name of a file to write", file=target)
     if not target.parent.is_dir():
         raise InputError(f"cannot be written: the folder {target.parent} does not exist; create it", file=target)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    with writing(target):
+        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600, an ordinary file does not
+            os.replace(temporary, target)
+            _sync(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Make sentences about ``path`` of what the system raises while it is written."""
     try:
-        yield temporary
-        _sync(temporary)
-        temporary.chmod(0o666 & ~_umask())  # mkstemp gives 0600, an ordinary file does not
-        os.replace(temporary, target)
-        _sync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(disk_problem(error), file=path) from error
+
+
+def disk_problem(error: OSError) -> str:
+    """Return what the system says of a file or folder that it cannot write or read, and what to do."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"cannot be written or read: {reason}; make room or mend its permissions, or choose another path"
 
 
 def atomic_write(path: str | Path, content: str | bytes) -> Path:
@@ -49,6 +74,29 @@ def atomic_write(path: str | Path, content: str | bytes) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     return Path(path)
+
+
+def write_json(path: str | Path, content: Any) -> Path:
+    """Write plain data as JSON like `atomic_write`; numbers JSON does not know (NaN, infinities) become null."""
+    return atomic_write(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> Path:
+    """Write rows as CSV like `atomic_write`; the columns are ``names``, or the keys of the first row."""
+    text = io.StringIO()
+    if rows or names:
+        writer = csv.DictWriter(text, fieldnames=list(names or rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return atomic_write(path, text.getvalue())
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, ArrayLike], *, compressed: bool = False) -> Path:
@@ -77,3 +125,69 @@ def _umask() -> int:
     current = os.umask(0o022)
     os.umask(current)
     return current
+
+
+_held: set[int] = set()  # descriptors of the locks of this process; a forked child closes them, or would keep the lock
+
+
+def _let_go() -> None:
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+@contextmanager
+def only_writer(folder: str | Path, name: str = ".lock") -> Iterator[None]:
+    """Keep other processes from writing to a folder; the lock ends with the process, however it ends.
+
+    Raises
+    ------
+    InputError
+        If another process holds it, which is named; or if the folder cannot be written to.
+    """
+    path = Path(folder) / name
+    with writing(path.parent):
+        descriptor = _locked(path)
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        if descriptor in _held:  # not so in a forked child
+            _held.discard(descriptor)
+            try:
+                with suppress(OSError):  # a file that stays behind holds nobody up
+                    path.unlink(missing_ok=True)  # while it is still held: who has just opened it looks again
+            finally:
+                os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Return the descriptor of a lock file that this process alone holds."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, _who_this_is().encode())
+                    return descriptor
+        except BlockingIOError:
+            holder = os.read(descriptor, 1000).decode(errors="replace").strip()
+            os.close(descriptor)
+            named = f": {holder}" if holder else ""
+            raise InputError(
+                f"is in use by another process{named}; wait for it, or choose another output", file=path.parent
+            ) from None
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # it was removed between opening and locking
+
+
+def _who_this_is() -> str:
+    command = shlex.join([Path(sys.argv[0] or "python").name, *sys.argv[1:]])
+    command = command if len(command) <= 200 else f"{command[:200]}…"
+    return f"`{command}`, process {os.getpid()} on {socket.gethostname()}, since {datetime.now():%Y-%m-%d %H:%M:%S}"

@@ -1,4 +1,4 @@
-"""What every potential must do; a family is tested by being listed in `BACKENDS` and here with small hyperparameters."""
+"""What every potential must do; a family is tested by being listed in `FAMILIES` and here with small hyperparameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ase.calculators.morse import MorsePotential
 
 from forcewright.accuracy.errors import check_species
 from forcewright.errors import InputError
-from forcewright.models import BACKENDS, load, model_class
+from forcewright.models import FAMILIES, family_of, load
 from forcewright.potential import Exportable, Linear, Potential, Uncertain
 from forcewright.structure import VOIGT, Dataset, Structure, to_voigt
 
@@ -71,7 +71,11 @@ def fitted(name: str) -> Potential:
     for atoms in frames:
         atoms.calc = MorsePotential(epsilon=2.0, r0=1.9, rho0=4.0, rcut1=3.0, rcut2=3.8)
         atoms.get_forces(), atoms.get_stress()
-    return model_class(kind)(kind=kind, **SMALL[name]).fit(Dataset.from_ase(frames), rng=np.random.default_rng(0))
+    return (
+        family_of(kind)
+        .hyperparameters(kind=kind, **SMALL[name])
+        .fit(Dataset.from_ase(frames), rng=np.random.default_rng(0))
+    )
 
 
 @pytest.fixture(params=sorted(SMALL))
@@ -80,11 +84,12 @@ def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     kind = request.param.split()[0]
     if kind in NEEDS and find_spec(NEEDS[kind]) is None:
         pytest.skip(f"the package {NEEDS[kind]} is not installed")
-    model = model_class(kind)(kind=kind, **SMALL[request.param])
-    if not hasattr(model, "basis"):
+    family = family_of(kind)
+    if not family.is_linear:
         return fitted(request.param)
-    basis = model.basis((6, 14))
-    densities = getattr(model, "densities", 1)
+    model = family.hyperparameters(kind=kind, **SMALL[request.param])
+    basis, refinement = model.basis((6, 14)), model.refinement()
+    densities = 1 if refinement is None else refinement.densities
     coefficients = 1e-3 * np.random.default_rng(0).normal(size=(basis.size, densities))
     if densities > 1:  # such a model is not linear: its coefficients have no posterior
         return model.potential(basis, coefficients, {6: -9.0, 14: -5.0})
@@ -92,7 +97,7 @@ def potential(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_every_family_is_tested() -> None:
-    assert {name.split()[0] for name in SMALL} | WHOLE_CELL == set(BACKENDS)
+    assert {name.split()[0] for name in SMALL} | WHOLE_CELL == set(FAMILIES)
 
 
 def moved(structure: Structure, positions: np.ndarray, cell: np.ndarray | None = None) -> Structure:

@@ -10,14 +10,8 @@ from ase.build import bulk
 from forcewright.features.ace.embedding import embed
 from forcewright.features.ace.radial import radial_functions
 from forcewright.models.ace import AceModel, AcePotential, NonlinearSettings
-from forcewright.models.ace_nonlinear import (
-    Coefficients,
-    Linear,
-    NonlinearFit,
-    RowWeights,
-    radial_roughness,
-    surroundings,
-)
+from forcewright.models.ace.densities import NonlinearFit, radial_roughness, surroundings
+from forcewright.models.refinement import Coefficients, LinearStart, RowWeights
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 ENERGIES = {6: -9.1, 14: -5.2}
@@ -135,7 +129,7 @@ def test_ridge_of_every_coefficient() -> None:
     fit, _ = made_fit(l2=0.3, damping=2.0, radial=(0.0, 1.0, 0.0))
     penalty = np.random.default_rng(0).uniform(1, 2, size=fit.basis.size)
     rough = radial_roughness(fit.basis, (0.0, 1.0, 0.0))
-    found = fit._penalty(Linear(penalty, np.zeros(fit.basis.size + 2)))
+    found = fit._penalty(LinearStart(penalty, np.zeros(fit.basis.size + 2)))
     np.testing.assert_allclose(found, penalty[:, None] * [1.0, 2.0, 2.0] + 0.3 + rough[:, None])
 
 
@@ -156,7 +150,7 @@ def test_roughness_is_the_integral_of_equation_2_39(weights: tuple[float, float,
     assert not radial_roughness(basis, (0.0, 0.0, 0.0)).any()
 
 
-def linear_fit(fit: NonlinearFit, constants: bool = True, ridge: float = 1e-8) -> Linear:
+def linear_fit(fit: NonlinearFit, constants: bool = True, ridge: float = 1e-8) -> LinearStart:
     """Least squares on the rows of one density."""
     size, blocks = fit.basis.size, []
     held = 2 * constants
@@ -174,7 +168,7 @@ def linear_fit(fit: NonlinearFit, constants: bool = True, ridge: float = 1e-8) -
     matrix, right = stacked[:, :-1].T @ stacked[:, :-1], stacked[:, :-1].T @ stacked[:, -1]
     penalty = ridge * np.diag(matrix)[held:]
     matrix[held:, held:] += np.diag(penalty)
-    return Linear(penalty, np.linalg.solve(matrix + 1e-12 * np.eye(len(matrix)), right)[: held + size])
+    return LinearStart(penalty, np.linalg.solve(matrix + 1e-12 * np.eye(len(matrix)), right)[: held + size])
 
 
 def errors(fit: NonlinearFit, x: Coefficients) -> np.ndarray:
@@ -310,6 +304,6 @@ def test_data_without_some_labels_are_fitted() -> None:
             model.full_embedding,
             NonlinearSettings(iterations=4),
         )
-        path = fit.search(Linear(np.full(basis.size, 1e-6), np.full(basis.size, 0.1)), np.random.default_rng(0))[0]
+        path = fit.search(LinearStart(np.full(basis.size, 1e-6), np.full(basis.size, 0.1)), np.random.default_rng(0))[0]
         losses = [fit.loss(x, np.zeros_like(x.c))[0] for x in path]
         assert losses[-1] < losses[0] and np.isfinite(losses).all()

@@ -17,7 +17,7 @@ from ase.calculators.emt import EMT
 from forcewright.data import read, write
 from forcewright.errors import InputError
 from forcewright.models import load
-from forcewright.models.command_template import fill, fill_within
+from forcewright.models.command.template import fill, fill_within
 from forcewright.recipes.config import fill_model, split_model
 from forcewright.recipes.tune import tune
 from forcewright.structure import Dataset

@@ -84,7 +84,7 @@ def test_xpot_needs_a_test_set(example: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "words"), [("a: [1", "no readable YAML"), ("- 1", "is no mapping"), ("", "is no mapping")]
+    ("text", "words"), [("a: [1", "not readable YAML"), ("- 1", "is not a mapping"), ("", "is not a mapping")]
 )
 def test_files_that_are_no_config(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "c.yaml").write_text(text)

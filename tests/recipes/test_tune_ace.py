@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from forcewright.recipes.setting import fit_setting, loss_of
 
 import forcewright as fw
 from forcewright.cli import main
@@ -22,7 +23,6 @@ from forcewright.optimize.space import Categorical, Integer, Real
 from forcewright.recipes import nonlinear, refit, setting
 from forcewright.recipes.config import fill_model, parse_config, split_model
 from forcewright.recipes.inputs import make_problem, read_inputs
-from forcewright.recipes.setting import fit_setting, loss_of
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hv-diamond"
@@ -135,7 +135,7 @@ def test_a_pool_is_pruned_to_its_target(ace: dict[str, Any]) -> None:
     result = fw.tune(config)
     basis = result.potential.fitted.basis
     assert basis.size < 60 and basis.pruning_groups()[1].sum() <= 60
-    pool = fw.models.model_class("ace")(**config["model"]).basis((1, 6))
+    pool = AceModel(**config["model"]).basis((1, 6))
     assert sum(f.rank == 1 for f in basis.columns) == sum(f.rank == 1 for f in pool.columns)
     assert result.summary["validation"]["force_rmse_eV_per_A"] < 1
 

@@ -10,15 +10,16 @@ from typing import Literal
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from forcewright.errors import InputError
-from forcewright.models.storage import read_json, write_potential
+from forcewright.models.family import Family, FittedHyperparameters
+from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import Dataset, Structure
 
-HOME = ("toy_family", "ToyModel", "ToyPotential")
+HOME = "toy_family:FAMILY"
 
 
 def rows(structure: Structure, species: Sequence[int], cutoff: float, functions: int) -> np.ndarray:
@@ -42,9 +43,7 @@ def rows(structure: Structure, species: Sequence[int], cutoff: float, functions:
     return np.hstack([constants, columns])
 
 
-class ToyModel(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class ToyModel(FittedHyperparameters):
     kind: Literal["toy"] = "toy"
     cutoff: float = Field(default=5.0, gt=0)
     functions: int = Field(default=6, ge=1)
@@ -101,9 +100,12 @@ class ToyPotential:
 
     @classmethod
     def load(cls, folder: Path) -> ToyPotential:
-        content = read_json(folder / "potential.json", "toy")
-        species = tuple(chemical_symbols.index(s) for s in content["species"])
-        return cls(species, content["cutoff"], content["functions"], tuple(content["coefficients"]))
+        with PotentialFolder(folder, "toy") as saved:
+            content = saved.content
+            return cls(saved.species, content["cutoff"], content["functions"], tuple(content["coefficients"]))
 
     def calculator(self) -> PotentialCalculator:
         return PotentialCalculator(self)
+
+
+FAMILY = Family(kind="toy", hyperparameters=ToyModel, load=ToyPotential.load)

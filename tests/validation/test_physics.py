@@ -14,9 +14,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
+from forcewright.configs import validate as read_settings
 from forcewright.errors import InputError
 from forcewright.models.pair_style import pair_style_potential
-from forcewright.recipes.settings_file import validate as read_settings
 from forcewright.simulation.force_field import ForceField
 from forcewright.structure import Structure
 from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, validate

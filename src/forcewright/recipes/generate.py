@@ -17,7 +17,7 @@ from forcewright.generation.generated import Generated, as_dataset
 from forcewright.generation.steps import STEPS, ForceFields, Step
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.settings_file import read_yaml
+from forcewright.recipes.run_folder import read_yaml
 from forcewright.structure import Dataset, Structure
 
 Listener = Callable[[str, int], None]

@@ -18,7 +18,7 @@ from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.potential import Failure
 from forcewright.recipes.config import Paths
-from forcewright.recipes.settings_file import read_yaml
+from forcewright.recipes.run_folder import read_yaml
 from forcewright.reference import Labelling, Progress, ReferenceSettings, VaspReference, label_all, reference_from
 from forcewright.structure import Dataset, Frame, Labels
 from forcewright.trajectory.reading import snapshots

@@ -19,7 +19,7 @@ from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.settings_file import read_settings
+from forcewright.recipes.run_folder import read_settings
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
 from forcewright.simulation.force_field import ForceField

@@ -18,7 +18,7 @@ from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.outputs import rebuild_report
-from forcewright.recipes.settings_file import read_settings
+from forcewright.recipes.run_folder import read_settings
 from forcewright.report import Card, PageContent, Section, draw_svg, write_report
 from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant

@@ -7,13 +7,10 @@ lengths and writes the rest again, the same to the last digit.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,23 +107,3 @@ class Checkpoint:
             return cls(**content)
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise InputError(f"is damaged ({error}); start again with --fresh", file=path) from None
-
-
-@contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to a folder; the lock ends with the process, however it ends.
-
-    Raises
-    ------
-    InputError
-        If another process holds it.
-    """
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError("is in use by another process; wait for it, or choose another", file=folder) from None
-        yield
-    finally:
-        os.close(descriptor)

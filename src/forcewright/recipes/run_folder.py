@@ -1,0 +1,349 @@
+"""What every command does around its work: reads a config, takes paths from its folder, and writes a folder alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel
+
+from forcewright.configs import echo, validate
+from forcewright.errors import InputError
+from forcewright.files import atomic_write, only_writer, write_json, write_table, writing
+from forcewright.recipes import provenance
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MOST_NODES = 100_000  # values in a config, those counted again that aliases repeat
+_DEEPEST = 50  # levels of lists and mappings in a config
+
+#: Commands that write the same kind of result, so that one goes on with what the other left.
+_SAME = {"fit": "tune"}
+
+
+class Config(NamedTuple, Generic[Model]):
+    """A config as it was read.
+
+    Attributes
+    ----------
+    settings
+        The validated settings.
+    folder
+        The absolute folder that relative paths in them are taken from.
+    file
+        The file, None where the content itself was given.
+    """
+
+    settings: Model
+    folder: Path
+    file: Path | None
+
+
+def read_config(
+    model: type[Model], config: str | Path | Mapping[str, Any] | Model, *, base: str | Path | None = None
+) -> Config[Model]:
+    """Read and validate a config.
+
+    Parameters
+    ----------
+    config
+        A YAML file, its content, or the settings themselves.
+    base
+        Folder that relative paths are taken from: where not given that of the file, else the working directory.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, a key is not known, missing or stands there twice, or a value is not allowed.
+    """
+    if isinstance(config, model):
+        return Config(config, Path(base or "").resolve(), None)
+    if isinstance(config, Mapping):
+        return Config(validate(model, dict(config)), Path(base or "").resolve(), None)
+    if not isinstance(config, str | Path):
+        raise InputError(f"is a {type(config).__name__}; give a YAML file or a mapping", field="config")
+    file = Path(config)
+    return Config(validate(model, read_yaml(file), file), Path(base or file.parent).resolve(), file)
+
+
+def read_settings(model: type[Model], config: str | Path | Mapping[str, Any]) -> tuple[Model, Path, Path | None]:
+    """Do what `read_config` does; the folder is that of the file as it was given."""
+    settings, folder, file = read_config(model, config)
+    return settings, folder if file is None else file.parent, file
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or holds anything else, a key stands twice in a mapping, or aliases make it huge.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            loader = yaml.SafeLoader(stream)
+            try:
+                root = loader.get_single_node()
+                _check_node(root, path)
+                content = None if root is None else loader.construct_document(root)
+            finally:
+                loader.dispose()
+    except FileNotFoundError:
+        raise InputError("does not exist", file=path) from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"is not readable YAML: {said[:500]}", file=path) from None
+    if not isinstance(content, Mapping):
+        raise InputError("is not a mapping; expected keys such as data, model and output", file=path)
+    return dict(content)
+
+
+def _check_node(root: yaml.Node | None, path: Path) -> None:
+    """Refuse keys that stand twice in a mapping, and what aliases make deep or huge."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if id(node) in open_nodes or depth > _DEEPEST:
+            raise InputError(
+                f"is nested deeper than {_DEEPEST} levels, or holds itself{_line(node)}", file=path
+            )  # fmt: skip
+        if id(node) in sizes or isinstance(node, yaml.ScalarNode):
+            return sizes.get(id(node), 1)
+        open_nodes.add(id(node))
+        inner = node.value
+        if isinstance(node, yaml.MappingNode):
+            _refuse_twins(node, path)
+            inner = [part for pair in node.value for part in pair]
+        total = 1 + sum(size(part, depth + 1) for part in inner)
+        open_nodes.remove(id(node))
+        if total > _MOST_NODES:
+            raise InputError(f"holds more than {_MOST_NODES} values{_line(node)}", file=path)
+        sizes[id(node)] = total
+        return total
+
+    if root is not None:
+        size(root, 0)
+
+
+def _refuse_twins(node: yaml.MappingNode, path: Path) -> None:
+    seen: set[tuple[str, str]] = set()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+            continue
+        if (key.tag, key.value) in seen:
+            raise InputError(f"stands twice{_line(key)}; keep one of the two", file=path, field=echo(key.value)[1:-1])
+        seen.add((key.tag, key.value))
+
+
+def _line(node: yaml.Node) -> str:
+    return f" (line {node.start_mark.line + 1})"
+
+
+def with_absolute_paths(settings: Model, folder: Path) -> Model:
+    """Return settings in which every relative path is taken from a folder: in lists, mappings and nested models, too.
+
+    Texts that may be paths among other things stay as they are.
+    """
+    changed: Model = _absolute(settings, folder)
+    return changed
+
+
+def _absolute(value: Any, folder: Path) -> Any:
+    if isinstance(value, Path):
+        return (folder / value).resolve()
+    if isinstance(value, dict):
+        return {key: _absolute(part, folder) for key, part in value.items()}
+    if isinstance(value, list | tuple) and type(value) in (list, tuple):
+        return type(value)(_absolute(part, folder) for part in value)
+    if isinstance(value, BaseModel):
+        values = {name: getattr(value, name) for name in type(value).model_fields}
+        absolute = {name: _absolute(one, folder) for name, one in values.items()}
+        return value.model_copy(update={name: one for name, one in absolute.items() if one != values[name]})
+    return value
+
+
+def config_text(settings: BaseModel, **options: Any) -> str:
+    """Return settings as YAML; ``options`` are those of pydantic's ``model_dump``."""
+    content = settings.model_dump(mode="json", **options)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+class RunFolder:
+    """The folder that a command writes to; context manager that keeps other processes out of it.
+
+    Parameters
+    ----------
+    path
+        Made where it does not exist.
+    command
+        Name of the command.
+
+    Raises
+    ------
+    InputError
+        On entering: if the folder cannot be made or written to, another process holds it, or its results are those of
+        another command.
+    """
+
+    def __init__(self, path: str | Path, command: str) -> None:
+        self.path, self.command = Path(path).resolve(), command
+        self._held = ExitStack()
+
+    def __enter__(self) -> Self:
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._held.enter_context(only_writer(self.path, ".forcewright.lock"))
+        try:
+            self.refuse_other_command()
+        except BaseException:
+            self._held.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._held.close()
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove files and folders by name, as ``--fresh`` does; those that do not exist are passed over."""
+        with writing(self.path):
+            for path in (self.path / name for name in names):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+
+    def refuse_other_command(self) -> None:
+        """Raise an InputError if result.json is that of another command, whose results would be lost."""
+        by = _command_of(self.read_result() or {})
+        if by is not None and _SAME.get(by, by) != _SAME.get(self.command, self.command):
+            raise InputError(
+                f"holds the results of `forcewright {by}`, which `forcewright {self.command}` would overwrite; choose "
+                "another output",
+                file=self.path,
+            )
+
+    def refuse_changes(self, settings: BaseModel, *, ignoring: Iterable[str] = (), **options: Any) -> None:
+        """Refuse to go on with a config that differs from the stored one, where there is one.
+
+        Parameters
+        ----------
+        ignoring
+            Keys of the top level that do not matter.
+        **options
+            As in `config_text`.
+
+        Raises
+        ------
+        InputError
+            Naming the first keys that differ.
+        """
+        known = self.read_config()
+        if known is None:
+            return
+        old, new = (dict(_flat(one)) for one in (known, yaml.safe_load(config_text(settings, **options))))
+        passed_over = tuple(ignoring)
+        changed = [key for key in (old | new) if old.get(key) != new.get(key) and key.split(".")[0] not in passed_over]
+        if changed:
+            told = [f"{key} was {echo(old.get(key))}, is {echo(new.get(key))}" for key in changed[:3]]
+            told += [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+            raise InputError(
+                f"holds a run of another config ({'; '.join(told)}); choose another output, or start again with "
+                "--fresh (fresh=True), which removes it",
+                file=self.path,
+            )
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return the content of result.json; None where there is none that can be read."""
+        try:
+            content = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def read_config(self) -> dict[str, Any] | None:
+        """Return the content of config.resolved.yaml; None where there is none that can be read."""
+        path = self.path / "config.resolved.yaml"
+        try:
+            return read_yaml(path) if path.is_file() else None
+        except InputError:
+            return None
+
+    def write_result(self, summary: Mapping[str, Any], data: Iterable[Path] | None = None) -> dict[str, Any]:
+        """Write result.json and return its content: a summary, what wrote it, and where it comes from.
+
+        Parameters
+        ----------
+        data
+            Files whose hashes are told.
+        """
+        content = {**summary, **provenance.record(data), "written_by": self.command}
+        write_json(self / "result.json", content)
+        return content
+
+    def write_config(self, settings: BaseModel | str, **options: Any) -> str:
+        """Write config.resolved.yaml and return its text; ``options`` as in `config_text`."""
+        text = settings if isinstance(settings, str) else config_text(settings, **options)
+        self.write_text("config.resolved.yaml", text)
+        return text
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a text file."""
+        return atomic_write(self / name, text)
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write plain data as JSON; numbers that are not finite become null."""
+        return write_json(self / name, content)
+
+    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> Path:
+        """Write rows as CSV; the columns are ``names``, or the keys of the first row."""
+        return write_table(self / name, rows, names)
+
+    @contextmanager
+    def logging(self) -> Iterator[None]:
+        """Write the package's log to forcewright.log while the block runs."""
+        log = logging.getLogger("forcewright")
+        with writing(self / "forcewright.log"):
+            handler = logging.FileHandler(self / "forcewright.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        level = log.level
+        log.setLevel(logging.INFO)
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
+            handler.close()
+
+
+def _command_of(result: Mapping[str, Any]) -> str | None:
+    """Return the command that wrote a result.json, as far as it tells."""
+    if (by := result.get("written_by")) is not None:
+        return str(by)
+    if "identity" in result:  # a run of molecular dynamics, which earlier versions did not name
+        return "simulate"
+    words = str(result.get("command", "")).split()
+    known = ("tune", "fit", "compare", "learning-curve", "simulate", "analyze", "validate", "statistics")
+    return words[1] if len(words) > 1 and words[0] == "forcewright" and words[1] in known else None
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
