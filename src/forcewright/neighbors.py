@@ -204,7 +204,8 @@ def _fill_bins(fractions, cell, pbc, margins, per_cutoff):  # type: ignore[no-un
                     bins[k] = (at[0] * shape[1] + at[1]) * shape[2] + at[2]
                     owner[k] = i
                     if sx == 0 and sy == 0 and sz == 0:
-                        home[i] = at
+                        for d in range(3):
+                            home[i, d] = at[d]
                         first[i] = k
                     k += 1
     starts = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
@@ -250,7 +251,8 @@ def _search(  # type: ignore[no-untyped-def]
                 begin, end = bin_starts[column + z_low], bin_starts[column + z_high]
                 if count + end - begin > len(picked):
                     larger = np.empty(2 * (count + end - begin), np.int64)
-                    larger[:count] = picked[:count]
+                    for k in range(count):
+                        larger[k] = picked[k]
                     picked = larger
                 for p in range(begin, end):
                     dx, dy, dz = xs[p] - x, ys[p] - y, zs[p] - z
@@ -260,7 +262,10 @@ def _search(  # type: ignore[no-untyped-def]
         if found + count > len(indices):
             room = int(1.3 * (found + count) / (c + 1) * len(centers)) + 1024
             more_indices, more_vectors = np.empty(room, np.int32), np.empty((room, 3))
-            more_indices[:found], more_vectors[:found] = indices[:found], vectors[:found]
+            for k in range(found):
+                more_indices[k] = indices[k]
+                for d in range(3):
+                    more_vectors[k, d] = vectors[k, d]
             indices, vectors = more_indices, more_vectors
         if groups == 1:
             for k in range(count):

@@ -186,11 +186,12 @@ class AceBasis:
         count, densities = len(pairs.species), coefficients.shape[1]
         energy, forces = np.zeros((densities, self.size)), np.zeros((densities, self.size, 3 * count))
         virial = np.zeros((densities, self.size, 6))
+        coefficients, first, second = (np.ascontiguousarray(array) for array in (coefficients, first, second))
         for atoms, part, table in self._parts(pairs):
             design.add_tangent_rows(  # type: ignore[call-arg]
                 atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
-                pairs.closest, self._recursion, *table.arrays, coefficients[part], first, second, energy[:, part],
-                forces[:, part], virial[:, part],
+                pairs.closest, self._recursion, *table.arrays, part.start, coefficients, first, second,
+                energy, forces, virial,
             )  # fmt: skip
         columns = densities * self.size
         return energy.ravel(), forces.reshape(columns, -1).T, virial.reshape(columns, 6).T
