@@ -76,7 +76,7 @@ def main() -> None:
         table.add_row(name, f"{1e3 * mine:.1f}", f"{median(peer) / mine:.0f}", f"{(median(peer) + rows_s) / mine:.0f}")
     console = Console(width=110)
     console.print(table)
-    console.print(f"once per descriptor setting: rows {rows_s:.2f} s, folding {fold_s:.2f} s", highlight=False)
+    console.print(f"once per set of descriptors: rows {rows_s:.2f} s, normal equations {fold_s:.2f} s", highlight=False)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(
 
 
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'vasp' is no engine; there are ase, lammps"):
+    with pytest.raises(InputError, match="unknown engine 'vasp'; allowed are ase, lammps"):
         run(lennard_jones(), ARGON, [NPT], tmp_path, engine="vasp")
 
 

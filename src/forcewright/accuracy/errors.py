@@ -1,9 +1,9 @@
-"""How far predictions are off: one table of errors, overall and per group, each with its standard error.
+"""Errors of predictions in one table, overall and per group, each with its standard error.
 
 Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component,
-per vector (eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over the six Voigt
-components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), so does its standard error: a
-bootstrap over frames.
+per vector (du Toit 2025, eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over
+the six Voigt components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), as does its standard
+error, a bootstrap over frames.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class ErrorTable:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], parity: Parity) -> ErrorTable:
-        """Return the table that `to_dict` gave, and the values behind it."""
+        """Return the table of which `to_dict` gave the content."""
         overall = {key: value for key, value in content.items() if key != "groups"}
         return cls(Errors(**overall), {name: Errors(**errors) for name, errors in content["groups"].items()}, parity)
 
@@ -122,7 +122,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If a frame has an element the potential does not know.
+        If a frame has an element unknown to the potential.
     """
     check_species(potential, dataset)
     count = dataset.count_labels()
@@ -131,7 +131,7 @@ def evaluate(
 
 
 def check_species(potential: Potential, dataset: Dataset) -> None:
-    """Raise an InputError that names the first frame with an element the potential does not know."""
+    """Raise an InputError that names the first frame with an element unknown to the potential."""
     for index, structure in enumerate(dataset.structures):
         unknown = sorted(set(structure.numbers.tolist()) - set(potential.species))
         if unknown:
@@ -157,14 +157,14 @@ def compare(
     Parameters
     ----------
     predictions
-        One a frame, in order.
+        One per frame, in order.
     rng
         Draws the bootstrap resamples of frames behind the standard errors; without it there are none.
 
     Raises
     ------
     InputError
-        If there is no frame, not one prediction a frame, or a number is not finite.
+        If there is no frame, not one prediction per frame, or a number is not finite.
     """
     if len(dataset) == 0:
         raise InputError("there is no frame to compare predictions with; give at least one", field="dataset")

@@ -1,4 +1,4 @@
-"""Two atoms over a grid of distances."""
+"""Two atoms at a grid of distances."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def dimers(
     Parameters
     ----------
     box_A
-        Edge of a periodic cubic box for references that insist on one; without it there is no cell.
+        Edge of a periodic cubic box for references that need one; without it there is no cell.
 
     Raises
     ------
     InputError
-        If a species is not known, the distances make no sense, or the box brings images nearer than the pair.
+        If a species is unknown, the distances are invalid, or images in the box are nearer than the pair.
     """
     require_count(count)
     if not 0 < shortest_A <= longest_A:

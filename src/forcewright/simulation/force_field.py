@@ -1,4 +1,4 @@
-"""Where the forces of a simulation come from: a potential of ours, a LAMMPS pair style, or any ASE calculator."""
+"""The source of forces of a simulation: a potential, a LAMMPS pair style, or any ASE calculator."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from forcewright.potential import Potential
 class ForceField:
     """A source of energies and forces that any engine can use.
 
-    An engine that computes in another process sends it there, so ``calculator`` must be importable by name or be
-    something else that can be pickled: no lambda and no function inside a function.
+    An engine that computes in another process sends it there, so ``calculator`` must be picklable, such as a function
+    or class that can be imported by name: not a lambda or a nested function.
 
     Attributes
     ----------
     name
-        How reports call it.
+        Its name in reports.
     calculator
-        Returns a new ASE calculator without any memory of earlier structures.
+        Returns a new ASE calculator without memory of earlier structures.
     content_hash
-        SHA-256 of everything that decides its numbers, so that a run is only resumed with the same one.
+        SHA-256 of everything that determines its numbers: a run is only resumed with the same one.
     species
-        Atomic numbers it knows; None where it does not tell.
+        Atomic numbers it supports; None if unknown.
     potential
-        The potential, where there is one.
+        The potential, if there is one.
     pair_style
-        The pair style with which LAMMPS computes the same forces itself, where there is one.
+        The pair style with which LAMMPS computes the same forces itself, if there is one.
     """
 
     name: str
