@@ -21,7 +21,8 @@ from forcewright.errors import InputError, MissingExtraError
 from forcewright.models.gap_files import PARAMETERS, collect
 from forcewright.models.gap_potential import GapPotential
 from forcewright.models.running import run
-from forcewright.models.training_files import LabelNames, closed_cell, write_training_file
+from forcewright.models.training_files import LabelNames, write_training_file
+from forcewright.open_cell import closed_cell
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
 

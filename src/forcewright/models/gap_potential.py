@@ -18,7 +18,7 @@ from forcewright.errors import InputError, MissingExtraError
 from forcewright.models import gap_files
 from forcewright.models.kept_files import hashes_of, read_files, write_files
 from forcewright.models.storage import read_json, write_potential
-from forcewright.models.training_files import closed_cell
+from forcewright.open_cell import closed_cell
 from forcewright.potential import PotentialCalculator, Prediction
 from forcewright.structure import FloatArray, Structure
 

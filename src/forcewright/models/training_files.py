@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.extxyz import format_frame, format_value, quote
@@ -69,23 +68,3 @@ def _frame_text(frame: Frame, names: LabelNames, shown: Structure, group: Callab
         pairs[names.group] = quote(group(labels.group))
     columns = {names.forces: labels.forces} if labels.forces is not None and names.forces else {}
     return format_frame(shown, columns, pairs, aligned=True)
-
-
-def closed_cell(structure: Structure, gap: float) -> Structure:
-    """Return the structure in a cell that leaves ``gap`` Å to the images along directions that are not periodic.
-
-    For programs that want a cell in any case. Positions, forces and energy stay as they are.
-    """
-    open_directions = np.flatnonzero(~np.asarray(structure.pbc))
-    if not len(open_directions):
-        return structure
-    cell = np.array(structure.cell)
-    kept = cell[np.asarray(structure.pbc)]
-    # the last right singular vectors are an orthonormal basis of what the periodic vectors do not span
-    free = np.linalg.svd(kept)[2][len(kept) :] if len(kept) else np.eye(3)
-    for place, direction in zip(open_directions, free, strict=True):
-        along = structure.positions @ direction
-        cell[place] = direction * (np.ptp(along) + gap)
-    if np.linalg.det(cell) < 0:
-        cell[open_directions[0]] *= -1
-    return Structure(structure.numbers, structure.positions, cell, structure.pbc)
