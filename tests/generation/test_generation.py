@@ -217,7 +217,7 @@ def test_what_cannot_fit_is_said() -> None:
         list(random_structures({"C": 8}, 1, rng(), volume_per_atom_A3=(5.7, 5.8), separations=2.0, attempts=2))
     with pytest.raises(InputError, match="give one of"):
         list(random_structures({"C": 8}, 1, rng()))
-    with pytest.raises(InputError, match="no chemical element"):
+    with pytest.raises(InputError, match="unknown element"):
         list(random_structures({"Q": 8}, 1, rng(), volume_per_atom_A3=(5.0, 6.0)))
 
 

@@ -303,7 +303,7 @@ def test_inputs_that_do_not_fit_together(config: dict[str, Any], copper: Path, t
         fw.tune({**config, "reference_energies": "isolated"})
     with pytest.raises(InputError, match="has no energy for Cu"):
         fw.tune({**config, "reference_energies": {"Al": 1.0}})
-    with pytest.raises(InputError, match="'Xx' is no element"):
+    with pytest.raises(InputError, match="'Xx' is an unknown element"):
         fw.tune({**config, "reference_energies": {"Xx": 1.0}})
     test = read(copper / "test.extxyz")
     numbers = np.array(test[0].structure.numbers)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
 from forcewright.data import holdout, isolated_or_fitted_energies, kfold, read_with_summary, require_sound
 from forcewright.data.reference_energies import ReferenceEnergies
@@ -19,7 +19,7 @@ from forcewright.models import model_class
 from forcewright.models.linear import LossWeights
 from forcewright.recipes.config import TargetAccuracy, TuneConfig
 from forcewright.recipes.setting import Problem
-from forcewright.structure import Dataset
+from forcewright.structure import Dataset, atomic_number
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
 
@@ -75,7 +75,9 @@ def _reference_energies(settings: TuneConfig, train: Dataset) -> tuple[Reference
     if asked in ("auto", "isolated") and found.source == "isolated atoms":
         return found, False, found.isolated
     if asked == "zero" or isinstance(asked, Mapping):
-        given = {} if asked == "zero" else {_number_of(symbol): energy for symbol, energy in asked.items()}
+        given = (
+            {} if asked == "zero" else {atomic_number(s, "reference_energies"): energy for s, energy in asked.items()}
+        )
         if asked != "zero" and (missing := set(train.species) - set(given)):
             symbols = ", ".join(chemical_symbols[z] for z in sorted(missing))
             raise InputError(f"has no energy for {symbols}", field="reference_energies")
@@ -87,12 +89,6 @@ def _reference_energies(settings: TuneConfig, train: Dataset) -> tuple[Reference
 
 def _without(dataset: Dataset, indices: Sequence[int]) -> Dataset:
     return dataset[[i for i in range(len(dataset)) if i not in set(indices)]]
-
-
-def _number_of(symbol: str) -> int:
-    if symbol not in atomic_numbers:
-        raise InputError(f"{symbol!r} is no element", field="reference_energies")
-    return int(atomic_numbers[symbol])
 
 
 def make_problem(settings: TuneConfig, inputs: Inputs) -> Problem:
