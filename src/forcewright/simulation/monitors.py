@@ -11,9 +11,9 @@ from ase.data import chemical_symbols, covalent_radii
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import Graded
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.stages import Stage
 from forcewright.structure import FloatArray, IntArray, atomic_number
 from forcewright.trajectory import Snapshot

@@ -8,7 +8,7 @@ import numpy as np
 from ase import units
 from ase.md.velocitydistribution import thermalize_momenta
 
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.structure import Structure, require_known_species
 from forcewright.trajectory import Snapshot
 
