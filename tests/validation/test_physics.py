@@ -16,8 +16,8 @@ from ase.calculators.lj import LennardJones
 
 from forcewright.configs import validate as read_settings
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.models.pair_style import pair_style_potential
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import Structure
 from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, validate
 from forcewright.validation.properties import unit_of

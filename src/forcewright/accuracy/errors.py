@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from forcewright import metrics
@@ -25,7 +24,7 @@ from forcewright.accuracy.parity import Parity, ParitySeries, locate, pair
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.potential import Potential, Prediction
-from forcewright.structure import Dataset, FloatArray
+from forcewright.structure import Dataset, FloatArray, require_known_species
 
 
 class _Measure(NamedTuple):
@@ -133,16 +132,12 @@ def evaluate(
 def check_species(potential: Potential, dataset: Dataset) -> None:
     """Raise an InputError that names the first frame with an element unknown to the potential."""
     for index, structure in enumerate(dataset.structures):
-        unknown = sorted(set(structure.numbers.tolist()) - set(potential.species))
-        if unknown:
+        try:
+            require_known_species(structure, potential.species)
+        except InputError as error:
             file, frame = locate(dataset, index)
-            known = " ".join(chemical_symbols[z] for z in potential.species)
-            names = " ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(
-                f"holds {names}, but the potential knows only {known}; "
-                "leave the frame out or fit on data with these elements",
-                file=file, frame=frame, field="numbers",
-            )  # fmt: skip
+            advice = "leave the frame out or fit on data with these elements"
+            raise InputError(f"{error.problem}; {advice}", file=file, frame=frame, field=error.field) from None
 
 
 def compare(

@@ -9,8 +9,7 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count
-from forcewright.generation.separations import number_of
-from forcewright.structure import Structure
+from forcewright.structure import Structure, atomic_number
 
 
 def dimers(
@@ -37,7 +36,7 @@ def dimers(
     cell = np.eye(3) * (box_A or 0.0)
     pbc = np.full(3, box_A is not None)
     for pair in combinations_with_replacement(dict.fromkeys(species), 2):
-        numbers = [number_of(symbol, "species") for symbol in pair]
+        numbers = [atomic_number(symbol, "species") for symbol in pair]
         for distance in np.linspace(shortest_A, longest_A, count):
             positions = [[0.0, 0.0, 0.0], [0.0, 0.0, distance]]
             yield generated(

@@ -15,10 +15,10 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count, require_periodic
-from forcewright.generation.separations import MinimumSeparations, Separations, number_of
+from forcewright.generation.separations import MinimumSeparations, Separations
 from forcewright.generation.voids import largest_voids
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
 _ATTEMPTS = 2000  # random positions tried for one interstitial
 _SHELL = 1.2  # a neighbor is an atom within this multiple of the nearest distance
@@ -89,7 +89,7 @@ def interstitials(
     require_periodic(structure, "putting in interstitials")
     if sites not in ("random", "voids"):
         raise InputError(f"is {sites!r}; use random or voids", field="sites")
-    added, allowed = number_of(species, "species"), MinimumSeparations(separations, factor)
+    added, allowed = atomic_number(species, "species"), MinimumSeparations(separations, factor)
     for index in range(count):
         new = structure
         for k in range(number):
@@ -159,7 +159,7 @@ def x_vacancies(
         If the atom does not exist or has no neighbor.
     """
     require_count(count)
-    replaced = number_of(species, "species")
+    replaced = atomic_number(species, "species")
     for _ in range(count):
         atom = _pick(structure, host, center, rng)
         neighbor, _ = _neighbor(structure, atom, rng)
@@ -195,7 +195,7 @@ def x2_interstitials(
         If the atom does not exist or has no neighbor, or a length is invalid.
     """
     require_count(count)
-    added = number_of(species, "species")
+    added = atomic_number(species, "species")
     if bond_A is not None and not bond_A > 0:
         raise InputError(f"is {bond_A}; it must be a length above 0 Å", field="bond_A")
     bonds = MinimumSeparations(bond_A, 1.0)
@@ -217,7 +217,7 @@ def x2_interstitials(
 def _atoms_of(structure: Structure, species: str | None) -> IntArray:
     if species is None:
         return np.arange(len(structure))
-    atoms = np.flatnonzero(structure.numbers == number_of(species, "species"))
+    atoms = np.flatnonzero(structure.numbers == atomic_number(species, "species"))
     if not len(atoms):
         raise InputError(f"{species} does not occur in {structure.formula}", field="species")
     return atoms

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from ase.data import covalent_radii
 
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
 #: One distance for all pairs, distances per pair such as {"C-H": 0.9}, or None for those of covalent radii.
 Separations = float | Mapping[str, float] | None
@@ -75,15 +75,7 @@ def _length(value: object, name: str) -> float:
 
 
 def _pair(name: str) -> tuple[int, int]:
-    numbers = [number_of(symbol, "separations") for symbol in str(name).split("-")]
+    numbers = [atomic_number(symbol, "separations") for symbol in str(name).split("-")]
     if len(numbers) != 2:
         raise InputError(f"holds {name!r}; write pairs such as C-H", field="separations")
     return min(numbers), max(numbers)
-
-
-def number_of(symbol: str, field: str) -> int:
-    """Return the atomic number of a chemical symbol."""
-    number = atomic_numbers.get(symbol, 0)
-    if not 0 < number < len(chemical_symbols):
-        raise InputError(f"unknown element {symbol!r}", field=field)
-    return int(number)

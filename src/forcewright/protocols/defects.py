@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.neighbors import IndexArray, find_neighbors
 from forcewright.protocols.relaxation import Relaxation, relax
 from forcewright.protocols.system import (
     AnyStructure,
@@ -207,17 +207,16 @@ def _rattled(atoms: Any, deviation: float, seed: int) -> Any:
     return rattled
 
 
-def nearest_neighbors(atoms: Atoms, index: int) -> tuple[IntArray, FloatArray]:
+def nearest_neighbors(atoms: Atoms, index: int) -> tuple[IndexArray, FloatArray]:
     """Return the atoms of the first shell of one atom and the vectors (k, 3) to them, within 1.2 nearest distances."""
     cutoff = 3.0
     while True:
-        i, j, vectors = neighbor_list("ijD", atoms, cutoff)  # type: ignore[no-untyped-call]
-        bonded = i == index
-        if bonded.any():
-            lengths = np.linalg.norm(vectors[bonded], axis=1)
-            if lengths.min() * 1.2 <= cutoff:
-                first = lengths < 1.2 * lengths.min()
-                return j[bonded][first], vectors[bonded][first]
+        pairs = find_neighbors(Structure.from_ase(atoms), cutoff)
+        bonds = slice(*pairs.starts[index : index + 2])
+        lengths = pairs.distances[bonds]
+        if len(lengths) and lengths.min() * 1.2 <= cutoff:
+            first = lengths < 1.2 * lengths.min()
+            return pairs.indices[bonds][first], pairs.vectors[bonds][first]
         cutoff *= 1.5
 
 

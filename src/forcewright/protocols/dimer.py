@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import covalent_radii
 
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
 from forcewright.protocols.system import CalculatorSource, forces, new_calculator, potential_energy
-from forcewright.structure import FloatArray
+from forcewright.structure import FloatArray, atomic_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,10 +67,9 @@ def dimer_curve(
     ForcewrightError
         If the calculator fails on a pair or on a single atom.
     """
-    unknown = [symbol for symbol in species if symbol not in atomic_numbers]
-    if len(species) != 2 or unknown:
+    if len(species) != 2:
         raise InputError(f"is {list(species)}; give two chemical symbols", field="species")
-    bond = sum(covalent_radii[atomic_numbers[symbol]] for symbol in species)
+    bond = sum(covalent_radii[atomic_number(symbol, "species")] for symbol in species)
     r_min = 0.5 * bond if r_min_A is None else r_min_A
     if not 0 < r_min < r_max_A or points < 10:
         raise InputError(

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Snapshot
 

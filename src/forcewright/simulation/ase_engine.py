@@ -16,9 +16,9 @@ from ase.optimize import LBFGS
 from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.simulation.ase_integrators import integrator_of
 from forcewright.simulation.calculation import Calculation
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.stages import Stage
 from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
 from forcewright.structure import Structure, from_voigt

@@ -19,7 +19,7 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.files import write_arrays
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.simulation.settings import RunSettings
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot
 

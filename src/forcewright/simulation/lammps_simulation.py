@@ -19,9 +19,9 @@ from ase import units
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.force_field import ForceField
 from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, error_sentence, new_instance, type_of_species
 from forcewright.simulation.calculation import Calculation
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.lammps_frame import LammpsFrame, cell_of, images_of, to_lammps
 from forcewright.simulation.stages import Stage
 from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms

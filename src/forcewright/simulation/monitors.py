@@ -11,11 +11,11 @@ from ase.data import chemical_symbols, covalent_radii
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import Graded
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.stages import Stage
-from forcewright.structure import FloatArray, IntArray
+from forcewright.structure import FloatArray, IntArray, atomic_number
 from forcewright.trajectory import Snapshot
 
 #: Target temperatures below this count as this one (K).
@@ -165,9 +165,9 @@ class Watch:
 
 def _pair(name: str) -> tuple[int, int]:
     symbols = name.split("-")
-    if len(symbols) != 2 or any(symbol not in chemical_symbols[1:] for symbol in symbols):
+    if len(symbols) != 2:
         raise InputError(f"{name!r} is not a pair of elements such as Si-O", field="closest_A")
-    first, second = sorted(chemical_symbols.index(symbol) for symbol in symbols)
+    first, second = sorted(atomic_number(symbol, "closest_A") for symbol in symbols)
     return first, second
 
 

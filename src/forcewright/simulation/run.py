@@ -18,10 +18,10 @@ from ase import Atoms
 from forcewright import units
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import only_writer
+from forcewright.force_field import ForceField
 from forcewright.simulation import thermo
 from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity
 from forcewright.simulation.engine import Engine
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.monitors import Alarm, References, Watch
 from forcewright.simulation.protocol_checks import check_protocol
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result, write_result

@@ -6,22 +6,17 @@ from typing import Any
 
 import numpy as np
 from ase import units
-from ase.data import chemical_symbols
 from ase.md.velocitydistribution import thermalize_momenta
 
-from forcewright.errors import InputError
-from forcewright.simulation.force_field import ForceField
-from forcewright.structure import Structure
+from forcewright.force_field import ForceField
+from forcewright.structure import Structure, require_known_species
 from forcewright.trajectory import Snapshot
 
 
 def check_species(force_field: ForceField, structure: Structure) -> None:
     """Raise InputError if the force field does not know a species of the structure."""
-    unknown = sorted(set(structure.numbers.tolist()) - set(force_field.species or structure.numbers.tolist()))
-    if unknown:
-        names = ", ".join(chemical_symbols[z] for z in unknown)
-        known = ", ".join(chemical_symbols[z] for z in force_field.species or ())
-        raise InputError(f"the structure holds {names}; {force_field.name} knows only {known}", field="structure")
+    if force_field.species:
+        require_known_species(structure, force_field.species, knower=force_field.name, field="structure")
 
 
 def starting_atoms(start: Snapshot) -> Any:

@@ -18,10 +18,10 @@ from forcewright.analyze.displacement import msd
 from forcewright.analyze.result import Result
 from forcewright.analyze.self_diffusion import diffusion
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.force_field import ForceField
 from forcewright.protocols.structures import repeat_snapshot
 from forcewright.protocols.survival import Survival, survival
 from forcewright.simulation import Monitors, RunSettings, SimulationResult, Stage, TrajectorySettings, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Snapshot, read_thermo, snapshots
 from forcewright.validation.properties import Computed, Property, PropertySettings

@@ -13,8 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, model
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError
+from forcewright.force_field import ForceField
 from forcewright.protocols.structures import StructureSource
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import Structure
 from forcewright.validation.dynamic_properties import DYNAMIC_PROPERTIES
 from forcewright.validation.properties import Computed, Number, Property, PropertySettings, unit_of

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 
 from forcewright.analyze.result import Result
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.structure import Structure
 from forcewright.validation.tolerance import Tolerance, ToleranceField
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.force_field import ForceField
 from forcewright.protocols.compression import compression
 from forcewright.protocols.defects import DefectEnergies, interstitials, vacancy
 from forcewright.protocols.dimer import dimer_curve
@@ -16,7 +17,6 @@ from forcewright.protocols.equation_of_state import EquationOfState, equation_of
 from forcewright.protocols.phases import phase_energies
 from forcewright.protocols.phonons import Phonons, phonons
 from forcewright.protocols.surfaces import surface_energies
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import VOIGT, Structure
 from forcewright.validation.properties import Computed, Property, PropertySettings, protocol_settings
 from forcewright.validation.tolerance import Tolerance

@@ -1,13 +1,17 @@
-"""The source of forces of a simulation: a potential, a LAMMPS pair style, or any ASE calculator."""
+"""What computes energies and forces: a potential of ours, a LAMMPS pair style, or any ASE calculator.
+
+One record serves simulations, properties and references (`forcewright.reference`), so that all know it by one hash.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from ase.calculators.calculator import Calculator
 
-from forcewright.lammps_session import PairStyle
+from forcewright.lammps_session import LammpsNative, PairStyle
 from forcewright.potential import Potential
 
 
@@ -25,7 +29,7 @@ class ForceField:
     calculator
         Returns a new ASE calculator without memory of earlier structures.
     content_hash
-        SHA-256 of everything that determines its numbers: a run is only resumed with the same one.
+        SHA-256 of everything that decides its numbers: runs are resumed, and labels found again, with the same alone.
     species
         Atomic numbers it supports; None if unknown.
     potential
@@ -40,3 +44,9 @@ class ForceField:
     species: tuple[int, ...] | None = None
     potential: Potential | None = None
     pair_style: PairStyle | None = None
+
+    @classmethod
+    def of_potential(cls, potential: Potential, name: str, content_hash: str) -> Self:
+        """Return the record of a potential."""
+        native = potential.pair_style if isinstance(potential, LammpsNative) else None
+        return cls(name, potential.calculator, content_hash, potential.species, potential, native)
