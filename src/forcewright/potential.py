@@ -40,6 +40,10 @@ class Prediction:
     stress: FloatArray | None = None
     energies: FloatArray | None = None
 
+    def __repr__(self) -> str:
+        known = [name for name in ("forces", "stress") if getattr(self, name) is not None]
+        return f"Prediction({', '.join([f'{self.energy:.6g} eV', *known])})"
+
 
 class DesignRows(NamedTuple):
     """Rows of the linear model for one structure: prediction = rows @ coefficients + offset.
