@@ -220,7 +220,7 @@ class _Evaluated(Protocol):
 
     def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]: ...
 
-    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]: ...
+    def evaluator(self) -> Callable[[Structure], Prediction]: ...
 
     def describe_size(self) -> str: ...
 
@@ -267,9 +267,9 @@ class PotentialBase:
         InputError
             If grades are asked for and not known.
         """
-        return PotentialCalculator(self, evaluate=self.evaluate_one_by_one(), grades=grades)
+        return PotentialCalculator(self, evaluate=self.evaluator(), grades=grades)
 
-    def evaluate_one_by_one(self: _Evaluated) -> Callable[[Structure], Prediction]:
+    def evaluator(self: _Evaluated) -> Callable[[Structure], Prediction]:
         """Return what a calculator calls for its atoms again and again; it may keep things from call to call."""
         return _Single(self)
 

@@ -225,10 +225,10 @@ def number(value: object, name: str, *, above: float = -math.inf, low: float = -
         If it is no finite number, not above ``above``, or below ``low``.
     """
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not math.isfinite(found := float(value)) or found <= above or found < low:  # type: ignore[arg-type]
+    if not known or not math.isfinite(result := float(value)) or result <= above or result < low:  # type: ignore[arg-type]
         limit = f" above {above:g}" if above > -math.inf else f" of {low:g} or more" if low > -math.inf else ""
         raise ValueError(f"{name} is {value!r}, expected a finite number{limit}")
-    return found
+    return result
 
 
 def whole(value: object, name: str, low: int, high: int) -> int:
