@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from forcewright.errors import ForcewrightError
 from forcewright.files import atomic_write
+from forcewright.open_cell import closed_cell
 from forcewright.potential import Prediction
 from forcewright.structure import FloatArray, Structure, require_known_species
 
@@ -43,29 +44,15 @@ class LammpsBox(NamedTuple):
 
 def to_lammps_box(structure: Structure, cutoff: float) -> LammpsBox:
     """Return the structure in LAMMPS's frame; open directions get a gap of more than ``cutoff`` Å."""
-    cell, positions = _closed_cell(structure, cutoff)
+    cell = closed_cell(structure, 2.0 * cutoff, _GAP, right_handed=False).cell
     q, r = np.linalg.qr(cell.T)
     signs = np.where(np.diag(r) < 0, -1.0, 1.0)
     rotation, lower = q * signs, (r * signs[:, None]).T
-    fractional = np.linalg.solve(cell.T, positions.T).T
+    fractional = np.linalg.solve(cell.T, structure.positions.T).T
     fractional -= np.floor(fractional)
     fractional[fractional >= 1.0] = 0.0
     lower = np.tril(lower)
     return LammpsBox(lower, fractional @ lower, rotation)
-
-
-def _closed_cell(structure: Structure, cutoff: float) -> tuple[FloatArray, FloatArray]:
-    """Replace the vectors of open directions by orthogonal ones long enough to keep images apart."""
-    periodic = np.asarray(structure.pbc)
-    if periodic.all():
-        return structure.cell, structure.positions
-    cell = np.array(structure.cell)
-    kept = cell[periodic]
-    directions = np.linalg.svd(kept)[2][len(kept) :] if len(kept) else np.eye(3)
-    for axis, direction in zip(np.flatnonzero(~periodic), directions, strict=True):
-        height = structure.positions @ direction
-        cell[axis] = direction * (np.ptp(height) + 2.0 * cutoff + _GAP)
-    return cell, structure.positions
 
 
 @lru_cache(maxsize=1)

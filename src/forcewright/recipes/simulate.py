@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from forcewright.configs import validate
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
+from forcewright.force_field import ForceField
 from forcewright.protocols.growth import GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
@@ -22,7 +23,6 @@ from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.run_folder import read_settings
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.trajectory import Snapshot
 
 Progress = Callable[..., None]

@@ -1,4 +1,4 @@
-"""A study, a simulation or a validation as one offline HTML page. Lays out; computes nothing."""
+"""A study, a simulation or a validation as one offline HTML page. It lays out and computes nothing."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ from forcewright.models.family import FittedHyperparameters
 from forcewright.models.gap.files import PARAMETERS, collect
 from forcewright.models.gap.potential import GapPotential
 from forcewright.models.running import run
-from forcewright.models.training_files import LabelNames, closed_cell, write_training_file
+from forcewright.models.training_files import LabelNames, write_training_file
+from forcewright.open_cell import closed_cell
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
 

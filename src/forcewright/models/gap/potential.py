@@ -16,7 +16,7 @@ from ase.data import chemical_symbols
 from forcewright.errors import MissingExtraError
 from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
-from forcewright.models.training_files import closed_cell
+from forcewright.open_cell import closed_cell
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import FloatArray, Structure, require_known_species
 
