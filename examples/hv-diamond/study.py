@@ -38,7 +38,7 @@ from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.generate import generate
 from forcewright.recipes.run_folder import read_settings
 from forcewright.recipes.select import split
-from forcewright.recipes.statistics import describe_files
+from forcewright.recipes.statistics import statistics
 from forcewright.structure import Dataset, Frame, Labels, Structure
 from forcewright.trajectory import snapshots
 
@@ -381,7 +381,8 @@ def main(path: Path, ship: bool) -> None:
         still = scan(study, list(cells))
     with clock("describe and split"):
         fw.write(moving, study.output / "dynamics.extxyz")
-        sets, volumes = describe_files([study.output / "dynamics.extxyz"], study.output / "statistics")
+        described = statistics([study.output / "dynamics.extxyz"], study.output / "statistics")
+        sets, volumes = described.sets, described.volumes
         parts = split(moving, (study.output / "train-dynamics.extxyz", study.output / "test.extxyz"), **study.split)
         console.print("\n".join(parts.lines()))
     if ship:

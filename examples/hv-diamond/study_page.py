@@ -17,7 +17,7 @@ from forcewright.protocols.equation_of_state import EquationOfState
 from forcewright.recipes import compare_page, provenance
 from forcewright.recipes.analyze import Selection
 from forcewright.recipes.compare import Comparison
-from forcewright.recipes.select import SplitFiles
+from forcewright.recipes.select import Split
 from forcewright.recipes.statistics import draw_histograms, draw_volumes
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import COLOR_MAP, INK, SOFT, color_of, dress, new_figure
@@ -53,7 +53,7 @@ class Findings:
     cells: Mapping[str, Structure]
     sets: Sequence[Any]
     volumes: Sequence[Any]
-    parts: SplitFiles
+    parts: Split
     train: Dataset
     comparison: Comparison
     states: Mapping[str, Mapping[str, EquationOfState]]

@@ -90,7 +90,9 @@ def _of_the_branch_meant(
 def _is_of_type(error: ErrorDetails) -> bool:
     """Tell whether an error says no more than that a value is of another type, or another word."""
     kind = error["type"]
-    return kind.endswith("_type") or (kind == "literal_error" and not isinstance(error.get("input"), str))
+    return kind.endswith(("_type", "is_instance_of")) or (
+        kind == "literal_error" and not isinstance(error.get("input"), str)
+    )
 
 
 def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

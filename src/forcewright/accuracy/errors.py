@@ -8,8 +8,6 @@ error, a bootstrap over frames.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -22,9 +20,10 @@ from numpy.typing import NDArray
 from forcewright import metrics
 from forcewright.accuracy.parity import Parity, ParitySeries, locate, pair
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import write_table
 from forcewright.potential import Potential, Prediction
 from forcewright.structure import Dataset, FloatArray, require_known_species
+from forcewright.tables import Tabular
 
 
 class _Measure(NamedTuple):
@@ -81,8 +80,8 @@ class Errors:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class ErrorTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class ErrorTable(Tabular):
     """Errors over all frames and per group, and the values behind them."""
 
     overall: Errors
@@ -102,15 +101,18 @@ class ErrorTable:
     def __str__(self) -> str:
         return format_table(self)
 
+    def __repr__(self) -> str:
+        told = [f"{title} {_with_error(self.overall, key)} {unit}" for title, unit, key in _COLUMNS
+                if getattr(self.overall, key) is not None]  # fmt: skip
+        return f"ErrorTable({', '.join([f'{self.overall.frames} frames', *told])})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each group and one named ``overall``; every key, then its standard error."""
+        return [_row(name, errors) for name, errors in [*self.groups.items(), ("overall", self.overall)]]
+
     def write_csv(self, path: str | Path) -> Path:
-        """Write one row per group and one named ``overall``; every key is a column, then its standard error."""
-        rows = [_csv_row(name, errors) for name, errors in [*self.groups.items(), ("overall", self.overall)]]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        atomic_write(Path(path), text.getvalue())
-        return Path(path)
+        """Write the rows of `to_rows`."""
+        return write_table(Path(path), self.to_rows())
 
 
 def evaluate(
@@ -245,7 +247,7 @@ def _r2(series: ParitySeries | None, chosen: NDArray[np.bool_]) -> float | None:
     return _known(metrics.r2(series.reference[inside], series.predicted[inside])) if inside.any() else None
 
 
-def _csv_row(name: str, errors: Errors) -> dict[str, Any]:
+def _row(name: str, errors: Errors) -> dict[str, Any]:
     values = errors.to_dict()
     deviations = values.pop("standard_error")
     return {"group": name} | values | {f"{key}_standard_error": value for key, value in deviations.items()}

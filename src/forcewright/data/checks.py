@@ -8,7 +8,7 @@ from typing import Any
 
 from forcewright.data.findings import Audit, Finding
 from forcewright.data.force_audit import check_forces_against_energies
-from forcewright.data.formats import Paths, as_paths, labelled_frames, require_energies
+from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies
 from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
 from forcewright.data.labelling import LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
@@ -20,17 +20,19 @@ from forcewright.structure import Dataset, Frame
 
 
 def audit(
-    data: Dataset | Paths,
+    data: Sources,
     *,
-    test: Dataset | Paths | None = None,
+    test: Sources | None = None,
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Audit:
-    """Look for everything that would spoil a fit to these files or this dataset.
+    """Look for everything that would spoil a fit to these files, ASE atoms or this dataset.
 
     Parameters
     ----------
+    data
+        What `read` takes.
     test
         A test set; its groups, elements and structures are compared with the training data, and it is audited too.
     format, labels, **options
@@ -56,7 +58,7 @@ def audit(
 
 
 def _collect(
-    data: Dataset | Paths,
+    data: Sources,
     format: str | None,
     mapping: Mapping[str, str],
     summary: LabelSummary,
@@ -67,10 +69,11 @@ def _collect(
         return data, []
     frames: list[Frame] = []
     findings: list[Finding] = []
-    files = as_paths(data)
-    for path in files:
+    sources = as_sources(data)
+    files = [source for source in sources if isinstance(source, Path)]
+    for index, source in enumerate(sources):
         try:
-            for item in labelled_frames(path, format, mapping, summary, options):
+            for item in labelled_frames(source, index, format, mapping, summary, options):
                 if isinstance(item, InputError):
                     findings.append(Finding.from_error(item))
                 else:

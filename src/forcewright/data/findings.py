@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from forcewright.errors import InputError
 from forcewright.structure import Frame
+from forcewright.tables import Tabular
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
@@ -56,8 +57,8 @@ def locate(frame: Frame, index: int) -> dict[str, Any]:
     return {"file": file or None, "frame": int(number) if number.isdigit() else index}
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False)
+class Audit(Tabular):
     """All findings, errors first. ``label_lines`` says which keys the labels were found under."""
 
     findings: tuple[Finding, ...]
@@ -107,6 +108,10 @@ class Audit:
         lines += [f"{severity}: {count} more of the kind {code!r}" for (severity, code), count in left.items()]
         counts = (_counted(len(found), name) for found, name in self._counts())
         return "\n".join([*lines, ", ".join(counts)])
+
+    def __repr__(self) -> str:
+        counts = (_counted(len(found), name) for found, name in self._counts())
+        return f"Audit({self.frames} frames: {', '.join(counts)})"
 
     def _counts(self) -> list[tuple[tuple[Finding, ...], str]]:
         return [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")]

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Self
 
 import ase.build
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from ase import Atoms
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
 
 from forcewright.errors import InputError
 from forcewright.structure import Structure
@@ -21,7 +22,7 @@ _CRYSTALS = ("sc", "fcc", "bcc", "hcp", "diamond", "zincblende", "rocksalt", "ce
 
 
 class StructureSettings(BaseModel):
-    """What to start from: exactly one of file, bulk and molecule."""
+    """What to start from: exactly one of file, bulk and molecule; in Python also a structure itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -43,10 +44,12 @@ class StructureSettings(BaseModel):
     """A molecule that ase.build.molecule knows."""
     repeat: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1, 1)
     """How often the cell is repeated along its vectors."""
+    snapshot: InstanceOf[Snapshot] | None = Field(default=None, exclude=True)
+    """A structure in memory, with its velocities where it has some."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        sources = [name for name in ("file", "bulk", "molecule") if getattr(self, name) is not None]
+        sources = [name for name in ("file", "bulk", "molecule", "snapshot") if getattr(self, name) is not None]
         if len(sources) != 1:
             raise ValueError(f"has {' and '.join(sources) or 'nothing'}; give one of file, bulk and molecule")
         if self.crystalstructure not in (None, *_CRYSTALS):
@@ -55,7 +58,9 @@ class StructureSettings(BaseModel):
 
 
 def _spelled_out(value: Any) -> Any:
-    """Accept a path in place of a file, and one number of repeats in place of three."""
+    """Accept a path in place of a file, one number of repeats in place of three, and a structure in memory."""
+    if isinstance(value, Atoms | Structure | Snapshot):
+        return {"snapshot": next(snapshots([value]))}
     if isinstance(value, str | Path):
         return {"file": value}
     if isinstance(value, Mapping) and isinstance(value.get("repeat"), int):
@@ -75,6 +80,8 @@ def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
     InputError
         If the file cannot be read, has no such frame, or ASE does not know the crystal or molecule.
     """
+    if source.snapshot is not None:
+        return repeat_snapshot(source.snapshot, source.repeat)
     if source.file is not None:
         return repeat_snapshot(_read_frame((folder / source.file).resolve(), source.index), source.repeat)
     try:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from forcewright.configs import validate
+from forcewright.configs import did_you_mean, validate
 from forcewright.data import write
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import writing
 from forcewright.generation.generated import Generated, as_dataset
 from forcewright.generation.steps import STEPS, ForceFields, Step
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.run_folder import read_yaml
+from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.structure import Dataset, Structure
 
 Listener = Callable[[str, int], None]
@@ -35,14 +35,14 @@ class GenerateConfig(BaseModel):
     """Steps, each a mapping with a kind."""
     seed: int = Field(default=0, ge=0)
     """Seed of everything that is left to chance."""
-    output: Path
-    """File to write."""
+    output: Path | None = None
+    """File to write; needed in a file."""
 
 
 def generate(
     config: str | Path | Mapping[str, Any], *, output: str | Path | None = None, on_made: Listener | None = None
 ) -> Dataset:
-    """Make the structures of a config and write them.
+    """Make the structures of a config, and write them where it, or ``output``, names a file.
 
     Each recipe has random numbers of its own: one added at the end changes nothing before it.
 
@@ -58,16 +58,13 @@ def generate(
     Raises
     ------
     InputError
-        If the config makes no sense or a step cannot be done; nothing is written then.
+        If the config is invalid or a step cannot be done; nothing is written then.
     """
-    if isinstance(config, str | Path):
-        file: Path | None = Path(config)
-        folder, content = Path(config).parent.resolve(), read_yaml(Path(config))
-    else:
-        file, folder, content = None, Path().resolve(), dict(config)
-    if output is not None:
-        content = {**content, "output": str(Path(output).resolve())}
-    settings = validate(GenerateConfig, content, file)
+    settings, folder, file = read_config(GenerateConfig, config)
+    settings = with_absolute_paths(settings, folder)
+    target = settings.output if output is None else Path(output).resolve()
+    if target is None and file is not None:
+        raise InputError("is missing; add it, or name it with -o (output=)", file=file, field="output")
     rooted = _parse(settings.recipes, "recipes", file)
     starts = {name: build_structure(source, folder).structure for name, source in settings.structures.items()}
     _check_starts(rooted, starts, file)
@@ -85,10 +82,11 @@ def generate(
             own = {name: starts[name] for name in step.of or starts}
         for name, start in own.items():
             _grow((step, following, place), start, name, rng, lambda source: force_field(source, folder), collect, file)
-    target = (folder / settings.output).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    dataset = as_dataset(made, target.stem)
-    write(dataset, target)
+    dataset = as_dataset(made, "generated" if target is None else target.stem)
+    if target is not None:
+        with writing(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        write(dataset, target)
     return dataset
 
 
@@ -99,8 +97,7 @@ def _parse(recipes: Sequence[Any], place: str, file: Path | None) -> list[_Roote
         here = f"{place}.{index}"
         kind = given.get("kind") if isinstance(given, Mapping) else None
         if kind not in STEPS:
-            close = get_close_matches(str(kind), STEPS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(STEPS)}"
+            hint = did_you_mean(str(kind), list(STEPS))
             raise InputError(f"has the kind {kind!r}, which is not known; {hint}", file=file, field=here)
         try:
             step = validate(STEPS[str(kind)], dict(given))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,6 +32,7 @@ from forcewright.recipes.config import TuneConfig, parse_config
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
 
@@ -46,8 +46,8 @@ _TABLE = (
 
 
 @dataclass(frozen=True, eq=False)
-class TuneResult:
-    """What a study found.
+class TuneResult(Tabular):
+    """What a study found; as a table, its trials.
 
     Attributes
     ----------
@@ -82,22 +82,9 @@ class TuneResult:
         trials = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
         return f"TuneResult({self.potential!r}; {trials}; {errors})"
 
-    def _repr_html_(self) -> str:
-        tables = [("validation", self.validation), *([] if self.test is None else [("test", self.test)])]
-        parts = [f"<p>{name}</p><pre>{html.escape(str(table))}</pre>" for name, table in tables]
-        return f"<p><b>{html.escape(repr(self.potential))}</b></p>{''.join(parts)}"
-
-    def to_dataframe(self) -> Any:
-        """Return the trials as a pandas DataFrame, a row each (extra ``pandas``).
-
-        Raises
-        ------
-        MissingExtraError
-            If pandas is not installed.
-        """
-        import pandas
-
-        return pandas.DataFrame(flat_trials(self.trials, self.summary["best_trial"]))
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a mapping per trial in which every hyperparameter is a column."""
+        return flat_trials(self.trials, self.summary["best_trial"])
 
 
 def result_in_memory(

@@ -24,6 +24,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _MOST_NODES = 100_000  # values in a config, those counted again that aliases repeat
 _DEEPEST = 50  # levels of lists and mappings in a config
 
+#: Name of the file that is locked while a command writes to a folder.
+LOCK = ".forcewright.lock"
+
 #: Commands that write the same kind of result, so that one goes on with what the other left.
 _SAME = {"fit": "tune"}
 
@@ -151,7 +154,7 @@ def _line(node: yaml.Node) -> str:
 def with_absolute_paths(settings: Model, folder: Path) -> Model:
     """Return settings in which every relative path is taken from a folder: in lists, mappings and nested models, too.
 
-    Texts that may be paths among other things stay as they are.
+    Texts that may be paths among other things stay as they are: who reads them takes them from the folder.
     """
     changed: Model = _absolute(settings, folder)
     return changed
@@ -173,7 +176,7 @@ def _absolute(value: Any, folder: Path) -> Any:
 
 def config_text(settings: BaseModel, **options: Any) -> str:
     """Return settings as YAML; ``options`` are those of pydantic's ``model_dump``."""
-    content = settings.model_dump(mode="json", **options)
+    content = settings.model_dump(mode="json", fallback=echo, **options)  # what is in memory by its name
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -201,7 +204,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(only_writer(self.path, ".forcewright.lock"))
+        self._held.enter_context(only_writer(self.path, LOCK))
         try:
             self.refuse_other_command()
         except BaseException:

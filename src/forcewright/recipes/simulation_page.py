@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,13 @@ _MOST_FRAMES = 50  # of the last quarter of a run, for its g(r)
 
 
 def write_run_page(
-    folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, text: str, grown: Growth | None = None
-) -> Path:
-    """Write report.html of one run, with the growth of a crystal where it was about that, and return its path."""
-    told = json.loads((folder / "result.json").read_text())
+    folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, told: dict[str, Any], text: str,
+    grown: Growth | None = None,
+) -> Path:  # fmt: skip
+    """Write report.html of one run, with the growth of a crystal where it was about that, and return its path.
+
+    ``told`` is the content of its result.json, ``text`` its config.
+    """
     thermo = read_thermo(folder / "thermo.csv")
     atoms = len(result.final)
     figure = draw_run(thermo, atoms)

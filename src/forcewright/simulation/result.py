@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_json
 from forcewright.simulation.monitors import Alarm
+from forcewright.tables import Tabular
 from forcewright.trajectory import Snapshot, snapshots
 from forcewright.trajectory.extxyz import frame_text
 
@@ -26,8 +27,8 @@ class StageRecord:
     done: int
 
 
-@dataclass(frozen=True, eq=False)
-class SimulationResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SimulationResult(Tabular):
     """The outcome of a run; its files lie in ``folder``.
 
     ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor reported, if any did. Times are sums over
@@ -48,6 +49,13 @@ class SimulationResult:
     final: Snapshot = field(repr=False)
     trajectory: Path
     thermo: Path
+
+    def __repr__(self) -> str:
+        return f"SimulationResult({self.reason}; {self.steps} steps, {self.time_ps:.5g} ps, in {str(self.folder)!r})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each stage."""
+        return [asdict(stage) for stage in self.stages]
 
     @property
     def steps_per_s(self) -> float:

@@ -16,6 +16,7 @@ from forcewright.errors import ForcewrightError
 from forcewright.force_field import ForceField
 from forcewright.protocols.structures import StructureSource
 from forcewright.structure import Structure
+from forcewright.tables import Tabular
 from forcewright.validation.dynamic_properties import DYNAMIC_PROPERTIES
 from forcewright.validation.properties import Computed, Number, Property, PropertySettings, unit_of
 from forcewright.validation.static_properties import STATIC_PROPERTIES
@@ -80,8 +81,8 @@ class Row:
     reason: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class PhysicsReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class PhysicsReport(Tabular):
     """All rows, and the results behind them, for figures: by property, then by name."""
 
     potential: str
@@ -106,11 +107,20 @@ class PhysicsReport:
         lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in table]
         return "\n".join(line.rstrip() for line in lines)
 
+    def __repr__(self) -> str:
+        verdicts: tuple[Verdict, ...] = ("pass", "fail", "failed", "no reference")
+        counts = ", ".join(f"{verdict} {count}" for verdict in verdicts if (count := self.count(verdict)))
+        return f"PhysicsReport({self.potential}: {counts})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each number."""
+        return [_finite(asdict(row)) for row in self.rows]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return {
             "potential": self.potential, "reference": self.reference, "passed": self.passed,
-            "rows": [_finite(asdict(row)) for row in self.rows],
+            "rows": self.to_rows(),
             "results": _plain(self.results), "reference_results": _plain(self.reference_results),
         }  # fmt: skip
 
