@@ -16,10 +16,11 @@ from forcewright.models.pair_style import PairStylePotential, pair_style_potenti
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-_OPTIONS = ("kwargs", "reuse")  # of ase, and nothing that computes by itself
+_OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
 
 
 class PairStyleSettings(BaseModel):
@@ -143,6 +144,22 @@ class ReferenceSettings(CalculatorSettings):
     """VASP, run by somebody else."""
     potential: Path | None = None
     """A trained potential as teacher."""
+    offered: dict[str, Any] = Field(default_factory=dict)
+    """A reference of another package by its name; the name may also stand beside those above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_other_packages(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or not (names := set(content) - set(cls.model_fields)):
+            return content
+        offered = {name: content[name] for name in names & offered_names()}
+        kept = {name: value for name, value in content.items() if name not in offered}
+        return {**kept, "offered": {**content.get("offered", {}), **offered}} if offered else content
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which of them are given."""
+        return [*super().kinds, *self.offered]
 
     @model_validator(mode="after")
     def _reused(self) -> Self:
@@ -190,6 +207,8 @@ def _made(given: ReferenceSettings, base: Path) -> Reference:
         from forcewright.reference.vasp import VaspReference
 
         return VaspReference(**{**given.vasp.model_dump(), "folder": base / given.vasp.folder})
+    for name, content in given.offered.items():
+        return offered_reference(name, content, base)
     from forcewright.reference.teacher import potential_reference
 
     if given.lammps is not None:
