@@ -273,7 +273,7 @@ def _split_rows(rows: list[str], columns: Sequence[Column], first_line: int) -> 
             cut_off = number == len(rows) - 1 and not rows[-1].endswith("\n")
             raise (CutOffError if cut_off else InputError)(
                 f"line {first_line + number} has {len(row)} columns where Properties announces {width} "
-                f"({', '.join(f'{c.name} {c.width}' for c in columns)}); mend the row, Properties, or the number of "
+                f"({', '.join(f'{c.name} {c.width}' for c in columns)}); correct the row, Properties, or the number of "
                 f"atoms ({len(rows)})",
                 field="Properties",
             )
