@@ -284,7 +284,7 @@ class Dataset(Tabular, Sequence[Frame]):
 Structures: TypeAlias = "Atoms | Structure | Frame | Iterable[Atoms | Structure | Frame]"
 
 
-def as_structures(given: Structures) -> list[Structure]:
+def as_structures(frames: Structures) -> list[Structure]:
     """Return structures, frames or ASE atoms, one or several, as a list of structures.
 
     Raises
@@ -292,20 +292,20 @@ def as_structures(given: Structures) -> list[Structure]:
     InputError
         If there is anything else among them; names its position.
     """
-    several = [given] if isinstance(given, (Atoms, Structure, Frame)) else given
+    several = [frames] if isinstance(frames, (Atoms, Structure, Frame)) else frames
     if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
-        raise InputError(f"is a {type(given).__name__}; give ASE atoms, structures or a dataset", field="structures")
+        raise InputError(f"is a {type(frames).__name__}; give ASE atoms, structures or a dataset", field="structures")
     structures = []
-    for index, one in enumerate(several):
-        if isinstance(one, Atoms):
-            structures.append(Structure.from_ase(one))
-        elif isinstance(one, Frame):
-            structures.append(one.structure)
-        elif isinstance(one, Structure):
-            structures.append(one)
+    for index, frame in enumerate(several):
+        if isinstance(frame, Atoms):
+            structures.append(Structure.from_ase(frame))
+        elif isinstance(frame, Frame):
+            structures.append(frame.structure)
+        elif isinstance(frame, Structure):
+            structures.append(frame)
         else:
             raise InputError(
-                f"is a {type(one).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
+                f"is a {type(frame).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
             )
     return structures
 
@@ -373,8 +373,8 @@ def to_labelled_ase(structure: Structure, labels: Labels) -> Atoms:
     results: dict[str, Any] = {"energy": labels.energy, "forces": labels.forces}
     if labels.stress is not None:
         results["stress"] = to_voigt(labels.stress)
-    given = {key: value for key, value in results.items() if value is not None}
-    atoms.calc = SinglePointCalculator(atoms, **given)  # type: ignore[no-untyped-call]
+    known = {key: value for key, value in results.items() if value is not None}
+    atoms.calc = SinglePointCalculator(atoms, **known)  # type: ignore[no-untyped-call]
     return atoms
 
 

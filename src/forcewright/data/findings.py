@@ -30,7 +30,7 @@ class Finding:
     field: str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """File, frame and field as text."""
         parts = [self.file] if self.file else []
         parts += [f"frame {self.frame}"] if self.frame is not None else []
@@ -38,7 +38,7 @@ class Finding:
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.place}: {self.message}" if self.place else f"{self.severity}: {self.message}"
+        return ": ".join(filter(None, [self.severity, self.location, self.message]))
 
     def to_error(self) -> InputError:
         """Return the finding as an error to raise."""
@@ -106,7 +106,7 @@ class Audit(Tabular):
             else:
                 left[kind] += 1
         lines += [f"{severity}: {count} more of the kind {code!r}" for (severity, code), count in left.items()]
-        counts = (_counted(len(found), name) for found, name in self._counts())
+        counts = (_counted(len(kind), name) for kind, name in self._counts())
         return "\n".join([*lines, ", ".join(counts)])
 
     def __repr__(self) -> str:

@@ -259,7 +259,7 @@ def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], pa
     unknown = [option for option in options if option not in known]
     if unknown:
         allowed = f"allowed are {', '.join(known)}" if known else "it has no options"
-        raise InputError(f"{unknown[0]!r} is no option of this format; {allowed}", file=path)
+        raise InputError(f"{unknown[0]!r} is not an option of this format; {allowed}", file=path)
     return dict(options)
 
 
