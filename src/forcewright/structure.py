@@ -81,8 +81,8 @@ class Structure:
 
     def __repr__(self) -> str:
         periodic = "".join(name for name, along in zip("abc", self.pbc, strict=True) if along)
-        told = f"periodic along {periodic}, {self.volume:.5g} Å³" if periodic else "not periodic"
-        return f"Structure({self.formula}, {told})"
+        extent = f"periodic along {periodic}, {self.volume:.5g} Å³" if periodic else "not periodic"
+        return f"Structure({self.formula}, {extent})"
 
     @property
     def volume(self) -> float:
@@ -284,7 +284,7 @@ class Dataset(Tabular, Sequence[Frame]):
 Structures: TypeAlias = "Atoms | Structure | Frame | Iterable[Atoms | Structure | Frame]"
 
 
-def as_structures(given: Structures) -> list[Structure]:
+def as_structures(structures: Structures) -> list[Structure]:
     """Return structures, frames or ASE atoms, one or several, as a list of structures.
 
     Raises
@@ -292,22 +292,24 @@ def as_structures(given: Structures) -> list[Structure]:
     InputError
         If there is anything else among them; names its position.
     """
-    several = [given] if isinstance(given, (Atoms, Structure, Frame)) else given
+    several = [structures] if isinstance(structures, (Atoms, Structure, Frame)) else structures
     if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
-        raise InputError(f"is a {type(given).__name__}; give ASE atoms, structures or a dataset", field="structures")
-    structures = []
-    for index, one in enumerate(several):
-        if isinstance(one, Atoms):
-            structures.append(Structure.from_ase(one))
-        elif isinstance(one, Frame):
-            structures.append(one.structure)
-        elif isinstance(one, Structure):
-            structures.append(one)
+        raise InputError(
+            f"is a {type(structures).__name__}; give ASE atoms, structures or a dataset", field="structures"
+        )
+    taken = []
+    for index, item in enumerate(several):
+        if isinstance(item, Atoms):
+            taken.append(Structure.from_ase(item))
+        elif isinstance(item, Frame):
+            taken.append(item.structure)
+        elif isinstance(item, Structure):
+            taken.append(item)
         else:
             raise InputError(
-                f"is a {type(one).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
+                f"is a {type(item).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
             )
-    return structures
+    return taken
 
 
 def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:
@@ -335,8 +337,8 @@ def to_labelled_ase(structure: Structure, labels: Labels) -> Atoms:
     results: dict[str, Any] = {"energy": labels.energy, "forces": labels.forces}
     if labels.stress is not None:
         results["stress"] = to_voigt(labels.stress)
-    given = {key: value for key, value in results.items() if value is not None}
-    atoms.calc = SinglePointCalculator(atoms, **given)  # type: ignore[no-untyped-call]
+    known = {key: value for key, value in results.items() if value is not None}
+    atoms.calc = SinglePointCalculator(atoms, **known)  # type: ignore[no-untyped-call]
     return atoms
 
 
