@@ -1,4 +1,4 @@
-"""Error measures of predictions against a reference, and how sure one can be of them.
+"""Error measures of predictions against a reference, and their statistical uncertainty.
 
 ==========  ==========  ======================================================================
 symbol      shape       meaning
@@ -39,7 +39,7 @@ def rmse(reference: ArrayLike, predicted: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If shapes differ or there is no entry; so for every measure of this module.
+        If shapes differ or there is no entry; this holds for every measure of this module.
     """
     return float(np.sqrt(np.mean(_errors(reference, predicted) ** 2)))
 
@@ -84,7 +84,7 @@ def energy_rmse_per_sqrt_atom(reference: ArrayLike, predicted: ArrayLike, atoms:
 
 
 def force_vector_rmse(reference: ArrayLike, predicted: ArrayLike) -> float:
-    """Return sqrt(mean over atoms of |ΔF|²) in eV/Å: √3 times the RMSE of components (same thesis, eq. 3.4).
+    """Return sqrt(mean over atoms of |ΔF|²) in eV/Å: √3 times the RMSE of components (du Toit 2025, eq. 3.4).
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def force_vector_rmse(reference: ArrayLike, predicted: ArrayLike) -> float:
 def force_norm(forces: ArrayLike) -> float:
     """Return the norm of a structure's forces, sqrt(Σ_i |F_i|²) in eV/Å.
 
-    One number a structure: the "normalized force" of Eleonora Thomas (MSc thesis, Hasselt University 2025, eq. 6).
+    One number per structure: the "normalized force" of Eleonora Thomas (MSc thesis, Hasselt University 2025, eq. 6).
     Its RMSE, MAE and R² compare sizes of forces and not their directions; it grows as √N with the number of atoms.
 
     Parameters
@@ -178,8 +178,8 @@ def paired_standard_error(
 ) -> float:  # fmt: skip
     """Return the standard error of the *difference* of two models' errors on the same structures.
 
-    It is what decides which of two models is better: the hard structures are hard for both, so the difference is
-    known far better than either error.
+    It decides which of two models is better: the hard structures are hard for both, so the difference is known far
+    better than either error.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Pairs of neighbors behind one function, and a cache of them for molecular dynamics.
 
 Atoms and those of their periodic images that lie within the cutoff of the cell are sorted into bins of half the cutoff,
-so that the search needs no wrapping; the time per atom does not depend on the number of atoms.
+so that the search needs no wrapping; the time per atom does not depend on the number of atoms. All pairs of atoms come
+from here; SciPy's trees serve only points that are no atoms (descriptors, vertices of voids).
 
 =========  ============  ==================================================================
 array      shape         meaning
@@ -21,6 +22,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
+from forcewright.open_cell import complement
 from forcewright.structure import FloatArray, IntArray, Structure
 
 IndexArray = NDArray[np.int32]
@@ -139,13 +141,16 @@ def _complete_cell(structure: Structure) -> FloatArray:
         axis = int(np.flatnonzero(missing & structure.pbc)[0])
         raise InputError(f"direction {axis} is periodic but its cell vector is zero", field="cell")
     if missing.any():
-        # The right singular vectors of zero singular value span what the given vectors leave free.
-        free = np.linalg.svd(cell)[2][3 - int(missing.sum()) :]
-        cell[missing] = free
-    lengths = np.linalg.norm(cell, axis=1)
-    if abs(np.linalg.det(cell)) < 1e-9 * lengths.prod():
+        cell[missing] = complement(cell[~missing])
+    if _is_flat(cell) and not structure.pbc.all():  # vectors of open directions mean nothing
+        cell[~structure.pbc] = complement(cell[structure.pbc])
+    if _is_flat(cell):
         raise InputError("the cell vectors lie in a plane; they must span a volume", field="cell")
     return cell
+
+
+def _is_flat(cell: FloatArray) -> bool:
+    return bool(abs(np.linalg.det(cell)) < 1e-9 * np.linalg.norm(cell, axis=1).prod())
 
 
 @njit(cache=True, nogil=True)
@@ -204,7 +209,8 @@ def _fill_bins(fractions, cell, pbc, margins, per_cutoff):  # type: ignore[no-un
                     bins[k] = (at[0] * shape[1] + at[1]) * shape[2] + at[2]
                     owner[k] = i
                     if sx == 0 and sy == 0 and sz == 0:
-                        home[i] = at
+                        for d in range(3):
+                            home[i, d] = at[d]
                         first[i] = k
                     k += 1
     starts = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
@@ -250,7 +256,8 @@ def _search(  # type: ignore[no-untyped-def]
                 begin, end = bin_starts[column + z_low], bin_starts[column + z_high]
                 if count + end - begin > len(picked):
                     larger = np.empty(2 * (count + end - begin), np.int64)
-                    larger[:count] = picked[:count]
+                    for k in range(count):
+                        larger[k] = picked[k]
                     picked = larger
                 for p in range(begin, end):
                     dx, dy, dz = xs[p] - x, ys[p] - y, zs[p] - z
@@ -260,7 +267,10 @@ def _search(  # type: ignore[no-untyped-def]
         if found + count > len(indices):
             room = int(1.3 * (found + count) / (c + 1) * len(centers)) + 1024
             more_indices, more_vectors = np.empty(room, np.int32), np.empty((room, 3))
-            more_indices[:found], more_vectors[:found] = indices[:found], vectors[:found]
+            for k in range(found):
+                more_indices[k] = indices[k]
+                for d in range(3):
+                    more_vectors[k, d] = vectors[k, d]
             indices, vectors = more_indices, more_vectors
         if groups == 1:
             for k in range(count):

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
@@ -310,6 +310,44 @@ def as_structures(structures: Structures) -> list[Structure]:
                 f"is a {type(item).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
             )
     return taken
+
+
+def atomic_number(symbol: str, field: str | None = None) -> int:
+    """Return the atomic number of a chemical symbol.
+
+    Raises
+    ------
+    InputError
+        If there is no such element; names ``field``.
+    """
+    number = atomic_numbers.get(symbol, 0)  # ASE has an X of number 0
+    if number < 1:
+        raise InputError(f"{symbol!r} is an unknown element; give a chemical symbol such as Si", field=field)
+    return int(number)
+
+
+def require_known_species(
+    held: Structure | ArrayLike, species: Iterable[int], frame: int | None = None, *, knower: str = "the potential",
+    field: str = "numbers",
+) -> None:  # fmt: skip
+    """Raise InputError if there is an element that a potential, or another ``knower``, does not know.
+
+    Parameters
+    ----------
+    held
+        A structure, or atomic numbers (any shape).
+    species
+        Atomic numbers that are known.
+    frame
+        Index of the structure, for the message.
+    """
+    numbers = np.asarray(held.numbers if isinstance(held, Structure) else held, dtype=np.int64).ravel()
+    occurring = np.bincount(numbers, minlength=len(chemical_symbols)) > 0
+    known = list(species)
+    occurring[known] = False
+    if occurring.any():
+        unknown, names = (", ".join(chemical_symbols[z] for z in zs) for zs in (np.flatnonzero(occurring), known))
+        raise InputError(f"holds {unknown}, but {knower} knows only {names}", frame=frame, field=field)
 
 
 def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:

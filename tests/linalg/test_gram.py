@@ -3,7 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forcewright.linalg.gram import RowFolder, RowReducer, diagonal_positions, pack, pack_product, unpack, unpack_upper
+from forcewright.linalg.gram import (
+    RowAccumulator,
+    RowReducer,
+    diagonal_positions,
+    pack,
+    pack_product,
+    unpack,
+    unpack_upper,
+)
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def test_packed_product_is_the_bilinear_form() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 17, 999, 5000])
 def test_folding_in_chunks_gives_the_gram_matrix(rows: np.ndarray, chunk: int) -> None:
-    folder = RowFolder(17)
+    folder = RowAccumulator(17)
     for start in range(0, len(rows), chunk):
         folder.add(rows[start : start + chunk])
     np.testing.assert_allclose(unpack(folder.result(), 17), rows.T @ rows, rtol=1e-12, atol=1e-9)
@@ -56,4 +64,4 @@ def test_few_rows_stay_as_they_are() -> None:
 
 
 def test_nothing_folded_is_zero() -> None:
-    assert not RowFolder(4).result().any()
+    assert not RowAccumulator(4).result().any()

@@ -130,5 +130,5 @@ def test_unusable_equations_are_told(equations) -> None:
     matrix, right = equations
     with pytest.raises(NotPositiveDefinite):
         prune_groups(matrix - 1e6 * np.eye(P), right, GROUPS, np.ones(10), 5.0)
-    with pytest.raises(InputError, match="do not fit together"):
+    with pytest.raises(InputError, match="are inconsistent"):
         prune_groups(matrix, right, GROUPS, np.ones(9), 5.0)

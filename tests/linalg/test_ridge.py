@@ -7,7 +7,7 @@ import pytest
 import scipy.linalg
 from sklearn.linear_model import Ridge
 
-from forcewright.linalg.gram import RowFolder, RowReducer, unpack
+from forcewright.linalg.gram import RowAccumulator, RowReducer, unpack
 from forcewright.linalg.ridge import (
     CholeskySolver,
     FactorBlocks,
@@ -24,7 +24,7 @@ P, T, F, ROWS = 6, 3, 4, 25
 
 
 def _gram(rows: np.ndarray) -> np.ndarray:
-    folder = RowFolder(rows.shape[1])
+    folder = RowAccumulator(rows.shape[1])
     folder.add(rows)
     return folder.result()
 

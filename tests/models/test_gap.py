@@ -12,7 +12,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.models import load, model_class
+from forcewright.models import load
+from forcewright.models.gap import GapModel
 from forcewright.structure import Dataset, Structure
 
 pytest.importorskip("quippy", reason="the package quippy-ase is not installed")
@@ -21,7 +22,7 @@ SMALL = {"two_body": {"cutoff": 4.0, "n_sparse": 10}, "soap": {"cutoff": 4.0, "n
 
 
 def model(**changes):
-    return model_class("gap")(**{**SMALL, **changes})
+    return GapModel(**{**SMALL, **changes})
 
 
 def frames(count: int = 12, seed: int = 0, rattle: float = 0.1) -> Dataset:
@@ -160,19 +161,15 @@ def test_quip_reads_the_saved_file_itself(fitted, train, tmp_path: Path) -> None
 def test_a_failing_fit_is_one_sentence(train, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="did not end within 0.001 s"):
         model(timeout_s=0.001).fit(train, rng=np.random.default_rng(0))
-    whole = model_class("gap").arguments
-    monkeypatch.setattr(
-        model_class("gap"), "arguments", lambda *given: [a for a in whole(*given) if "default_sigma" not in a]
-    )
+    whole = GapModel.arguments
+    monkeypatch.setattr(GapModel, "arguments", lambda *given: [a for a in whole(*given) if "default_sigma" not in a])
     with pytest.raises(InputError, match="gap_fit failed with exit status 1; it said: .*missing .*default_sigma"):
         model().fit(train, rng=np.random.default_rng(0))
 
 
 def test_a_missing_package_is_told(fitted, train, monkeypatch: pytest.MonkeyPatch) -> None:
-    from forcewright.models import gap, gap_potential
-
-    for module in (gap, gap_potential):
-        monkeypatch.setattr(module, "find_spec", lambda name: None)
+    for module in ("hyperparameters", "potential"):
+        monkeypatch.setattr(f"forcewright.models.gap.{module}.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"forcewright\[gap\]"):
         model().fit(train, rng=np.random.default_rng(0))
     copy = type(fitted)(fitted.species, fitted.cutoff, fitted.files)
@@ -185,7 +182,7 @@ def test_nothing_to_fit_and_unknown_groups_are_told(train) -> None:
     with pytest.raises(InputError, match="nothing to fit"):
         model().fit(bare, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="names the group 'warm'"):
-        model_class("gap").with_data({"group_sigma": {"warm": {}}}, train)
+        GapModel.with_data({"group_sigma": {"warm": {}}}, train)
 
 
 @pytest.mark.parametrize(

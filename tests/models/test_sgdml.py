@@ -13,9 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pydantic import ValidationError
 
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.models import load, sgdml_fitting
+from forcewright.models import load
 from forcewright.models.sgdml import SgdmlModel, SgdmlPotential
-from forcewright.models.sgdml_kernel import descriptors
+from forcewright.models.sgdml import fitting as sgdml_fitting
+from forcewright.models.sgdml.kernel import descriptors
 from forcewright.structure import VOIGT, Dataset, Structure, to_voigt
 
 SIGMA = (1.0,)

@@ -11,9 +11,9 @@ from ase.build import bulk
 
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
+from forcewright.fitting.linear_fit import predict_rows
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
-from forcewright.models.linear import predict_rows
 from forcewright.models.snap import SnapModel, SnapPotential
 from forcewright.structure import Structure
 
@@ -185,9 +185,9 @@ GOOD = "1 6\nSi 0.5 1.0\n" + "0.1\n" * 6
         (GOOD, "rcutfac 4.0\ntwojmax 2\nfoo 1\n", "unknown or unsupported parameter 'foo'"),
         (GOOD, "rcutfac four\ntwojmax 2\n", "is not a name and a number"),
         (GOOD, "rcutfac 4.0\ntwojmax 4\n", "twojmax 4 needs 15 or 120 coefficients"),
-        (GOOD[:-8], "rcutfac 4.0\ntwojmax 2\n", "is no SNAP coefficient file"),
-        ("1 6\nXx 0.5 1.0\n" + "0.1\n" * 6, "rcutfac 4.0\ntwojmax 2\n", "is no SNAP coefficient file"),
-        ("", "rcutfac 4.0\ntwojmax 2\n", "is no SNAP coefficient file"),
+        (GOOD[:-8], "rcutfac 4.0\ntwojmax 2\n", "is not a SNAP coefficient file"),
+        ("1 6\nXx 0.5 1.0\n" + "0.1\n" * 6, "rcutfac 4.0\ntwojmax 2\n", "is not a SNAP coefficient file"),
+        ("", "rcutfac 4.0\ntwojmax 2\n", "is not a SNAP coefficient file"),
     ],
 )
 def test_broken_lammps_files_are_refused(tmp_path: Path, coefficients: str, parameters: str, words: str) -> None:

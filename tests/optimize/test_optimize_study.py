@@ -144,9 +144,9 @@ def test_torn_last_line_is_cut_off(journal: Path, pool: Executor, tail: str) -> 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda lines: ["a note\n"], "line 1 is not one of a study"),
-        (lambda lines: [*lines[:3], lines[3][:40] + "\n", *lines[4:]], "line 4 is not one of a study"),
-        (lambda lines: [*lines, lines[-1]], "stands twice"),
+        (lambda lines: ["a note\n"], "line 1 is not that of a study"),
+        (lambda lines: [*lines[:3], lines[3][:40] + "\n", *lines[4:]], "line 4 is not that of a study"),
+        (lambda lines: [*lines, lines[-1]], "occurs twice"),
     ],
 )
 def test_damaged_journal_is_refused_and_left_alone(
@@ -295,7 +295,7 @@ def test_settings_as_in_a_config() -> None:
     settings = StudySettings.model_validate({"settings": 40, "initial": 8, "timeout_s": 60})
     assert settings.trials == 40
     assert all(field.description for field in StudySettings.model_fields.values())
-    with pytest.raises(ValidationError, match=r"initial \(16\) is larger than settings \(4\)"):
+    with pytest.raises(ValidationError, match=r"initial \(16\) exceeds the number of trials \(4\)"):
         StudySettings.model_validate({"settings": 4})
     with pytest.raises(ValidationError, match="aquisition"):
         StudySettings.model_validate({"aquisition": "ei"})

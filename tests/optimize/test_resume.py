@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import killed_study
 import psutil
 import pytest
 from optimize_objectives import SETTINGS, SPACE, essence, napping
@@ -15,11 +16,9 @@ from optimize_objectives import SETTINGS, SPACE, essence, napping
 from forcewright.optimize.journal import read_trials
 from forcewright.optimize.study import Study
 
-SCRIPT = Path(__file__).with_name("killed_study.py")
-
 
 def start(folder: Path, trials: int) -> subprocess.Popen[str]:
-    command = [sys.executable, str(SCRIPT), str(folder), str(trials)]
+    command = [sys.executable, killed_study.__file__, str(folder), str(trials)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -12,18 +12,21 @@ from toy_family import HOME, ToyModel, rows
 import forcewright as fw
 from forcewright.data import read, write
 from forcewright.errors import InputError
-from forcewright.models import BACKENDS
+from forcewright.features.row_cache import RowMemory
+from forcewright.fitting.family_fit import generator, load_predictions, save_predictions
+from forcewright.fitting.problem import make_problem
+from forcewright.models import FAMILIES
 from forcewright.optimize.evaluation import StudyError
 from forcewright.potential import Prediction
-from forcewright.recipes.black_box import generator, load_predictions, save_predictions
 from forcewright.recipes.config import parse_config
-from forcewright.recipes.inputs import make_problem, read_inputs
+from forcewright.recipes.inputs import read_inputs
+from forcewright.recipes.outputs import rebuild_report
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "toy", HOME)
+    monkeypatch.setitem(FAMILIES, "toy", HOME)
 
 
 @pytest.fixture
@@ -52,20 +55,21 @@ def test_tune_writes_the_same_things_as_for_a_linear_family(toy: dict[str, Any])
     assert "Thompson" not in (folder / "report.html").read_text()
     errors = fw.evaluate(fw.load(folder / "potential"), fw.read(toy["data"]["test"]))
     assert errors.overall.force_rmse_eV_per_A == pytest.approx(summary["test"]["force_rmse_eV_per_A"], rel=1e-12)
-    page = fw.fit.__globals__["write_outputs"].__globals__["rebuild_report"](folder)
+    page = rebuild_report(folder)
     assert page.is_file()
 
 
-def test_folds_are_predicted_by_fits_that_have_not_seen_them(toy: dict[str, Any]) -> None:
+def test_folds_are_predicted_by_fits_that_have_not_seen_them(toy: dict[str, Any], tmp_path: Path) -> None:
     """Least squares by hand on the other folds gives the validation error that is told."""
     model = {"kind": "toy", "cutoff": 4.5, "functions": 6}
     result = fw.fit({**toy, "model": model})
     settings = parse_config({**toy, "model": model}, folder=Path())
-    problem = make_problem(settings, read_inputs(settings))
+    inputs = read_inputs(settings)
+    problem = make_problem(settings, inputs.train, rows=RowMemory(0), scratch=tmp_path)
     squares, count = 0.0, 0
     for fold in range(4):
-        fitted = ToyModel(**model).fit(problem.train[problem.splits != fold], rng=np.random.default_rng(0))
-        for structure, labels, _ in problem.train[problem.splits == fold]:
+        fitted = ToyModel(**model).fit(problem.train[problem.folds != fold], rng=np.random.default_rng(0))
+        for structure, labels, _ in problem.train[problem.folds == fold]:
             forces = (rows(structure, fitted.species, 4.5, 6) @ np.array(fitted.coefficients))[
                 1 : 1 + labels.forces.size
             ]

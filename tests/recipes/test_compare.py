@@ -13,7 +13,7 @@ import forcewright as fw
 from forcewright import metrics
 from forcewright.data import read
 from forcewright.errors import InputError
-from forcewright.models import BACKENDS
+from forcewright.models import FAMILIES
 from forcewright.recipes.compare import compare, read_comparison
 
 KEYS = {
@@ -24,7 +24,7 @@ KEYS = {
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "toy", HOME)
+    monkeypatch.setitem(FAMILIES, "toy", HOME)
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from toy_family import HOME, ToyModel
 from forcewright.accuracy.errors import evaluate
 from forcewright.data import read
 from forcewright.errors import InputError
-from forcewright.models import BACKENDS
+from forcewright.models import FAMILIES
 from forcewright.recipes.learning_curve import learning_curve, power_law, subsets
 
 
 @pytest.fixture(autouse=True)
 def _toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "toy", HOME)
+    monkeypatch.setitem(FAMILIES, "toy", HOME)
 
 
 @pytest.fixture

@@ -14,10 +14,13 @@ import yaml
 import forcewright as fw
 from forcewright.data import read, write
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.models.linear import fold_dataset
+from forcewright.features.row_cache import RowMemory
+from forcewright.fitting.linear_trial import fit_linear, require_memory
+from forcewright.fitting.normal_equations import accumulate
+from forcewright.fitting.problem import Problem, make_problem
 from forcewright.recipes.config import parse_config
-from forcewright.recipes.inputs import make_problem, read_inputs
-from forcewright.recipes.setting import fit_setting, pooled_errors, require_memory
+from forcewright.recipes.inputs import read_inputs
+from forcewright.recipes.outputs import rebuild_report
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 
@@ -25,9 +28,12 @@ def trials_of(result) -> list[tuple]:
     return [(t.index, t.params, t.loss) for t in result.trials]
 
 
-def problem_of(config: dict[str, Any], **changes: Any):
+def problem_of(config: dict[str, Any], **changes: Any) -> Problem:
     settings = parse_config({**config, **changes}, folder=Path())
-    return make_problem(settings, read_inputs(settings))
+    inputs = read_inputs(settings)
+    return make_problem(
+        settings, inputs.train, test=inputs.test, external=inputs.external, rows=RowMemory(10**8), scratch=Path()
+    )
 
 
 def test_study_writes_everything_and_resumes(config: dict[str, Any]) -> None:
@@ -75,7 +81,7 @@ def test_study_writes_everything_and_resumes(config: dict[str, Any]) -> None:
         fw.tune({**config, "loss": {"alpha": 0.5}})
     fresh = fw.tune({**config, "loss": {"alpha": 0.5}}, fresh=True)
     assert len(fresh.trials) == 3
-    page = fw.tune.__globals__["write_outputs"].__globals__["rebuild_report"](folder)
+    page = rebuild_report(folder)
     assert page.read_text().count("<html") == 1
 
 
@@ -122,10 +128,10 @@ def test_number_of_workers_changes_nothing(config: dict[str, Any], tmp_path: Pat
 
 def test_gram_only_errors_equal_direct_evaluation(config: dict[str, Any]) -> None:
     problem = problem_of(config, weights={"stress": {"low": 1, "high": 100}}, loss={"stress": 0.1})
-    fitted = fit_setting(problem, {"rcut": 4.0, "rfac0": 0.9}, 0)
+    fitted = fit_linear(problem, {"rcut": 4.0, "rfac0": 0.9}, 0)
     assert fitted.diagnostics["gram_mismatch"] < 1e-6
-    direct = pooled_errors(problem, fitted.predictions, "rmse")
-    total = direct @ [problem.loss.of(name) for name in ("energy", "force", "stress")]
+    direct = problem.loss.pooled(problem.validation, fitted.predictions)
+    total = direct @ [problem.loss.weights.of(name) for name in ("energy", "force", "stress")]
     assert fitted.search.loss == pytest.approx(total, rel=1e-6)
 
 
@@ -133,17 +139,18 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
     """Refit one fold's complement by plain least squares on the rows and predict the fold."""
     problem = problem_of(config)
     params = {"rcut": 4.0, "rfac0": 0.9}
-    fitted = fit_setting(problem, params, 0)
-    from forcewright.models.linear import labelled_rows, predict_rows, split_constants, training_row
-    from forcewright.recipes.config import fill_model
+    fitted = fit_linear(problem, params, 0)
+    from forcewright.fitting.hyperparameters import fill_model
+    from forcewright.fitting.linear_fit import predict_rows, split_coefficients
+    from forcewright.fitting.normal_equations import labelled_rows, training_row
 
     basis = fill_model(problem.model, params).basis(problem.train.species)
     weights = {(t.group, t.property): w for t, w in zip(fitted.terms, np.exp(fitted.search.theta), strict=False)}
     blocks = []
-    for i in np.flatnonzero(problem.splits != 2):
+    for i in np.flatnonzero(problem.folds != 2):
         frame = problem.train[int(i)]
         rows = labelled_rows(
-            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.constants
+            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.free_species
         )
         blocks += [
             weights[frame.labels.group, name] * training_row(name, block, len(frame.structure))
@@ -151,16 +158,16 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
         ]
     stacked = np.vstack(blocks)
     # columns scaled as the fit scales them: unit diagonal at the middle of the weight ranges
-    from forcewright.recipes.setting import weight_space
+    from forcewright.fitting.linear_trial import weight_space
 
     space = weight_space(problem, fitted.terms)
     middle = np.exp(space.theta(space.middle)[:-1])
     nominal = {(t.group, t.property): w for t, w in zip(fitted.terms, middle, strict=True)}
-    columns = basis.size + len(problem.constants)
+    columns = basis.size + len(problem.free_species)
     norms = np.zeros(columns)
     for frame in problem.train:
         rows = labelled_rows(
-            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.constants
+            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.free_species
         )
         for name, block in rows.items():
             part = nominal[frame.labels.group, name] * training_row(name, block, len(frame.structure))
@@ -169,22 +176,22 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
     ridge = np.sqrt(np.exp(fitted.search.theta[-1])) * np.eye(columns)
     system = np.vstack([stacked[:, :-1] * scale, ridge])
     solution = np.linalg.lstsq(system, np.append(stacked[:, -1], np.zeros(columns)), rcond=None)[0] * scale
-    for i in np.flatnonzero(problem.splits == 2):
+    for i in np.flatnonzero(problem.folds == 2):
         structure = problem.train[int(i)].structure
         expected = predict_rows(
-            structure, basis.rows(structure), *split_constants(solution, problem.energies, problem.constants)
+            structure, basis.rows(structure), *split_coefficients(solution, problem.energies, problem.free_species)
         )
         assert fitted.predictions[i].energy == pytest.approx(expected.energy, abs=1e-5)
         np.testing.assert_allclose(fitted.predictions[i].forces, expected.forces, atol=1e-5)
 
 
 def test_cholesky_and_qr_find_the_same_fit(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from forcewright.recipes import setting
+    from forcewright.fitting import linear_trial
 
     params = {"rcut": 4.0, "rfac0": 0.9}
-    plain = fit_setting(problem_of(config), params, 0)
-    monkeypatch.setattr(setting, "_SINGULAR", 1.0)  # as if every design were singular
-    careful = fit_setting(problem_of(config), params, 0, plain.search.theta)
+    plain = fit_linear(problem_of(config), params, 0)
+    monkeypatch.setattr(linear_trial, "_SINGULAR", 1.0)  # as if every design were singular
+    careful = fit_linear(problem_of(config), params, 0, plain.search.theta)
     assert (plain.diagnostics["solver"], careful.diagnostics["solver"]) == ("cholesky", "qr")
     np.testing.assert_allclose(careful.coefficients, plain.coefficients, rtol=1e-5, atol=1e-8)
     np.testing.assert_allclose(
@@ -195,9 +202,9 @@ def test_cholesky_and_qr_find_the_same_fit(config: dict[str, Any], monkeypatch: 
 def test_weights_that_normal_equations_cannot_solve_go_to_qr(config: dict[str, Any]) -> None:
     whole = problem_of(config)
     one = whole.train[:1]
-    problem = replace(whole, train=one, splits=np.zeros(1, dtype=np.int64), external=one)
+    problem = replace(whole, train=one, folds=np.zeros(1, dtype=np.int64), external=one)
     theta = np.array([0.0, -80.0, -160.0])  # of energy, force and ridge: as good as one row for many columns
-    fitted = fit_setting(problem, {"rcut": 4.0, "rfac0": 0.9}, 0, theta)
+    fitted = fit_linear(problem, {"rcut": 4.0, "rfac0": 0.9}, 0, theta)
     assert fitted.diagnostics["solver"] == "qr" and fitted.diagnostics["columns"] > 1
     assert fitted.predictions[0].energy == pytest.approx(one.labels[0].energy, abs=1e-9)
 
@@ -224,7 +231,7 @@ def test_other_ways_to_run(config: dict[str, Any], changes: dict[str, Any]) -> N
         assert result.summary["validation"]["force_rmse_eV_per_A"] == pytest.approx(
             result.summary["test"]["force_rmse_eV_per_A"], rel=1e-6
         )
-        assert "flatter" in (result.folder / "report.html").read_text()
+        assert "These errors are too small" in (result.folder / "report.html").read_text()
     if "nested" in changes.get("validation", {}):
         nested = result.summary["nested"]
         assert nested["frames"] == 40 and nested["force_rmse_eV_per_A"] > 0
@@ -232,7 +239,9 @@ def test_other_ways_to_run(config: dict[str, Any], changes: dict[str, Any]) -> N
         # both parts of the loss contribute evenly at the accuracies wanted
         problem = problem_of({**config, **changes})
         size = np.mean([len(s) for s in problem.train.structures])
-        assert problem.loss.energy * 2e-3 * np.sqrt(size) == pytest.approx(problem.loss.force * 0.1 * np.sqrt(3))
+        assert problem.loss.weights.energy * 2e-3 * np.sqrt(size) == pytest.approx(
+            problem.loss.weights.force * 0.1 * np.sqrt(3)
+        )
     if "reference_energies" in changes:
         fitted = result.potential.covariance.shape[0] > result.potential.basis.size
         assert fitted == (changes["reference_energies"] == "least_squares")
@@ -292,7 +301,7 @@ def test_a_mistake_costs_no_earlier_results(config: dict[str, Any], tmp_path: Pa
         fw.tune({**config, "data": {"train": str(tmp_path / "none.extxyz")}}, fresh=True)
     assert (first.folder / "result.json").exists() and trials_of(fw.tune(config)) == trials_of(first)
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="cannot be made"):
+    with pytest.raises(InputError, match="cannot be written or read: Not a directory"):
         fw.tune({**config, "output": str(tmp_path / "file" / "run")})
 
 
@@ -303,7 +312,7 @@ def test_inputs_that_do_not_fit_together(config: dict[str, Any], copper: Path, t
         fw.tune({**config, "reference_energies": "isolated"})
     with pytest.raises(InputError, match="has no energy for Cu"):
         fw.tune({**config, "reference_energies": {"Al": 1.0}})
-    with pytest.raises(InputError, match="'Xx' is no element"):
+    with pytest.raises(InputError, match="'Xx' is an unknown element"):
         fw.tune({**config, "reference_energies": {"Xx": 1.0}})
     test = read(copper / "test.extxyz")
     numbers = np.array(test[0].structure.numbers)
@@ -317,7 +326,7 @@ def test_inputs_that_do_not_fit_together(config: dict[str, Any], copper: Path, t
 def test_folding_needs_labels() -> None:
     bare = Dataset((Frame(Structure([29], [[0, 0, 0]]), Labels()),))
     with pytest.raises(InputError, match="carries any of energy, force"):
-        fold_dataset(bare, lambda i: None, 3, {29: 0.0}, [0])
+        accumulate(bare, lambda i: None, 3, {29: 0.0}, [0])
 
 
 def test_a_prior_is_searched_where_the_basis_offers_one(
@@ -331,18 +340,18 @@ def test_a_prior_is_searched_where_the_basis_offers_one(
         Bispectrum, "prior_features", lambda self: np.log1p(np.arange(self.size))[:, None], raising=False
     )
     problem, params = problem_of(config), {"rcut": 4.0, "rfac0": 0.9}
-    free = fit_setting(problem, params, 0)
+    free = fit_linear(problem, params, 0)
     assert len(free.search.theta) == len(free.terms) + 2 and abs(free.search.theta[-1]) <= 3.0
     assert free.diagnostics["gram_mismatch"] < 1e-6
-    without = fit_setting(problem_of(config, prior="none"), params, 0)
+    without = fit_linear(problem_of(config, prior="none"), params, 0)
     assert len(without.search.theta) == len(without.terms) + 1
-    given = fit_setting(problem_of(config, prior=[1.5]), params, 0)
+    given = fit_linear(problem_of(config, prior=[1.5]), params, 0)
     assert given.search.theta[-1] == 1.5
     # the same weights, ridge and exponents give the same fit, however they were asked for
-    again = fit_setting(problem_of(config, prior=[0.0]), params, 0, np.append(without.search.theta, 0.0))
+    again = fit_linear(problem_of(config, prior=[0.0]), params, 0, np.append(without.search.theta, 0.0))
     np.testing.assert_array_equal(again.coefficients, without.coefficients)
     with pytest.raises(InputError, match="has 2 numbers; this basis takes 1"):
-        fit_setting(problem_of(config, prior=[1.0, 2.0]), params, 0)
+        fit_linear(problem_of(config, prior=[1.0, 2.0]), params, 0)
 
 
 def test_accuracy_and_cost_as_two_objectives(config: dict[str, Any]) -> None:
@@ -370,7 +379,7 @@ def test_accuracy_and_cost_as_two_objectives(config: dict[str, Any]) -> None:
     impossible = fw.tune({**config, "study": {**study, "max_cost_us_per_atom": costs[0] / 2}})
     chosen = impossible.summary["best_trial"]
     assert impossible.trials[chosen].metrics["cost_us_per_atom"] == costs[0]
-    assert "No setting keeps to max_cost_us_per_atom" in impossible.summary["warnings"][0]
+    assert "No trial keeps to max_cost_us_per_atom" in impossible.summary["warnings"][0]
     assert impossible.summary["warnings"][0] in (first.folder / "forcewright.log").read_text()
     assert impossible.summary["warnings"][0] in (first.folder / "report.html").read_text()
     with pytest.raises(InputError, match="study.objectives"):

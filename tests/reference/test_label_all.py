@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "killed.py"), str(tmp_path)], stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     log = tmp_path / "log"
     deadline = time.monotonic() + 60

@@ -130,7 +130,7 @@ def test_stillinger_weber_as_published(tmp_path: Path) -> None:
 def test_elements_a_pair_style_does_not_know(tmp_path: Path) -> None:
     reference = reference_from(STILLINGER_WEBER, tmp_path)
     wrong, right = reference.label([Structure.from_ase(bulk("Ge")), Structure.from_ase(bulk("Si"))])
-    assert wrong == Failure("holds Ge, which the reference does not know; it knows Si", repeatable=True)
+    assert wrong == Failure("holds Ge, but the reference knows only Si", repeatable=True)
     assert isinstance(right, Labels)
 
 

@@ -1,9 +1,9 @@
-"""How far predictions are off: one table of errors, overall and per group, each with its standard error.
+"""Errors of predictions in one table, overall and per group, each with its standard error.
 
 Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component,
-per vector (eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over the six Voigt
-components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), so does its standard error: a
-bootstrap over frames.
+per vector (du Toit 2025, eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over
+the six Voigt components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), as does its standard
+error, a bootstrap over frames.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from forcewright import metrics
@@ -23,7 +22,7 @@ from forcewright.accuracy.parity import Parity, ParitySeries, locate, pair
 from forcewright.errors import InputError
 from forcewright.files import write_table
 from forcewright.potential import Potential, Prediction
-from forcewright.structure import Dataset, FloatArray
+from forcewright.structure import Dataset, FloatArray, require_known_species
 from forcewright.tables import Tabular
 
 
@@ -95,7 +94,7 @@ class ErrorTable(Tabular):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], parity: Parity) -> ErrorTable:
-        """Return the table that `to_dict` gave, and the values behind it."""
+        """Return the table of which `to_dict` gave the content."""
         overall = {key: value for key, value in content.items() if key != "groups"}
         return cls(Errors(**overall), {name: Errors(**errors) for name, errors in content["groups"].items()}, parity)
 
@@ -124,7 +123,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If a frame has an element the potential does not know.
+        If a frame has an element unknown to the potential.
     """
     check_species(potential, dataset)
     count = dataset.count_labels()
@@ -133,18 +132,14 @@ def evaluate(
 
 
 def check_species(potential: Potential, dataset: Dataset) -> None:
-    """Raise an InputError that names the first frame with an element the potential does not know."""
+    """Raise an InputError that names the first frame with an element unknown to the potential."""
     for index, structure in enumerate(dataset.structures):
-        unknown = sorted(set(structure.numbers.tolist()) - set(potential.species))
-        if unknown:
+        try:
+            require_known_species(structure, potential.species)
+        except InputError as error:
             file, frame = locate(dataset, index)
-            known = " ".join(chemical_symbols[z] for z in potential.species)
-            names = " ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(
-                f"holds {names}, but the potential knows only {known}; "
-                "leave the frame out or fit on data with these elements",
-                file=file, frame=frame, field="numbers",
-            )  # fmt: skip
+            advice = "leave the frame out or fit on data with these elements"
+            raise InputError(f"{error.problem}; {advice}", file=file, frame=frame, field=error.field) from None
 
 
 def compare(
@@ -159,14 +154,14 @@ def compare(
     Parameters
     ----------
     predictions
-        One a frame, in order.
+        One per frame, in order.
     rng
         Draws the bootstrap resamples of frames behind the standard errors; without it there are none.
 
     Raises
     ------
     InputError
-        If there is no frame, not one prediction a frame, or a number is not finite.
+        If there is no frame, not one prediction per frame, or a number is not finite.
     """
     if len(dataset) == 0:
         raise InputError("there is no frame to compare predictions with; give at least one", field="dataset")

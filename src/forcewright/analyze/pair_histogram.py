@@ -151,8 +151,8 @@ def _count(
                 room = 2 * (filled + end - begin)
                 old_x, old_y, old_z, old_row = x, y, z, row
                 x, y, z, row = np.empty(room), np.empty(room), np.empty(room), np.empty(room, np.int32)
-                x[:filled], y[:filled], z[:filled] = old_x[:filled], old_y[:filled], old_z[:filled]
-                row[:filled] = old_row[:filled]
+                for k in range(filled):
+                    x[k], y[k], z[k], row[k] = old_x[k], old_y[k], old_z[k], old_row[k]
                 squares, near, near_row = np.empty(room), np.empty(room), np.empty(room, np.int32)
             for p in range(begin, end):
                 x[filled], y[filled], z[filled] = xs[p] + sx, ys[p] + sy, zs[p] + sz

@@ -8,6 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
 from forcewright.data.findings import Finding, Severity, locate
+from forcewright.neighbors import find_neighbors
 from forcewright.structure import Frame, Structure
 
 #: Atoms nearer than this share of the sum of their covalent radii overlap; the second value is beyond doubt.
@@ -89,13 +90,9 @@ def _check_overlaps(frame: Frame, index: int) -> Iterator[Finding]:
 
 def closest_pair(structure: Structure, share: float) -> tuple[int, int, float, float] | None:
     """Return atoms i, j, distance (Å) and share of the sum of covalent radii of the worst pair below ``share``."""
-    from vesin import NeighborList  # a compiled library: loaded where it is used
-
     radii = covalent_radii[structure.numbers]
-    reach = float(2 * radii.max() * share)
-    first, second, distances = NeighborList(cutoff=reach, full_list=False).compute(
-        structure.positions, structure.cell, structure.pbc, "ijd"
-    )
+    pairs = find_neighbors(structure, float(2 * radii.max() * share))
+    first, second, distances = pairs.centers, pairs.indices, pairs.distances
     if not len(distances):
         return None
     shares = distances / (radii[first] + radii[second])

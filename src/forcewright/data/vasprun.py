@@ -15,11 +15,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, atomic_number
 from forcewright.units import KBAR
 
 #: Parts of the file, and of an ionic step, that are read; all others are dropped as they come. A density of states or
@@ -101,10 +100,7 @@ def _numbers(element: ElementTree.Element) -> list[int]:
     symbols = [(row.findtext("c") or "").strip() for row in element.iterfind("array[@name='atoms']/set/rc")]
     # Old VASP versions write "r" for zirconium.
     symbols = ["Zr" if symbol == "r" else symbol for symbol in symbols]
-    unknown = [symbol for symbol in symbols if not atomic_numbers.get(symbol)]
-    if unknown:
-        raise InputError(f"{unknown[0]!r} is not the symbol of an element", field="atominfo")
-    return [atomic_numbers[symbol] for symbol in symbols]
+    return [atomic_number(symbol, "atominfo") for symbol in symbols]
 
 
 def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Design rows on disk, keyed by content: the same structure in the same basis is computed once."""
+"""Design rows kept on disk or in memory, keyed by content: the same structure in the same basis is computed once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,70 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from forcewright.potential import Basis, DesignRows
 from forcewright.structure import Structure
+
+Rows = Callable[[Structure], DesignRows]
+
+
+class KeptRows(Protocol):
+    """Where design rows are kept."""
+
+    def rows_of(self, basis: Basis) -> Rows:
+        """Return a function that gives the rows of a structure, kept ones where there are any."""
+        ...
+
+    def prune(self) -> None:
+        """Let go of what was used longest ago, down to the limit."""
+        ...
+
+
+@dataclass(frozen=True)
+class RowMemory:
+    """Design rows in the memory of this process, up to a limit; beyond it they are computed anew each time.
+
+    What is kept does not travel to other processes.
+    """
+
+    limit_bytes: int
+    _kept: dict[str, dict[str, DesignRows]] = field(default_factory=dict, repr=False)
+    _sizes: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Travel without the rows."""
+        return RowMemory, (self.limit_bytes,)
+
+    def rows_of(self, basis: Basis) -> Rows:
+        """Return a function that gives the rows of a structure, kept ones where there are any."""
+        key = _key(basis)
+        kept = self._kept.pop(key, {})
+        self._kept[key] = kept  # the last used is the last in order
+        self._sizes.setdefault(key, 0)
+
+        def rows(structure: Structure) -> DesignRows:
+            name = structure.content_hash
+            if name not in kept:
+                computed = basis.rows(structure)
+                size = sum(part.nbytes for part in computed)
+                if sum(self._sizes.values()) + size > self.limit_bytes:
+                    return computed
+                kept[name] = computed
+                self._sizes[key] += size
+            return kept[name]
+
+        return rows
+
+    def prune(self) -> None:
+        """Keep the rows of the basis used last alone where half of the limit is reached."""
+        for key in list(self._kept)[:-1]:
+            if sum(self._sizes.values()) > self.limit_bytes // 2:
+                del self._kept[key], self._sizes[key]
 
 
 @dataclass(frozen=True)
@@ -26,10 +83,9 @@ class RowCache:
     folder: Path
     limit_bytes: int
 
-    def rows_of(self, basis: Basis) -> Callable[[Structure], DesignRows]:
+    def rows_of(self, basis: Basis) -> Rows:
         """Return a function that gives the rows of a structure, from the cache where they are in it."""
-        key = hashlib.sha256(repr(basis).encode()).hexdigest()[:24]
-        folder = self.folder / key
+        folder = self.folder / _key(basis)
 
         def rows(structure: Structure) -> DesignRows:
             path = folder / f"{structure.content_hash[:32]}.npy"
@@ -54,6 +110,10 @@ class RowCache:
     def clear(self) -> None:
         """Remove everything."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _key(basis: Basis) -> str:
+    return hashlib.sha256(repr(basis).encode()).hexdigest()[:24]
 
 
 def _age(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""Normal equations of [A | b], folded row block by row block and kept as packed lower triangles.
+"""Normal equations of [A | b], accumulated block by block of rows and kept as packed lower triangles.
 
 =========  =====================  ==========================================================
 symbol     shape                  meaning
@@ -9,7 +9,7 @@ packed     (P,), P=(p+1)(p+2)/2   lower triangle of [A|b]ᵀ[A|b], row by row: G
 z          (p + 1,)               [c; -1], so that ‖Ac - b‖² = zᵀ [A|b]ᵀ[A|b] z
 =========  =====================  ==========================================================
 
-Everything a weighted fit needs is linear in the packed vector: sums over blocks, weights, folds taken out.
+Everything a weighted fit needs is linear in the packed vector: sums over blocks, weights, leaving folds out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 _ROWS_AT_ONCE = 2048  # rows that wait before they are reduced
 _PANEL = 128  # columns that are reflected together
-_WORTH_AN_UPDATE = 512  # rows from which a rank update runs at full speed, the matrix read and written each time
+_UPDATE_ROWS = 512  # rows from which a rank update runs at full speed, the matrix read and written each time
 
 
 def packed_size(order: int) -> int:
@@ -40,7 +40,7 @@ def _lower(order: int) -> NDArray[np.intp]:
 
 
 def diagonal_positions(order: int) -> NDArray[np.intp]:
-    """Return where the diagonal stands in a packed lower triangle."""
+    """Return the positions of the diagonal in a packed lower triangle."""
     return np.cumsum(np.arange(1, order + 1)) - 1
 
 
@@ -69,8 +69,8 @@ def pack_product(left: FloatArray, right: FloatArray) -> FloatArray:
     return np.asarray(product)
 
 
-class RowFolder:
-    """Folds rows [A | b], a few at a time, into the packed normal equations of all of them."""
+class RowAccumulator:
+    """Accumulates rows [A | b], a few at a time, into the packed normal equations of all of them."""
 
     def __init__(self, order: int) -> None:
         self._order = order
@@ -80,18 +80,18 @@ class RowFolder:
         self.count = 0
 
     def add(self, rows: FloatArray) -> None:
-        """Fold rows (m, order)."""
+        """Accumulate rows (m, order)."""
         self.count += len(rows)
-        if len(rows) >= _WORTH_AN_UPDATE:
+        if len(rows) >= _UPDATE_ROWS:
             self._update(rows)
             return
         self._waiting.append(rows)
         self._filled += len(rows)
-        if self._filled >= _WORTH_AN_UPDATE:
+        if self._filled >= _UPDATE_ROWS:
             self._flush()
 
     def result(self) -> FloatArray:
-        """Return the packed lower triangle of everything folded so far."""
+        """Return the packed lower triangle of all rows so far."""
         self._flush()
         return np.zeros(packed_size(self._order)) if self._gram is None else pack(self._gram)
 
@@ -121,7 +121,7 @@ class RowReducer:
         self.count = 0
 
     def add(self, rows: FloatArray) -> None:
-        """Take in rows (m, order)."""
+        """Accumulate rows (m, order)."""
         self._waiting.append(rows)
         self._filled += len(rows)
         self.count += len(rows)
@@ -129,7 +129,7 @@ class RowReducer:
             self._reduce()
 
     def result(self) -> FloatArray:
-        """Return R of everything taken in so far, (≤ order, order)."""
+        """Return R of all rows so far, (≤ order, order)."""
         if self._triangle is None and self._filled <= self._order:
             return np.vstack([np.zeros((0, self._order)), *self._waiting])
         self._reduce()
@@ -146,7 +146,7 @@ def triangle_of(rows: FloatArray, above: FloatArray | None = None) -> FloatArray
     """Return the triangular factor R of rows (m, n) below an upper triangle (n, n).
 
     LAPACK's tpqrt leaves the zeros of the triangle alone and works on wide panels: three times as fast as a QR
-    decomposition that begins anew with R above further rows.
+    decomposition of R stacked on further rows.
     """
     order = rows.shape[1]
     start = np.zeros((order, order), order="F") if above is None else above

@@ -34,7 +34,7 @@ from forcewright.linalg.gram import FloatArray
 
 IntArray = NDArray[np.int64]
 
-_BLOCK = 1024  # rows whose B is kept up to date at once: they stay in the cache
+_BLOCK = 1024  # rows whose B is kept up to date at once: they fit in the cache
 _START = 8  # times p rows among which LU finds the first active set
 _VIRTUAL = 1e-9  # size of a virtual row beside the largest entry of its column
 
@@ -46,7 +46,7 @@ class ActiveSet:
     Attributes
     ----------
     indices
-        Positions (≤ p,) of the active rows among those given, ascending; fewer than p where directions are missing.
+        Positions (≤ p,) of the active rows among all rows, ascending; fewer than p where directions are missing.
     rows
         A (p, p): the active rows in the order of ``indices``, then the virtual ones.
     inverse
@@ -59,7 +59,7 @@ class ActiveSet:
 
     @property
     def missing(self) -> int:
-        """Number of directions in which no row goes, held by virtual rows."""
+        """Number of directions that no row spans, held by virtual rows."""
         return len(self.rows) - len(self.indices)
 
 
@@ -69,18 +69,18 @@ def max_volume(rows: FloatArray | Iterable[FloatArray], *, tolerance: float = 1.
     Parameters
     ----------
     rows
-        Rows (M, p), or blocks (m, p) of them. What can be gone through again and again (a list, an object with
-        ``__iter__``) is until no grade exceeds the tolerance; an iterator is gone through once, after which the grades
-        of its earlier blocks can be somewhat larger.
+        Rows (M, p), or blocks (m, p) of them. What can be iterated over repeatedly (a list, an object with
+        ``__iter__``) is, until no grade exceeds the tolerance; an iterator is consumed once, after which grades in its
+        earlier blocks can be somewhat larger.
     tolerance
-        Largest grade of a given row; 1 is the exact maximum that single swaps reach, at the price of more of them.
+        Largest grade of any row; 1 is the exact maximum that single swaps reach, at the cost of more swaps.
 
     Raises
     ------
     InputError
         If there is no row, rows differ in length or hold numbers that are not finite, or the tolerance is below 1.001.
     """
-    if tolerance < 1.001:  # at 1 rounding alone could go on swapping
+    if tolerance < 1.001:  # at 1, rounding alone could keep swapping
         raise InputError(f"is {tolerance:g}; give at least 1.001", field="tolerance")
     blocks = _Chunks(rows) if isinstance(rows, np.ndarray) else rows
     search = _Search(tolerance)
@@ -103,7 +103,7 @@ def _inverse(matrix: FloatArray) -> FloatArray:
 
 
 class _Chunks:
-    """An array as blocks that lie in the cache, any number of times."""
+    """An array as blocks that fit in the cache, iterable any number of times."""
 
     def __init__(self, rows: FloatArray) -> None:
         self._rows = rows
@@ -126,8 +126,8 @@ class _Search:
         """Swap in what raises the volume, block by block, and return the number of swaps."""
         swaps, position = 0, 0
         waiting: list[FloatArray] = []
-        for given in blocks:
-            block = self._checked(given, waiting)
+        for rows in blocks:
+            block = self._checked(rows, waiting)
             if self._rows is None:
                 waiting.append(block)
                 if sum(map(len, waiting)) < _START * block.shape[1]:
@@ -140,18 +140,20 @@ class _Search:
         return swaps
 
     def result(self) -> ActiveSet:
-        """Return the rows in the order they were given, virtual ones last."""
+        """Return the active rows in their original order, virtual ones last."""
         if self._rows is None:
             raise InputError("there are no rows to choose an active set from")
         order = np.argsort(np.where(self._indices < 0, np.iinfo(np.int64).max, self._indices), kind="stable")
         indices, rows = self._indices[order], self._rows[order]
         return ActiveSet(indices[indices >= 0], rows, _inverse(rows))
 
-    def _checked(self, given: FloatArray, waiting: list[FloatArray]) -> FloatArray:
-        block = np.asarray(given, dtype=np.float64)
+    def _checked(self, rows: FloatArray, waiting: list[FloatArray]) -> FloatArray:
+        block = np.asarray(rows, dtype=np.float64)
         columns = block.shape[-1] if self._rows is None else self._rows.shape[1]
         if block.ndim != 2 or block.shape[1] != columns or (waiting and block.shape[1] != waiting[0].shape[1]):
-            raise InputError(f"a block of rows has the shape {block.shape}; all must be (rows, columns), equally long")
+            raise InputError(
+                f"a block of rows has the shape {block.shape}; all must be (rows, columns) with the same columns"
+            )
         if not np.isfinite(block).all():
             raise InputError("a row holds a number that is not finite")
         return block
@@ -161,7 +163,7 @@ class _Search:
         swaps = 0
         if self._rows is None and len(block):
             self._start(block, position)
-            swaps = 1  # a start is no end: what came before has not been looked at
+            swaps = 1  # earlier blocks have not been compared with this start
         for start in range(0, len(block), _BLOCK):
             swaps += self._swap(block[start : start + _BLOCK], position + start)
         return swaps
@@ -174,8 +176,8 @@ class _Search:
         stacked = np.vstack([block, virtual])
         pivots = scipy.linalg.lapack.dgetrf(np.asfortranarray(stacked), overwrite_a=1)[1]
         order = np.arange(len(stacked))
-        for place, pivot in enumerate(pivots):
-            order[[place, pivot]] = order[[pivot, place]]
+        for row, pivot in enumerate(pivots):
+            order[[row, pivot]] = order[[pivot, row]]
         chosen = order[:columns]
         self._rows = stacked[chosen]
         self._indices = np.where(chosen < count, position + chosen, -1)
@@ -184,7 +186,7 @@ class _Search:
     def _swap(self, block: FloatArray, position: int) -> int:
         """Swap rows of the block in until none of its grades exceeds the tolerance (algorithm 1 of Goreinov et al.).
 
-        B' = B - B_:j (B_i: - e_j)/B_ij when row i comes to stand in place j.
+        B' = B - B_:j (B_i: - e_j)/B_ij when row i replaces active row j.
         """
         assert self._rows is not None
         columns = block.shape[1]

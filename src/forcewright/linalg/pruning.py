@@ -4,8 +4,8 @@
 symbol     shape     meaning
 =========  ========  =====================================================================================
 M, h       (p, p)    normal equations, weights and ridge in them: J(x) = s - 2 hᵀx + xᵀM x
-P, x       (n, n)    M⁻¹ and the solution P h of the n columns still in
-S, K       sets      columns that go and that stay
+P, x       (n, n)    M⁻¹ and the solution P h of the n remaining columns
+S, K       sets      columns that leave and that stay
 q_g        ()        saliency of group g
 =========  ========  =====================================================================================
 
@@ -18,7 +18,7 @@ q_g/cost_g^γ, a few at a time, and what stays follows from the same blocks with
 
     P'_KK = P_KK - P_KS P_SS⁻¹ P_SK,    x'_K = x_K - P_KS P_SS⁻¹ x_S,
 
-until rounding has had enough chances to add up, when P is made anew.
+until P is computed anew, because rounding errors add up.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from forcewright.linalg.ridge import NotPositiveDefinite
 
 IntArray = NDArray[np.int64]
 
-_RENEW = 0.8  # P is made anew when no more than this share of its columns is left
+_RENEW = 0.8  # P is computed anew when no more than this share of its columns is left
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PruningStep:
 
 @dataclass(frozen=True, eq=False)
 class Pruned:
-    """What pruning has left: indices of the columns, ascending, and how it came there, step by step."""
+    """What pruning has left: ascending indices of the columns, and the steps that led there."""
 
     columns: IntArray
     history: tuple[PruningStep, ...]
@@ -90,7 +90,7 @@ def prune_groups(
     Raises
     ------
     InputError
-        If shapes do not fit, or what is protected alone costs more than the target.
+        If shapes are inconsistent, or the protected groups alone cost more than the target.
     NotPositiveDefinite
         If M cannot be factored.
     """
@@ -120,14 +120,14 @@ def _groups_that_stay(groups: IntArray, costs: FloatArray, protected: Iterable[i
 
 
 class _Columns:
-    """The columns still in, with P and x."""
+    """The remaining columns, with P and x."""
 
     def __init__(self, matrix: FloatArray, right: FloatArray, groups: IntArray, costs: FloatArray) -> None:
         p = len(right)
         if matrix.shape != (p, p) or groups.shape != (p,) or (p and (groups.max() >= len(costs) or groups.min() < -1)):
             raise InputError(
                 f"normal equations {matrix.shape}, right side {right.shape}, groups {groups.shape} with numbers up to "
-                f"{groups.max(initial=-1)} and {len(costs)} costs do not fit together"
+                f"{groups.max(initial=-1)} and {len(costs)} costs are inconsistent"
             )
         self._matrix, self._right, self._groups, self._costs = matrix, right, groups, costs
         self.columns: IntArray = np.arange(p)
@@ -141,7 +141,7 @@ class _Columns:
 
     @property
     def cost(self) -> float:
-        """Cost of all groups that are still in."""
+        """Cost of all remaining groups."""
         present = np.unique(self._groups[self.columns])
         return float(self._costs[present[present >= 0]].sum())
 
@@ -174,7 +174,7 @@ class _Columns:
         self._inverse = self._inverse[np.ix_(stay, stay)] - half.T @ half
 
     def _solved(self) -> tuple[FloatArray, FloatArray]:
-        """Return P and x of the columns still in, from M and h."""
+        """Return P and x of the remaining columns, from M and h."""
         kept = self._matrix[np.ix_(self.columns, self.columns)]
         factor, info = scipy.linalg.lapack.dpotrf(kept, lower=1)
         if info != 0:

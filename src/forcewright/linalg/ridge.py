@@ -1,20 +1,20 @@
 """Weighted ridge regression from blocks of rows, its validation loss, and the gradient in weights and ridge.
 
 The training rows come in T *terms* (a property of a group: the forces of "Surface"); term t carries the row weight w_t.
-With F splits (folds, or one external set) split f trains on everything but its own left-out blocks:
+With F folds (one where validation is external) fold f is fitted to all blocks but those it leaves out:
 
     c_f = argmin Σ_t w_t² ‖A_tf c - b_tf‖² + λ Σ_j π_j c_j²,
     M_f c_f = Σ_t w_t² h_tf  with  M_f = Σ_t w_t² G_tf + λ diag π,    π_j = exp(Σ_k φ_jk η_k),
 
 in columns scaled so that Σ_t w⁰_t² G_t has a unit diagonal at the nominal weights w⁰. The *prior* π lets the data say
 how much harder rougher columns are damped: φ_jk are features of a column (such as the logarithm of its degree) and
-η_k their exponents, found with the weights; it is a Gaussian prior on the coefficients whose precisions λ π_j are
+η_k their exponents, optimized with the weights; it is a Gaussian prior on the coefficients whose precisions λ π_j are
 hyperparameters (MacKay, Neural Computation 4, 415 (1992)). Without features π = 1. The loss is a weighted sum of root
-mean squares over Q *measures* (energy per √N, force, …) pooled over the splits:
+mean squares over Q *measures* (energy per √N, force, …) pooled over the folds:
 
     L = Σ_q a_q e_q,    e_q² = Σ_f ‖V_qf c_f - v_qf‖² / n_q
 
-and its gradient costs one more solve per split: with u_f = M_f⁻¹ ∂L/∂c_f,
+and its gradient costs one more solve per fold: with u_f = M_f⁻¹ ∂L/∂c_f,
 
     ∂L/∂log w_t = 2 w_t² Σ_f u_fᵀ (h_tf - G_tf c_f),
     ∂L/∂log λ = -λ Σ_f u_fᵀ (π ∘ c_f),    ∂L/∂η_k = -λ Σ_f u_fᵀ (π ∘ φ_k ∘ c_f).
@@ -23,7 +23,7 @@ and its gradient costs one more solve per split: with u_f = M_f⁻¹ ∂L/∂c_f
 symbol     shape           meaning
 =========  ==============  ============================================================
 theta      (T + 1 + K,)    log w_t, then log λ, then η_k
-features   (p, K)          φ; K = 0 where nothing is known of the columns
+features   (p, K)          φ; K = 0 where columns have no features
 damping    (p,)            λ π
 z          (p + 1,)        [c; -1]
 =========  ==============  ============================================================
@@ -64,7 +64,7 @@ class NotPositiveDefinite(ForcewrightError):
 
 
 class Solver(Protocol):
-    """Solves M_f x = r for one split at given weights; made by a `Blocks` object."""
+    """Solves M_f x = r for one fold at given weights; made by a `Blocks` object."""
 
     def solution(self) -> FloatArray:
         """Return c_f (p,)."""
@@ -76,10 +76,10 @@ class Solver(Protocol):
 
 
 class Blocks(Protocol):
-    """Training blocks of F splits and T terms."""
+    """Training blocks of F folds and T terms."""
 
     def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
-        """Return a solver per split at squared row weights (T,) and damping λ π (p,)."""
+        """Return a solver per fold at squared row weights (T,) and damping λ π (p,)."""
         ...
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
@@ -91,7 +91,7 @@ class Blocks(Protocol):
 class GramBlocks:
     """Blocks as packed normal equations, column-scaled: ``parts`` (F, T, P).
 
-    With ``leave_out`` split f trains on the sum of all the other parts (k-fold); without it F must be 1 and the only
+    With ``leave_out`` fold f is fitted to the sum of all the other parts (k-fold); without it F must be 1 and the only
     part is the training set.
     """
 
@@ -104,23 +104,23 @@ class GramBlocks:
         return np.asarray(self.parts.sum(axis=0))
 
     def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
-        """Factor each split's normal equations (see `Blocks`)."""
-        own = [squared_weights @ part for part in self.parts]
+        """Factor each fold's normal equations (see `Blocks`)."""
+        weighted = [squared_weights @ part for part in self.parts]
         if self.leave_out:
-            total = reduce(np.add, own)
-            for packed in own:
+            total = reduce(np.add, weighted)
+            for packed in weighted:
                 np.subtract(total, packed, out=packed)
-        return [CholeskySolver(packed, self.columns, damping) for packed in own]
+        return [CholeskySolver(packed, self.columns, damping) for packed in weighted]
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
         """Contract every term's blocks with left and right (see `Blocks`)."""
         products = [pack_product(a, b) for a, b in zip(left, right, strict=True)]
-        own = np.sum([part @ q for part, q in zip(self.parts, products, strict=True)], axis=0)
-        return np.asarray(self._total @ reduce(np.add, products) - own if self.leave_out else own)
+        contracted = np.sum([part @ q for part, q in zip(self.parts, products, strict=True)], axis=0)
+        return np.asarray(self._total @ reduce(np.add, products) - contracted if self.leave_out else contracted)
 
 
 class CholeskySolver:
-    """Cholesky factor of one split's normal equations."""
+    """Cholesky factor of one fold's normal equations."""
 
     def __init__(self, packed: FloatArray, columns: int, damping: FloatArray) -> None:
         matrix = unpack_upper(packed[: packed_size(columns)], columns)
@@ -150,14 +150,14 @@ class CholeskySolver:
 class FactorBlocks:
     """Blocks as triangular factors R of [A | b], column-scaled; for designs too ill-conditioned to square.
 
-    ``factors[f][t]`` is split f's training factor of term t, (≤ p + 1, p + 1), its own fold already left out.
+    ``factors[f][t]`` is the factor (≤ p + 1, p + 1) of term t that fold f is fitted to, its own rows already left out.
     """
 
     factors: Sequence[Sequence[FloatArray]]
     columns: int
 
     def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
-        """Factor each split's stacked rows by QR (see `Blocks`)."""
+        """Factor each fold's stacked rows by QR (see `Blocks`)."""
         weights = np.sqrt(squared_weights)
         return [OrthogonalSolver(terms, weights, self.columns, damping) for terms in self.factors]
 
@@ -170,7 +170,7 @@ class FactorBlocks:
 
 
 class OrthogonalSolver:
-    """QR factor of one split's weighted rows with √λ√π below (Björck, Numerical Methods for Least Squares, 1996)."""
+    """QR factor of one fold's weighted rows with √λ√π below (Björck, Numerical Methods for Least Squares, 1996)."""
 
     def __init__(self, factors: Sequence[FloatArray], weights: FloatArray, columns: int, damping: FloatArray) -> None:
         below = np.zeros((columns, columns + 1))
@@ -224,19 +224,19 @@ class WeightedRidge:
         return np.exp(2.0 * theta[:terms]), float(np.exp(theta[terms])), prior
 
     def solutions(self, theta: FloatArray) -> list[FloatArray]:
-        """Return the scaled coefficients (p,) of every split.
+        """Return the scaled coefficients (p,) of every fold.
 
         Raises
         ------
         NotPositiveDefinite
-            If a split cannot be solved at these weights.
+            If a fold cannot be solved at these weights.
         """
         squared, ridge, prior = self.unpack(theta)
         solvers = self.blocks.prepare(squared, ridge * prior)
         return [solver.solution() for solver in solvers]
 
     def errors(self, solutions: Sequence[FloatArray]) -> FloatArray:
-        """Return the root mean squares e_q (Q,) of given solutions, one per split."""
+        """Return the root mean squares e_q (Q,) of given solutions, one per fold."""
         squares, _ = self._squares([np.append(c, -1.0) for c in solutions])
         return np.asarray(np.sqrt(squares.sum(axis=0) / [measure.count for measure in self.measures]))
 
@@ -266,18 +266,18 @@ class WeightedRidge:
         return float(coefficients @ rms), gradient
 
     def _squares(self, z: Sequence[FloatArray]) -> tuple[FloatArray, list[FloatArray]]:
-        """Return ‖Vc - v‖² (F, Q) and per split [V|v]ᵀ(Vc - v) (Q, p + 1)."""
+        """Return ‖Vc - v‖² (F, Q) and per fold [V|v]ᵀ(Vc - v) (Q, p + 1)."""
         squares = np.empty((len(z), len(self.measures)))
         halves = []
-        for split, vector in enumerate(z):
+        for fold, vector in enumerate(z):
             half = np.empty((len(self.measures), len(vector)))
-            for q, matrix in enumerate(self.validation[split]):
+            for q, matrix in enumerate(self.validation[fold]):
                 if self.factored:
                     residual = matrix @ vector
-                    half[q], squares[split, q] = matrix.T @ residual, residual @ residual
+                    half[q], squares[fold, q] = matrix.T @ residual, residual @ residual
                 else:
                     half[q] = matrix @ vector
-                    squares[split, q] = max(float(vector @ half[q]), 0.0)
+                    squares[fold, q] = max(float(vector @ half[q]), 0.0)
             halves.append(half)
         return squares, halves
 

@@ -62,7 +62,7 @@ def search_weights(
         loss, gradient = problem.loss_and_gradient(space.theta(phi))
         if loss < best_loss:
             best_loss, best_phi = loss, phi.copy()
-        # L-BFGS-B cannot digest infinity: a value far above any loss turns its line search around
+        # L-BFGS-B fails at infinity; a value far above any loss makes its line search turn back
         return (loss, space.mapping.T @ gradient) if np.isfinite(loss) else (1e10, np.zeros_like(phi))
 
     for start in starts:
@@ -75,7 +75,7 @@ def search_weights(
             options={"maxfun": max_evaluations, "maxiter": max_evaluations, "ftol": 1e-7, "gtol": 1e-9},
         )  # fmt: skip
     if not np.isfinite(best_loss):
-        problem.solutions(space.theta(best_phi))  # raises with the reason
+        problem.solutions(space.theta(best_phi))  # raises the reason
     return SearchResult(best_phi, space.theta(best_phi), best_loss, problem.evaluations - before)
 
 

@@ -1,44 +1,113 @@
-"""Families of potentials; `BACKENDS` is the public list that contract tests run over."""
+"""Families of potentials, found by the name under ``model: {kind: ...}``, and reading of what they save.
+
+A family is listed in `FAMILIES`, or offered by an installed package as an entry point of the group
+``forcewright.families``, such as ``my_kind = "my_package:FAMILY"``. Importing this module imports none of them.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib import import_module
+from importlib.metadata import entry_points
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Final, cast
 
 from forcewright.errors import InputError
-from forcewright.models.storage import read_json
+from forcewright.models.family import Family, PotentialKind
+from forcewright.models.storage import PotentialFolder
 from forcewright.potential import Potential
 
-#: kind -> module, hyperparameters, potential; imported only when used
-BACKENDS: dict[str, tuple[str, str, str]] = {
-    "ace": ("forcewright.models.ace", "AceModel", "AcePotential"),
-    "command": ("forcewright.models.command", "CommandModel", "CommandPotential"),
-    "gap": ("forcewright.models.gap", "GapModel", "GapPotential"),
-    "graph": ("forcewright.models.graph", "GraphModel", "GraphPotential"),
-    "sgdml": ("forcewright.models.sgdml", "SgdmlModel", "SgdmlPotential"),
-    "snap": ("forcewright.models.snap", "SnapModel", "SnapPotential"),
+#: kind -> "module:attribute" of its `Family`, imported when it is first used
+FAMILIES: dict[str, str] = {
+    "ace": "forcewright.models.ace:FAMILY",
+    "command": "forcewright.models.command:FAMILY",
+    "gap": "forcewright.models.gap:FAMILY",
+    "graph": "forcewright.models.graph:FAMILY",
+    "sgdml": "forcewright.models.sgdml:FAMILY",
+    "snap": "forcewright.models.snap:FAMILY",
 }
 
-#: kind -> module, potential; read from disk like the families above, and fitted by nobody
-_GIVEN: dict[str, tuple[str, str]] = {"pair_style": ("forcewright.models.pair_style", "PairStylePotential")}
+#: The group of entry points by which other packages offer families.
+ENTRY_POINTS: Final = "forcewright.families"
+
+#: Set to 1, it allows what is loaded from disk to run commands.
+CONSENT: Final = "FORCEWRIGHT_ALLOW_COMMANDS"
+
+#: kinds that are read from disk like the families above, and fitted by nobody
+_NEVER_FITTED = {"pair_style": "forcewright.models.pair_style:KIND"}
+
+#: names of networks, which are an ``architecture`` of the kind ``graph``
+_ARCHITECTURES = ("mace", "nequip", "painn", "schnet", "tensornet")
+
+#: suffix of a file that is a potential by itself -> what reads it
+_READERS = {
+    ".yace": "forcewright.models.ace:AcePotential.from_yace",
+    ".snapcoeff": "forcewright.models.snap:read_snap_files",
+    ".snapparam": "forcewright.models.snap:read_snap_files",
+}
 
 
-def model_class(kind: str) -> Any:
-    """Return the hyperparameter class of a family.
+def families() -> dict[str, str]:
+    """Return where every family is found, "module:attribute" by kind: those of other packages, and `FAMILIES`.
 
     Raises
     ------
     InputError
-        If there is no such family.
+        If two installed packages offer families of the same name.
     """
-    if kind not in BACKENDS:
-        raise InputError(f"{kind!r} is not known; allowed are {', '.join(sorted(BACKENDS))}", field="model.kind")
-    module, name, _ = BACKENDS[kind]
-    return getattr(import_module(module), name)
+    offered: dict[str, str] = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        if offered.setdefault(point.name, point.value) != point.value:
+            raise InputError(
+                f"is {point.name!r}, a family that two installed packages offer, as {offered[point.name]} and as "
+                f"{point.value}; uninstall one of them", field="model.kind",
+            )  # fmt: skip
+    return {**offered, **FAMILIES}
 
 
-def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
+def register_families(homes: Mapping[str, str]) -> None:
+    """Add families to `FAMILIES` that another process has registered at run time."""
+    for kind, home in homes.items():
+        FAMILIES.setdefault(kind, home)
+
+
+def family_of(kind: str) -> Family:
+    """Return a family by its name.
+
+    Raises
+    ------
+    InputError
+        If there is no such family, or its potentials are only read.
+    """
+    homes = FAMILIES if kind in FAMILIES else families()
+    if kind in homes:
+        family = _imported(homes[kind])
+        if not isinstance(family, Family):
+            raise InputError(f"is {kind!r}, but {homes[kind]} is not a Family", field="model.kind")
+        return family
+    allowed = f"allowed are {', '.join(sorted(homes))}"
+    if kind in _NEVER_FITTED:
+        raise InputError(f"is {kind!r}, whose potentials are read and not fitted; {allowed}", field="model.kind")
+    if kind.lower() in _ARCHITECTURES:
+        hint = f"it is an architecture of graph networks, use kind: graph and architecture: {kind.lower()}; "
+    else:
+        close = get_close_matches(kind.lower(), homes, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+    raise InputError(f"{kind!r} is not known; {hint}{allowed}", field="model.kind")
+
+
+def _imported(home: str) -> object:
+    module, _, name = home.partition(":")
+    try:
+        return attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"is found at {home}, which cannot be imported: {error}", field="model.kind") from error
+
+
+def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = None) -> Potential:
     """Read a potential: a folder saved by Forcewright, an ACE .yace file, or a LAMMPS .snapcoeff/.snapparam pair.
 
     Reading a potential runs nothing that it brings along, with one exception that has to be allowed: one of kind
@@ -51,11 +120,13 @@ def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
     allow_commands
         Whether a potential may run the program that it names; so may every one where the environment has
         ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust.
+    kind
+        What kind it has to be, where only one will do.
 
     Raises
     ------
     InputError
-        If nothing that can be read lies there, or a command is not allowed.
+        If nothing that can be read lies there, it is of another kind, or a command is not allowed.
     """
     path = Path(path)
     if not path.exists():
@@ -65,21 +136,30 @@ def load(path: str | Path, *, allow_commands: bool = False) -> Potential:
     if path.name == "potential.json":
         path = path.parent
     if path.is_dir() and (path / "potential.json").exists():
-        kind = str(read_json(path / "potential.json").get("kind"))
-        homes = {**{key: (home[0], home[2]) for key, home in BACKENDS.items()}, **_GIVEN}
-        if kind not in homes:
-            raise InputError(f"is of the unknown kind {kind!r}", file=path / "potential.json")
-        module, name = homes[kind]
-        consent = {"allow_commands": True} if kind == "command" and allow_commands else {}
-        loaded: Potential = getattr(import_module(module), name).load(path, **consent)
-        return loaded
-    if path.suffix == ".yace" and not path.is_dir():
-        from forcewright.features.ace.yace import read_yace
-        from forcewright.models.ace import AcePotential
+        with PotentialFolder(path) as folder:
+            stored = _kind_of(folder)
+            program = None if stored.describe_program is None else stored.describe_program(folder.content)
+        if kind is not None and stored.kind != kind:
+            raise InputError(f"is of kind {stored.kind!r}, expected {kind!r}", file=path / "potential.json")
+        if program is not None and not (allow_commands or os.environ.get(CONSENT) == "1"):
+            raise InputError(
+                f"{program} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or "
+                "load it with allow_commands=True", file=path / "potential.json",
+            )  # fmt: skip
+        return stored.load(path)
+    suffix = ".snapcoeff" if path.is_dir() else path.suffix
+    if suffix not in _READERS:
+        raise InputError(
+            "is neither a folder saved by Forcewright nor a .yace or .snapcoeff/.snapparam file", file=path
+        )
+    read = cast(Callable[[Path], Potential], _imported(_READERS[suffix]))
+    return read(path)
 
-        return AcePotential(read_yace(path))
-    if path.is_dir() or path.suffix in (".snapcoeff", ".snapparam"):
-        from forcewright.models.snap_files import read_snap_files
 
-        return read_snap_files(path)
-    raise InputError("is neither a folder saved by Forcewright nor a .yace or .snapcoeff/.snapparam file", file=path)
+def _kind_of(folder: PotentialFolder) -> PotentialKind:
+    name = str(folder.content.get("kind"))
+    if name in _NEVER_FITTED:
+        return cast(PotentialKind, _imported(_NEVER_FITTED[name]))
+    if name not in families():
+        raise InputError(f"is of the unknown kind {name!r}; install the package that offers it", file=folder.file)
+    return family_of(name)

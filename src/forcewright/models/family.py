@@ -121,20 +121,38 @@ class FittedHyperparameters(Hyperparameters, ABC):
         """Return a potential fitted to the labels of ``train``."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """A family of potentials.
+@dataclass(frozen=True, kw_only=True)
+class PotentialKind:
+    """A kind of potential that can be saved and read, whether or not it can be fitted.
 
     Attributes
     ----------
     kind
-        Its name under ``model: {kind: ...}`` and in saved potentials.
+        Its name in saved potentials.
+    load
+        Reads the folder that a potential of the kind was saved to.
+    describe_program
+        For a kind whose potentials run a program that they name: returns in words what a saved one, given the content
+        of its ``potential.json``, would run. Such a potential is read only where that is allowed.
+    """
+
+    kind: str
+    load: Callable[[Path], Potential]
+    describe_program: Callable[[Mapping[str, object]], str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family(PotentialKind):
+    """A family of potentials: a kind that can be fitted, and stands under ``model: {kind: ...}``.
+
+    Attributes
+    ----------
     hyperparameters
         Their class; it says whether the family is linear or has a fit of its own.
-    load
-        Reads the folder that a potential of the family was saved to.
     shrink
         What to lower when memory is short, in the words of the config.
+    reach
+        The hyperparameter that says how far atoms interact.
     extra
         The extra of Forcewright that installs what the family needs.
     packages
@@ -143,20 +161,15 @@ class Family:
         Whether isolated atoms are of use among its training data.
     predicts_other_cells
         Whether its potentials know structures of other atoms, or another number of them, than those of the training.
-    describe_program
-        For a family whose potentials run a program that they name: returns in words what a saved one, given the
-        content of its ``potential.json``, would run. Such a potential is read only where that is allowed.
     """
 
-    kind: str
     hyperparameters: type[LinearHyperparameters] | type[FittedHyperparameters]
-    load: Callable[[Path], Potential]
     shrink: str = "the number of functions"
+    reach: str = "cutoff"
     extra: str | None = None
     packages: tuple[tuple[str, str], ...] = ()
     takes_isolated_atoms: bool = True
     predicts_other_cells: bool = True
-    describe_program: Callable[[Mapping[str, object]], str] | None = None
 
     @property
     def is_linear(self) -> bool:

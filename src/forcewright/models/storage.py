@@ -1,83 +1,309 @@
-"""How potentials lie on disk: one JSON file that names its kind, beside arrays that are never pickled."""
+"""How potentials lie on disk: ``potential.json`` names the kind, beside it plain arrays and files with their hashes.
+
+Nothing is pickled. `write_potential` writes a folder; `PotentialFolder` reads one and turns whatever is wrong with it
+into a sentence that names the file.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import math
 import zipfile
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike
+from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
-from forcewright.models.kept_files import write_files
 
 FORMAT = "forcewright-potential"
 VERSION = 1
 
+#: what reading a folder can raise whose files were changed or cut off
+_DAMAGE = (
+    ArithmeticError, AttributeError, EOFError, InputError, LookupError, OSError, RecursionError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
 
 def write_potential(
-    folder: str | Path, kind: str, content: Mapping[str, Any], *,
-    arrays: Mapping[str, Mapping[str, ArrayLike]] | None = None, files: Mapping[str, bytes] | None = None,
+    folder: str | Path, kind: str, content: Mapping[str, object], *,
+    arrays: Mapping[str, Mapping[str, ArrayLike] | ArrayLike | None] | None = None,
+    files: Mapping[str, bytes] | None = None, compressed: bool = False,
 ) -> Path:  # fmt: skip
     """Write the folder of a potential and return it: what describes it comes last.
 
     Parameters
     ----------
+    folder
+        Is made where it does not exist.
+    kind
+        Name of its kind, by which `forcewright.load` knows how to read it.
     content
         What ``potential.json`` says beside its kind, as plain data.
     arrays
-        Arrays of each NPZ file, by its name.
+        Arrays by name of each NPZ file, or the array of each NPY file, by the name of the file; None for a file that
+        must not remain from an earlier potential in the folder.
     files
         Further files, by their names.
+    compressed
+        Whether NPZ files are compressed.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, of_file in (arrays or {}).items():
-        write_arrays(folder / name, of_file)
+    for name, held in (arrays or {}).items():
+        if held is None:
+            (folder / name).unlink(missing_ok=True)
+        elif isinstance(held, Mapping):
+            write_arrays(folder / name, held, compressed=compressed)
+        else:
+            buffer = io.BytesIO()
+            np.save(buffer, np.asarray(held), allow_pickle=False)
+            atomic_write(folder / name, buffer.getvalue())
     write_files(folder, files or {})
     head = {"format": FORMAT, "version": VERSION, "kind": kind}
     atomic_write(folder / "potential.json", json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n")
     return folder
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Read the arrays of an NPZ file that `write_potential` wrote.
+class PotentialFolder:
+    """The folder of a saved potential; inside ``with`` every failure to make sense of it is told as damage.
+
+    Parameters
+    ----------
+    folder
+        What `write_potential` wrote.
+    kind
+        The kind that is expected; any where not given.
 
     Raises
     ------
     InputError
-        If the file is missing or damaged.
+        If ``potential.json`` is missing, damaged, of another kind or of a newer version.
+
+    Examples
+    --------
+    >>> with PotentialFolder(folder, "snap") as saved:
+    ...     cutoff = number(saved.content["rcut"], "rcut", above=0)
     """
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"is damaged: {error}; save the potential again", file=path) from None
+
+    def __init__(self, folder: str | Path, kind: str | None = None) -> None:
+        self.folder = Path(folder)
+        self.file = self.folder / "potential.json"
+        self.content: dict[str, Any] = _read_json(self.file, kind)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, _DAMAGE) and not (isinstance(error, InputError) and error.file is not None):
+            raise InputError(_damaged(error), file=self.file) from None
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers of the elements under ``species``."""
+        return species_of(self.content["species"])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the potential remembers of its fit."""
+        return dict(self.content.get("provenance", {}))
+
+    def energies(self, key: str) -> dict[int, float]:
+        """Return energies in eV that are kept by element, by atomic number."""
+        return {
+            species_of([symbol])[0]: number(energy, f"{key} of {symbol}")
+            for symbol, energy in self.content[key].items()
+        }
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """Return the arrays of an NPZ file by name.
+
+        Raises
+        ------
+        InputError
+            If the file is missing or damaged, or a number in it is not finite.
+        """
+        path = self.folder / name
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                held = dict(archive)
+            for key, values in held.items():
+                require_finite(values, key)
+            return held
+        except _DAMAGE as error:
+            raise InputError(_damaged(error), file=path) from None
+
+    def array(self, name: str) -> NDArray[Any] | None:
+        """Return the array of an NPY file, None where there is no such file.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged, or a number in it is not finite.
+        """
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            with path.open("rb") as file:
+                values = np.asarray(np.load(file, allow_pickle=False))
+            require_finite(values, "array")
+            return values
+        except _DAMAGE as error:
+            raise InputError(_damaged(error), file=path) from None
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files whose hashes stand under ``files``, by name.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, is not what was written, or would lie outside the folder.
+        """
+        hashes = self.content.get("files")
+        if not isinstance(hashes, Mapping) or not hashes:
+            raise InputError("names no files; save the potential again", file=self.file, field="files")
+        return {name: self._hashed(name, expected) for name, expected in hashes.items()}
+
+    def _hashed(self, name: object, expected: object) -> bytes:
+        path = self.folder / plain_name(name, file=self.file)
+        if not path.is_file():
+            raise InputError("is missing; copy the whole folder of the potential", file=path)
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != expected:
+            raise InputError("is not the file that was saved (its SHA-256 differs); copy or save it again", file=path)
+        return content
+
+    def text(self, name: str) -> str:
+        """Return a text that decides nothing, such as a log; empty where there is no such file."""
+        path = self.folder / name
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
-def read_json(path: Path, kind: str | None = None) -> dict[str, Any]:
-    """Read a ``potential.json`` that `write_potential` wrote.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, damaged, of another kind or of a newer version.
-    """
+def _read_json(path: Path, kind: str | None) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError("does not exist; is this the folder of a saved potential?", file=path) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"is damaged: {error}", file=path) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(_damaged(error), file=path) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError("is not a potential saved by Forcewright", file=path)
-    if content.get("version", 0) > VERSION:
-        raise InputError(f"has format version {content['version']}, this Forcewright reads up to {VERSION}", file=path)
+    version = content.get("version", 0)
+    if not isinstance(version, int) or version > VERSION:
+        raise InputError(f"has format version {version}, this Forcewright reads up to {VERSION}", file=path)
     if kind is not None and content.get("kind") != kind:
         raise InputError(f"is of kind {content.get('kind')!r}, expected {kind!r}", file=path)
     return content
+
+
+def _damaged(error: BaseException) -> str:
+    reason = f"there is no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+    return f"is damaged: {reason}; save the potential again"
+
+
+# ------------------------------------------------------------------------------------- what may be read
+
+
+def number(value: object, name: str, *, above: float = -math.inf, low: float = -math.inf) -> float:
+    """Return a number as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is no finite number, not above ``above``, or below ``low``.
+    """
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if not known or not math.isfinite(found := float(value)) or found <= above or found < low:  # type: ignore[arg-type]
+        limit = f" above {above:g}" if above > -math.inf else f" of {low:g} or more" if low > -math.inf else ""
+        raise ValueError(f"{name} is {value!r}, expected a finite number{limit}")
+    return found
+
+
+def whole(value: object, name: str, low: int, high: int) -> int:
+    """Return a whole number as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else, or out of its bounds.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} is {value!r}, expected a whole number from {low} to {high}")
+    return value
+
+
+def flag(value: object, name: str) -> bool:
+    """Return a truth value as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, expected true or false")
+    return value
+
+
+def species_of(symbols: Sequence[str]) -> tuple[int, ...]:
+    """Return the atomic numbers of elements.
+
+    Raises
+    ------
+    ValueError
+        If one is unknown.
+    """
+    for symbol in symbols:
+        if symbol not in chemical_symbols[1:]:
+            raise ValueError(f"unknown element {symbol!r}")
+    return tuple(int(atomic_numbers[symbol]) for symbol in symbols)
+
+
+def require_finite(values: NDArray[Any], name: str) -> None:
+    """Raise a ValueError if an array holds floating-point numbers that are not finite."""
+    if values.dtype.kind in "fc" and not np.isfinite(values).all():
+        raise ValueError(f"{name} holds a number that is not finite")
+
+
+# ----------------------------------------------------------------------------- files beside their hashes
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder and folders of it."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, content)
+
+
+def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of each file, by name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def plain_name(name: object, *, file: Path | None = None, field: str | None = "files") -> str:
+    """Return a relative file name that stays inside its folder.
+
+    Raises
+    ------
+    InputError
+        If it is anything else.
+    """
+    parts = PurePosixPath(str(name)).parts
+    if not isinstance(name, str) or not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
+        raise InputError(f"{name!r} is not the name of a file inside the folder", file=file, field=field)
+    return name

@@ -1,5 +1,5 @@
-"""Search over typed ranges with a study on disk that always resumes; knows no atoms.
+"""Search over typed ranges with a study on disk that can always be resumed; knows no atoms.
 
 `space` holds the ranges, `sampler` suggests the next point, `study` evaluates in parallel and records,
-`workers` makes the pool of processes. Nothing is imported here, so that reading a range stays cheap.
+`workers` makes the pool of processes. Nothing is imported here, to keep reading a range cheap.
 """

@@ -1,4 +1,4 @@
-"""Acquisition functions: how much a point promises, given the posterior of the loss there.
+"""Acquisition functions: how promising a point is, given the posterior of the loss there.
 
 All are maximized; the loss is minimized.
 
@@ -11,7 +11,7 @@ kappa       κ, weight of the uncertainty
 z           (f(x*) - ξ - μ)/σ, the standardized improvement
 Φ, φ        distribution and density of the standard normal
 
-Equation numbers (2.44 to 2.53): D. F. Thomas du Toit, thesis, University of Oxford, section 2.2.1.
+Source: D. F. Thomas du Toit, DPhil thesis, University of Oxford 2025 (du Toit 2025), section 2.2.1.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ Acquisition: TypeAlias = Callable[[FloatArray, FloatArray, Goal], FloatArray]
 
 
 def probability_of_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """PI(x) = P(f(x) < f(x*) - ξ) = Φ(z) (m,), from eqs. 2.44 and 2.45.
+    """PI(x) = P(f(x) < f(x*) - ξ) = Φ(z) (m,), from du Toit 2025, eqs. 2.44 and 2.45.
 
-    Eq. 2.46 prints +ξ; the inequality of eq. 2.45 gives -ξ, which is used here: a larger ξ asks for more.
+    His eq. 2.46 prints +ξ; the inequality of eq. 2.45 gives -ξ, which is used here: a larger ξ demands more.
     """
     return np.asarray(ndtr(_z(mean, std, goal)))
 
 
 def expected_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """EI(x) = E[max(0, f(x*) - ξ - f(x))] = (f(x*) - μ - ξ) Φ(z) + σ φ(z) (m,), eqs. 2.48, 2.51 and 2.52."""
+    """EI(x) = E[max(0, f(x*) - ξ - f(x))] = (f(x*) - μ - ξ) Φ(z) + σ φ(z) (m,), du Toit 2025, eqs. 2.48, 2.51, 2.52."""
     z = _z(mean, std, goal)
     return np.maximum(np.maximum(std, MIN_STD) * (z * ndtr(z) + _density(z)), 0.0)
 
 
 def lower_confidence_bound(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """LCB(x) = μ(x) - κ σ(x) (m,), eq. 2.53; the lower, the better."""
+    """LCB(x) = μ(x) - κ σ(x) (m,), du Toit 2025, eq. 2.53; the lower, the better."""
     return mean - goal.kappa * std
 
 

@@ -5,7 +5,7 @@ Notation
 n      size of the Hammersley set
 d      dimension
 b      base, a prime
-Φ_b(i) radical inverse: the digits of i in base b, mirrored at the point
+Φ_b(i) radical inverse: the digits of i in base b, mirrored at the decimal point
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from forcewright.optimize.space import FloatArray
 
 def primes(count: int) -> list[int]:
     """Return the first ``count`` primes."""
-    found: list[int] = []
+    result: list[int] = []
     candidate = 2
-    while len(found) < count:
-        if all(candidate % prime for prime in found):
-            found.append(candidate)
+    while len(result) < count:
+        if all(candidate % prime for prime in result):
+            result.append(candidate)
         candidate += 1
-    return found
+    return result
 
 
 def radical_inverse(i: int, base: int) -> float:
-    """Mirror the digits of ``i`` at the point.
+    """Mirror the digits of ``i`` at the decimal point.
 
     Φ_b(i) = Σ_k a_k b^(-k-1) for i = Σ_k a_k b^k (Wong, Luk and Heng, J. Graphics Tools 2, 9 (1997), eq. 2).
     """
@@ -46,8 +46,8 @@ def hammersley_point(i: int, n: int, d: int) -> FloatArray:
 
     Hammersley, Ann. N. Y. Acad. Sci. 86, 844 (1960); Wong, Luk and Heng (1997), eq. 3, has i/n and Φ(i). Here the
     first coordinate sits in the middle of its interval and the others start at 1, so that no point lies on the
-    lower faces of the cube. A point with i ≥ n continues as Halton's sequence: the first coordinate
-    becomes the radical inverse in the next prime, and a study can be extended.
+    lower faces of the cube. Points with i ≥ n continue as Halton's sequence, with the radical inverse in
+    the next prime as first coordinate, so that a study can be extended.
     """
     bases = primes(d)
     first = (i + 0.5) / n if i < n else radical_inverse(i - n + 1, bases[-1])

@@ -1,4 +1,4 @@
-"""Open evaluations over an executor, with the search for the guilty one when a worker process dies."""
+"""Pending evaluations on an executor, and the search for the one that killed a worker process."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ WORKER_DIED = "the worker process died: a crash in compiled code, too little mem
 
 
 class StudyError(ForcewrightError):
-    """A study cannot give what was asked of it."""
+    """A study has no result, or cannot continue."""
 
 
 class Evaluations:
-    """Evaluations handed to an executor.
+    """Evaluations submitted to an executor.
 
-    When a worker process dies, everything that was open is lost with the pool and nobody can say which evaluation did
-    it. So each of them is tried again alone in a new pool: one that kills its worker even then is guilty and counts as
-    failed, the others get their result. Which trials fail then depends on the trials, not on what ran beside them.
+    When a worker process dies, all pending evaluations are lost with the pool and it is unknown which of them caused
+    it. So each is repeated alone in a new pool: one that kills its worker again counts as failed, the others get their
+    result. Which trials fail then depends on the trials, not on what ran beside them.
 
     Parameters
     ----------
     objective
         What is evaluated.
     executor
-        An executor, which stays open, or what makes one, which is closed at the end.
+        An executor, which stays open, or a factory of executors, whose executor is closed at the end.
     limit
-        How many evaluations are handed over at once.
+        How many evaluations are submitted at once.
     """
 
     def __init__(self, objective: Objective, executor: ExecutorOrFactory, limit: int | None) -> None:
@@ -47,15 +47,15 @@ class Evaluations:
 
     @property
     def has_room(self) -> bool:
-        """Whether another evaluation may be handed over."""
+        """Whether another evaluation may be submitted."""
         return not self._suspects and (self.limit is None or len(self.open) < self.limit)
 
     def submit(self, index: int, suggestion: Suggestion) -> None:
-        """Hand over one evaluation."""
+        """Submit one evaluation."""
         self.open[index] = suggestion
         try:
             self._submit(index)
-        except BrokenExecutor:  # found broken before any future could tell
+        except BrokenExecutor:  # broken before any future reported it
             self._is_broken = True
             self._suspects.add(index)
 
@@ -72,14 +72,14 @@ class Evaluations:
                 yield index, self.open.pop(index), evaluation
 
     def cancel_waiting(self) -> None:
-        """Take back what no worker has begun."""
+        """Cancel evaluations that no worker has started."""
         self._futures = {future: index for future, index in self._futures.items() if not future.cancel()}
-        under_way = set(self._futures.values())
-        self.open = {index: suggestion for index, suggestion in self.open.items() if index in under_way}
-        self._suspects &= under_way
+        running = set(self._futures.values())
+        self.open = {index: suggestion for index, suggestion in self.open.items() if index in running}
+        self._suspects &= running
 
     def close(self, *, kill: bool) -> None:
-        """Close the executor if it was made here; ``kill`` ends evaluations under way instead of waiting for them."""
+        """Close the executor if it was made here; ``kill`` ends running evaluations instead of waiting for them."""
         for future in self._futures:
             future.cancel()
         if self._factory is not None:
@@ -92,7 +92,7 @@ class Evaluations:
         self._futures[self._executor.submit(evaluate, self.objective, params, index)] = index
 
     def _result(self, future: Future[Evaluation], index: int) -> Evaluation | None:
-        """Return the evaluation, or None if the pool broke and it must be tried again alone."""
+        """Return the evaluation, or None if the pool broke and it must be repeated alone."""
         error = future.exception()
         if error is None:
             return future.result()
@@ -111,7 +111,7 @@ class Evaluations:
             indices = ", ".join(str(index) for index in sorted(self.open))
             raise StudyError(
                 f"a worker process died, and with it the executor, before or during one of the trials {indices}; "
-                "the study can be resumed (give what makes an executor, and a broken one is replaced)"
+                "the study can be resumed (give a factory of executors, and a broken one is replaced)"
             )
         _shutdown(self._executor, kill=True)
         self._executor, self._is_broken = self._factory(), False

@@ -4,7 +4,7 @@ Notation
 --------
 X        (n, q) features of the known points
 y        (n,) standardized targets
-x        (m, q) features of the points asked for
+x        (m, q) features of the points to predict
 lengths  ℓ (q,), one per feature (automatic relevance determination)
 variance a, prior variance of the function
 noise    s, variance of the noise
@@ -78,7 +78,7 @@ class GaussianProcess:
         return k_x @ self.alpha, np.sqrt(np.maximum(variance, 0.0))
 
     def believe(self, x: FloatArray) -> GaussianProcess:
-        """Add points (m, q) with their posterior mean as value, the hyperparameters kept.
+        """Add points (m, q) with their posterior mean as value; the hyperparameters stay.
 
         The kriging believer of Ginsbourger, Le Riche and Carraro (2010), algorithm 1: the mean stays as it is and
         the uncertainty around the points shrinks.
@@ -124,7 +124,7 @@ def fit(X: FloatArray, y: FloatArray, rng: np.random.Generator) -> GaussianProce
         random_state=int(rng.integers(2**31)),
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is a finding, not a failure
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is a result, not a failure
         regressor.fit(X, y)
     theta = np.exp(regressor.kernel_.theta)
     return condition(Kernel(float(theta[0]), theta[1:-1], float(theta[-1])), X, y)
@@ -151,7 +151,7 @@ def _maximize_posterior(
         distance = (theta - center) / width
         return value + 0.5 * float(distance @ distance), gradient + distance / width
 
-    found = minimize(
+    minimum = minimize(
         negative_log_posterior,
         initial_theta,
         method="L-BFGS-B",
@@ -159,4 +159,4 @@ def _maximize_posterior(
         bounds=[(low, high) for low, high in bounds],
         options={"maxiter": 100},
     )
-    return found.x, float(found.fun)
+    return minimum.x, float(minimum.fun)

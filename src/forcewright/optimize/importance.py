@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from forcewright.optimize.journal import TrialRecord
 
 FOREST_TRIALS = 12
-"""Trials below which a random forest says nothing, and the plain share of explained variance is taken."""
+"""With fewer trials a random forest is meaningless, and the share of explained variance is taken."""
 
 
 def importances(
     study: optuna.Study, records: list[TrialRecord], space: Space, *, seed: int, log_loss: bool
 ) -> dict[str, float]:
-    """Return the importance of each parameter, summing to 1, the largest first; all 0 if nothing can be said.
+    """Return the importance of each parameter, summing to 1, the largest first; all 0 if it cannot be determined.
 
     fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014) in Optuna's implementation, or below `FOREST_TRIALS` trials the
     squared rank correlation (numbers) or correlation ratio (choices) of each parameter with the loss.
@@ -30,7 +30,7 @@ def importances(
     study
         Study of the records.
     records
-        Finished trials, failed ones among them.
+        Finished trials, including failed ones.
     space
         Ranges of the parameters.
     seed
@@ -46,13 +46,13 @@ def importances(
         return {space.names[0]: 1.0}
     log = log_loss and bool((losses > 0).all())
     if len(complete) >= FOREST_TRIALS:
-        found = _forest(study, space, seed, log)
+        shares = _forest(study, space, seed, log)
     else:
         u = np.array([space.unit(record.params) for record in complete])
-        found = {name: _explained(space, name, u[:, k], losses) for k, name in enumerate(space.names)}
-    total = sum(found.values())
-    shares = {name: float(found[name] / total) if total > 0 else 0.0 for name in space.names}
-    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+        shares = {name: _explained(space, name, u[:, k], losses) for k, name in enumerate(space.names)}
+    total = sum(shares.values())
+    normalized = {name: float(shares[name] / total) if total > 0 else 0.0 for name in space.names}
+    return dict(sorted(normalized.items(), key=lambda item: -item[1]))
 
 
 def _forest(study: optuna.Study, space: Space, seed: int, log: bool) -> dict[str, float]:

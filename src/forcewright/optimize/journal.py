@@ -1,7 +1,7 @@
 """The study on disk: an Optuna journal that only finished trials are appended to.
 
-One line of JSON is one finished trial, written and fsynced at once, so a kill loses no more than what was not
-finished. One process at a time may write; the lock dies with the process.
+One line of JSON is one finished trial, written and fsynced at once, so a kill loses unfinished trials only.
+One process at a time may write; the lock ends with the process.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class TrialRecord:
 
     def values(self, names: Sequence[str]) -> tuple[float, ...] | None:
         """Return the values of objectives by name, ``loss`` or a number among the metrics; None if one is missing."""
-        found = [self.loss if name == "loss" else self.metrics.get(name) for name in names]
-        values = [float(value) for value in found if isinstance(value, (int, float)) and math.isfinite(value)]
-        return tuple(values) if self.loss is not None and len(values) == len(found) else None
+        entries = [self.loss if name == "loss" else self.metrics.get(name) for name in names]
+        values = [float(value) for value in entries if isinstance(value, (int, float)) and math.isfinite(value)]
+        return tuple(values) if self.loss is not None and len(values) == len(entries) else None
 
     @property
     def suggestion(self) -> Suggestion:
@@ -70,15 +70,20 @@ class Journal:
     Parameters
     ----------
     path
-        File of the journal; it is created if there is none.
+        File of the journal; it is created if there is none. None keeps the trials in memory alone.
     identity
-        Plain data that decides which trials there are: a journal with another identity is refused.
+        Plain data that determines the trials: a journal with another identity is refused.
     seed
         Written with every trial.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any], seed: int) -> None:
+    def __init__(self, path: Path | None, identity: dict[str, Any], seed: int) -> None:
         self.path, self.seed = path, seed
+        self._lock: int | None = None
+        if path is None:
+            self.study = _study_in_memory()
+            self._check_identity(identity)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _hold(path)
         try:
@@ -141,13 +146,13 @@ def read_trials(path: str | Path) -> list[TrialRecord]:
         raise InputError("there is no study here; run it first", file=path)
     try:
         study = _open_study(Path(path), create=False)
-    except KeyError:  # the process that runs it has not come to write it yet
+    except KeyError:  # the process that runs it has not written anything yet
         return []
     return list(_records(study, Path(path)).values())
 
 
 def repair(path: Path) -> None:
-    """Cut off a last line that a kill left unfinished; a damaged line before it is an error."""
+    """Cut off a last line that a kill left incomplete; a damaged line before it is an error."""
     if not path.exists():
         return
     lines = path.read_bytes().splitlines(keepends=True)
@@ -155,7 +160,9 @@ def repair(path: Path) -> None:
     if bad is None:
         return
     if bad + 1 < len(lines) or not _is_torn(lines[bad]):
-        raise InputError(f"line {bad + 1} is not one of a study; restore the file, or choose another output", file=path)
+        raise InputError(
+            f"line {bad + 1} is not that of a study; restore the file, or choose another output", file=path
+        )
     with path.open("rb+") as file:
         file.truncate(sum(len(line) for line in lines[:bad]))
         os.fsync(file.fileno())
@@ -169,16 +176,16 @@ def _is_whole(line: bytes) -> bool:
 
 
 def _is_torn(line: bytes) -> bool:
-    """Tell whether a line is the beginning of a record, or the zeros a power cut leaves; anything else is not ours."""
+    """Tell whether a line is the beginning of a record, or the zeros a power cut leaves."""
     return LINE_START.startswith(line[: len(LINE_START)]) or not line.strip(b"\0")
 
 
-def _records(study: optuna.Study, path: Path) -> dict[int, TrialRecord]:
+def _records(study: optuna.Study, path: Path | None) -> dict[int, TrialRecord]:
     records: dict[int, TrialRecord] = {}
     for trial in study.get_trials(deepcopy=False):
         record = _record(trial)
         if record.index in records:
-            raise InputError(f"trial {record.index} stands twice in the study; start over with --fresh", file=path)
+            raise InputError(f"trial {record.index} occurs twice in the study; start over with --fresh", file=path)
         records[record.index] = record
     return dict(sorted(records.items()))
 
@@ -201,9 +208,9 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
 
 
 class _Held:
-    """Optuna's lock around each write, which has nothing to do: the whole journal is held (see `_hold`).
+    """Optuna's lock around each write, which does nothing: the whole journal is locked (see `_hold`).
 
-    Optuna's own lock is a link on disk that a killed process leaves behind, and that then delays the next one.
+    Optuna's own lock is a link on disk that a killed process leaves behind, which then delays the next process.
     """
 
     def acquire(self) -> bool:
@@ -226,6 +233,13 @@ def _open_study(path: Path, *, create: bool) -> optuna.Study:
             raise
     with _quiet():
         return optuna.create_study(storage=storage, study_name=STUDY_NAME)
+
+
+def _study_in_memory() -> optuna.Study:
+    import optuna
+
+    with _quiet():
+        return optuna.create_study(study_name=STUDY_NAME)
 
 
 @contextmanager
@@ -264,7 +278,7 @@ _fork_hook: list[bool] = []
 
 
 def _hold(path: Path) -> int | None:
-    """Take the lock file beside the journal; the system gives it back when the process ends, however it ends."""
+    """Lock the file beside the journal; the system releases the lock when the process ends, however it ends."""
     lock_path = path.with_name(f".{path.name}.lock")
     descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -1,4 +1,4 @@
-"""Several objectives at once: who is on the Pareto front, and one number for many by ParEGO.
+"""Several objectives at once: which points are on the Pareto front, and their scalarization by ParEGO.
 
 =========  ========  =============================================================================
 symbol     shape     meaning
@@ -19,11 +19,11 @@ from forcewright.optimize.design import primes, radical_inverse
 from forcewright.optimize.space import FloatArray
 
 RHO = 0.05
-"""ρ, the share of the plain weighted sum, as in Knowles' equation 2: it tells apart what the maximum alone does not."""
+"""ρ, the share of the weighted sum (Knowles 2006, eq. 2): it separates points that the maximum alone does not."""
 
 
 def non_dominated(values: FloatArray) -> NDArray[np.bool_]:
-    """Tell which points (n,) no other one equals or beats in every objective and beats in one."""
+    """Return a mask (n,) of the points that no other equals or beats in every objective and beats in at least one."""
     values = np.asarray(values, dtype=np.float64)
     front = np.ones(len(values), dtype=bool)
     for index, point in enumerate(values):  # one row at a time: n² comparisons, but n memory
@@ -35,8 +35,8 @@ def weights_of(index: int, count: int, seed: int) -> FloatArray:
     """Return the weights (count,) of trial ``index``: evenly spread over the simplex from trial to trial.
 
     The gaps between sorted numbers that are uniform in (0, 1) are uniform on the simplex (Devroye, Non-Uniform Random
-    Variate Generation, 1986, section V.2). The numbers are Halton's, moved as a whole by the seed, which leaves no
-    part of the front without a turn for long, as random ones do.
+    Variate Generation, 1986, section V.2). The numbers are Halton's, shifted as a whole by the seed, which visits
+    every part of the front regularly, unlike random numbers.
     """
     shift = np.random.default_rng(seed).random(count - 1) if seed else np.zeros(count - 1)
     halton = np.array([radical_inverse(index + 1, base) for base in primes(count - 1)])
@@ -49,8 +49,8 @@ def scalarized(values: Sequence[Sequence[float] | None], weights: FloatArray, *,
     f = max_j (w_j v_j) + ρ Σ_j w_j v_j  (Knowles, IEEE Trans. Evol. Comput. 10, 50 (2006), eq. 2)
 
     where each objective v_j runs from 0 at its lowest to 1 at the highest value *on the front*: over all points, as
-    Knowles has it, a single bad one would press the whole front into a corner. With ``log`` objectives that are
-    positive throughout enter by their logarithm.
+    in Knowles, a single bad one would squeeze the whole front into a corner. With ``log`` the logarithm of objectives
+    that are positive throughout is taken.
     """
     known = np.array([point for point in values if point is not None], dtype=np.float64)
     if log:

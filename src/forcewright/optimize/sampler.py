@@ -1,11 +1,11 @@
-"""Suggests the next point: a pure function of seed, index, finished results and open points.
+"""Suggests the next point: a pure function of seed, index, finished results and pending points.
 
 Notation
 --------
 u      (m, d) points of the unit cube, X (m, q) their features (see `space`)
 y      (n,) standardized targets: the loss or its logarithm, minus the mean, over the standard deviation; with several
        objectives a norm of them whose weights change from trial to trial (see `pareto`)
-model  Gaussian process given the finished trials; `believer` is the same given the open ones too
+model  Gaussian process conditioned on the finished trials; `believer` also on the pending ones
 gains  g (3,), what each acquisition function of the portfolio has earned
 eta    η, how sharply the portfolio favors the largest gain
 """
@@ -40,7 +40,7 @@ REDRAWS = 100
 
 @dataclass(frozen=True)
 class Portfolio:
-    """What GP-Hedge must remember with a trial, so that the next one can go on from it."""
+    """What GP-Hedge must store with a trial, so that the next one can continue from it."""
 
     chosen: str
     gains: tuple[float, ...]
@@ -67,7 +67,7 @@ class Suggestion:
 
 @dataclass(frozen=True)
 class Observation:
-    """A suggestion, its loss (None if the evaluation failed) and the values of further objectives if there are any."""
+    """A suggestion, its loss (None if the evaluation failed) and the values of any further objectives."""
 
     suggestion: Suggestion
     loss: float | None
@@ -88,7 +88,7 @@ def suggest(
     history
         Finished trials, in the order of their index.
     pending
-        Trials before this one whose loss is not used: they follow the history without a gap.
+        Trials before this one whose loss is not used; they follow the history without a gap.
     """
     rng = np.random.default_rng([settings.seed, index])
     if settings.sampler == "random":
@@ -99,12 +99,12 @@ def suggest(
         return Suggestion(space.params(_spread_point(space, settings, index)), "hammersley")
     if all(observation.loss is None for observation in history):
         return Suggestion(space.params(rng.random(len(space))), "random")
-    with threadpool_limits(limits=1):  # small matrices: threads cost time, and change the last bits
+    with threadpool_limits(limits=1):  # small matrices: threads cost time and change the last bits
         return _suggest_from_model(space, settings, index, history, pending, rng)
 
 
 def _initial_point(space: Space, settings: StudySettings, index: int) -> Params:
-    """Return a Hammersley point; where rounding made it equal an earlier one, a random new one if any is found."""
+    """Return a Hammersley point; where rounding made it equal an earlier one, a random new one if there is any."""
     seen: list[Params] = []
     for i in range(index + 1):
         params = space.params(_spread_point(space, settings, i))
@@ -117,9 +117,9 @@ def _initial_point(space: Space, settings: StudySettings, index: int) -> Params:
 
 
 def _spread_point(space: Space, settings: StudySettings, index: int) -> FloatArray:
-    """Return a point (d,) of the Hammersley set, plain for seed 0, else moved as a whole.
+    """Return a point (d,) of the Hammersley set, plain for seed 0, else shifted as a whole.
 
-    What leaves the cube comes back on the other side (Cranley and Patterson, SIAM J. Numer. Anal. 13, 904 (1976)).
+    Points that leave the cube re-enter on the other side (Cranley and Patterson, SIAM J. Numer. Anal. 13, 904 (1976)).
     """
     d = len(space)
     shift = np.random.default_rng(settings.seed).random(d) if settings.seed else np.zeros(d)
@@ -137,9 +137,9 @@ def _suggest_from_model(
     u = _units(space, [o.suggestion for o in history])
     y = _targets(settings, index, history)
     model = fit(space.features(u), y, rng)
-    open_points = _units(space, pending)
-    believer = model.believe(space.features(open_points))
-    known = np.vstack([u, open_points])
+    pending_points = _units(space, pending)
+    believer = model.believe(space.features(pending_points))
+    known = np.vstack([u, pending_points])
     goal = Goal(float(believer.y.min()), settings.xi, settings.kappa)
     best_first = u[np.argsort(y, kind="stable")]
     candidates = _candidates(space, best_first, known, rng)
@@ -163,8 +163,8 @@ def _targets(settings: StudySettings, index: int, history: Sequence[Observation]
 def standardized(losses: Sequence[float | None], log_loss: bool) -> FloatArray:
     """Return targets (n,) of mean 0 and standard deviation 1.
 
-    A failed trial takes the worst value seen, so that the search turns away from where evaluations fail. The logarithm
-    is taken if it is asked for and every loss is positive.
+    A failed trial takes the worst value seen, so that the search avoids regions where evaluations fail. With
+    ``log_loss`` the logarithm is taken if every loss is positive.
     """
     known = np.array([loss for loss in losses if loss is not None])
     values = np.array([known.max() if loss is None else loss for loss in losses])
@@ -181,9 +181,9 @@ def _units(space: Space, suggestions: Sequence[Suggestion]) -> FloatArray:
 
 
 def _candidates(space: Space, best_first: FloatArray, known: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return realizable points (m, d) not known yet: a shifted Hammersley set and clouds around the best points.
+    """Return new realizable points (m, d): a shifted Hammersley set and clouds around the best points.
 
-    In a finite space of which every point is known the known ones are returned.
+    In a finite space whose points are all known, known points are returned.
     """
     d = len(space)
     spread = (hammersley(CANDIDATES, d) + rng.random(d)) % 1.0
@@ -196,7 +196,7 @@ def _candidates(space: Space, best_first: FloatArray, known: FloatArray, rng: np
 
 
 def _contains(known: FloatArray, points: FloatArray) -> NDArray[np.bool_]:
-    """Tell for each point (m, d) whether it lies within rounding of a known one (n, d)."""
+    """Return for each point (m, d) whether it equals a known one (n, d) within rounding."""
     distance = np.abs(points[:, None, :] - known[None, :, :]).max(axis=2)
     return np.asarray((distance < 1e-6).any(axis=1))
 
@@ -223,7 +223,7 @@ def _maximize(
 
 
 def _refine(value: Any, start: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
-    """Climb from a point (d,) along its free coordinates by L-BFGS with central differences, one batch a step."""
+    """Climb from a point (d,) along its free coordinates by L-BFGS with central differences, one batch per step."""
     step = 1e-5
     axes = np.flatnonzero(free)
     if len(axes) == 0:
@@ -237,7 +237,7 @@ def _refine(value: Any, start: FloatArray, free: NDArray[np.bool_]) -> FloatArra
         values = value(points)
         return -float(values[-1]), -(values[: len(axes)] - values[len(axes) : -1]) / (2 * step)
 
-    found = minimize(
+    minimum = minimize(
         negative_value_and_gradient,
         start[axes],
         method="L-BFGS-B",
@@ -246,7 +246,7 @@ def _refine(value: Any, start: FloatArray, free: NDArray[np.bool_]) -> FloatArra
         options={"maxiter": 40},
     )
     point = start.copy()
-    point[axes] = found.x
+    point[axes] = minimum.x
     return point
 
 

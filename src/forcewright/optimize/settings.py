@@ -1,4 +1,4 @@
-"""Settings of a study, as they stand in the config."""
+"""The ``study`` section of a config."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class StudySettings(BaseModel):
-    """How many points are tried, how they are chosen and when the search ends."""
+    """How many trials there are, how their hyperparameters are chosen and when the search ends."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
     trials: int = Field(default=32, ge=1, alias="settings")
-    """Number of hyperparameter settings to evaluate; may be raised later to go on with the same study."""
+    """Number of trials; may be raised later to continue the same study."""
 
     initial: int = Field(default=16, ge=1)
-    """Settings spread evenly over the space (Hammersley points) before the search begins to learn."""
+    """Trials spread evenly over the space (Hammersley points) before the search begins to learn."""
 
     sampler: Literal["gp", "hammersley", "random"] = "gp"
-    """What chooses the settings after the initial ones: a Gaussian process, or points that do not learn."""
+    """What chooses the trials after the initial ones: a Gaussian process, or points that do not learn."""
 
     acquisition: Literal["ei", "pi", "lcb", "gp_hedge"] = "ei"
     """Where the Gaussian process looks next: expected improvement, probability of improvement, lower confidence
-    bound, or a portfolio of the three that favors the one which has done best."""
+    bound, or a portfolio of the three that favors the most successful one."""
 
     objectives: tuple[str, ...] = ("loss",)
-    """What is minimized: the loss, and numbers that every evaluation returns beside it, by name. With more than one
-    the Gaussian process is after the whole front of compromises (ParEGO), and each step weighs them differently."""
+    """What is minimized: the loss, and metrics of every evaluation, by name. With more than one the Gaussian process
+    searches for the whole Pareto front (ParEGO), and each step weights them differently."""
 
     seed: int = Field(default=0, ge=0)
-    """Same seed, same settings, whatever the number of workers. Seed 0 begins with the plain Hammersley points, any
-    other with the same points moved as a whole."""
+    """Same seed, same trials, whatever the number of workers. Seed 0 begins with the plain Hammersley points, any
+    other with the same points shifted as a whole."""
 
     batch: int = Field(default=2, ge=1)
-    """Evaluations that may be open while the next is chosen: setting n is chosen from the results up to n - batch.
-    It is no number of workers, but more workers than this stand idle once the initial settings are done."""
+    """Evaluations that may be pending while the next is chosen: trial n is chosen from the results up to n - batch.
+    It is not the number of workers, but more workers than this are idle once the initial trials are done."""
 
     timeout_s: float | None = Field(default=None, gt=0)
-    """Seconds after which a run starts no further evaluation; those under way are finished and recorded."""
+    """Seconds after which a run starts no further evaluation; running ones are finished and recorded."""
 
     patience: int | None = Field(default=None, ge=1)
-    """Stop after this many settings beyond the initial ones without a lower loss; with several objectives, without
-    a new compromise."""
+    """Stop after this many trials beyond the initial ones without a lower loss; with several objectives, without
+    a new point on the front."""
 
     xi: float = Field(default=0.01, ge=0)
     """Least improvement that counts for EI and PI, in standard deviations of the losses seen."""
@@ -58,7 +58,7 @@ class StudySettings(BaseModel):
     def _initial_fits(self) -> Self:
         if self.initial > self.trials:
             raise ValueError(
-                f"initial ({self.initial}) is larger than settings ({self.trials}); lower the one or raise the other"
+                f"initial ({self.initial}) exceeds the number of trials ({self.trials}); lower one or raise the other"
             )
         return self
 
@@ -69,8 +69,8 @@ class StudySettings(BaseModel):
         return self
 
     def sequence(self) -> dict[str, Any]:
-        """Return what decides which settings are tried, without what decides only when to stop."""
+        """Return what determines the sequence of trials, without what determines only when to stop."""
         decides = set(StudySettings.model_fields) - {"trials", "timeout_s", "patience"}
-        if self.objectives == ("loss",):  # studies begun before there were others go on
+        if self.objectives == ("loss",):  # studies begun before there were other objectives continue
             decides.remove("objectives")
         return self.model_dump(include=decides)

@@ -57,7 +57,7 @@ class Real:
         return u
 
     def distribution(self) -> BaseDistribution:
-        """Return the same range in Optuna's words."""
+        """Return the same range as Optuna's distribution."""
         from optuna.distributions import FloatDistribution
 
         return FloatDistribution(self.low, self.high, log=self.log)
@@ -100,7 +100,7 @@ class Integer:
         return np.asarray(_warp(self._rounded(u), *self._edges, self.log))
 
     def distribution(self) -> BaseDistribution:
-        """Return the same range in Optuna's words."""
+        """Return the same range as Optuna's distribution."""
         from optuna.distributions import IntDistribution
 
         return IntDistribution(self.low, self.high, log=self.log)
@@ -131,7 +131,7 @@ class Categorical:
                 raise InputError(f"the choice {choice!r} is given twice; remove one")
 
     def from_unit(self, u: float) -> Choice:
-        """Map [0, 1] to a choice: each owns an equal share."""
+        """Map [0, 1] to a choice: each has an equal share."""
         return self.choices[int(self._position(np.array([u]))[0])]
 
     def to_unit(self, value: Choice) -> float:
@@ -147,7 +147,7 @@ class Categorical:
         return np.eye(len(self.choices))[self._position(u)]
 
     def distribution(self) -> BaseDistribution:
-        """Return the same range in Optuna's words."""
+        """Return the same range as Optuna's distribution."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.choices)
@@ -170,7 +170,7 @@ class Space:
     Parameters
     ----------
     ranges
-        Name to range; the order is the order of the coordinates. Without any there is a single point, ``{}``.
+        Name to range; the order is the order of the coordinates. An empty space has a single point, ``{}``.
     """
 
     def __init__(self, ranges: Mapping[str, Range]) -> None:
@@ -211,16 +211,16 @@ class Space:
         return np.hstack(columns)
 
     def distributions(self) -> dict[str, BaseDistribution]:
-        """Return the ranges in Optuna's words."""
+        """Return the ranges as Optuna's distributions."""
         return {name: r.distribution() for name, r in self.ranges.items()}
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Return plain data that says the same."""
+        """Return the space as plain data."""
         return {name: r.as_dict() for name, r in self.ranges.items()}
 
 
 def is_range(value: object) -> bool:
-    """Tell whether a value from a config stands for a range: a mapping with low, high or choices."""
+    """Return whether a config value is a range: a mapping with low, high or choices."""
     return isinstance(value, Mapping) and bool({"low", "high", "choices"} & set(value))
 
 
@@ -230,7 +230,7 @@ def parse_range(value: Mapping[str, Any], integer: bool, *, field: str | None = 
     Parameters
     ----------
     value
-        The mapping as it stands in the config.
+        The mapping in the config.
     integer
         Whether the parameter is declared as a whole number.
     field

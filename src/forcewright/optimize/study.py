@@ -1,9 +1,9 @@
-"""A search over a space, evaluated in parallel, with a journal on disk from which it always resumes.
+"""A search over a space, evaluated in parallel, with a journal on disk from which it can always be resumed.
 
-Which trials there are depends on the space, the settings and the values of the objectives alone. Trial n is suggested
-from the results of the trials up to n - batch, with the parameters of those after that as open points, whether they
-have finished by then or not. So neither the number of workers, nor the order in which they finish, nor a kill changes
-the sequence.
+The trials depend on the space, the study's settings and the values of the objectives alone. Trial n is suggested from
+the results of the trials up to n - batch, with the parameters of those after that as pending points, whether they have
+finished by then or not. So neither the number of workers, nor the order in which they finish, nor a kill changes the
+sequence.
 """
 
 from __future__ import annotations
@@ -34,18 +34,20 @@ class Study:
     space
         Where to search.
     journal
-        File of the journal; an existing one is resumed.
+        File of the journal; an existing one is resumed. None keeps the trials in memory.
     settings
         How to search and when to stop.
     fingerprint
         Hash of everything else that the losses depend on; a journal with another one is refused. The number of trials,
-        the time and the patience are no part of it: they may be raised later to go on with the same study.
+        the time and the patience are not part of it: they may be raised later to continue the same study.
     """
 
-    def __init__(self, space: Space, journal: str | Path, settings: StudySettings, fingerprint: str = "") -> None:
+    def __init__(
+        self, space: Space, journal: str | Path | None, settings: StudySettings, fingerprint: str = ""
+    ) -> None:
         self.space, self.settings = space, settings
         identity = {"fingerprint": fingerprint, "space": space.as_dict(), "settings": settings.sequence()}
-        self._journal = Journal(Path(journal), identity, settings.seed)
+        self._journal = Journal(None if journal is None else Path(journal), identity, settings.seed)
         try:
             self._records = self._journal.records()
         except BaseException:
@@ -97,16 +99,16 @@ class Study:
         objective
             Called as ``objective(params, index)`` in a worker; picklable.
         executor
-            Any executor, or what makes one: then a pool that a dying worker has broken is made anew, and the executor
+            Any executor, or a factory of them: then a pool that a dying worker has broken is replaced, and the executor
             is closed at the end.
         on_trial
             Called with each trial once it is recorded.
         in_flight
-            Number of evaluations handed to the executor at once; the number of workers is a good choice, as what is
-            not handed over need not be repeated when a worker dies.
+            Number of evaluations submitted to the executor at once; the number of workers is a good choice, as what is
+            not submitted need not be repeated when a worker dies.
         """
         deadline = None if self.settings.timeout_s is None else time.monotonic() + self.settings.timeout_s
-        self._records = self._journal.records()  # an interrupt may have come between writing and noting a trial
+        self._records = self._journal.records()  # an interrupt may have come between writing and counting a trial
         evaluations = Evaluations(objective, executor, in_flight)
         kill = True
         try:
@@ -135,7 +137,7 @@ class Study:
                     on_trial(record)
 
     def _next(self, open_trials: dict[int, Suggestion]) -> int | None:
-        """Return the lowest index that is neither finished nor open, if it can be suggested by now."""
+        """Return the lowest index that is neither finished nor pending, if it can be suggested yet."""
         index = 0
         while index in self._records or index in open_trials:
             index += 1
@@ -144,7 +146,7 @@ class Study:
         return index
 
     def _is_ready(self, index: int) -> bool:
-        """Tell whether all results that the suggestion of this trial rests on are there."""
+        """Return whether all results that the suggestion of this trial needs are there."""
         learns = self.settings.sampler == "gp" or self.settings.patience is not None
         if index < self.settings.initial or not learns:
             return True
@@ -155,7 +157,7 @@ class Study:
         return max(0, index - self.settings.batch + 1)
 
     def _is_over(self, index: int) -> bool:
-        """Tell whether the results this trial may use show that patience has run out."""
+        """Return whether patience has run out, by the results this trial may use."""
         if self.settings.patience is None or index < self.settings.initial:
             return False
         known = self._known(index)
@@ -206,12 +208,12 @@ class Study:
 
 
 def eligible(trials: Sequence[TrialRecord], limits: Mapping[str, float]) -> list[TrialRecord]:
-    """Return the complete trials whose metrics keep to their limits; where none does, the one that comes closest.
+    """Return the complete trials whose metrics are within their limits; where there is none, the closest one.
 
     Parameters
     ----------
     limits
-        Largest value of each metric that is limited.
+        Largest allowed value of each limited metric.
     """
     complete = [trial for trial in trials if trial.loss is not None]
     excesses = [(_excess(trial, limits), trial.loss or 0.0, trial.index, trial) for trial in complete]

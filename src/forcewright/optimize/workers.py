@@ -1,4 +1,4 @@
-"""Evaluation in worker processes: what runs there, and a pool of them that never outlives its parent."""
+"""Evaluation in worker processes: what runs there, and a pool that never outlives its parent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -33,7 +33,7 @@ TRACEBACK_CHARACTERS = 4000
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an objective returns: the loss to be minimized, and plain data worth keeping beside it."""
+    """What an objective returns: the loss to be minimized, and plain data to keep with it."""
 
     loss: float
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -45,7 +45,7 @@ Objective: TypeAlias = Callable[[Params, int], Outcome]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One finished evaluation: a loss, or the text of the error for which there is none."""
+    """One finished evaluation: a loss, or the text of the error that prevented it."""
 
     loss: float | None
     metrics: dict[str, Any]
@@ -91,12 +91,22 @@ def plain(value: Any) -> Any:
     raise TypeError(f"the metric {value!r} is a {type(value).__name__}; metrics are numbers, text, lists and mappings")
 
 
+class InProcess(Executor):
+    """Runs everything in this process, at once: for a single evaluation that is not worth a process of its own."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run the function, and return a future that is done."""
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
 def process_pool(
     workers: int, initializer: Callable[..., None] | None = None, initargs: Sequence[Any] = ()
 ) -> Executor:
     """Return a pool of processes, each with one thread for linear algebra.
 
-    A worker leaves Ctrl-C to its parent, and exits when the parent is gone, even if that was killed.
+    A worker leaves Ctrl-C to its parent, and exits when the parent is gone, even if it was killed.
 
     Parameters
     ----------
@@ -122,7 +132,7 @@ def exit_with_parent(parent: int) -> None:
     Parameters
     ----------
     parent
-        Process id, taken in the parent: it may be gone before this process comes to ask.
+        Process id, taken in the parent: it may be gone before this process asks.
     """
 
     def watch() -> None:

@@ -13,24 +13,27 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.features.ace.basis import AceBasis
-from forcewright.models.ace import AcePotential
+from forcewright.fitting.hyperparameters import linear_model
+from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.problem import Problem
+from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Graded, Potential
-from forcewright.recipes.setting import FittedSetting, Problem
 from forcewright.structure import Dataset, FloatArray
 
 
-def account_of(problem: Problem, model: Any, best: TrialRecord, fitted: FittedSetting | None) -> dict[str, Any]:
+def account_of(problem: Problem, best: TrialRecord, trial: LinearTrial | None) -> dict[str, Any]:
     """Return size, pruning, densities and solver of the winner; each None for a family with a fit of its own."""
-    if fitted is None:
+    if trial is None:
         return dict.fromkeys(("size", "pruning", "densities", "solver", "gram_mismatch"))
-    densities = densities_of(model, best, fitted)
+    model = linear_model(problem.model, best.params)
+    densities = densities_of(model, best, trial)
     return {
-        "size": size_of(fitted.basis, densities["densities"] if densities and densities["kept"] else 1),
-        "pruning": pruning_of(problem, model, fitted),
+        "size": size_of(trial.basis, densities["densities"] if densities and densities["kept"] else 1),
+        "pruning": pruning_of(problem, model, trial),
         "densities": densities,
-        "solver": fitted.diagnostics["solver"],
-        "gram_mismatch": fitted.diagnostics["gram_mismatch"],
+        "solver": trial.diagnostics["solver"],
+        "gram_mismatch": trial.diagnostics["gram_mismatch"],
     }
 
 
@@ -42,65 +45,68 @@ def size_of(basis: Any, densities: int = 1) -> dict[str, Any] | None:
     if not isinstance(basis, AceBasis):
         return None
     ranks: dict[int, dict[str, int]] = {}
-    for own in basis.functions:
-        for (rank, _), rows in _products(own).items():
+    for functions in basis.functions:
+        for (rank, _), rows in _products(functions).items():
             entry = ranks.setdefault(rank, {"functions": 0, "products": 0, "multiplications": 0})
             entry["products"] += len(rows)
             entry["multiplications"] += rank * len(rows)
-        for function in own:
+        for function in functions:
             ranks[function.rank]["functions"] += 1
     ordered = {str(rank): ranks[rank] for rank in sorted(ranks)}
     total = {key: sum(entry[key] for entry in ranks.values()) for key in ("functions", "products", "multiplications")}
-    elements = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    elements = {
+        chemical_symbols[z]: len(functions) for z, functions in zip(basis.species, basis.functions, strict=True)
+    }
     return {**total, "parameters": total["functions"] * densities, "ranks": ordered, "elements": elements}
 
 
 def _products(functions: Sequence[Any]) -> dict[tuple[int, Any], set[tuple[int, ...]]]:
     """Return the products, as their m, by rank and (μ, n, l): functions of different coupling share them."""
-    found: dict[tuple[int, Any], set[tuple[int, ...]]] = {}
+    products: dict[tuple[int, Any], set[tuple[int, ...]]] = {}
     for function in functions:
         key = (function.rank, (function.species, function.ns, function.ls))
-        found.setdefault(key, set()).update(map(tuple, function.ms.tolist()))
-    return found
+        products.setdefault(key, set()).update(map(tuple, function.ms.tolist()))
+    return products
 
 
-def pruning_of(problem: Problem, model: Any, fitted: FittedSetting) -> dict[str, Any] | None:
+def pruning_of(problem: Problem, model: LinearHyperparameters, trial: LinearTrial) -> dict[str, Any] | None:
     """Return sizes before and after pruning; None for a model that is not pruned.
 
-    ``nested`` tells whether the judged frames were predicted with functions chosen without them.
+    ``nested`` tells whether the validation frames were predicted with functions chosen without them.
     """
-    if getattr(model, "prune", None) is None:
+    pruning = model.pruning()
+    before, after = size_of(model.basis(problem.train.species)), size_of(trial.basis)
+    if pruning is None or before is None or after is None:
         return None
-    before, after = size_of(model.basis(problem.train.species)), size_of(fitted.basis)
-    assert before is not None and after is not None
     keys = ("functions", "products", "multiplications")
     return {
         "before": {key: before[key] for key in keys}, "after": {key: after[key] for key in keys},
-        "asked_multiplications": model.prune.products,
-        "nested": problem.external is None and int(problem.splits.max()) > 0,
+        "asked_multiplications": pruning.products,
+        "nested": problem.external is None and problem.fold_count > 1,
     }  # fmt: skip
 
 
-def densities_of(model: Any, best: TrialRecord, fitted: FittedSetting) -> dict[str, Any] | None:
+def densities_of(model: LinearHyperparameters, best: TrialRecord, trial: LinearTrial) -> dict[str, Any] | None:
     """Return how the fit of further densities went; None for a model of one density.
 
     Where the final fit repeats what the trial found, the trial's journal tells.
     ``fitted`` is False where the normal equations were singular and the further densities were not tried.
     """
-    asked = int(getattr(model, "densities", 1))
-    if asked == 1:
+    refinement = model.refinement()
+    if refinement is None:
         return None
-    told = fitted.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
-    embedding = model.full_embedding
-    result = {"densities": asked, "exponents": list(embedding.exponents), "fitted": told is not None}
-    if told is None:
+    history = trial.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
+    result = {
+        "densities": refinement.densities, "exponents": list(refinement.exponents), "fitted": history is not None
+    }  # fmt: skip
+    if history is None:
         return {**result, "kept": False}
-    before, after = float(told["linear_loss"]), float(told["loss"])
+    before, after = float(history["linear_loss"]), float(history["loss"])
     return {
-        **result, "kept": bool(told["kept"]), "iterations": int(np.sum(told["iterations"])),
+        **result, "kept": bool(history["kept"]), "iterations": int(np.sum(history["iterations"])),
         "linear_loss": _finite(before), "loss": _finite(after),
         "change_percent": _finite(100.0 * (after / before - 1.0)) if before > 0 else None,
-        "curve": [_finite(value) for value in told["curve"]],
+        "curve": [_finite(value) for value in history["curve"]],
     }  # fmt: skip
 
 
@@ -116,23 +122,15 @@ def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[
     name
         What the dataset is called: test or validation.
     """
-    if dataset is None or not knows_grades(potential):
+    if dataset is None or not (isinstance(potential, Graded) and potential.knows_grades):
         return None
-    assert isinstance(potential, Graded)
     grades = [potential.extrapolation_grades(structure) for structure in dataset.structures]
     groups = np.array(dataset.groups)
-    chosen = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
+    by_group = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
     return {
         "set": name, **_spread(np.concatenate(grades)),
-        "groups": {group: _spread(np.concatenate(own)) for group, own in chosen.items()},
+        "groups": {group: _spread(np.concatenate(parts)) for group, parts in by_group.items()},
     }  # fmt: skip
-
-
-def knows_grades(potential: Potential) -> bool:
-    """Whether a potential can grade atoms: it was fitted here, and not read from a bare file."""
-    if isinstance(potential, AcePotential):
-        return potential.fitted is not None and bool(potential.fitted.active)
-    return isinstance(potential, Graded)
 
 
 def _spread(grades: FloatArray) -> dict[str, Any]:
@@ -143,18 +141,18 @@ def _spread(grades: FloatArray) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def chosen_table(model: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Any]:
+def chosen_table(model: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters that had a part in the potential, and its size by rank, for the report.
 
     Parameters
     ----------
     model
         The chosen hyperparameters in the words of the config.
-    told
+    result
         Content of result.json: ``size`` and ``densities`` as above.
     """
     shown = {key: value for key, value in model.items() if value not in ({}, None)}
-    size, densities = told.get("size"), told.get("densities")
+    size, densities = result.get("size"), result.get("densities")
     if model.get("kind") != "ace" or size is None:
         return shown
     idle = {"nonlinear", "embedding", "prefactors", "exponents"} if densities is None else set()
@@ -180,20 +178,20 @@ def chosen_table(model: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str,
     return {**shown, "size by rank": {**ranks, "all": everything}}
 
 
-def sections(told: Mapping[str, Any]) -> list[list[Any]]:
+def sections(result: Mapping[str, Any]) -> list[list[Any]]:
     """Return sections of the report, [title, text, what is shown beside], from the content of result.json."""
-    found: list[list[Any]] = []
-    if pruning := told.get("pruning"):
-        found.append(["Pruning", pruning_text(pruning)])
-    if densities := told.get("densities"):
+    sections: list[list[Any]] = []
+    if pruning := result.get("pruning"):
+        sections.append(["Pruning", pruning_text(pruning)])
+    if densities := result.get("densities"):
         shown = {"convergence": densities} if densities["fitted"] else {}
         text = densities_text(densities)
         if densities["fitted"] and pruning and pruning["nested"]:
             text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
-        found.append(["Further densities", text, shown])
-    if grades := told.get("extrapolation"):
-        found.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
-    return found
+        sections.append(["Further densities", text, shown])
+    if grades := result.get("extrapolation"):
+        sections.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
+    return sections
 
 
 def pruning_text(pruning: Mapping[str, Any]) -> str:

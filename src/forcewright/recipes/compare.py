@@ -1,7 +1,7 @@
 """Compare: several families of potentials side by side, on the same frames, in one table and on one page.
 
 A family is fitted here by a study of its own, or given as the folder of a finished study or as a potential. All are
-judged by the same process: one thread, the same frames, the same structure for the time of an evaluation. A family
+evaluated by the same process: one thread, the same frames, the same structure for the time of an evaluation. A family
 that fails is listed with its reason and never costs the others anything.
 """
 
@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_write
-from forcewright.recipes import compare_page, provenance
-from forcewright.recipes.config import Paths, TuneConfig, applies, parse_config
-from forcewright.recipes.judging import judge
+from forcewright.fitting.settings import applies
+from forcewright.models import family_of
+from forcewright.recipes import compare_page
+from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config
+from forcewright.recipes.evaluation import evaluate_source
 from forcewright.recipes.outputs import stored_summary
-from forcewright.recipes.run_folder import read_settings
+from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.recipes.tune import tune
 
 log = logging.getLogger("forcewright")
@@ -53,14 +53,11 @@ def _named_families(value: Any) -> Any:
     """Give the members of a list the names of their folders."""
     if not isinstance(value, list):
         return value
-    paths = [Path(str(one)) for one in value]
+    paths = [Path(str(path)) for path in value]
     names = [path.parent.name if path.name == "potential" and path.parent.name else path.name for path in paths]
     if len(set(names)) < len(names):
         raise ValueError("holds two of the same name; give a mapping from names to folders")
     return dict(zip(names, value, strict=True))
-
-
-Name = Annotated[str, Field(pattern=r"^[\w(][\w .+()=-]*$", max_length=60)]
 
 
 class ComparisonData(BaseModel):
@@ -94,7 +91,8 @@ class ComparisonConfig(BaseModel):
 
     @model_validator(mode="after")
     def _has_data(self) -> Self:
-        if self.data.train is None and any(isinstance(one, dict) and "model" in one for one in self.families.values()):
+        fitted = [family for family in self.families.values() if isinstance(family, dict) and "model" in family]
+        if self.data.train is None and fitted:
             raise ValueError("data.train is missing; a family that is fitted needs it")
         return self
 
@@ -113,23 +111,22 @@ class Comparison:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A family ready to be judged: where its potential is, and what its study tells, where there is one."""
+    """A family ready to be evaluated: where its potential is, and the summary of its study, where there is one.
+
+    ``runs_command`` says that it was fitted here by a config that names the program it runs.
+    """
 
     source: str | Mapping[str, Any]
     origin: str
     study: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it was fitted here, by this config: a command that it names is then one that the config names."""
-        return self.origin.startswith("fitted")
+    runs_command: bool = False
 
 
 def compare(
     config: str | Path | Mapping[str, Any], *, fresh: bool = False, on_family: Callable[[str], None] = lambda name: None
 ) -> Comparison:
-    """Fit or take every family, judge all on the same frames, and write table, figures and result.json.
+    """Fit or take every family, evaluate all on the same frames, and write table, figures and result.json.
 
     A study that has finished with the same config and data is taken as it is; an unfinished one goes on.
 
@@ -151,27 +148,26 @@ def compare(
     sets = {name: read(paths, labels=settings.data.labels) for name, paths in settings.data.test.items()}
     summary: dict[str, Any] = {"families": {}, "failed": {}}
     tables: dict[str, dict[str, ErrorTable]] = {}
-    for name, given in settings.families.items():
-        on_family(name)
-        try:
-            candidate = _obtain(settings, name, given, fresh)
-            tables[name], cost = judge(candidate.source, sets, allow_commands=candidate.is_ours)
-        except ForcewrightError as error:
-            log.warning("%s: %s", name, error)
-            summary["failed"][name] = str(error)
-            continue
-        summary["families"][name] = _row(settings, candidate, tables[name], cost)
-    if not tables:
-        name, reason = next(iter(summary["failed"].items()))
-        raise InputError(f"every family failed; {name}: {reason}", field="families")
-    summary |= {
-        "judged_on": next(iter(sets)),
-        "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
-        "power_W_per_core": settings.power_W_per_core,
-        **provenance.record(_files(settings)),
-    }
-    _write(settings, summary, tables)
-    return Comparison(summary, tables, settings.output)
+    with RunFolder(settings.output, "compare") as folder:
+        for name, family in settings.families.items():
+            on_family(name)
+            try:
+                candidate = _obtain(settings, name, family, fresh)
+                tables[name], cost = evaluate_source(candidate.source, sets, allow_commands=candidate.runs_command)
+            except ForcewrightError as error:
+                log.warning("%s: %s", name, error)
+                summary["failed"][name] = str(error)
+                continue
+            summary["families"][name] = _row(settings, candidate, tables[name], cost)
+        if not tables:
+            name, reason = next(iter(summary["failed"].items()))
+            raise InputError(f"every family failed; {name}: {reason}", field="families")
+        summary |= {
+            "judged_on": next(iter(sets)),
+            "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
+            "power_W_per_core": settings.power_W_per_core,
+        }
+        return Comparison(_write(folder, settings, summary, tables), tables, settings.output)
 
 
 def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
@@ -182,35 +178,33 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
     InputError
         If anything in it is not usable; names the field.
     """
-    found, folder, file = read_settings(ComparisonConfig, config)
-    folder = folder.resolve()
-    train = None if found.data.train is None else [folder / path for path in found.data.train]
-    test = {name: [folder / path for path in paths] for name, paths in found.data.test.items()}
+    config_read = read_config(ComparisonConfig, config)
+    folder = config_read.folder
     families = {
-        name: str(folder / given) if isinstance(given, str) else _with_folder(given, folder)
-        for name, given in found.families.items()
+        name: str(folder / family) if isinstance(family, str) else _with_folder(family, folder)
+        for name, family in config_read.settings.families.items()
     }
-    data = found.data.model_copy(update={"train": train, "test": test})
-    settings = found.model_copy(update={"data": data, "families": families, "output": (folder / found.output)})
-    for name, given in families.items():
-        if isinstance(given, dict) and "model" in given:
+    settings = with_absolute_paths(config_read.settings, folder).model_copy(update={"families": families})
+    for name, family in families.items():
+        if isinstance(family, dict) and "model" in family:
             try:
-                study_config(settings, name, given)
+                study_config(settings, name, family)
             except InputError as error:
-                raise InputError(error.problem, file=file, field=f"families.{name}.{error.field}") from None
+                field = f"families.{name}.{error.field}"
+                raise InputError(error.problem, file=config_read.file, field=field) from None
     return settings
 
 
-def _with_folder(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _with_folder(family: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Refuse what is no family; remember the folder that files of a pair style lie in."""
-    if "model" in given:
-        return dict(given)
-    if set(given) != {"lammps"}:
+    if "model" in family:
+        return dict(family)
+    if set(family) != {"lammps"}:
         raise InputError("needs model, a path, or {lammps: ...}", field="families")
-    return {**given, "folder": str(folder)}
+    return {**family, "folder": str(folder)}
 
 
-def study_config(settings: ComparisonConfig, name: str, given: Mapping[str, Any]) -> TuneConfig:
+def study_config(settings: ComparisonConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
     """Return the config of a family's study: its own part over what is common, as far as that applies to it.
 
     Raises
@@ -219,12 +213,12 @@ def study_config(settings: ComparisonConfig, name: str, given: Mapping[str, Any]
         If it is not usable.
     """
     return family_config(
-        settings.common, given, settings.data.train or (), settings.output / "studies" / name, settings.data.labels
+        settings.common, family, settings.data.train or (), settings.output / "studies" / name, settings.data.labels
     )
 
 
 def family_config(
-    common: Mapping[str, Any], given: Mapping[str, Any], train: Sequence[Path], output: Path,
+    common: Mapping[str, Any], family: Mapping[str, Any], train: Sequence[Path], output: Path,
     labels: Mapping[str, str] | None,
 ) -> TuneConfig:  # fmt: skip
     """Return the config of one family's study over what is common to all families.
@@ -234,29 +228,31 @@ def family_config(
     InputError
         If it is not usable, or names data or output, which all share.
     """
-    if taken := sorted({"data", "output"} & (set(given) | set(common))):
+    if taken := sorted({"data", "output"} & (set(family) | set(common))):
         raise InputError("is the same for all families; take it out here", field=taken[0])
-    if isinstance(model := given.get("model"), Mapping):
-        common = {name: value for name, value in common.items() if applies(name, value, model)}
+    if isinstance(model := family.get("model"), Mapping):
+        record = family_of(str(model.get("kind", "")))
+        common = {name: value for name, value in common.items() if applies(name, value, record)}
     data = {"train": [str(path) for path in train], "labels": None if labels is None else dict(labels)}
-    return parse_config({**common, **given, "data": data, "output": str(output)}, folder=output)
+    return parse_config({**common, **family, "data": data, "output": str(output)}, folder=output)
 
 
-def _obtain(settings: ComparisonConfig, name: str, given: str | dict[str, Any], fresh: bool) -> _Candidate:
+def _obtain(settings: ComparisonConfig, name: str, family: str | dict[str, Any], fresh: bool) -> _Candidate:
     """Return a family's potential, after fitting it where it is to be fitted here."""
-    if isinstance(given, dict) and "model" in given:
-        config = study_config(settings, name, given)
+    if isinstance(family, dict) and "model" in family:
+        config = study_config(settings, name, family)
         summary = None if fresh else stored_summary(config)
         origin = "fitted before" if summary else "fitted"
         if summary is None:
             summary = tune(config, fresh=fresh).summary
-        return _Candidate(str(config.output / "potential"), origin, summary, config.output)
-    if isinstance(given, dict):
-        return _Candidate(given, "given")
-    folder = Path(given)
+        runs_command = config.family.describe_program is not None
+        return _Candidate(str(config.output / "potential"), origin, summary, config.output, runs_command)
+    if isinstance(family, dict):
+        return _Candidate(family, "given")
+    folder = Path(family)
     if (folder / "result.json").is_file() and (folder / "potential").is_dir():
         return _Candidate(str(folder / "potential"), "study", _read_json(folder / "result.json"), folder)
-    return _Candidate(given, "given")
+    return _Candidate(family, "given")
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -271,11 +267,11 @@ def _row(
     settings: ComparisonConfig, candidate: _Candidate, tables: Mapping[str, ErrorTable], cost: float
 ) -> dict[str, Any]:
     """Return what is told of a family, ready for JSON; what only a study knows is None without one."""
-    told = {name: _errors(table) for name, table in tables.items()}
+    by_set = {name: _errors(table) for name, table in tables.items()}
     study = candidate.study
     cpu_s = None if not study else study["cpu_s"] + study.get("earlier_trials_s", 0.0)
     return {
-        **next(iter(told.values())),
+        **next(iter(by_set.values())),
         "fit_s": study.get("fit_s"),
         "study_s": None if not study else study["wall_s"] + study.get("earlier_trials_s", 0.0),
         "cpu_s": cpu_s,
@@ -287,7 +283,7 @@ def _row(
         "origin": candidate.origin,
         "folder": None if candidate.folder is None else str(candidate.folder),
         "settings": study.get("settings"),
-        "sets": told,
+        "sets": by_set,
     }
 
 
@@ -302,14 +298,17 @@ def _files(settings: ComparisonConfig) -> list[Path]:
     return [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
 
 
-def _write(settings: ComparisonConfig, summary: dict[str, Any], tables: dict[str, dict[str, ErrorTable]]) -> None:
-    folder = settings.output
-    (folder / "errors").mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    atomic_write(folder / "config.resolved.yaml", text)
-    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    atomic_write(folder / "comparison.csv", compare_page.csv_table(summary))
+def _write(
+    folder: RunFolder, settings: ComparisonConfig, content: Mapping[str, Any],
+    tables: dict[str, dict[str, ErrorTable]],
+) -> dict[str, Any]:  # fmt: skip
+    """Write result, tables and page; return the content of result.json."""
+    (folder / "errors").mkdir(exist_ok=True)
+    text = folder.write_config(settings)
+    summary = folder.write_result(content, _files(settings))
+    folder.write_text("comparison.csv", compare_page.csv_table(summary))
     for family, by_set in tables.items():
         for name, table in by_set.items():
             table.write_csv(folder / "errors" / f"{family} - {name}.csv")
-    compare_page.write_page(folder, summary, tables, text)
+    compare_page.write_page(folder.path, summary, tables, text)
+    return summary

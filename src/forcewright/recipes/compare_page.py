@@ -13,8 +13,8 @@ import numpy as np
 
 from forcewright.accuracy.errors import ErrorTable, force_norms
 from forcewright.accuracy.parity import ParitySeries
+from forcewright.fitting.settings import TuneStudySettings
 from forcewright.recipes import provenance
-from forcewright.recipes.config import TuneStudySettings
 from forcewright.report.numbers import DASH, duration, memory, significant
 
 #: key, heading, unit, how it is written

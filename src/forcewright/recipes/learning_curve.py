@@ -1,15 +1,14 @@
 """Learning curve: how the error of a family falls with the number of training frames.
 
-Subsets are random and nested: within a repeat each smaller one is part of every larger one, so that sizes differ by
-what was added. All fits are judged on the same frames, which are in none of the subsets. The error falls as a power of
-the number of frames while data are what is missing (Cortes, Jackel, Solla, Vapnik and Denker, NIPS 6, 327, 1993); the
-slope is fitted to the logarithms.
+Where the family is linear and its hyperparameters are given, every frame is accumulated once, and fits to parts of the
+data take sums of normal equations. Subsets are random and nested: within a repeat each smaller one is part of every
+larger one, so that sizes differ by what was added. All fits are tested on the same frames, which are in none of the
+subsets. The error falls as a power of the number of frames while data are what is missing (Cortes, Jackel, Solla,
+Vapnik and Denker, NIPS 6, 327, 1993); the slope is fitted to the logarithms.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,19 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from forcewright.data import read_with_summary, require_sound, write
+from forcewright.accuracy.errors import evaluate
+from forcewright.data import read, read_with_summary, require_sound
 from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_write
+from forcewright.files import write_json
+from forcewright.fitting.hyperparameters import fill_model, search_ranges
+from forcewright.fitting.settings import TuneStudySettings
+from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Paths, TuneConfig, TuneStudySettings, split_model
-from forcewright.recipes.judging import judge
-from forcewright.recipes.run_folder import read_settings
-from forcewright.recipes.tune import tune
+from forcewright.recipes.config import Name, Paths, TuneConfig
+from forcewright.recipes.resources import ResourceMonitor
+from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
 from forcewright.structure import Dataset, FloatArray
 
@@ -64,7 +65,7 @@ class LearningCurveConfig(BaseModel):
     model_config = _STRICT
 
     data: CurveData
-    families: dict[str, dict[str, Any]] = Field(min_length=1)
+    families: dict[Name, dict[str, Any]] = Field(min_length=1)
     """By name: what `forcewright fit` takes beside data and output; hyperparameters are numbers, not ranges."""
     common: dict[str, Any] = Field(default_factory=dict)
     """What every fit has unless it says otherwise: validation, loss …"""
@@ -75,7 +76,7 @@ class LearningCurveConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Same seed, same subsets."""
     output: Path
-    """Folder for everything that comes out; fits lie in fits/FAMILY/SIZE-REPEAT."""
+    """Folder for everything that comes out; the errors of each fit are kept in fits/FAMILY/SIZE-REPEAT."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,29 +116,82 @@ def learning_curve(
     alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
     others = [i for i in range(len(train)) if i not in set(alone)]
     sizes = _sizes(settings.sizes, len(others))
-    curves: dict[str, dict[str, Any]] = {name: {"points": [], "failed": {}} for name in settings.families}
-    for repeat, chosen in subsets(len(others), sizes, settings.repeats, settings.seed):
-        subset = train[[*alone, *(others[i] for i in chosen)]]
-        for name, given in settings.families.items():
-            label = f"{len(chosen)}-{repeat}"
-            on_fit(f"{name}, {len(chosen)} frames")
+    parts = [
+        (repeat, len(chosen), [*alone, *(others[i] for i in chosen)])
+        for repeat, chosen in subsets(len(others), sizes, settings.repeats, settings.seed)
+    ]
+    with RunFolder(settings.output, "learning-curve") as folder:
+        curves = {
+            name: _curve(settings, name, family, folder, train, test, parts, on_fit)
+            for name, family in settings.families.items()
+        }
+        if not any(curve["points"] for curve in curves.values()):
+            reason = next(reason for curve in curves.values() for reason in curve["failed"].values())
+            raise InputError(f"no fit succeeded: {reason}", field="families")
+        summary = {
+            "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
+            "test_frames": len(test),
+        }  # fmt: skip
+        return LearningCurve(_write(folder, settings, summary), settings.output)
+
+
+def _curve(
+    settings: LearningCurveConfig, name: str, family: Mapping[str, Any], folder: RunFolder, train: Dataset,
+    test: Dataset, parts: Sequence[tuple[int, int, list[int]]], on_fit: Callable[[str], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Return points, failures and power laws of one family; what is stored from before is not fitted again."""
+    config = _fit_config(settings, name, family)
+    points: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    fits: SubsetFits | None = None
+    for repeat, frames, indices in parts:
+        label = f"{frames}-{repeat}"
+        subset = train[indices]
+        identity = {
+            "data": [subset.content_hash, test.content_hash],
+            "config": config.model_dump(mode="json", exclude={"workers", "output", "data", "committee"}),
+        }
+        stored = folder / "fits" / name / label / "point.json"
+        point = _stored_point(stored, identity)
+        if point is None:
+            on_fit(f"{name}, {frames} frames")
             try:
-                point = _fit_and_judge(settings, name, given, label, subset, test)
+                fits = fits or _prepare(config, train)
+                point = _measure(fits, indices, test)
             except ForcewrightError as error:
-                curves[name]["failed"][label] = str(error)
+                failed[label] = str(error)
                 continue
-            curves[name]["points"].append({"frames": len(chosen), "repeat": repeat, **point})
-    for curve in curves.values():
-        curve["fits"] = {key: fit for key, *_ in _ERRORS if (fit := _power_law(curve["points"], key)) is not None}
-    if not any(curve["points"] for curve in curves.values()):
-        reason = next(reason for curve in curves.values() for reason in curve["failed"].values())
-        raise InputError(f"no fit succeeded: {reason}", field="families")
-    summary = {
-        "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
-        "test_frames": len(test), **provenance.record([*settings.data.train, *settings.data.test]),
-    }  # fmt: skip
-    _write(settings, summary)
-    return LearningCurve(summary, settings.output)
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            write_json(stored, {"identity": identity, "point": point})
+        points.append({"frames": frames, "repeat": repeat, **point})
+    laws = {key: law for key, *_ in _ERRORS if (law := _power_law(points, key)) is not None}
+    return {"points": points, "failed": failed, "fits": laws}
+
+
+def _prepare(config: TuneConfig, train: Dataset) -> SubsetFits:
+    config.family.require_packages()
+    external = None
+    if config.validation.external:
+        external = read(list(config.validation.external), labels=config.data.labels)
+    return SubsetFits(config, train, external)
+
+
+def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[str, float | None]:
+    """Return the errors of one fit on the test set, and what it took."""
+    with ResourceMonitor() as monitor:
+        outcome = fits.fit(indices)
+    overall = evaluate(outcome.final.potential, test, resamples=0).overall
+    errors = {key: getattr(overall, key) for key, *_ in _ERRORS}
+    return {**errors, "fit_s": round(outcome.final.fit_s, 3), "cpu_s": round(monitor.cpu_s, 3)}
+
+
+def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the point of an earlier fit to the same data with the same config, if there is one."""
+    try:
+        content = json.loads(path.read_text())
+        return dict(content["point"]) if content["identity"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurveConfig:
@@ -148,29 +202,22 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
     InputError
         If anything in it is not usable; names the field.
     """
-    found, folder, file = read_settings(LearningCurveConfig, config)
-    folder = folder.resolve()
-    data = found.data.model_copy(
-        update={name: [folder / path for path in getattr(found.data, name)] for name in ("train", "test")}
-    )
-    settings = found.model_copy(update={"data": data, "output": folder / found.output})
-    for name, given in settings.families.items():
+    config_read = read_config(LearningCurveConfig, config)
+    settings = with_absolute_paths(config_read.settings, config_read.folder)
+    for name, family in settings.families.items():
         try:
-            checked = _fit_config(settings, name, given, "check", data.train)
-            if ranges := split_model(checked.model):
+            checked = _fit_config(settings, name, family)
+            if ranges := search_ranges(checked.model):
                 raise InputError("is a range; give a number", field=f"model.{next(iter(ranges))}")
         except InputError as error:
-            raise InputError(error.problem, file=file, field=f"families.{name}.{error.field}") from None
+            raise InputError(error.problem, file=config_read.file, field=f"families.{name}.{error.field}") from None
     return settings
 
 
-def _fit_config(
-    settings: LearningCurveConfig, name: str, given: Mapping[str, Any], label: str, train: Sequence[Path]
-) -> TuneConfig:
-    return family_config(
-        settings.common, given, train, settings.output / "fits" / name / label,
-        None if label != "check" else settings.data.labels,
-    )  # fmt: skip
+def _fit_config(settings: LearningCurveConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
+    """Return the config of a family's fits; those of external validation sets are read with the same labels."""
+    output = settings.output / "fits" / name
+    return family_config(settings.common, family, settings.data.train, output, settings.data.labels)
 
 
 def _sizes(asked: Sequence[int] | None, available: int) -> tuple[int, ...]:
@@ -198,36 +245,13 @@ def subsets(available: int, sizes: Sequence[int], repeats: int, seed: int) -> li
     sizes
         In rising order.
     """
-    found: list[tuple[int, list[int]]] = []
+    drawn: list[tuple[int, list[int]]] = []
     for repeat in range(repeats):
         order = np.random.default_rng([seed, repeat]).permutation(available)
-        found += [
+        drawn += [
             (repeat, sorted(order[:size].tolist())) for size in sizes if size < available or repeat == 0
         ]  # fmt: skip
-    return sorted(found, key=lambda entry: (len(entry[1]), entry[0]))
-
-
-def _fit_and_judge(
-    settings: LearningCurveConfig, name: str, given: Mapping[str, Any], label: str, subset: Dataset, test: Dataset
-) -> dict[str, Any]:
-    """Fit one family to one subset and return its errors; taken from disk where that was done before."""
-    folder = settings.output / "fits" / name / label
-    config = _fit_config(settings, name, given, label, [folder / "train.extxyz"])
-    identity = {
-        "data": [subset.content_hash, test.content_hash],
-        "config": config.model_dump(mode="json", exclude={"workers", "output", "data"}),
-    }
-    stored = folder / "point.json"
-    if stored.is_file() and (known := json.loads(stored.read_text()))["identity"] == identity:
-        return dict(known["point"])
-    folder.mkdir(parents=True, exist_ok=True)
-    write(subset, folder / "train.extxyz")
-    summary = tune(config, fresh=True).summary
-    tables, _ = judge(str(folder / "potential"), {"test": test}, allow_commands=True)
-    overall = tables["test"].overall
-    point = {key: getattr(overall, key) for key, *_ in _ERRORS} | {"fit_s": summary["fit_s"], "cpu_s": summary["cpu_s"]}
-    atomic_write(stored, json.dumps({"identity": identity, "point": point}) + "\n")
-    return point
+    return sorted(drawn, key=lambda entry: (len(entry[1]), entry[0]))
 
 
 def _power_law(points: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None] | None:
@@ -276,26 +300,26 @@ def text_table(summary: Mapping[str, Any]) -> str:
 def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[list[str]]:
     rows = []
     for size in sizes:
-        own = [point for point in curve["points"] if point["frames"] == size]
+        points = [point for point in curve["points"] if point["frames"] == size]
         cells = []
         for key, _, unit in _ERRORS:
-            values = [point[key] for point in own if point[key] is not None]
+            values = [point[key] for point in points if point[key] is not None]
             cells.append(f"{significant(float(np.mean(values)))} {unit}" if values else DASH)
-        mean = float(np.mean([point["fit_s"] for point in own])) if own else None
-        rows.append([name, str(size), str(len(own)), *cells, duration(mean)])
+        mean = float(np.mean([point["fit_s"] for point in points])) if points else None
+        rows.append([name, str(size), str(len(points)), *cells, duration(mean)])
     return rows
 
 
-def _write(settings: LearningCurveConfig, summary: dict[str, Any]) -> None:
+def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Write result, table and page; return the content of result.json."""
     from forcewright.report import PageContent, Section, write_report  # matplotlib: not before it is needed
     from forcewright.report.compare_figures import draw_learning_curve
 
-    folder = settings.output
-    folder.mkdir(parents=True, exist_ok=True)
-    config_text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    atomic_write(folder / "config.resolved.yaml", config_text)
-    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    atomic_write(folder / "learning_curve.csv", _csv(summary))
+    config_text = folder.write_config(settings)
+    summary = folder.write_result(content, [*settings.data.train, *settings.data.test])
+    columns = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
+    table = [{"family": name, **point} for name, curve in summary["families"].items() for point in curve["points"]]
+    folder.write_table("learning_curve.csv", table, columns)
     curves = summary["families"]
     figures = [
         figure for key, heading, unit in _ERRORS if key != "energy_rmse_meV_per_atom"
@@ -304,10 +328,11 @@ def _write(settings: LearningCurveConfig, summary: dict[str, Any]) -> None:
     rows = [row for name, curve in curves.items() for row in _rows(name, curve, summary["sizes"])]
     headings = [("family", ""), ("frames", ""), ("fits", ""), *((heading, "") for _, heading, _ in _ERRORS),
                 ("one fit", "")]  # fmt: skip
-    models = [given.get("model", {}) for given in settings.families.values()]
+    models = [fill_model(family["model"], {}).model_dump(mode="json", exclude_none=True)
+              for family in settings.families.values()]  # fmt: skip
     cited = {c["key"]: c for model in models for c in provenance.citations(model, TuneStudySettings(), False)}
     page = PageContent(
-        title=f"Learning curve: {folder.name}", kicker="Forcewright learning curve",
+        title=f"Learning curve: {folder.path.name}", kicker="Forcewright learning curve",
         warnings=[f"{name}, {label}: {reason}" for name, curve in curves.items()
                   for label, reason in curve["failed"].items()],
         summary=(
@@ -320,13 +345,4 @@ def _write(settings: LearningCurveConfig, summary: dict[str, Any]) -> None:
         result=summary, config_text=config_text, citations=list(cited.values()),
     )  # fmt: skip
     write_report(folder / "report.html", page)
-
-
-def _csv(summary: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    names = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
-    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
-    writer.writeheader()
-    for name, curve in summary["families"].items():
-        writer.writerows({"family": name, **point} for point in curve["points"])
-    return text.getvalue()
+    return summary

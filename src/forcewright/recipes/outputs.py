@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +17,22 @@ from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
 from forcewright.data import audit
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.fitting.committee import Committee
+from forcewright.fitting.hyperparameters import fill_model
+from forcewright.fitting.in_memory import StudyOutcome
+from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import LINEAR_ONLY, TuneConfig, fill_model, is_black_box
+from forcewright.recipes.config import TuneConfig, parse_config
 from forcewright.recipes.inputs import Inputs
-from forcewright.recipes.refit import Finished
 from forcewright.recipes.resources import ResourceMonitor
-from forcewright.recipes.setting import FittedSetting, Problem
+from forcewright.recipes.run_folder import RunFolder
+from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
 
@@ -45,87 +46,145 @@ _TABLE = (
 
 
 @dataclass(frozen=True, eq=False)
-class TuneResult:
-    """What a study found; ``summary`` is the content of result.json."""
+class TuneResult(Tabular):
+    """What a study found; as a table, its trials.
+
+    Attributes
+    ----------
+    potential
+        The potential, fitted to everything.
+    summary
+        Content of result.json.
+    validation, test
+        Errors of frames that the fit has not seen.
+    trials
+        All trials.
+    folder
+        Where everything was written; None for a study in memory.
+    committee
+        Further potentials whose spread tells how sure a prediction is, where they were asked for.
+    """
 
     potential: Potential
     summary: dict[str, Any]
     validation: ErrorTable
     test: ErrorTable | None
     trials: list[TrialRecord]
-    folder: Path
+    folder: Path | None
+    committee: Committee | None = None
+
+    def __repr__(self) -> str:
+        errors = ", ".join(
+            f"{name} {table!r}"
+            for name, table in (("validation", self.validation), ("test", self.test))
+            if table is not None
+        )
+        trials = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
+        return f"TuneResult({self.potential!r}; {trials}; {errors})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a mapping per trial in which every hyperparameter is a column."""
+        return flat_trials(self.trials, self.summary["best_trial"])
+
+
+def result_in_memory(
+    settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
+) -> TuneResult:  # fmt: skip
+    """Return the result of a study that writes nothing."""
+    final = outcome.final
+    summary = {**summarize(settings, inputs, outcome, monitor), **provenance.record()}
+    return TuneResult(
+        final.potential, summary, final.validation, final.test, outcome.records, None, final.committee
+    )  # fmt: skip
 
 
 def write_outputs(
-    settings: TuneConfig, inputs: Inputs, problem: Problem, trials: list[TrialRecord], best: TrialRecord,
-    finished: Finished, nested: ErrorTable | None, importance: Mapping[str, float], monitor: ResourceMonitor,
+    folder: RunFolder, config: TuneConfig, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor,
     earlier_s: float = 0.0,
 ) -> TuneResult:  # fmt: skip
     """Write all results of a study to its output folder; the report comes last.
 
     ``earlier_s`` is what the trials took that earlier runs of the study have left.
     """
-    folder = settings.output
-    for name in _LAST:  # until all is written, this is no finished study
-        (folder / name).unlink(missing_ok=True)
-    config_text = resolved_config(settings)
-    atomic_write(folder / "config.resolved.yaml", config_text)
-    potential_folder = finished.potential.save(folder / "potential")
-    if isinstance(finished.potential, Exportable):
-        _write_example_structure(potential_folder, inputs, finished)
-    _write_trials(folder, trials, best)
-    finished.validation.write_csv(folder / "errors_validation.csv")
-    if finished.test is not None:
-        finished.test.write_csv(folder / "errors_test.csv")
-    findings = audit(inputs.train, test=inputs.test).to_rows()
+    final, problem = outcome.final, outcome.problem
+    folder.discard(_LAST)  # until all is written, this is no finished study
+    folder.write_config(resolved_config(config))
+    potential_folder = final.potential.save(folder / "potential")
+    if final.committee is not None:
+        final.committee.save(folder / "committee")
+    if isinstance(final.potential, Exportable):
+        largest = max(problem.everything.structures, key=len)
+        write_lammps_data(
+            potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff
+        )  # fmt: skip
+    folder.write_table("trials.csv", flat_trials(outcome.records, outcome.best.index))
+    folder.write_table("trials_by_group.csv", _trials_by_group(outcome.records))
+    final.validation.write_csv(folder / "errors_validation.csv")
+    if final.test is not None:
+        final.test.write_csv(folder / "errors_test.csv")
+    findings = audit(problem.everything, test=inputs.test).to_rows()
+    log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
     monitor.update()
-    summary = summarize(settings, inputs, problem, trials, best, finished, nested, monitor)
-    summary["earlier_trials_s"] = round(earlier_s, 3)
-    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    finished.validation.parity.save(folder / "parity_validation.npz")
-    if finished.test is not None:
-        finished.test.parity.save(folder / "parity_test.npz")
-    page = report_fields(settings, inputs, trials, best, summary, importance, findings)
-    atomic_write(folder / "report.json", json.dumps(page, indent=1, allow_nan=False) + "\n")
-    rebuild_report(folder)
+    content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
+    for warning in content["warnings"]:
+        log.warning("%s", warning)
+    summary = folder.write_result(content, _data_files(config))
+    final.validation.parity.save(folder / "parity_validation.npz")
+    if final.test is not None:
+        final.test.parity.save(folder / "parity_test.npz")
+    folder.write_json("report.json", report_fields(config, inputs, outcome, summary, findings))
+    rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
-    potential = load(potential_folder, allow_commands=True) if finished.fitted is None else finished.potential
-    shutil.rmtree(problem.cache, ignore_errors=True)
-    return TuneResult(potential, summary, finished.validation, finished.test, trials, folder)
+    potential = final.potential if final.trial is not None else _load_stored(config)
+    folder.discard(["cache"])
+    return TuneResult(
+        potential, summary, final.validation, final.test, outcome.records, folder.path, final.committee
+    )  # fmt: skip
 
 
-def stored_summary(settings: TuneConfig) -> dict[str, Any] | None:
+def _load_stored(config: TuneConfig) -> Potential:
+    """Return the potential of a study from its folder; a command is one that its config names."""
+    family = config.family
+    allowed = family.describe_program is not None
+    return load(config.output / "potential", allow_commands=allowed, kind=family.kind)
+
+
+def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
     """Return the content of result.json of a study that has finished with this config and these data, if it has."""
-    folder = settings.output
+    folder = config.output
     names = ("config.resolved.yaml", *_LAST)
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        known = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        stored = parse_config(yaml.safe_load((folder / "config.resolved.yaml").read_text()), folder=folder)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    same = known == yaml.safe_load(resolved_config(settings))
-    return summary if same and summary.get("data_hashes") == provenance.file_hashes(_data_files(settings)) else None
+    same = stored == config
+    return summary if same and summary.get("data_hashes") == provenance.file_hashes(_data_files(config)) else None
 
 
-def stored_result(settings: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
+def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
     """Return what a study has left that has finished with this config, these data and these trials, if it has."""
-    summary = stored_summary(settings)
+    summary = stored_summary(config)
     if summary is None or summary["trials"] != len(trials):
         return None
-    folder = settings.output
+    folder = config.output
+    committee = None
     try:
         tables = {
             name: ErrorTable.from_dict(summary[name], Parity.load(folder / f"parity_{name}.npz"))
             for name in ("validation", "test")
             if summary[name] is not None
         }
-        potential = load(folder / "potential", allow_commands=True)  # a command is one that this config names
-    except (InputError, KeyError, TypeError) as error:  # damaged, or written by another version: all is made again
+        potential = _load_stored(config)
+        if config.committee is not None:
+            folders = sorted((folder / "committee").iterdir(), key=lambda path: int(path.name))
+            committee = Committee(tuple(load(path, kind=config.family.kind) for path in folders))
+    except (InputError, KeyError, TypeError, ValueError, OSError) as error:  # damaged, or of another version
         log.warning("the study has finished, but not all of it can be read back, and is written anew: %s", error)
         return None
-    return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder)
+    return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder, committee)
 
 
 def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
@@ -174,8 +233,8 @@ def stored_physics(folder: Path) -> list[Any]:
         return []
     sections = json.loads(path.read_text())
     return [
-        Section(one["title"], one["text"], [Svg(*drawn) for drawn in one["figures"]], one["tables"], one["paired"])
-        for one in sections
+        Section(part["title"], part["text"], [Svg(*drawn) for drawn in part["figures"]], part["tables"], part["paired"])
+        for part in sections
     ]
 
 
@@ -189,72 +248,77 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     return Section(title, text, [] if figure is None else [figure], tables)
 
 
-def resolved_config(settings: TuneConfig) -> str:
+def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
-    idle = set(LINEAR_ONLY) if is_black_box(settings.model) else {"threads"}
-    content = settings.model_dump(mode="json", by_alias=True, exclude=idle)
-    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+    idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
+    content = config.model_dump(mode="json", by_alias=True, exclude=idle)
+    if content.get("committee") is None:
+        content.pop("committee", None)
+    first = {name: content.pop(name) for name in ("data", "model", "output")}
+    return yaml.safe_dump({**first, **content}, sort_keys=False, allow_unicode=True)
 
 
-def chosen_settings(content: Mapping[str, Any], best: TrialRecord, fitted: FittedSetting | None) -> dict[str, Any]:
+def chosen_settings(content: Mapping[str, Any], best: TrialRecord, trial: LinearTrial | None) -> dict[str, Any]:
     """Return the chosen hyperparameters, weights by group and ridge in the words of the config.
 
     ``content`` is the model's part of the config, with what the data settle in it.
     """
     model = fill_model(content, best.params).model_dump(mode="json", exclude_none=True)
-    if fitted is None:
+    if trial is None:
         return {"model": model}
-    theta = np.exp(fitted.search.theta)
+    theta = np.exp(trial.search.theta)
     weights: dict[str, dict[str, float]] = {}
-    for term, weight in zip(fitted.terms, theta, strict=False):
+    for term, weight in zip(trial.terms, theta, strict=False):
         weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
-    count = len(fitted.terms)
+    count = len(trial.terms)
     chosen = {"model": model, "weights": weights, "ridge": float(f"{theta[count]:.6g}")}
-    exponents = fitted.search.theta[count + 1 :]
+    exponents = trial.search.theta[count + 1 :]
     return {**chosen, "prior": [float(f"{eta:.6g}") for eta in exponents]} if len(exponents) else chosen
 
 
 def summarize(
-    settings: TuneConfig, inputs: Inputs, problem: Problem, trials: Sequence[TrialRecord], best: TrialRecord,
-    finished: Finished, nested: ErrorTable | None, monitor: ResourceMonitor,
+    settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the content of result.json."""
-    graded = (inputs.test, "test") if inputs.test is not None else (inputs.external, "validation")
+    """Return the content of result.json, but for where it comes from."""
+    problem, final, best, trials = outcome.problem, outcome.final, outcome.best, outcome.records
+    graded = (inputs.test, "test")
+    if inputs.test is None and not settings.validation.holdout:
+        graded = (problem.external, "validation")
     return {
-        "settings": chosen_settings(problem.model, best, finished.fitted),
-        **account.account_of(problem, fill_model(problem.model, best.params), best, finished.fitted),
-        "extrapolation": account.grades_of(finished.potential, *graded),
+        "settings": chosen_settings(problem.model, best, final.trial),
+        **account.account_of(problem, best, final.trial),
+        "extrapolation": account.grades_of(final.potential, *graded),
         "loss": best.loss,
-        "validation": finished.validation.to_dict(),
-        "test": None if finished.test is None else finished.test.to_dict(),
-        "nested": None if nested is None else nested.to_dict(),
+        "validation": final.validation.to_dict(),
+        "test": None if final.test is None else final.test.to_dict(),
+        "nested": None if outcome.nested is None else outcome.nested.to_dict(),
         "trials": len(trials),
         "failed_trials": sum(trial.loss is None for trial in trials),
         "evaluations": sum(trial.metrics.get("evaluations", 0) for trial in trials),
-        "fit_s": round(finished.fit_s, 3),
+        "fit_s": round(final.fit_s, 3),
         "wall_s": round(monitor.wall_s, 3),
         "cpu_s": round(monitor.cpu_s, 3),
         "peak_memory_bytes": monitor.peak_memory_bytes,
-        "cost_us_per_atom": finished.cost_us_per_atom,
+        "cost_us_per_atom": final.cost_us_per_atom,
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": limit_warnings(settings, best),
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
+        "committee": None if final.committee is None else len(final.committee),
         "reference_energies": {
-            "source": inputs.energies.source,
-            "eV": {chemical_symbols[z]: energy for z, energy in inputs.energies.per_species.items()},
-            "isolated_atoms": finished.anchor,
+            "source": problem.reference.source,
+            "eV": {chemical_symbols[z]: energy for z, energy in problem.energies.items()},
+            "isolated_atoms": final.isolated_atoms,
         },
-        **provenance.record(_data_files(settings)),
     }
 
 
-def _data_files(settings: TuneConfig) -> list[Path]:
-    return [*settings.data.train, *(settings.data.test or []), *(settings.validation.external or [])]
+def _data_files(config: TuneConfig) -> list[Path]:
+    return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
 
 
-def limit_warnings(settings: TuneConfig, best: TrialRecord) -> list[str]:
+def limit_warnings(settings: FitSettings, best: TrialRecord) -> list[str]:
     """Return in a sentence what the chosen trial exceeds, if it does."""
     limit, cost = settings.study.max_cost_us_per_atom, best.metrics.get("cost_us_per_atom")
     if limit is None or (cost is not None and cost <= limit):
@@ -262,12 +326,12 @@ def limit_warnings(settings: TuneConfig, best: TrialRecord) -> list[str]:
     if cost is None:
         return [f"The cost of trial {best.index} is unknown; it was taken without regard to max_cost_us_per_atom."]
     return [
-        f"No setting keeps to max_cost_us_per_atom ({limit:g} µs). The cheapest was taken, trial {best.index} with "
-        f"{cost:.3g} µs per atom; raise the limit, or let the ranges reach cheaper settings."
+        f"No trial keeps to max_cost_us_per_atom ({limit:g} µs). The cheapest was taken, trial {best.index} with "
+        f"{cost:.3g} µs per atom; raise the limit, or let the ranges reach cheaper hyperparameters."
     ]
 
 
-def trial_rows(trials: Sequence[TrialRecord], best: TrialRecord) -> list[dict[str, Any]]:
+def trial_rows(trials: Sequence[TrialRecord], best: int) -> list[dict[str, Any]]:
     """Return one plain mapping per trial, for the CSV file and the report.
 
     ``pareto`` tells whether no other trial is as accurate and as cheap and better in one; None without a cost.
@@ -281,7 +345,7 @@ def trial_rows(trials: Sequence[TrialRecord], best: TrialRecord) -> list[dict[st
             "params": trial.params,
             **{key: trial.metrics.get("errors", {}).get(key) for key in _TABLE},
             "cost_us_per_atom": trial.metrics.get("cost_us_per_atom"), "pareto": front.get(trial.index),
-            "chosen": trial.index == best.index,
+            "chosen": trial.index == best,
             "evaluations": trial.metrics.get("evaluations"), "solver": trial.metrics.get("solver"),
             "columns": trial.metrics.get("columns"), "wall_s": trial.seconds, "error": trial.error,
         }
@@ -289,59 +353,47 @@ def trial_rows(trials: Sequence[TrialRecord], best: TrialRecord) -> list[dict[st
     ]  # fmt: skip
 
 
-def _write_trials(folder: Path, trials: Sequence[TrialRecord], best: TrialRecord) -> None:
-    """Write trials.csv, a row per trial, and trials_by_group.csv, a row per trial and group."""
+def flat_trials(trials: Sequence[TrialRecord], best: int) -> list[dict[str, Any]]:
+    """Return one mapping per trial in which every hyperparameter is a column."""
     names = sorted({name for trial in trials for name in trial.params})
     flat = []
     for row in trial_rows(trials, best):
         params = row.pop("params")
         head = {key: row.pop(key) for key in ("index", "state", "phase", "loss")}
         flat.append({**head, **{name: params.get(name) for name in names}, **row})
-    _write_csv(folder / "trials.csv", flat)
-    by_group = [
+    return flat
+
+
+def _trials_by_group(trials: Sequence[TrialRecord]) -> list[dict[str, Any]]:
+    """Return one mapping per trial and group."""
+    return [
         {"index": trial.index, "group": group, "frames": errors["frames"], **{key: errors[key] for key in _TABLE}}
         for trial in trials
         for group, errors in trial.metrics.get("errors", {}).get("groups", {}).items()
     ]
-    _write_csv(folder / "trials_by_group.csv", by_group)
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    atomic_write(path, text.getvalue())
-
-
-def _write_example_structure(folder: Path, inputs: Inputs, finished: Finished) -> None:
-    """Write the structure that the potential's LAMMPS input starts from."""
-    structure = max(inputs.train.structures, key=len)
-    write_lammps_data(folder / "structure.data", structure, finished.potential.species, finished.potential.cutoff)
 
 
 def report_fields(
-    settings: TuneConfig, inputs: Inputs, trials: Sequence[TrialRecord], best: TrialRecord, summary: Mapping[str, Any],
-    importance: Mapping[str, float], findings: Sequence[Any],
-) -> dict[str, Any]:  # fmt: skip
+    config: TuneConfig, inputs: Inputs, outcome: StudyOutcome, summary: Mapping[str, Any], findings: Sequence[Any]
+) -> dict[str, Any]:
     """Return what the report shows beyond result.json and the parity plots, as plain data."""
-    chosen = summary["settings"]
-    symbols = [chemical_symbols[z] for z in inputs.train.species]
-    sets = {"train": inputs.train, "test": inputs.test, "validation": inputs.external}
+    chosen, problem = summary["settings"], outcome.problem
+    symbols = [chemical_symbols[z] for z in problem.everything.species]
+    external = None if config.validation.holdout and config.protocol == "honest" else problem.external
+    sets = {"train": problem.everything, "test": inputs.test, "validation": external}
     return {
-        "title": f"{'-'.join(symbols)}: {settings.output.name}",
-        "trials": trial_rows(trials, best),
-        "importance": dict(importance),
+        "title": f"{'-'.join(symbols)}: {config.output.name}",
+        "trials": trial_rows(outcome.records, outcome.best.index),
+        "importance": dict(outcome.importance),
         "findings": list(findings),
         "reference_energies": summary["reference_energies"]["eV"],
         "reference_energies_source": "{source}; the model's isolated atoms are {isolated_atoms}".format_map(
             summary["reference_energies"]
         ),
         "label_counts": {name: data.count_labels() for name, data in sets.items() if data is not None},
-        "group_sizes": inputs.train.group_sizes,
+        "group_sizes": problem.everything.group_sizes,
         "citations": provenance.citations(
-            chosen["model"], settings.study, bool(trials[0].params), graded=summary["extrapolation"] is not None
+            chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {
             **account.chosen_table(chosen["model"], summary),
@@ -351,13 +403,13 @@ def report_fields(
             *([["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []),
             *account.sections(summary),
         ],
-    }  # fmt: skip
+    }
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:
     return (
-        "Selection redone inside each fold: every frame is predicted with the setting, weights and ridge that the "
-        f"other folds select. Energy {nested['energy_rmse_meV_per_atom']:.3g} meV/atom, force "
-        f"{nested['force_rmse_eV_per_A']:.3g} eV/Å (RMSE). The list of settings to choose from was proposed with all "
+        "Selection redone inside each fold: every frame is predicted with the hyperparameters, weights and ridge that "
+        f"the other folds select. Energy {nested['energy_rmse_meV_per_atom']:.3g} meV/atom, force "
+        f"{nested['force_rmse_eV_per_A']:.3g} eV/Å (RMSE). The trials to choose from were suggested with all "
         "folds in view."
     )

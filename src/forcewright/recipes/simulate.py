@@ -10,6 +10,7 @@ from pydantic import Field, InstanceOf, model_validator
 
 from forcewright.configs import validate
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.potential import Potential
 from forcewright.protocols.growth import Growth, GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
@@ -19,7 +20,6 @@ from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.trajectory import Snapshot
 
 Progress = Callable[..., None]

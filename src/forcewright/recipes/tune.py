@@ -1,8 +1,6 @@
-"""Tune: from a config to the best potential it allows, judged honestly, with everything written down.
+"""Tune and fit: from labelled structures to the best potential that a config allows, validated honestly.
 
-The steps, in order: read and check the data; search (a `Study` whose objective is `setting.evaluate_setting`, or
-`black_box.evaluate_black_box` for a family with a fit of its own); refit the winner and predict every validation frame
-by a fit that has not seen it; touch the test set once; write.
+Both take a config, and write everything to its output folder; or structures in memory, and return a result.
 """
 
 from __future__ import annotations
@@ -10,97 +8,80 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
+from forcewright.configs import validate
+from forcewright.data import read, write
 from forcewright.errors import InputError
-from forcewright.optimize.journal import TrialRecord
-from forcewright.optimize.space import Space
-from forcewright.optimize.study import Study, best_of, eligible
-from forcewright.optimize.workers import process_pool
-from forcewright.recipes.black_box import (
-    BlackBox,
-    black_box,
-    evaluate_black_box,
-    finish_black_box,
-    receive_black_box,
-)
-from forcewright.recipes.config import TuneConfig, is_black_box, parse_config, read_config, split_model
-from forcewright.recipes.inputs import Inputs, make_problem, read_inputs
-from forcewright.recipes.outputs import TuneResult, limit_warnings, stored_result, write_outputs
-from forcewright.recipes.refit import finish, nested_errors
+from forcewright.features.row_cache import RowCache
+from forcewright.fitting.hyperparameters import search_ranges
+from forcewright.fitting.in_memory import conclude, run_study
+from forcewright.fitting.problem import Problem, make_problem
+from forcewright.fitting.settings import FitSettings
+from forcewright.fitting.trials import Listener, Trials, open_study
+from forcewright.recipes.config import TuneConfig, parse_config, read_config
+from forcewright.recipes.inputs import Inputs, read_inputs
+from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
-from forcewright.recipes.setting import Problem, evaluate_setting, receive_problem
+from forcewright.recipes.run_folder import RunFolder
 
 log = logging.getLogger("forcewright")
-Listener = Callable[[TrialRecord, int], None]
+
+#: what --fresh removes
+_EARLIER = (
+    "journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml",
+    "potential", "committee", "cache", "predictions",
+)  # fmt: skip
 
 
 def tune(
-    config: str | Path | Mapping[str, Any] | TuneConfig, *, fresh: bool = False, on_trial: Listener | None = None
-) -> TuneResult:
-    """Run or resume the study of a config and write its results to the config's output folder.
+    data: Any, *, model: Mapping[str, Any] | None = None, test: Any = None, validation: Any = None,
+    output: str | Path | None = None, fresh: bool = False, on_trial: Listener | None = None, **settings: Any,
+) -> TuneResult:  # fmt: skip
+    """Search hyperparameters, weights and ridge, and return the best potential with its errors.
 
-    A study that has finished with the same config and data is not refitted: what it has left is returned.
+    ``tune("mo.yaml")`` runs or resumes the study of a config and writes its results to the config's output folder. A
+    study that has finished with the same config and data is not fitted again: what it has left is returned.
+    ``tune(frames, model={"kind": "snap", "rcut": {"low": 3, "high": 6}})`` does the same in memory.
 
     Parameters
     ----------
-    config
-        A YAML file, or its content (paths are then relative to the working directory).
+    data
+        A YAML file, or its content (paths are then relative to the working directory); or, with ``model``, what to
+        fit to: ASE atoms with labels, a `Dataset`, a file or several.
+    model
+        Family and hyperparameters; a search range may stand for every number.
+    test
+        What to test on at the end, like ``data``.
+    validation
+        Settings such as ``{"kfold": 5}``, or a separate validation set, like ``data``.
+    output
+        Folder for everything a config would write; nothing is written where it is not given.
     fresh
         Discard the trials of an earlier run in the output folder.
     on_trial
         Called with every finished trial and the number of trials wanted, those of earlier runs first.
+    settings
+        Whatever else may stand in a config: weights, ridge, loss, study, committee …
 
     Raises
     ------
     InputError
         If the config or the data are not usable, or the output folder holds a study of another config.
+    StudyError
+        If every trial fails.
     """
-    settings = _as_config(config)
-    ranges = split_model(settings.model)
-    try:
-        settings.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot be made: {error}; choose another output", file=settings.output) from None
-    with ResourceMonitor() as monitor, _logging_to(settings.output / "forcewright.log"):
-        inputs = read_inputs(settings)
-        problem = replace(make_problem(settings, inputs), alone=not ranges)
-        if fresh:  # only now: a mistake in the data must not cost the earlier results
-            _discard(settings.output)
-        box = black_box(settings, inputs, problem) if is_black_box(settings.model) else None
-        with _open_study(settings, ranges, inputs) as study:
-            earlier = sum(trial.seconds for trial in study.trials)
-            trials = _search(study, problem, box, on_trial)
-            if (stored := stored_result(settings, trials)) is not None:
-                log.info("finished before with the same config and data, and taken as it is")
-                return stored
-            importance = study.importances() if sum(t.loss is not None for t in trials) > 3 else {}
-            best = best_of(trials, settings.study.limits)
-        for warning in limit_warnings(settings, best):
-            log.warning("%s", warning)
-        log.info("best setting: trial %d, loss %.6g, %s", best.index, best.loss, best.params)
-        nested = None
-        if box is not None:
-            finished = finish_black_box(settings, inputs, box, best)
-        else:
-            with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
-                finished = finish(settings, inputs, problem, best)
-                if problem.nested:
-                    nested = nested_errors(problem, eligible(trials, settings.study.limits))
-        monitor.update()
-        return write_outputs(settings, inputs, problem, trials, best, finished, nested, importance, monitor, earlier)
+    if model is None:
+        return _study("tune", _as_config(data, output, test, validation, settings), fresh, on_trial)
+    return _tune_structures("tune", data, dict(model), test, validation, output, fresh, on_trial, settings)
 
 
 def fit(
-    config: str | Path | Mapping[str, Any] | TuneConfig, *, fresh: bool = False, on_trial: Listener | None = None
-) -> TuneResult:
+    data: Any, *, model: Mapping[str, Any] | None = None, test: Any = None, validation: Any = None,
+    output: str | Path | None = None, fresh: bool = False, on_trial: Listener | None = None, **settings: Any,
+) -> TuneResult:  # fmt: skip
     """Do what `tune` does for a model whose hyperparameters are all given; weights and ridge may be ranges.
 
     Raises
@@ -108,85 +89,113 @@ def fit(
     InputError
         If a hyperparameter of the model is a range, and as `tune`.
     """
-    settings = _as_config(config)
-    if ranges := split_model(settings.model):
+    if model is None:
+        config = _as_config(data, output, test, validation, settings)
+        _refuse_ranges(config.model)
+        return _study("fit", config, fresh, on_trial)
+    _refuse_ranges(model)
+    return _tune_structures("fit", data, dict(model), test, validation, output, fresh, on_trial, settings)
+
+
+def _refuse_ranges(model: Mapping[str, Any]) -> None:
+    if ranges := search_ranges(model):
         raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
-    return tune(settings, fresh=fresh, on_trial=on_trial)
 
 
-def _as_config(config: str | Path | Mapping[str, Any] | TuneConfig) -> TuneConfig:
-    if isinstance(config, TuneConfig):
-        return config
-    if isinstance(config, Mapping):
-        return parse_config(dict(config), folder=Path.cwd())
-    return read_config(config)
+def _as_config(
+    data: Any, output: str | Path | None, test: Any, validation: Any, settings: Mapping[str, Any]
+) -> TuneConfig:
+    unused = [name for name, value in {"test": test, "validation": validation, **settings}.items() if value is not None]
+    if unused:
+        raise InputError(
+            "belongs to structures given in Python, with model=...; put it into the config", field=unused[0]
+        )
+    if isinstance(data, TuneConfig):
+        config = data
+    elif isinstance(data, Mapping):
+        config = parse_config(dict(data), folder=Path.cwd())
+    elif isinstance(data, str | Path):
+        if Path(data).suffix not in (".yaml", ".yml", ".json") and Path(data).is_file():
+            raise InputError("is no config; to fit its structures give model={...} as well", file=Path(data))
+        config = read_config(data)
+    else:
+        raise InputError(f"is a {type(data).__name__}; give a config, or structures with model={{...}}", field="model")
+    return config if output is None else config.model_copy(update={"output": Path(output).resolve()})
 
 
-class _logging_to:
-    """Write the package's log to a file while the block runs."""
+def _tune_structures(
+    command: str, data: Any, model: dict[str, Any], test: Any, validation: Any, output: str | Path | None, fresh: bool,
+    on_trial: Listener | None, settings: Mapping[str, Any],
+) -> TuneResult:  # fmt: skip
+    """Fit structures given in Python; with an output folder as a study of a config that names copies of them there."""
+    external = None
+    content: dict[str, Any] = {**settings, "model": model}
+    if isinstance(validation, Mapping):
+        content["validation"] = validation
+    elif validation is not None:
+        external = read(validation)
+    checked = validate(FitSettings, content)
+    checked.refuse_what_does_not_apply()
+    checked.family.require_packages()
+    inputs = Inputs(read(data), None if test is None else read(test), external)
+    if output is not None:
+        return _study(command, _config_beside(content, inputs, Path(output).resolve()), fresh, on_trial)
+    inputs.require_sound()
+    with ResourceMonitor() as monitor:
+        outcome = run_study(checked, inputs.train, test=inputs.test, external=inputs.external, on_trial=on_trial)
+        monitor.update()
+        return result_in_memory(checked, inputs, outcome, monitor)
 
-    def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
 
-    def __enter__(self) -> None:
-        self._level = log.level
-        log.setLevel(logging.INFO)
-        log.addHandler(self._handler)
-
-    def __exit__(self, *_: object) -> None:
-        log.removeHandler(self._handler)
-        log.setLevel(self._level)
-        self._handler.close()
-
-
-def _discard(output: Path) -> None:
-    for name in ("journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml"):
-        (output / name).unlink(missing_ok=True)
-    for name in ("potential", "cache", "predictions"):
-        shutil.rmtree(output / name, ignore_errors=True)
+def _config_beside(content: Mapping[str, Any], inputs: Inputs, folder: Path) -> TuneConfig:
+    """Return a config that names the structures as files in its output folder, written before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"train": inputs.train, "test": inputs.test, "validation": inputs.external}
+    names = {name: f"{name}.extxyz" for name, dataset in files.items() if dataset is not None}
+    for name, dataset in files.items():
+        if dataset is not None:
+            write(dataset, folder / names[name])
+    content = dict(content)
+    if "validation" in names:
+        content["validation"] = {"external": names.pop("validation")}
+    return parse_config({**content, "data": names, "output": "."}, folder=folder)
 
 
-def fingerprint(settings: TuneConfig, inputs: Inputs) -> str:
+def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | None) -> TuneResult:
+    """Run or resume the study of a config."""
+    config.family.require_packages()
+    ranges = search_ranges(config.model)
+    with RunFolder(config.output, command) as folder, ResourceMonitor() as monitor, folder.logging():
+        inputs = read_inputs(config)
+        problem = make_problem(
+            config, inputs.train, test=inputs.test, external=inputs.external, is_single=not ranges,
+            rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
+        )  # fmt: skip
+        if fresh:  # only now: a mistake in the data must not cost the earlier results
+            folder.discard(_EARLIER)
+        trials = Trials(problem)
+        with open_study(problem, ranges, folder / "journal.log", _fingerprint(config, problem, inputs)) as study:
+            earlier = sum(record.seconds for record in study.trials)
+            records = trials.run(study, on_trial)
+            if (stored := stored_result(config, records)) is not None:
+                log.info("finished before with the same config and data, and taken as it is")
+                return stored
+            outcome = conclude(trials, study, records, inputs.test)
+            monitor.update()
+            return write_outputs(folder, config, inputs, outcome, monitor, earlier)
+
+
+def _fingerprint(config: TuneConfig, problem: Problem, inputs: Inputs) -> str:
     """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
-    content = settings.model_dump(
+    content = config.model_dump(
         mode="json",
         include={"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"},
     )
     content["validation"].pop("external")
-    if settings.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
-        content["prior"] = settings.model_dump(mode="json")["prior"]
-    sets = (inputs.train, inputs.external, inputs.test if settings.protocol == "xpot" else None)
+    if config.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
+        content["prior"] = config.model_dump(mode="json")["prior"]
+    is_xpot = config.protocol == "xpot"
+    external = inputs.test if is_xpot else inputs.external
+    sets = (problem.everything, external, inputs.test if is_xpot else None)
     content["data"] = [None if dataset is None else dataset.content_hash for dataset in sets]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _open_study(settings: TuneConfig, ranges: Mapping[str, Any], inputs: Inputs) -> Study:
-    study_settings = settings.study.searched()
-    if not ranges:  # nothing to search outside weights and ridge: one setting
-        study_settings = study_settings.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
-    return Study(Space(ranges), settings.output / "journal.log", study_settings, fingerprint(settings, inputs))
-
-
-def _search(study: Study, problem: Problem, box: BlackBox | None, on_trial: Listener | None) -> list[TrialRecord]:
-    wanted = study.settings.trials
-    for record in study.trials:
-        if on_trial is not None:
-            on_trial(record, wanted)
-
-    def finished(record: TrialRecord) -> None:
-        cost = record.metrics.get("cost_us_per_atom")
-        text = f"loss {record.loss:.6g}" if record.loss is not None else record.error
-        text = f"{text}, {cost:.3g} µs/atom" if cost else text
-        log.info("trial %d (%s): %s, %s, %.1f s", record.index, record.phase, record.params, text, record.seconds)
-        if on_trial is not None:
-            on_trial(record, wanted)
-
-    objective = evaluate_setting if box is None else evaluate_black_box
-
-    def pool() -> Executor:
-        if box is None:
-            return process_pool(problem.workers, receive_problem, (problem,))
-        return process_pool(problem.workers, receive_black_box, (box,))
-
-    return study.run(objective, pool, finished, in_flight=problem.workers)

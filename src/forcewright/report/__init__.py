@@ -1,4 +1,4 @@
-"""A study, a simulation or a validation as one offline HTML page. Lays out; computes nothing.
+"""A study, a simulation or a validation as one offline HTML page. It lays out and computes nothing.
 
 Called, the package writes the page of a finished study anew, as `forcewright.recipes.report.report` describes.
 """

@@ -1,4 +1,4 @@
-"""What a run leaves behind."""
+"""The result of a run, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StageRecord:
 class SimulationResult(Tabular):
     """The outcome of a run; its files lie in ``folder``.
 
-    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor saw, if one did. Times are those of all
-    processes that worked on the run, less what was lost by kills.
+    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor reported, if any did. Times are sums over
+    all processes that worked on the run, without work lost to kills.
     """
 
     folder: Path
@@ -67,12 +67,12 @@ _PLAIN = ("completed", "reason", "steps", "time_ps", "wall_s", "cpu_s", "restart
 
 
 def write_result(result: SimulationResult, about: dict[str, Any]) -> None:
-    """Write final.extxyz, then result.json, with which a run counts as finished.
+    """Write final.extxyz, then result.json, which marks a run as finished.
 
     Parameters
     ----------
     about
-        What else result.json shall tell: seed, names and hashes.
+        Further contents of result.json: seed, names and hashes.
     """
     atomic_write(result.folder / "final.extxyz", frame_text(result.final, stage=result.stages[-1].name))
     content = {name: getattr(result, name) for name in _PLAIN}
@@ -109,15 +109,15 @@ def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
             **{name: content[name] for name in _PLAIN if name != "steps_per_s"},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"is no result of a simulation ({error}); start again with --fresh", file=path) from None
+        raise InputError(f"is not the result of a simulation ({error}); start again with --fresh", file=path) from None
     return result, content
 
 
 def _versions(*packages: str) -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from forcewright.errors import InputError
 from forcewright.features.ace import design
 from forcewright.features.ace.conversion import to_products
 from forcewright.features.ace.evaluator import AceEvaluator
@@ -27,7 +26,7 @@ from forcewright.features.ace.function_table import FunctionTable, tabulate_func
 from forcewright.features.ace.radial import radial_functions, switch
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import DesignRows
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, require_known_species
 from forcewright.threads import thread_count
 
 #: Parts of a structure with rows of their own, summed in order: the same sums whatever the number of threads. Few, as
@@ -186,11 +185,12 @@ class AceBasis:
         count, densities = len(pairs.species), coefficients.shape[1]
         energy, forces = np.zeros((densities, self.size)), np.zeros((densities, self.size, 3 * count))
         virial = np.zeros((densities, self.size, 6))
+        coefficients, first, second = (np.ascontiguousarray(array) for array in (coefficients, first, second))
         for atoms, part, table in self._parts(pairs):
             design.add_tangent_rows(  # type: ignore[call-arg]
                 atoms, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
-                pairs.closest, self._recursion, *table.arrays, coefficients[part], first, second, energy[:, part],
-                forces[:, part], virial[:, part],
+                pairs.closest, self._recursion, *table.arrays, part.start, coefficients, first, second,
+                energy, forces, virial,
             )  # fmt: skip
         columns = densities * self.size
         return energy.ravel(), forces.reshape(columns, -1).T, virial.reshape(columns, 6).T
@@ -280,9 +280,7 @@ class AceBasis:
 
     def species_of(self, structure: Structure) -> IntArray:
         """Return each atom's species index (N,)."""
-        if unknown := sorted(set(structure.numbers.tolist()) - set(self.species)):
-            names = ", ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(f"holds {names}, which this basis does not know")
+        require_known_species(structure, self.species, knower="the basis")
         return np.searchsorted(np.array(self.species), structure.numbers)
 
     def _core_switch(

@@ -28,6 +28,8 @@ from forcewright.structure import FloatArray
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
 LANES = 8  # atoms whose functions are evaluated together
 
+# Loops copy and scale arrays one number at a time: for an assignment of arrays Numba compiles a check of their shapes
+# with an error message, whose strings take longer to compile than the loops.
 _kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
 
@@ -216,7 +218,9 @@ def _evaluate_block(  # type: ignore[no-untyped-def]
         sum_leaves(leaves, segments[block[w]], vectors, g, table, harmonics, slopes, sums, w)
     for f in range(len(slots) - 1):
         for s in range(slots[f], slots[f + 1]):
-            touched[s - slots[f]] = sums[slot_leaf[s]]
+            for w in range(LANES):
+                touched[s - slots[f], 0, w] = sums[slot_leaf[s], 0, w]
+                touched[s - slots[f], 1, w] = sums[slot_leaf[s], 1, w]
         own = weights[slots[f] : slots[f + 1]]
         function_values(f, rows, factors, slot, conjugate, coupling, touched, own, before, values[f])
 
@@ -252,7 +256,8 @@ def add_rows(  # type: ignore[no-untyped-def]
                 _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, out[:width])
                 energy[f] += scale[i] * values[f, w]
                 if closest[i] >= 0:  # the core takes over: s B has the gradient s ∂B + B ∂s
-                    out[:width] *= scale[i]
+                    for k in range(width):
+                        out[k] *= scale[i]
                     _add_along(out, end, closest[i] - first, vectors[closest[i]], values[f, w] * slope[i])
                 _scatter(i, indices[first:last], out, forces[f], virial[f])
 
@@ -261,12 +266,13 @@ def add_rows(  # type: ignore[no-untyped-def]
 def add_tangent_rows(  # type: ignore[no-untyped-def]
     atoms, segments, indices, vectors, g, dg, scale, slope, closest, table,
     leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf, chunks, chunk_component, chunk_weight,
-    coefficients, first_derivative, second_derivative, energy, forces, virial,
+    start, coefficients, first_derivative, second_derivative, energy, forces, virial,
 ):  # fmt: skip
-    """Add the rows of ∂E/∂c_fp, E = Σ_i s F(ρ_1 … ρ_P), for the ``atoms`` of one species.
+    """Add the rows of ∂E/∂c_fp, E = Σ_i s F(ρ_1 … ρ_P), for the ``atoms`` of one species, its functions from ``start``.
 
     ``coefficients`` (p, P); ``first_derivative`` and ``second_derivative`` (N, P) are those of F in each density. The
-    rows are ``energy`` (P, p), ``forces`` (P, p, 3N) and ``virial`` (P, p, 6):
+    rows are ``energy`` (P, p), ``forces`` (P, p, 3N) and ``virial`` (P, p, 6), p counting those of all species, so that
+    arrays are contiguous however many species there are, and the loops are compiled once:
 
         ∂E/∂c_fp = Σ_i s F' B_f,  with the gradient  s F' ∂B_f + (s F'' ∂ρ_p + F' ∂s) B_f.
     """
@@ -274,7 +280,7 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
         atoms, segments, table, leaves, factors, slots
     )
     gradients = np.zeros((2 * len(leaves), 3 * most + 9 + _STRIDE))
-    count, densities = coefficients.shape
+    count, densities = len(values), coefficients.shape[1]
     own = np.zeros((count, 3 * most + 9 + _STRIDE))
     turned, out = np.zeros(3 * most + 9 + _STRIDE), np.zeros(3 * most + 9 + _STRIDE)
     for begin in range(0, len(atoms), LANES):
@@ -295,19 +301,20 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
                 straight = scale[i] * first_derivative[i, p]
                 turned[:width] = 0.0
                 for f in range(count):
-                    c = coefficients[f, p]
+                    c = coefficients[start + f, p]
                     for k in range(width):
                         turned[k] += c * own[f, k]
-                turned[:width] *= scale[i] * second_derivative[i, p]
+                for k in range(width):
+                    turned[k] *= scale[i] * second_derivative[i, p]
                 if closest[i] >= 0:
                     along = first_derivative[i, p] * slope[i]
                     _add_along(turned, end, closest[i] - first, vectors[closest[i]], along)
                 for f in range(count):
                     value = values[f, w]
-                    energy[p, f] += straight * value
+                    energy[p, start + f] += straight * value
                     for k in range(width):
                         out[k] = straight * own[f, k] + value * turned[k]
-                    _scatter(i, indices[first:last], out, forces[p, f], virial[p, f])
+                    _scatter(i, indices[first:last], out, forces[p, start + f], virial[p, start + f])
 
 
 @_kernel
@@ -372,7 +379,8 @@ def project(  # type: ignore[no-untyped-def]
             harmonics, slopes, sums, touched, before, values, weights,
         )  # fmt: skip
         for w in range(len(block)):
-            result[begin + w] = values[:, w]
+            for f in range(len(values)):
+                result[begin + w, f] = values[f, w]
     return result
 
 

@@ -29,7 +29,7 @@ from forcewright.features.ace.kernels import Buffers, CenterTables, run_blocks
 from forcewright.features.ace.product_graph import ProductGraph, build_graph
 from forcewright.features.ace.radial import tabulate
 from forcewright.neighbors import Neighbors, NeighborSearch
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, require_known_species
 from forcewright.threads import thread_count
 
 _CORE_MODES = {"density": kernels.DENSITY, "distance": kernels.DISTANCE, "zbl": kernels.ZBL}
@@ -97,11 +97,7 @@ class AceEvaluator:
         """
         species = self._species_of[numbers]
         if species.min() < 0:
-            unknown = ", ".join(sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]}))
-            known = ", ".join(self.expansion.elements)
-            raise InputError(
-                f"{unknown} is not among the species of this potential, which are {known}", field="numbers"
-            )
+            require_known_species(numbers, self._numbers)
         return species
 
     def evaluate(

@@ -1,0 +1,119 @@
+"""Committees: potentials of the same hyperparameters whose spread tells how sure a prediction is.
+
+The normal equations of blocks of frames are there already, so that a member costs one solution. Member m of a Bayesian
+bootstrap (Rubin, Ann. Stat. 9, 130 (1981)) counts the squared errors of block b as often as an exponential(1) draw
+says; or members are the fits that leave out each fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from forcewright.errors import InputError
+from forcewright.fitting.linear_fit import split_coefficients
+from forcewright.fitting.linear_trial import LinearTrial, potential_of
+from forcewright.fitting.problem import Problem
+from forcewright.fitting.settings import CommitteeSettings
+from forcewright.potential import Potential, Prediction
+from forcewright.structure import FloatArray, Structures, as_structures
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """Standard deviations over the members of a committee.
+
+    Attributes
+    ----------
+    energy
+        In eV.
+    forces
+        Of each force vector (N,), the root of the summed variances of its components, in eV/Å.
+    """
+
+    energy: float
+    forces: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Committee:
+    """Potentials that differ in the data their fit counts."""
+
+    members: tuple[Potential, ...]
+
+    def __repr__(self) -> str:
+        return f"Committee({len(self.members)} × {self.members[0]!r})"
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def predict(self, structures: Structures) -> list[Prediction]:
+        """Return the mean prediction of the members for every structure."""
+        return [_mean(predictions) for predictions in self._predictions(structures)]
+
+    def spread(self, structures: Structures) -> list[Spread]:
+        """Return how much the members differ for every structure."""
+        spreads = []
+        for predictions in self._predictions(structures):
+            energies = np.array([prediction.energy for prediction in predictions])
+            forces = np.array([prediction.forces for prediction in predictions])
+            variances = forces.var(axis=0, ddof=1).sum(axis=-1)
+            spreads.append(Spread(float(energies.std(ddof=1)), np.asarray(np.sqrt(variances))))
+        return spreads
+
+    def _predictions(self, structures: Structures) -> list[tuple[Prediction, ...]]:
+        several = as_structures(structures)
+        return list(zip(*(member.predict(several) for member in self.members), strict=True))
+
+    def save(self, folder: str | Path) -> Path:
+        """Save every member to a folder of its own below ``folder``, and return it."""
+        for number, member in enumerate(self.members):
+            member.save(Path(folder) / str(number))
+        return Path(folder)
+
+
+def _mean(predictions: Sequence[Prediction]) -> Prediction:
+    forces = [prediction.forces for prediction in predictions if prediction.forces is not None]
+    stresses = [prediction.stress for prediction in predictions if prediction.stress is not None]
+    return Prediction(
+        float(np.mean([prediction.energy for prediction in predictions])),
+        np.mean(forces, axis=0) if forces else None,
+        np.mean(stresses, axis=0) if stresses else None,
+    )
+
+
+def committee_of(
+    problem: Problem, params: Mapping[str, Any], trial: LinearTrial, settings: CommitteeSettings
+) -> Committee:
+    """Return the committee of a trial that has kept its linear fit.
+
+    Raises
+    ------
+    InputError
+        If the fit has several densities, or no folds where these make the members.
+    """
+    fit = trial.fit
+    if trial.iterations or fit is None:
+        raise InputError("takes a linear fit; with further densities fit again with other seeds", field="committee")
+    theta = trial.search.theta
+    if settings.by == "folds":
+        if problem.external is not None:
+            raise InputError("folds need validation.kfold; take by: bootstrap", field="committee.by")
+        fitted = fit.fold_coefficients(theta)
+    else:
+        rng = np.random.default_rng([problem.seed, 7])
+        equations = fit.blocks or fit.equations
+        draws = rng.exponential(size=(settings.members, len(equations.training)))
+        fitted = [fit.fit_weighted_blocks(theta, weights) for weights in draws]
+    members = []
+    for number, all_coefficients in enumerate(fitted):
+        coefficients, energies = split_coefficients(all_coefficients, problem.energies, problem.free_species)
+        member = LinearTrial(
+            trial.basis, trial.search, [], coefficients, energies, None, trial.terms, {}, trial.iterations
+        )  # fmt: skip
+        members.append(potential_of(problem, params, member, {"committee": settings.by, "member": number}))
+    return Committee(tuple(members))

@@ -1,0 +1,86 @@
+"""Search ranges among the hyperparameters of a family, and values in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from forcewright.configs import validate
+from forcewright.errors import InputError
+from forcewright.models import family_of
+from forcewright.models.family import FittedHyperparameters, LinearHyperparameters
+from forcewright.optimize.space import Categorical, Range, is_range, parse_range
+
+
+def search_ranges(model: Mapping[str, Any]) -> dict[str, Range]:
+    """Return the search ranges in a model's config by dotted name, after checking the model at both their ends.
+
+    Raises
+    ------
+    InputError
+        If the family is unknown, a hyperparameter is unknown or out of bounds, or a range is malformed.
+    """
+    hyperparameters = family_of(str(model.get("kind", ""))).hyperparameters
+    ranges: dict[str, Range] = {}
+
+    def collect(items: Iterable[tuple[Any, Any]], prefix: str) -> None:
+        for key, value in items:
+            name = f"{prefix}{key}"
+            if is_range(value):
+                is_integer = _takes_integers(hyperparameters, name.split("."))
+                ranges[name] = parse_range(value, is_integer, field=f"model.{name}")
+            elif isinstance(value, Mapping):
+                collect(value.items(), f"{name}.")
+            elif isinstance(value, list):
+                collect(enumerate(value), f"{name}.")
+
+    collect(model.items(), "")
+    for last in (False, True):
+        fill_model(model, {name: _end(r, last) for name, r in ranges.items()})
+    return ranges
+
+
+def _takes_integers(annotation: Any, path: Sequence[str]) -> bool:
+    """Tell whether what stands at a path below an annotated field is a whole number."""
+    if not path:
+        return annotation is int
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        return path[0] in fields and _takes_integers(fields[path[0]].annotation, path[1:])
+    inner = get_args(annotation)
+    if get_origin(annotation) in (dict, list, tuple):
+        return _takes_integers(inner[get_origin(annotation) is dict], path[1:])
+    return any(_takes_integers(member, path) for member in inner)  # a union
+
+
+def _end(r: Range, last: bool) -> Any:
+    if isinstance(r, Categorical):
+        return r.choices[-1 if last else 0]
+    return r.high if last else r.low
+
+
+def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters | FittedHyperparameters:
+    """Return the hyperparameters of the family with values in place of the ranges."""
+
+    def fill(value: Any, name: str) -> Any:
+        if name in params:
+            return params[name]
+        prefix = f"{name}." if name else ""
+        if isinstance(value, Mapping):
+            return {key: fill(part, f"{prefix}{key}") for key, part in value.items()}
+        return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if isinstance(value, list) else value
+
+    family = family_of(str(model.get("kind", "")))
+    try:
+        return validate(family.hyperparameters, fill(model, ""))
+    except InputError as error:
+        raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
+
+
+def linear_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters:
+    """Return the hyperparameters of a linear family (see `fill_model`)."""
+    hyperparameters = fill_model(model, params)
+    assert isinstance(hyperparameters, LinearHyperparameters)
+    return hyperparameters

@@ -1,0 +1,201 @@
+"""From normal equations to coefficients: the validation loss as a function of weights and ridge, and the fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from forcewright.fitting.normal_equations import NormalEquations, Term, add_equations
+from forcewright.linalg.gram import FloatArray, pack_product, unpack
+from forcewright.linalg.ridge import (
+    CholeskySolver,
+    FactorBlocks,
+    GramBlocks,
+    Measure,
+    OrthogonalSolver,
+    Solver,
+    WeightedRidge,
+    column_scale,
+)
+from forcewright.potential import DesignRows, Prediction
+from forcewright.structure import Structure, from_voigt
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Coefficients of the validation loss: α on the energy, 1 - α on the forces, and one on the stress."""
+
+    energy: float
+    force: float
+    stress: float = 0.0
+
+    def of(self, name: str) -> float:
+        """Return the coefficient of a property."""
+        return {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearFit:
+    """A weight search ready to run, over scaled columns, and the way from there to coefficients.
+
+    ``blocks`` are the same data in blocks finer than folds, where a committee needs them.
+    """
+
+    ridge: WeightedRidge
+    equations: NormalEquations
+    blocks: NormalEquations | None = field(default=None)
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        """The training terms, in the order of the weights."""
+        return self.equations.terms
+
+    def fold_coefficients(self, theta: FloatArray) -> list[FloatArray]:
+        """Return, for every fold, coefficients (p,) of the fit that has not seen it."""
+        return [solution * self.equations.scale for solution in self.ridge.solutions(theta)]
+
+    def fit_everything(self, theta: FloatArray) -> tuple[FloatArray, Solver]:
+        """Return coefficients (p,) fitted to all folds together, and the solved system in scaled columns."""
+        solver = _solver(self.ridge, self.equations, theta)
+        return solver.solution() * self.equations.scale, solver
+
+    def fit_weighted_blocks(self, theta: FloatArray, block_weights: FloatArray) -> FloatArray:
+        """Return coefficients (p,) of the fit that counts the squared errors of block b ``block_weights[b]`` times."""
+        blocks = self.blocks or self.equations
+        return _solver(self.ridge, blocks, theta, block_weights).solution() * blocks.scale
+
+    def normal_equations(self, theta: FloatArray, without: int | None = None) -> tuple[FloatArray, FloatArray]:
+        """Return M (p, p) and h (p,) in scaled columns, of all folds or of all but one; not for factored data."""
+        squared, ridge, prior = self.ridge.unpack(theta)
+        packed = self.equations.total(squared)
+        if without is not None:
+            packed = packed - np.asarray(squared @ np.asarray(self.equations.training[without]))
+        full = unpack(packed, self.equations.columns + 1)
+        matrix = full[:-1, :-1]
+        matrix[np.diag_indices(len(matrix))] += ridge * prior
+        return matrix, full[-1, :-1]
+
+    def covariance(self, theta: FloatArray, coefficients: FloatArray, system: Solver) -> FloatArray:
+        """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
+
+        Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
+        """
+        equations = self.equations
+        z = np.append(coefficients / equations.scale, -1.0)
+        residual = float(equations.total(self.ridge.unpack(theta)[0]) @ pack_product(z, z))
+        variance = max(residual, 0.0) / max(sum(term.rows for term in equations.terms) - equations.columns, 1)
+        inverse = system.solve(np.eye(equations.columns))
+        return np.asarray(variance * (equations.scale[:, None] * inverse * equations.scale))
+
+
+def _solver(
+    ridge: WeightedRidge, equations: NormalEquations, theta: FloatArray, block_weights: FloatArray | None = None
+) -> Solver:
+    """Return the system of all blocks together, each counted as often as ``block_weights`` (B,) says."""
+    squared, damping, prior = ridge.unpack(theta)
+    if equations.factored:
+        parts = [part for block in equations.training for part in block]
+        counted = np.ones(len(equations.training)) if block_weights is None else np.sqrt(block_weights)
+        weights = np.outer(counted, np.exp(theta[: len(squared)])).ravel()
+        return OrthogonalSolver(parts, weights, equations.columns, damping * prior)
+    if block_weights is None:
+        return CholeskySolver(equations.total(squared), equations.columns, damping * prior)
+    packed = np.einsum("b,t,btp->p", block_weights, squared, np.asarray(equations.training), optimize=True)
+    return CholeskySolver(packed, equations.columns, damping * prior)
+
+
+def linear_fit(
+    equations: NormalEquations,
+    nominal: FloatArray,
+    loss: LossWeights,
+    external: NormalEquations | None = None,
+    *,
+    features: FloatArray | None = None,
+    blocks: NormalEquations | None = None,
+) -> LinearFit:
+    """Return the validation problem by leaving each fold out in turn, or on an external set.
+
+    The normal equations are taken over: their columns are scaled in place.
+
+    Parameters
+    ----------
+    nominal
+        Log weights (T,) at which the scaled normal equations have a unit diagonal.
+    external
+        Validation data over the same basis, or ``equations`` itself to validate on what is fitted; without it the
+        folds of ``equations`` are left out in turn.
+    features
+        Features of the columns (p, K) for the prior, zero for free species; none where not given.
+    blocks
+        What ``equations`` was merged from, for `LinearFit.fit_weighted_blocks`.
+    """
+    features = np.zeros((equations.columns, 0)) if features is None else features
+    scale = column_scale(equations.total(np.exp(2.0 * nominal)), equations.columns)
+    scaled = equations.multiply_columns(scale)
+    if external is not None:
+        external = scaled if external is equations else external.multiply_columns(scale)
+    make = _factor_problem if equations.factored else _gram_problem
+    return LinearFit(
+        make(scaled, external, loss, features), scaled, None if blocks is None else blocks.multiply_columns(scale)
+    )
+
+
+def _measures(equations: NormalEquations, loss: LossWeights) -> list[Measure]:
+    """Return the loss's measures from the counts pooled over the folds."""
+    totals = equations.counts.sum(axis=0)
+    return [Measure(loss.of(name), int(total)) for name, total in zip(equations.properties, totals, strict=True)]
+
+
+def _gram_problem(
+    equations: NormalEquations, external: NormalEquations | None, loss: LossWeights, features: FloatArray
+) -> WeightedRidge:
+    order = equations.columns + 1
+    parts = np.asarray(equations.training)
+    measured = equations.validation
+    if external is not None:
+        parts = parts.sum(axis=0, keepdims=True)
+        measured = [[add_equations(column, False) for column in zip(*external.validation, strict=True)]]
+    matrices = [[unpack(packed, order) for packed in fold] for fold in measured]
+    blocks = GramBlocks(parts, equations.columns, leave_out=external is None)
+    return WeightedRidge(blocks, matrices, _measures(external or equations, loss), features)
+
+
+def _factor_problem(
+    equations: NormalEquations, external: NormalEquations | None, loss: LossWeights, features: FloatArray
+) -> WeightedRidge:
+    folds = range(len(equations.training))
+    left_out = folds if external is None else [-1]
+    factors = [
+        [
+            add_equations([equations.training[f][t] for f in folds if f != out], True)
+            for t in range(len(equations.terms))
+        ]
+        for out in left_out
+    ]
+    measured = equations.validation
+    if external is not None:
+        measured = [[add_equations(column, True) for column in zip(*external.validation, strict=True)]]
+    blocks = FactorBlocks(factors, equations.columns)
+    return WeightedRidge(blocks, measured, _measures(external or equations, loss), features, factored=True)
+
+
+def predict_rows(
+    structure: Structure, rows: DesignRows, coefficients: FloatArray, energies: Mapping[int, float]
+) -> Prediction:
+    """Return the prediction of a linear model from its design rows, coefficients (p,) and reference energies."""
+    count = len(structure)
+    energy = rows.energy @ coefficients + rows.offset[0] + sum(energies[int(z)] for z in structure.numbers)
+    forces = rows.forces @ coefficients + rows.offset[1 : 1 + 3 * count]
+    virial = rows.virial @ coefficients + rows.offset[1 + 3 * count :]
+    stress = -from_voigt(virial) / structure.volume if structure.volume > 0 else None
+    return Prediction(float(energy), forces.reshape(-1, 3), stress)
+
+
+def split_coefficients(
+    coefficients: FloatArray, energies: Mapping[int, float], free_species: Sequence[int]
+) -> tuple[FloatArray, dict[int, float]]:
+    """Return the coefficients of the basis, and the reference energies with those fitted on top of them added."""
+    fitted = dict(zip(free_species, coefficients[: len(free_species)].tolist(), strict=True))
+    return coefficients[len(free_species) :], {z: energy + fitted.get(z, 0.0) for z, energy in energies.items()}

@@ -1,0 +1,214 @@
+"""What the trials of a study share: data, folds, reference energies, loss and settings.
+
+A `Problem` is everything a worker needs and travels there once; a trial's parameters travel each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from ase.data import atomic_numbers, chemical_symbols
+
+from forcewright.data import holdout, isolated_or_fitted_energies, kfold
+from forcewright.data.reference_energies import ReferenceEnergies
+from forcewright.errors import InputError
+from forcewright.features.row_cache import KeptRows
+from forcewright.fitting.frame_equations import FrameEquations
+from forcewright.fitting.loss import Loss, loss_of
+from forcewright.fitting.settings import FitSettings
+from forcewright.models import FAMILIES
+from forcewright.models.family import Family
+from forcewright.structure import Dataset, IntArray
+
+log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Data and settings that all trials of a study share.
+
+    Attributes
+    ----------
+    train
+        Frames that trials fit to.
+    everything
+        Frames that the final fit takes: those of ``train`` and what was held back.
+    isolated
+        Isolated atoms of the training data where they settle the reference energies; linear fits leave them out.
+    folds
+        Fold of each frame of ``train`` (frames,), all zero where ``external`` validates.
+    external
+        Validation frames, where they are not the folds in turn.
+    reference
+        Energies of the isolated atoms.
+    free_energies
+        Whether the energy of each element's atom is fitted on top of ``reference``.
+    model
+        The model's config, with what the data settle in it; ranges may stand for numbers.
+    settings
+        Everything else.
+    loss
+        What is minimized.
+    rows
+        Where design rows are kept.
+    scratch
+        Folder for predictions of trials of families that have a fit of their own, while the study runs.
+    is_single
+        Whether there is one trial and nothing to choose: further densities are then fitted at the end only.
+    families
+        Where families are found, including those registered at run time, which a new process does not know.
+    frame_equations
+        Normal equations of every frame, where problems that share frames and basis share them.
+    """
+
+    train: Dataset
+    everything: Dataset
+    isolated: Dataset
+    folds: IntArray
+    external: Dataset | None
+    reference: ReferenceEnergies
+    free_energies: bool
+    model: Mapping[str, Any]
+    settings: FitSettings
+    loss: Loss
+    rows: KeptRows
+    scratch: Path
+    is_single: bool
+    families: Mapping[str, str]
+    frame_equations: FrameEquations | None = None
+
+    @property
+    def family(self) -> Family:
+        """The family of the model."""
+        return self.settings.family
+
+    @property
+    def energies(self) -> Mapping[int, float]:
+        """Reference energy of each species in eV."""
+        return self.reference.per_species
+
+    @property
+    def free_species(self) -> tuple[int, ...]:
+        """Species whose reference energy is fitted."""
+        return self.train.species if self.free_energies else ()
+
+    @property
+    def validation(self) -> Dataset:
+        """The frames the loss is measured on."""
+        return self.train if self.external is None else self.external
+
+    @property
+    def fold_count(self) -> int:
+        """Number of folds; 1 where an external set validates."""
+        return int(self.folds.max()) + 1
+
+    @property
+    def is_nested(self) -> bool:
+        """Whether the selection is done again inside each fold."""
+        return self.settings.validation.nested and self.external is None
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything random."""
+        return self.settings.study.seed
+
+    @property
+    def workers(self) -> int:
+        """Worker processes that may run at the same time."""
+        return self.settings.workers or psutil.cpu_count() or 1
+
+    def without_fold(self, fold: int) -> tuple[Problem, IntArray]:
+        """Return the problem with one fold taken out entirely, and the indices of the frames in that fold."""
+        kept = np.flatnonzero(self.folds != fold)
+        folds = self.folds[kept]
+        inner = replace(self, train=self.train[kept], folds=folds - (folds > fold))
+        return inner, np.flatnonzero(self.folds == fold)
+
+    def validated_on(self, external: Dataset, train: Dataset | None = None) -> Problem:
+        """Return the problem with all training frames (or others) in the fit, and a set apart that validates."""
+        train = self.train if train is None else train
+        return replace(self, train=train, folds=np.zeros(len(train), dtype=np.int64), external=external)
+
+
+def make_problem(
+    settings: FitSettings, train: Dataset, *, test: Dataset | None = None, external: Dataset | None = None,
+    rows: KeptRows, scratch: Path, is_single: bool = False,
+) -> Problem:  # fmt: skip
+    """Return what the trials share: data, reference energies, folds and the loss.
+
+    Parameters
+    ----------
+    train
+        Everything to fit to, isolated atoms included.
+    test
+        The test set; it validates with protocol xpot, and is looked at for its elements otherwise.
+    external
+        A separate validation set.
+
+    Raises
+    ------
+    InputError
+        If data and settings do not go together; names the field.
+    """
+    if settings.protocol == "xpot":
+        external = test
+    for name, other in (("test", test), ("validation", external)):
+        if other is not None and (unknown := set(other.species) - set(train.species)):
+            symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
+            raise InputError(f"the {name} set holds {symbols}, which the training data do not", field=f"data.{name}")
+    reference, free_energies, left_out = _reference_energies(settings, train)
+    log.info("reference energies: %s", reference)
+    kept = [i for i in range(len(train)) if i not in set(left_out)]
+    everything, isolated = train[kept], train[list(left_out)]
+    fitted, folds = everything, np.zeros(len(everything), dtype=np.int64)
+    rng = np.random.default_rng([settings.study.seed, 0])
+    if external is None and settings.validation.holdout:
+        used, held = holdout(everything, settings.validation.holdout, rng=rng)
+        fitted, external, folds = everything[used], everything[held], np.zeros(len(used), dtype=np.int64)
+    elif external is None:
+        folds = kfold(everything, settings.validation.kfold or 5, rng=rng)
+    if unknown_groups := set(settings.weights.groups) - set(fitted.groups):
+        known = ", ".join(fitted.group_sizes)
+        raise InputError(f"names {', '.join(sorted(unknown_groups))}; the groups are {known}", field="weights.groups")
+    loss = loss_of(settings, fitted if external is None else external)
+    model = settings.family.hyperparameters.with_data(settings.model, everything)
+    if not settings.family.takes_isolated_atoms:
+        isolated = isolated[:0]
+    return Problem(
+        fitted, everything, isolated, folds, external, reference, free_energies, model, settings, loss, rows,
+        scratch, is_single, dict(FAMILIES),
+    )  # fmt: skip
+
+
+def _reference_energies(settings: FitSettings, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:
+    """Return the energies, whether they are fitted on top, and the isolated atoms a linear fit leaves out."""
+    choice = settings.reference_energies
+    from_data = isolated_or_fitted_energies(train)
+    if choice == "isolated" and from_data.source != "isolated atoms":
+        raise InputError("not every element has an isolated atom in the data", field="reference_energies")
+    if choice in ("auto", "isolated") and from_data.source == "isolated atoms":
+        return from_data, False, from_data.isolated
+    if choice == "zero" or isinstance(choice, Mapping):
+        stated = {} if choice == "zero" else {_number_of(symbol): energy for symbol, energy in choice.items()}
+        if choice != "zero" and (missing := set(train.species) - set(stated)):
+            symbols = ", ".join(chemical_symbols[z] for z in sorted(missing))
+            raise InputError(f"has no energy for {symbols}", field="reference_energies")
+        per_species = {z: float(stated.get(z, 0.0)) for z in train.species}
+        stated_energies = replace(from_data, per_species=per_species, source="given", rank_deficient=False)
+        return stated_energies, False, from_data.isolated
+    if from_data.isolated:
+        others = [i for i in range(len(train)) if i not in set(from_data.isolated)]
+        return isolated_or_fitted_energies(train[others]), True, ()
+    return from_data, True, ()
+
+
+def _number_of(symbol: str) -> int:
+    if symbol not in atomic_numbers:
+        raise InputError(f"{symbol!r} is an unknown element", field="reference_energies")
+    return int(atomic_numbers[symbol])

@@ -1,0 +1,249 @@
+"""Everything that decides a fit beside its data: hyperparameters, weights, ridge, loss, validation, search."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from forcewright.errors import InputError
+from forcewright.models import family_of
+from forcewright.models.family import Family
+from forcewright.optimize.settings import StudySettings
+
+STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ValidationSettings(BaseModel):
+    """What the loss is measured on, where no set of its own is: folds of the training data, or a part held back."""
+
+    model_config = STRICT
+
+    kfold: int | None = Field(default=None, ge=2)
+    """Number of folds of the training data; each is predicted by a fit to the others."""
+    holdout: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the training data held back; the final fit uses all of it."""
+    nested: bool = False
+    """With kfold: also redo the whole selection inside each fold, for an error free of selection bias."""
+
+    @model_validator(mode="after")
+    def _not_both(self) -> Self:
+        if self.kfold is not None and self.holdout is not None:
+            raise ValueError("has kfold and holdout; give one of them")
+        if self.nested and self.holdout is not None:
+            raise ValueError("nested needs kfold")
+        return self
+
+
+class LogRange(BaseModel):
+    """A range searched on a logarithmic scale."""
+
+    model_config = STRICT
+
+    low: float = Field(gt=0)
+    high: float = Field(gt=0)
+    log: Literal[True] = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        return self
+
+
+class GroupWeights(BaseModel):
+    """Weights of one group that differ from the others'."""
+
+    model_config = STRICT
+
+    energy: Positive | LogRange | None = None
+    force: Positive | LogRange | None = None
+    stress: Positive | LogRange | None = None
+
+    def of(self, name: str) -> float | LogRange | None:
+        """Return the weight of a property."""
+        return {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
+
+
+#: Stands for the groups that share their weights.
+SHARED = "(all)"
+
+
+class WeightSettings(BaseModel):
+    """Row weights of the fit: of energies per atom (eV), force components (eV/Å) and virials per atom (eV)."""
+
+    model_config = STRICT
+
+    energy: Positive | LogRange = LogRange(low=100, high=15000)
+    force: Positive | LogRange = LogRange(low=0.1, high=500)
+    stress: Positive | LogRange | None = None
+    """Stress is fitted only where a weight is given."""
+    by: Literal["group", "all"] = "group"
+    """Whether every group has weights of its own or all share one."""
+    groups: dict[str, GroupWeights] = Field(default_factory=dict)
+    """Groups whose weights are given apart."""
+
+    def group_of(self, group: str) -> str:
+        """Return the group whose weights the frames of a group have: its own, or `SHARED`."""
+        return group if self.by == "group" or group in self.groups else SHARED
+
+    def of(self, group: str, name: str) -> tuple[float | LogRange | None, str]:
+        """Return the weight or range of a property of a group, and the name under which terms share it."""
+        if group in self.groups and (value := self.groups[group].of(name)) is not None:
+            return value, f"{group}/{name}"
+        value = {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
+        return value, f"{group}/{name}" if self.by == "group" else name
+
+
+class TargetAccuracy(BaseModel):
+    """Accuracies wanted; α then makes energy and force contribute evenly to the loss at these errors."""
+
+    model_config = STRICT
+
+    energy_meV_per_atom: float = Field(gt=0)
+    force_eV_per_A: float = Field(gt=0)
+
+
+class LossSettings(BaseModel):
+    """What is minimized: α·(energy error per √N) + (1 - α)·(force error); du Toit 2025, equation 3.4."""
+
+    model_config = STRICT
+
+    metric: Literal["rmse", "mae", "huber"] = "rmse"
+    """How errors are averaged. Weights and ridge are always searched on the RMSE, which normal equations give."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | TargetAccuracy = 0.75
+    """Share of the energy, or the accuracies wanted."""
+    stress: float = Field(default=0.0, ge=0)
+    """Coefficient of the virial error per √N in the loss."""
+    huber_delta: float = Field(default=0.1, gt=0)
+    """Error in eV (energy per √N) and eV/Å (force) at which Huber's loss turns from squared to absolute."""
+
+
+class SearchSettings(BaseModel):
+    """The search for weights and ridge inside every trial."""
+
+    model_config = STRICT
+
+    starts: int = Field(default=6, ge=1)
+    """Descents from different points."""
+    evaluations: int = Field(default=50, ge=1)
+    """Weight/ridge trials per descent at most."""
+
+
+class TuneStudySettings(StudySettings):
+    """How hyperparameters are searched; the cost of the potential can be an objective and have a limit."""
+
+    objectives: tuple[Literal["loss", "cost"], ...] = ("loss",)
+    """What is minimized: the loss alone, or [loss, cost] for the whole front of accuracy against the time that an
+    evaluation of the potential takes. That time is measured: the trials then differ between machines and runs, while
+    a study that is resumed still goes on from what it has measured."""
+
+    max_cost_us_per_atom: Positive | None = None
+    """Longest time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
+    chosen, or the cheapest, with a warning, where none is."""
+
+    def searched(self) -> StudySettings:
+        """Return the settings of the search, which knows the cost by the name it has among the metrics of a trial."""
+        general = {name: getattr(self, name) for name in StudySettings.model_fields}
+        names = {"cost": "cost_us_per_atom"}
+        return StudySettings(**{**general, "objectives": tuple(names.get(name, name) for name in self.objectives)})
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Limits of metrics that the chosen trial keeps to."""
+        return {} if self.max_cost_us_per_atom is None else {"cost_us_per_atom": self.max_cost_us_per_atom}
+
+
+class CommitteeSettings(BaseModel):
+    """Further fits of the chosen hyperparameters that together tell how sure a prediction is."""
+
+    model_config = STRICT
+
+    members: int = Field(default=8, ge=2)
+    """Number of potentials; with by: folds as many as there are folds."""
+    by: Literal["bootstrap", "folds"] = "bootstrap"
+    """Bayesian bootstrap over blocks of frames, or the fits that leave out each fold."""
+    blocks: int = Field(default=20, ge=20)
+    """Blocks of frames that the bootstrap weights, at least; memory grows with them."""
+
+
+class FitSettings(BaseModel):
+    """Everything that decides a fit beside its data."""
+
+    model_config = STRICT
+
+    model: dict[str, Any]
+    """The family (`kind`) and its hyperparameters; a range may stand for every number."""
+    validation: ValidationSettings = ValidationSettings()
+    weights: WeightSettings = WeightSettings()
+    ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
+    """Ridge in units of the normal equations, whose columns are scaled by the weights: those given, or the middle of
+    their ranges. A ridge that was found beside ranges is therefore another number beside fixed weights."""
+    prior: Literal["none", "free"] | tuple[float, ...] = "free"
+    """How much harder rough columns of the basis are damped, where the family tells which are rough: exponents found
+    with the weights (free), given numbers, or all columns alike (none)."""
+    loss: LossSettings = LossSettings()
+    study: TuneStudySettings = TuneStudySettings()
+    search: SearchSettings = SearchSettings()
+    reference_energies: Literal["auto", "least_squares", "isolated", "zero"] | dict[str, float] = "auto"
+    """Energy of the isolated atoms: from isolated atoms in the data (isolated), by least squares, zero (codes whose
+    zero of energy is the atom, such as VASP), given per element, or auto: isolated atoms if present, else least
+    squares. With isolated atoms, zero or given energies the model's isolated atom has exactly that energy; with
+    least squares the energy of each element's atom is fitted."""
+    protocol: Literal["honest", "xpot"] = "honest"
+    """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
+    committee: CommitteeSettings | None = None
+    """Fit a committee of potentials as well; for linear families."""
+    workers: int | None = Field(default=None, ge=1)
+    """Worker processes; as many as there are cores where not given. The result does not depend on it."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of each fit of a family that has a fit of its own (such as GAP). More threads may change last digits."""
+    cache_GB: float = Field(default=1.0, ge=0)
+    """Size limit of the cache of design rows during a run."""
+
+    @property
+    def family(self) -> Family:
+        """The family of the model."""
+        return family_of(str(self.model.get("kind", "")))
+
+    def refuse_what_does_not_apply(self) -> None:
+        """Refuse what was given explicitly and has no meaning for the family.
+
+        Raises
+        ------
+        InputError
+            Names the field.
+        """
+        if self.family.is_linear:
+            return
+        kind = self.family.kind
+        for name in LINEAR_ONLY:
+            if name in self.model_fields_set and name != "cache_GB":
+                raise InputError(
+                    f"applies to linear families; {kind} has fields of its own under model, take {name} out", field=name
+                )
+        if self.validation.nested:
+            raise InputError(
+                f"would need a fit of {kind} for every pair of folds; take it out, or fit a linear family",
+                field="validation.nested",
+            )
+        if not applies("reference_energies", self.reference_energies, self.family):
+            raise InputError(
+                f"cannot be given to {kind}, which settles its own; give isolated atoms among the training data",
+                field="reference_energies",
+            )
+
+
+#: fields of `FitSettings` that are about normal equations
+LINEAR_ONLY = ("weights", "ridge", "prior", "search", "committee", "cache_GB")
+
+
+def applies(name: str, value: Any, family: Family) -> bool:
+    """Tell whether a field of `FitSettings` has a meaning for a family."""
+    if family.is_linear:
+        return True
+    if name == "reference_energies":  # such a family settles its own
+        return value in ("auto", "isolated")
+    return name not in LINEAR_ONLY

@@ -1,0 +1,53 @@
+"""Fits of the same settings to parts of one dataset, which share design rows and normal equations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from forcewright.features.row_cache import RowMemory
+from forcewright.fitting.frame_equations import FrameEquations, accumulate_frames
+from forcewright.fitting.hyperparameters import linear_model, search_ranges
+from forcewright.fitting.in_memory import StudyOutcome, run_study
+from forcewright.fitting.loss import properties_of
+from forcewright.fitting.settings import FitSettings
+from forcewright.structure import Dataset
+
+
+class SubsetFits:
+    """Fits to parts of a dataset.
+
+    What data settle in a model (such as the core of ACE below the shortest distances) is settled by the whole dataset.
+    Where the family is linear and its basis is given, every frame is accumulated once, and the normal equations of a
+    part are sums of those of its frames; as long as memory holds them.
+
+    Parameters
+    ----------
+    external
+        A separate validation set, in place of folds.
+    """
+
+    def __init__(self, settings: FitSettings, dataset: Dataset, external: Dataset | None = None) -> None:
+        model = settings.family.hyperparameters.with_data(settings.model, dataset)
+        self.settings = settings.model_copy(update={"model": model})
+        self.dataset, self.external = dataset, external
+        self._rows = RowMemory(int(settings.cache_GB * 1e9))
+        self._equations: FrameEquations | None = None
+        if settings.family.is_linear and not search_ranges(model):
+            basis = linear_model(model, {}).basis(dataset.species)
+            rows = self._rows.rows_of(basis)
+            self._equations = accumulate_frames(
+                dataset, basis, lambda index: rows(dataset[index].structure), properties_of(settings)
+            )
+
+    def fit(self, indices: Sequence[int]) -> StudyOutcome:
+        """Fit to some of the frames; the potential knows no extrapolation grades.
+
+        Raises
+        ------
+        ForcewrightError
+            As `run_study`.
+        """
+        return run_study(
+            self.settings, self.dataset[list(indices)], external=self.external, graded=False, rows=self._rows,
+            frame_equations=self._equations,
+        )  # fmt: skip

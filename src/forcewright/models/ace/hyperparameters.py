@@ -1,0 +1,232 @@
+"""Hyperparameters of ACE, and what the training data settle of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, Self
+
+import numpy as np
+from ase.data import chemical_symbols, covalent_radii
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from forcewright.errors import InputError
+from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
+from forcewright.features.ace.basis_functions import generate_functions
+from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialFamily
+from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
+from forcewright.models.ace.potential import AcePotential, FittedBasis
+from forcewright.models.family import LinearHyperparameters, Pruning
+from forcewright.neighbors import find_neighbors
+from forcewright.potential import Basis
+from forcewright.structure import Dataset, FloatArray
+
+_INSIDE = 0.9  # where the core begins, of the smallest distance in the data
+_SHORT = 4.0  # Å within which the closest pairs of the data are looked for
+
+_CITATIONS = {
+    "ace": "R. Drautz, Atomic cluster expansion for accurate and transferable interatomic potentials, "
+    "Phys. Rev. B 99, 014104 (2019).",
+    "pace": "Y. Lysogorskiy et al., Performant implementation of the atomic cluster expansion (PACE) and application "
+    "to copper and silicon, npj Comput. Mater. 7, 97 (2021).",
+    "pacemaker": "A. Bochkarev, Y. Lysogorskiy, S. Menon, M. Qamar, M. Mrovec and R. Drautz, Efficient parametrization "
+    "of the atomic cluster expansion, Phys. Rev. Mater. 6, 013804 (2022): functions, densities and file format.",
+    "zbl": "J. F. Ziegler, J. P. Biersack and U. Littmark, The Stopping and Range of Ions in Solids, Pergamon (1985): "
+    "the repulsion at short range.",
+    "obs": "B. Hassibi and D. G. Stork, Second order derivatives for network pruning: Optimal brain surgeon, "
+    "Advances in Neural Information Processing Systems 5, 164 (1993): pruning.",
+    "grades": "Y. Lysogorskiy, A. Bochkarev, M. Mrovec and R. Drautz, Active learning strategies for atomic cluster "
+    "expansion models, Phys. Rev. Mater. 7, 043801 (2023): extrapolation grades.",
+    "maxvol": "S. A. Goreinov, I. V. Oseledets, D. V. Savostyanov, E. E. Tyrtyshnikov and N. L. Zamarashkin, How to "
+    "find a good submatrix, in Matrix Methods: Theory, Algorithms and Applications, World Scientific (2010): "
+    "the active sets behind the grades.",
+    "numba": "S. K. Lam, A. Pitrou and S. Seibert, Numba: A LLVM-based Python JIT compiler, LLVM-HPC 2015.",
+}
+
+
+class RepulsionSettings(BaseModel):
+    """A ZBL core that takes over from the expansion at short range, as pacemaker writes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    inner: float | dict[str, float] = Field()
+    """Distance in Å below which the core starts to take over: for all pairs, or per pair such as {Si-C: 1.5}."""
+    width: float = Field(default=0.2, gt=0)
+    """Width in Å of the region in which it takes over, ending at inner."""
+
+
+class PruneSettings(BaseModel):
+    """Start from all the model's functions and keep those that are worth their cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    products: int = Field(default=10_000, ge=1)
+    """Multiplications that are kept: the sum over the products of A of their ranks, which evaluation costs."""
+    gamma: float = Field(default=0.5, ge=0)
+    """Exponent of the cost that saliencies are divided by: 0 prunes for accuracy alone, 1 for accuracy per cost."""
+
+
+class AceModel(LinearHyperparameters):
+    """Hyperparameters of ACE, as they stand in the config; a range may stand in the place of every number."""
+
+    kind: Literal["ace"] = "ace"
+    functions: int = Field(default=300, ge=1)
+    """Invariant functions per element, the first of a ladder in the order of their degree."""
+    densities: int = Field(default=1, ge=1, le=8)
+    """Densities P that each atom's energy is a function of; 1 is linear."""
+    exponents: tuple[float, ...] | None = None
+    """Exponent of each density; 1, then 0.5, where not given."""
+    prefactors: tuple[float, ...] | None = None
+    """Prefactor of each density; 1 where not given."""
+    embedding: EmbeddingKind = "FinnisSinclairShiftedScaled"
+    """Form of the function of a density."""
+    rcut: float = Field(default=5.0, gt=0)
+    """Cutoff in Å."""
+    rcut_pairs: dict[str, float] = Field(default_factory=dict)
+    """Cutoffs of single pairs that differ, such as {C-H: 3.5}."""
+    radial: RadialFamily = "SBessel"
+    """Family of the radial functions."""
+    decay: float = Field(default=5.25, gt=0)
+    """λ of ChebExpCos and ChebPow; SBessel has none."""
+    dcut: float = Field(default=0.01, gt=0)
+    """Width in Å of the outer switch of ChebExpCos."""
+    nradmax: tuple[int, ...] = (15, 8, 8, 6, 4)
+    """Largest radial index by rank, from rank 1 on; the number of entries is the largest rank, at most 6."""
+    lmax: tuple[int, ...] = (0, 5, 5, 4, 2)
+    """Largest angular momentum by rank."""
+    order: Literal["degree", "pacemaker"] = "degree"
+    """Order of the functions: by degree Σ(n - 1) + l_weight Σ l + rank_weight (rank - 1), or as pacemaker has it."""
+    l_weight: float = Field(default=0.5, ge=0)
+    """Weight of l in the degree."""
+    rank_weight: float = Field(default=1.5, ge=0)
+    """Weight of the rank in the degree."""
+    repulsion: Literal["auto"] | RepulsionSettings | None = "auto"
+    """Core at short range; auto: it takes over below 0.9 times each pair's smallest distance in the training data."""
+    prune: PruneSettings | None = None
+    """Keep only the functions that contribute most for what they cost."""
+    nonlinear: NonlinearSettings = NonlinearSettings()
+    """Settings of the fit with several densities."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name in ("exponents", "prefactors"):
+            numbers = getattr(self, name)
+            if numbers is not None and len(numbers) != self.densities:
+                raise ValueError(f"{name} has {len(numbers)} numbers for {self.densities} densities")
+        if self.exponents is not None and (self.exponents[0] != 1.0 or min(self.exponents) <= 0):
+            raise ValueError(
+                f"exponents is {list(self.exponents)}; all must be above 0, and the first is 1: the linear fit that "
+                "others start from"
+            )
+        if self.prefactors is not None and 0.0 in self.prefactors:
+            raise ValueError(f"prefactors is {list(self.prefactors)}; none may be 0")
+        if self.prefactors is not None and self.densities == 1 and self.prefactors[0] != 1.0:
+            raise ValueError("prefactors of a single density is 1: its coefficients say the rest")
+        try:  # whatever the elements are, what the limits allow begins like this
+            generate_functions(1, nradmax=self.nradmax, lmax=self.lmax, count=1)
+        except InputError as error:
+            raise ValueError(f"{error.field} {error.problem}") from None
+        return self
+
+    @property
+    def full_embedding(self) -> Embedding:
+        """The function of the densities."""
+        exponents = self.exponents or (1.0,) + (0.5,) * (self.densities - 1)
+        return Embedding(self.embedding, self.prefactors or (1.0,) * self.densities, exponents)
+
+    @classmethod
+    def with_data(cls, content: Mapping[str, object], train: Dataset) -> dict[str, object]:
+        """Return a model's config with the core placed below the smallest distances of ``train``.
+
+        pacemaker places it at them, with a width of 0.1 Å. As the core takes over the whole energy of an atom, a frame
+        in which any pair is but a little closer than in the training data then goes wrong altogether.
+        """
+        if content.get("repulsion", "auto") != "auto":
+            return dict(content)
+        inner = {pair: _INSIDE * distance for pair, distance in shortest_distances(train).items()}
+        return {**content, "repulsion": {"inner": inner}}
+
+    def basis(self, species: Sequence[int]) -> AceBasis:
+        """Return the invariant functions for given species (atomic numbers), before pruning.
+
+        Raises
+        ------
+        InputError
+            If a pair names an element that is not among the species, or the limits allow no function.
+        """
+        species = tuple(sorted(species))
+        symbols = [chemical_symbols[z] for z in species]
+        functions = generate_functions(
+            symbols, nradmax=self.nradmax, lmax=self.lmax, count=self.functions,
+            order=self.order, l_weight=self.l_weight, rank_weight=self.rank_weight,
+        )  # fmt: skip
+        cutoffs = _pair_table(symbols, self.rcut_pairs, self.rcut, "model.rcut_pairs")
+        core = None
+        if isinstance(self.repulsion, RepulsionSettings):
+            inner = self.repulsion.inner
+            default, pairs = (0.0, inner) if isinstance(inner, dict) else (inner, {})
+            core = Core(_pair_table(symbols, pairs, default, "model.repulsion.inner"), self.repulsion.width)
+        return AceBasis(species, RadialSettings(self.radial, self.decay, self.dcut), cutoffs, functions, core)
+
+    def potential(
+        self, basis: Basis, coefficients: FloatArray, energies: Mapping[int, float],
+        covariance: FloatArray | None = None, provenance: Mapping[str, object] | None = None,
+    ) -> AcePotential:  # fmt: skip
+        """Return the potential of fitted coefficients (p,), or (p, P) of several densities."""
+        assert isinstance(basis, AceBasis)
+        linear = coefficients.ndim == 1
+        embedding = Embedding() if linear else self.full_embedding
+        table = coefficients.reshape(basis.size, -1)
+        expansion = basis.expansion(table, energies, embedding)
+        fitted = FittedBasis(basis, table, embedding, covariance if linear else None)
+        return AcePotential(expansion, fitted, dict(provenance or {}))
+
+    def pruning(self) -> Pruning | None:
+        """Return how functions are left out; None where all of them are kept."""
+        return None if self.prune is None else Pruning(self.prune.products, self.prune.gamma)
+
+    def refinement(self) -> DensityRefinement | None:
+        """Return the fit of several densities; None for one, which is linear."""
+        return DensityRefinement(self.full_embedding, self.nonlinear) if self.densities > 1 else None
+
+    def citations(self, *, graded: bool = False) -> dict[str, str]:
+        """Return what to cite: ACE and its files, the core, pruning, extrapolation grades and the compiler."""
+        keys = ["ace", "pace", "pacemaker", *(["zbl"] if self.repulsion else []), *(["obs"] if self.prune else [])]
+        keys += ["grades", "maxvol"] if graded else []
+        return {key: _CITATIONS[key] for key in (*keys, "numba")}
+
+
+def _pair_table(
+    symbols: Sequence[str], pairs: Mapping[str, float], default: float, name: str
+) -> tuple[tuple[float, ...], ...]:
+    """Return a symmetric (S, S) table from values by pair such as "C-H"."""
+    table = np.full((len(symbols), len(symbols)), default)
+    for pair, value in pairs.items():
+        ends = pair.split("-")
+        if len(ends) != 2 or not set(ends) <= set(symbols) or value <= 0:
+            raise InputError(
+                f"has {pair}: {value}; expected pairs of {', '.join(symbols)} such as {symbols[0]}-{symbols[-1]} "
+                "and a length above 0 Å", field=name,
+            )  # fmt: skip
+        i, j = (symbols.index(end) for end in ends)
+        table[i, j] = table[j, i] = value
+    return tuple(tuple(row) for row in table.tolist())
+
+
+def shortest_distances(train: Dataset) -> dict[str, float]:
+    """Return the smallest distance in Å of each pair of species in a dataset by "A-B".
+
+    Pairs that never come closer than 4 Å get 0.6 times the sum of their covalent radii.
+    """
+    species = train.species
+    shortest = np.full((len(species), len(species)), np.inf)
+    for structure in train.structures:
+        neighbors = find_neighbors(structure, _SHORT)
+        kinds = np.searchsorted(species, structure.numbers)
+        np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
+    result = {}
+    for i, a in enumerate(species):
+        for j, b in enumerate(species[i:], start=i):
+            fallback = 0.6 * float(covalent_radii[a] + covalent_radii[b])
+            value = float(shortest[i, j])
+            result[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = value if np.isfinite(value) else fallback
+    return result

@@ -1,0 +1,272 @@
+"""A fitted ACE potential and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from forcewright.errors import InputError
+from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
+from forcewright.features.ace.basis_functions import basis_function
+from forcewright.features.ace.evaluator import AceEvaluator
+from forcewright.features.ace.expansion import Embedding, Expansion
+from forcewright.features.ace.yace import read_yace, write_yace
+from forcewright.files import atomic_write
+from forcewright.linalg.max_volume import max_volume
+from forcewright.models.lammps_input import runnable_input
+from forcewright.models.storage import PotentialFolder, write_potential
+from forcewright.neighbors import NeighborCache
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import FloatArray, Structure, count_species, require_known_species
+
+_GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
+_SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
+
+
+@dataclass(frozen=True, eq=False)
+class FittedBasis:
+    """What a fitted potential knows beyond its expansion.
+
+    ``coefficients`` (p, P); ``covariance`` as in `SnapPotential`; ``active`` maps a species to the inverse
+    (q, q) of its active set, from which extrapolation grades follow.
+    """
+
+    basis: AceBasis
+    coefficients: FloatArray
+    embedding: Embedding
+    covariance: FloatArray | None = None
+    active: Mapping[int, FloatArray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AcePotential(PotentialBase):
+    """An ACE potential; ``fitted`` is None for one read from a bare `.yace` file."""
+
+    expansion: Expansion
+    fitted: FittedBasis | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers it knows, ascending."""
+        return tuple(sorted(chemical_symbols.index(symbol) for symbol in self.expansion.elements))
+
+    @property
+    def cutoff(self) -> float:
+        """Interaction range in Å."""
+        return self.expansion.cutoff
+
+    @property
+    def coefficients(self) -> FloatArray:
+        """The fitted coefficients (p·P,); those of the products where the potential comes from a bare file."""
+        if self.fitted is not None:
+            return self.fitted.coefficients.ravel()
+        parts = [f.coefficients.ravel() for own in self.expansion.functions for f in own]
+        return np.concatenate([np.zeros(0), *parts])
+
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
+        return [self._prediction(structure, forces, stress) for structure in structures]
+
+    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]:
+        """Return what predicts a structure with a neighbor list that it keeps while atoms move little."""
+        return _Simulated(self, NeighborCache(self.cutoff, _SKIN, len(self.expansion.elements)))
+
+    def describe_size(self) -> str:
+        """Return how many functions or products there are, and densities if several."""
+        densities = max(embedding.densities for embedding in self.expansion.embeddings)
+        if self.fitted is None:
+            size = f"{sum(len(own) for own in self.expansion.functions)} products of a .yace file"
+        else:
+            size = f"{self.fitted.basis.size} functions"
+        return size if densities == 1 else f"{size}, {densities} densities"
+
+    def _prediction(
+        self, structure: Structure, forces: bool, stress: bool, cache: NeighborCache | None = None
+    ) -> Prediction:
+        with_stress = stress and structure.volume > 0
+        evaluator = self._evaluator
+        neighbors = None if cache is None else cache.neighbors(structure, evaluator.species(structure.numbers))
+        energies, force, virial = evaluator.evaluate(structure, forces=forces or with_stress, neighbors=neighbors)
+        tensor = virial / structure.volume if with_stress else None
+        return Prediction(float(energies.sum()), force if forces else None, tensor, energies)
+
+    def atomic_energies(self, structure: Structure) -> FloatArray:
+        """Return the energy of each atom (N,) in eV, reference energies included."""
+        energies: FloatArray = self._evaluator.evaluate(structure, forces=False)[0]
+        return energies
+
+    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+        """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
+
+        Raises
+        ------
+        InputError
+            If the potential carries no covariance: read from a `.yace` file, or of several densities.
+        """
+        if self.fitted is None or self.fitted.covariance is None:
+            raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
+        covariance, basis = self.fitted.covariance, self.fitted.basis
+        pairs = [basis.pairs(structure) for structure in structures]
+        rows = np.array([own.scale @ basis.values(own) for own in pairs]).reshape(-1, basis.size)
+        if len(covariance) > basis.size:
+            counts = np.array([count_species(s, self.species) for s in structures])
+            rows = np.hstack([counts.reshape(-1, len(self.species)), rows])
+        return np.asarray(np.sqrt(np.maximum(np.sum((rows @ covariance) * rows, axis=1), 0.0)))
+
+    @property
+    def knows_grades(self) -> bool:
+        """Whether it has an active set: it was fitted here, and not read from a bare file."""
+        return self.fitted is not None and bool(self.fitted.active)
+
+    def extrapolation_grades(self, structure: Structure) -> FloatArray:
+        """Return the extrapolation grade γ of each atom (N,): above 1 its surroundings lie outside the training data.
+
+        γ = max |B A⁻¹| with A the active set of the atom's species (Lysogorskiy et al., Phys. Rev. Mater. 7, 043801
+        (2023), eq. 5).
+
+        Raises
+        ------
+        InputError
+            If the potential was saved without an active set.
+        """
+        if self.fitted is None or not self.fitted.active:
+            raise InputError("this potential has no active set; fit it here to get extrapolation grades")
+        basis = self.fitted.basis
+        values, grades = basis.project(structure), np.zeros(len(structure))
+        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
+            atoms = np.flatnonzero(structure.numbers == z)
+            if z not in self.fitted.active:  # nothing was learned of this species
+                grades[atoms] = np.inf
+            elif len(atoms):
+                own = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
+                grades[atoms] = np.abs(own).max(axis=1, initial=0.0)
+        return grades
+
+    def with_active_set(self, structures: Sequence[Structure]) -> AcePotential:
+        """Return the potential with the active sets of the atoms of training structures, species by species.
+
+        Raises
+        ------
+        InputError
+            If the potential was read from a bare `.yace` file.
+        """
+        if self.fitted is None:
+            raise InputError("a potential read from a .yace file does not know its invariant functions")
+        basis = self.fitted.basis
+        values = [basis.project(structure) for structure in structures]
+        numbers = np.concatenate([structure.numbers for structure in structures])
+        active: dict[int, FloatArray] = {}
+        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
+            rows = np.concatenate(values)[numbers == z, start : start + len(functions)]
+            if not functions:
+                active[z] = np.zeros((0, 0))
+            elif len(rows):
+                active[z] = max_volume(rows, tolerance=_GRADE).inverse
+        return replace(self, fitted=replace(self.fitted, active=active))
+
+    @cached_property
+    def _evaluator(self) -> AceEvaluator:
+        return AceEvaluator(self.expansion)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave compiled tables behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_evaluator"}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write a folder with `.yace`, LAMMPS input and all that is known; or only the file if the name ends so."""
+        folder = Path(folder)
+        if folder.suffix == ".yace":
+            return write_yace(folder, self.expansion)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.to_lammps(folder)
+        arrays: dict[str, FloatArray] | None = None
+        if self.fitted is not None:
+            arrays = {f"active_{chemical_symbols[z]}": inverse for z, inverse in self.fitted.active.items()}
+            arrays["coefficients"] = self.fitted.coefficients
+            if self.fitted.covariance is not None:
+                arrays["covariance"] = self.fitted.covariance
+        content = {**self._describe(), "provenance": dict(self.provenance)}
+        return write_potential(folder, "ace", content, arrays={"fit.npz": arrays}, compressed=True)
+
+    def _describe(self) -> dict[str, Any]:
+        content: dict[str, Any] = {"species": [chemical_symbols[z] for z in self.species], "basis": None}
+        if self.fitted is None:
+            return content
+        basis = self.fitted.basis
+        content["basis"] = {
+            "radial": [basis.radial.family, basis.radial.decay, basis.radial.cutoff_width],
+            "cutoffs": basis.cutoffs,
+            "core": None if basis.core is None else [basis.core.inner, basis.core.width],
+            "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in own] for own in basis.functions],
+        }
+        return content
+
+    @classmethod
+    def load(cls, folder: Path) -> AcePotential:
+        """Read a folder written by `save`."""
+        with PotentialFolder(folder, "ace") as saved:
+            expansion = read_yace(folder / "model.yace")
+            species, described = saved.species, saved.content["basis"]
+            if described is None:
+                return cls(expansion, None, saved.provenance)
+            functions = tuple(
+                tuple(basis_function(mu, *map(tuple, entry)) for entry in own)
+                for mu, own in enumerate(described["functions"])
+            )
+            core = described["core"]
+            basis = AceBasis(
+                species, RadialSettings(*described["radial"]), tuple(map(tuple, described["cutoffs"])), functions,
+                None if core is None else Core(tuple(map(tuple, core[0])), core[1]),
+            )  # fmt: skip
+            arrays = saved.arrays("fit.npz")
+            active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
+            covariance = arrays.get("covariance")
+            fitted = FittedBasis(basis, arrays["coefficients"], expansion.embeddings[0], covariance, active)
+            _check_sizes(fitted, expansion)
+            return cls(expansion, fitted, saved.provenance)
+
+    @classmethod
+    def from_yace(cls, path: str | Path) -> AcePotential:
+        """Read a bare ``.yace`` file; it does not tell the invariant functions."""
+        return cls(read_yace(path))
+
+    def to_lammps(self, folder: str | Path) -> Path:
+        """Write ``model.yace`` and ``in.lammps``, which runs 1 ps from ``structure.data`` with pair style pace."""
+        folder = Path(folder)
+        write_yace(folder / "model.yace", self.expansion)
+        names = " ".join(chemical_symbols[z] for z in self.species)
+        commands = ["pair_style      pace recursive", f"pair_coeff      * * model.yace {names}"]
+        return atomic_write(folder / "in.lammps", runnable_input("ML-PACE", commands))
+
+
+def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:
+    """Refuse parts of a folder that do not belong together."""
+    basis, densities = fitted.basis, expansion.embeddings[0].densities
+    sizes = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    if tuple(sizes) != expansion.elements or fitted.coefficients.shape != (basis.size, densities):
+        elements = ", ".join(expansion.elements)
+        raise ValueError(f"coefficients {fitted.coefficients.shape} and elements {elements} are not those of {sizes}")
+    if fitted.covariance is not None and fitted.covariance.shape[0] not in (basis.size, basis.size + len(sizes)):
+        raise ValueError(f"the covariance {fitted.covariance.shape} is not that of {basis.size} coefficients")
+    for z, inverse in fitted.active.items():
+        if inverse.shape != (size := sizes[chemical_symbols[z]],) * 2:
+            raise ValueError(f"the active set {inverse.shape} of {chemical_symbols[z]} is not that of {size} functions")
+
+
+@dataclass(frozen=True, eq=False)
+class _Simulated:
+    """A potential whose neighbor list is kept from call to call, for the atoms of one simulation."""
+
+    potential: AcePotential
+    cache: NeighborCache
+
+    def __call__(self, structure: Structure) -> Prediction:
+        require_known_species(structure, self.potential.species)
+        return self.potential._prediction(structure, forces=True, stress=True, cache=self.cache)

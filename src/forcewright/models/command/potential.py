@@ -1,0 +1,251 @@
+"""A potential that a program of somebody else evaluates, or a calculator of ASE."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.data import chemical_symbols
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from forcewright.data.extxyz import read_extxyz
+from forcewright.data.raw import RawFrame
+from forcewright.errors import InputError
+from forcewright.models.command.template import Value, fill, fill_within, plain_value
+from forcewright.models.running import run
+from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
+from forcewright.models.training_files import LabelNames, write_training_file
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure, from_voigt
+from forcewright.threads import thread_count
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_LOG = "logs/fit.log"  # in a folder of its own: it holds times, and decides nothing
+
+
+class Predicting(BaseModel):
+    """How a potential is evaluated: exactly one of ase and command."""
+
+    model_config = _STRICT
+
+    ase: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    """Module and name of something that returns an ASE calculator."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for it; a text that is nothing but a placeholder becomes the value."""
+    command: tuple[str, ...] = ()
+    """Program and arguments; it reads ${structures} and writes ${predictions}, both extended XYZ."""
+    labels: LabelNames = LabelNames(stress="stress")
+    """Names of the energy, forces and stress or virial in the predictions."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    """Seconds after which the program is stopped."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.ase is None) == (not self.command):
+            raise ValueError('needs {ase: "module:factory", kwargs: ...} or {command: [...]}, and one of them only')
+        if self.kwargs and self.ase is None:
+            raise ValueError("kwargs are for ase")
+        if not self.labels.energy:
+            raise ValueError("labels.energy is missing; predictions need an energy")
+        return self
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CommandPotential(PotentialBase):
+    """A potential of files that only its own program understands.
+
+    Parameters
+    ----------
+    species
+        Atomic numbers it was fitted to, ascending.
+    cutoff
+        Range in Å.
+    files
+        What the fit wrote, by name.
+    predicting
+        How it is evaluated.
+    values
+        What placeholders in it stand for, beside the files.
+    log
+        What the program of the fit said.
+    """
+
+    species: tuple[int, ...]
+    cutoff: float
+    files: Mapping[str, bytes] = field(repr=False)
+    predicting: Predicting
+    values: Mapping[str, Value]
+    log: str = field(default="", repr=False)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements; the stress is None also where the program gives none.
+
+        Raises
+        ------
+        InputError
+            If the program or calculator fails.
+        """
+        if not structures:
+            return []
+        if self.predicting.command:
+            return self._predict_with_program(structures, forces, stress)
+        return [self._predict_with_calculator(structure, forces, stress) for structure in structures]
+
+    def describe_size(self) -> str:
+        """Return what evaluates it."""
+        program = self.predicting.command[0] if self.predicting.command else self.predicting.ase
+        return f"evaluated by {program}"
+
+    def _predict_with_calculator(self, structure: Structure, forces: bool, stress: bool) -> Prediction:
+        atoms: Any = structure.to_ase()
+        atoms.calc = self._calculator
+        try:
+            energy = float(atoms.get_potential_energy())
+            force = np.array(atoms.get_forces(), dtype=np.float64) if forces else None
+            tension = self._stress(atoms) if stress and structure.volume > 0 else None
+        except Exception as error:  # anything may go wrong in somebody else's code
+            raise InputError(
+                f"{self.predicting.ase} fails for {structure.formula}: {error}", field="model.predict.ase"
+            ) from error
+        return Prediction(energy, force, tension)
+
+    @staticmethod
+    def _stress(atoms: Any) -> FloatArray | None:
+        try:
+            return from_voigt(atoms.get_stress())
+        except (PropertyNotImplementedError, NotImplementedError):
+            return None
+
+    def _predict_with_program(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        with tempfile.TemporaryDirectory(prefix="forcewright-predict-") as scratch:
+            folder = Path(scratch)
+            given, found = folder / "structures.extxyz", folder / "predictions.extxyz"
+            write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), given, LabelNames(group=None))
+            values = {**self._all_values, "structures": str(given), "predictions": str(found)}
+            arguments = [fill(text, values, "model.predict.command") for text in self.predicting.command]
+            run(
+                arguments, folder=folder, log=folder / "log", threads=thread_count(),
+                timeout_s=self.predicting.timeout_s, field="model.predict.command",
+            )  # fmt: skip
+            return self._read(found, structures, forces, stress)
+
+    def _read(self, path: Path, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        name = f"the program {Path(self.predicting.command[0]).name}"
+        if not path.is_file():
+            raise InputError(f"{name} ended well but wrote no predictions", field="model.predict.command")
+        frames = list(read_extxyz(path))
+        if len(frames) != len(structures):
+            raise InputError(
+                f"{name} wrote {len(frames)} frames for {len(structures)} structures", field="model.predict.command"
+            )
+        predictions = []
+        for place, (frame, structure) in enumerate(zip(frames, structures, strict=True)):
+            if isinstance(frame, InputError):
+                raise frame
+            try:
+                predictions.append(self._prediction(frame, structure, forces, stress))
+            except (KeyError, TypeError, ValueError, InputError) as error:
+                reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+                raise InputError(
+                    f"{name} wrote predictions that cannot be used: {reason}", frame=place, field="model.predict.labels"
+                ) from None
+        return predictions
+
+    def _prediction(self, frame: RawFrame, structure: Structure, forces: bool, stress: bool) -> Prediction:
+        names = self.predicting.labels
+        if not np.array_equal(frame.structure.numbers, structure.numbers):
+            raise ValueError("its elements are not those of the structure, in their order")
+        force = tension = None
+        if forces and names.forces:
+            force = np.array(frame.arrays[names.forces], dtype=np.float64)
+            if force.shape != (len(structure), 3):
+                raise ValueError(f"forces have shape {force.shape}, expected {(len(structure), 3)}")
+        if stress and structure.volume > 0 and names.virial:
+            tension = -from_voigt(frame.info[names.virial]) / structure.volume
+        elif stress and structure.volume > 0 and names.stress and names.stress in frame.info:
+            tension = from_voigt(frame.info[names.stress])
+        prediction = Prediction(float(frame.info[str(names.energy)]), force, tension)
+        if not all(np.isfinite(part).all() for part in (prediction.energy, force, tension) if part is not None):
+            raise ValueError("a number is not finite")
+        return prediction
+
+    @cached_property
+    def _home(self) -> Path:
+        """The folder where its program finds the files; it goes with this object."""
+        folder = Path(tempfile.mkdtemp(prefix="forcewright-potential-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        write_files(folder, self.files)
+        return folder
+
+    @property
+    def _all_values(self) -> dict[str, Value]:
+        return {**self.values, "threads": thread_count(), "potential": str(self._home)}
+
+    @cached_property
+    def _calculator(self) -> Any:
+        module, _, name = str(self.predicting.ase).partition(":")
+        kwargs = fill_within(self.predicting.kwargs, self._all_values, "model.predict.kwargs")
+        try:
+            factory: Callable[..., Any] = attrgetter(name)(import_module(module))
+        except (ImportError, AttributeError) as error:
+            raise InputError(
+                f"{module}:{name} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
+                field="model.predict.ase",
+            ) from None
+        try:
+            return factory(**kwargs)
+        except Exception as error:  # anything may go wrong in somebody else's code
+            raise InputError(
+                f"{module}:{name} does not work with these kwargs: {error}", field="model.predict.kwargs"
+            ) from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what runs behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_home", "_calculator")}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``potential.json``, the files of the fit and its log."""
+        content = {
+            "species": [chemical_symbols[z] for z in self.species], "cutoff": self.cutoff,
+            "files": hashes_of(self.files), "predict": self.predicting.model_dump(), "values": dict(self.values),
+            "provenance": dict(self.provenance),
+        }  # fmt: skip
+        return write_potential(folder, "command", content, files={**self.files, _LOG: self.log.encode()})
+
+    @classmethod
+    def load(cls, folder: Path) -> CommandPotential:
+        """Read a folder written by `save`; whether it may be is for `forcewright.models.load` to ask.
+
+        Raises
+        ------
+        InputError
+            If a file is missing or altered.
+        """
+        with PotentialFolder(folder, "command") as saved:
+            predicting = Predicting.model_validate(saved.content["predict"])
+            cutoff = number(saved.content["cutoff"], "cutoff", above=0)
+            values = {str(name): plain_value(value) for name, value in saved.content["values"].items()}
+            return cls(saved.species, cutoff, saved.files(), predicting, values, saved.text(_LOG), saved.provenance)
+
+
+def describe_program(content: Mapping[str, object]) -> str:
+    """Return in words what a saved potential runs when it predicts.
+
+    Raises
+    ------
+    ValueError
+        If the content of its ``potential.json`` is damaged.
+    """
+    predicting = Predicting.model_validate(content.get("predict"))
+    return f"runs {' '.join(predicting.command)!r}" if predicting.command else f"calls {predicting.ase!r}"

@@ -1,0 +1,174 @@
+"""Two commands of LAMMPS into a potential.
+
+Two commands make it, as in a LAMMPS input: ``pair_style tersoff`` and ``pair_coeff * * Si.tersoff Si``. Files that
+they name are read once and belong to the potential from then on: it travels, is saved and is hashed with them.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+
+from ase.data import atomic_numbers, chemical_symbols
+
+from forcewright.errors import ForcewrightError, InputError
+from forcewright.lammps_session import error_sentence, largest_range, new_instance, potentials_folder
+from forcewright.models.pair_style.potential import PairStylePotential, require_plain_text
+
+_SYMBOLS = frozenset(chemical_symbols[1:])
+
+
+def pair_style_potential(
+    pair_style: str, pair_coeff: str | Sequence[str], base: Path, species: Sequence[str] | None = None,
+    cutoff: float | None = None,
+) -> PairStylePotential:  # fmt: skip
+    """Return the potential of a LAMMPS pair style in metal units.
+
+    Parameters
+    ----------
+    pair_style
+        What stands behind ``pair_style`` in a LAMMPS input.
+    pair_coeff
+        What stands behind each ``pair_coeff``. Files are looked for in ``base``, then among LAMMPS's own.
+    species
+        Element of each LAMMPS type; where not given, it is taken from the names at the end of ``pair_coeff``.
+    cutoff
+        Interaction range in Å; where not given, LAMMPS is asked.
+
+    Raises
+    ------
+    InputError
+        If this LAMMPS has no such pair style, a file does not exist, the elements cannot be told, or LAMMPS does not
+        accept the commands (an element that is not in the file, say).
+    """
+    lines = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
+    style = _split(pair_style, "pair_style")
+    coefficients = [_split(line, "pair_coeff") for line in lines]
+    styles = _pair_styles(style[0])
+    types = _types(coefficients, species)
+    files = _Files(base, styles, {word for words in (style, *coefficients) for word in words})
+    found = PairStylePotential(
+        files.take(style), tuple(map(files.take, coefficients)), types, cutoff or 0.0, files.contents
+    )
+    try:
+        measured = largest_range(types, found.write_commands) if cutoff is None else cutoff
+    except ForcewrightError as error:
+        raise InputError(str(error), field="cutoff") from None
+    except Exception as error:  # LAMMPS raises bare exceptions
+        raise InputError(
+            f"LAMMPS does not accept {' / '.join([pair_style, *lines])!r}: {error_sentence(error)}", field="pair_coeff"
+        ) from None
+    return replace(found, cutoff=measured)
+
+
+def _split(text: str, field: str) -> tuple[str, ...]:
+    require_plain_text(text, field)
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"is {text!r}: {error}", field=field) from None
+    if not words:
+        raise InputError("is empty; write what stands behind it in a LAMMPS input", field=field)
+    return words
+
+
+def _pair_styles(wanted: str) -> Set[str]:
+    """Return the names of LAMMPS's pair styles, among which the one that is wanted must be."""
+    lmp = new_instance()
+    try:
+        known, packages = lmp.available_styles("pair"), lmp.installed_packages
+    finally:
+        lmp.close()
+    if wanted not in known:
+        close = get_close_matches(wanted, known, n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise InputError(
+            f"is {wanted!r}, which this LAMMPS does not know; {hint}It has the packages {', '.join(packages)}",
+            field="pair_style",
+        )
+    return frozenset(known)
+
+
+def _types(coefficients: Sequence[Sequence[str]], species: Sequence[str] | None) -> tuple[int, ...]:
+    """Return the atomic numbers of the LAMMPS types."""
+    named = _named_elements(coefficients)
+    if species is None and (not named or None in named):
+        raise InputError(
+            "does not name the element of each LAMMPS type at its end; add them, as in species: [Si, O]",
+            field="pair_coeff",
+        )
+    symbols = list(species) if species is not None else [symbol for symbol in named if symbol]
+    if unknown := [symbol for symbol in symbols if symbol not in _SYMBOLS]:
+        raise InputError(f"{', '.join(map(str, unknown))} is no element", field="species")
+    if len(set(symbols)) < len(symbols) or not symbols:
+        raise InputError(f"is {symbols}; each element stands for one LAMMPS type", field="species")
+    if named and any(a is not None and a != b for a, b in zip(named, symbols, strict=False)):
+        raise InputError(f"is {symbols}, but pair_coeff names {[name or 'NULL' for name in named]}", field="species")
+    return tuple(atomic_numbers[symbol] for symbol in symbols)
+
+
+def _named_elements(coefficients: Sequence[Sequence[str]]) -> list[str | None]:
+    """Return the elements at the ends of ``pair_coeff * * …``, None where all lines say NULL."""
+    named: list[str | None] = []
+    for words in coefficients:
+        if tuple(words[:2]) != ("*", "*"):
+            continue
+        elements = words[_elements_start(words) :]
+        named += [None] * (len(elements) - len(named))
+        for place, word in enumerate(elements):
+            named[place] = named[place] or (None if word == "NULL" else word)
+    return named
+
+
+def _elements_start(words: Sequence[str]) -> int:
+    """Return where the element names at the end of a command start."""
+    elements = takewhile(lambda word: word in _SYMBOLS or word == "NULL", reversed(words))
+    return len(words) - len(list(elements))
+
+
+class _Files:
+    """Files named by commands, read once and called by names that occur nowhere else in the commands."""
+
+    def __init__(self, base: Path, styles: Set[str], words: Set[str]) -> None:
+        self.contents: dict[str, bytes] = {}
+        self._folders = [folder for folder in (base, potentials_folder()) if folder is not None]
+        self._styles, self._words = styles, words
+        self._name_of: dict[Path, str] = {}
+
+    def take(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return a command with names in the place of paths."""
+        end = _elements_start(words)
+        return (*(self._taken(word) for word in words[:end]), *words[end:])
+
+    def _taken(self, word: str) -> str:
+        if word in self._styles or _is_number(word):
+            return word
+        path = next((folder / word for folder in self._folders if (folder / word).is_file()), None)
+        if path is not None:
+            return self._add(path.resolve(), word)
+        if "/" in word or re.search(r"\.[A-Za-z]", word):
+            places = " nor in ".join(str(folder) for folder in self._folders)
+            raise InputError(f"names the file {word!r}, which is not in {places}", field="pair_coeff")
+        return word
+
+    def _add(self, path: Path, word: str) -> str:
+        if path not in self._name_of:
+            name = re.sub(r"[^\w.+-]", "_", path.name)
+            while name in self.contents or name in self._words - {word} or name in self._styles:
+                name = f"_{name}"
+            self._name_of[path] = name
+            self.contents[name] = path.read_bytes()
+        return self._name_of[path]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,140 @@
+"""Any LAMMPS pair style in metal units as a potential: Tersoff, Stillinger-Weber, EAM, MEAM and many others.
+
+Two commands make it, as in a LAMMPS input: ``pair_style tersoff`` and ``pair_coeff * * Si.tersoff Si``. Files that
+they name are read once and belong to the potential from then on: it travels, is saved and is hashed with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ase.data import chemical_symbols
+
+from forcewright.errors import InputError
+from forcewright.files import atomic_write
+from forcewright.lammps_session import PairStyle
+from forcewright.models.lammps_input import runnable_input
+from forcewright.models.storage import PotentialFolder, number, species_of, write_potential
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import Structure
+
+_SYMBOLS = frozenset(chemical_symbols[1:])
+#: What LAMMPS would read as variables, comments, continued or further commands.
+_FORBIDDEN = re.compile(r"[$&#;\n\r\0]")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PairStylePotential(PotentialBase):
+    """A LAMMPS pair style.
+
+    Parameters
+    ----------
+    style
+        Words of the ``pair_style`` command.
+    coefficients
+        Words of each ``pair_coeff`` command.
+    types
+        Atomic numbers of the LAMMPS types, in order.
+    cutoff
+        Interaction range in Å.
+    files
+        Contents of the files that are named by words of the commands.
+    """
+
+    style: tuple[str, ...]
+    coefficients: tuple[tuple[str, ...], ...]
+    types: tuple[int, ...]
+    cutoff: float
+    files: Mapping[str, bytes]
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers it knows, ascending."""
+        return tuple(sorted(self.types))
+
+    @property
+    def name(self) -> str:
+        """The commands in short, such as ``pair_style tersoff (Si.tersoff)``."""
+        names = f" ({', '.join(self.files)})" if self.files else ""
+        return f"pair_style {' '.join(self.style)}{names}"
+
+    @cached_property
+    def pair_style(self) -> PairStyle:
+        """The pair style with its commands."""
+        return PairStyle(self.types, self.write_commands, self.cutoff)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave LAMMPS behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key != "pair_style"}
+
+    def write_commands(self, folder: Path) -> list[str]:
+        """Write the files to a folder and return the commands that read them there."""
+        for name, content in self.files.items():
+            (folder / name).write_bytes(content)
+        return self._commands({name: f'"{folder / name}"' for name in self.files})
+
+    def _commands(self, paths: Mapping[str, str]) -> list[str]:
+        lines = [("pair_style", *self.style), *(("pair_coeff", *words) for words in self.coefficients)]
+        return [" ".join(paths.get(word, word) for word in words) for words in lines]
+
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
+        return self.pair_style.predict(structures, forces, stress)
+
+    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]:
+        """Return what predicts a structure in a LAMMPS instance of its own."""
+        return PotentialBase.evaluate_one_by_one(replace(self))
+
+    def describe_size(self) -> str:
+        """Return the commands in short."""
+        return self.name
+
+    def to_lammps(self, folder: str | Path) -> Path:
+        """Write the files and a runnable input to a folder and return the input's path."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            atomic_write(folder / name, content)
+        return atomic_write(folder / "in.lammps", runnable_input(f"pair_style {self.style[0]}", self._commands({})))
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``potential.json``, the files and a runnable LAMMPS input to a folder."""
+        self.to_lammps(folder)
+        content = {
+            "style": self.style, "coefficients": self.coefficients, "files": list(self.files),
+            "types": [chemical_symbols[z] for z in self.types], "cutoff": self.cutoff,
+        }  # fmt: skip
+        return write_potential(folder, "pair_style", content)
+
+    @classmethod
+    def load(cls, folder: Path) -> PairStylePotential:
+        """Read a folder written by `save`."""
+        with PotentialFolder(folder, "pair_style") as saved:
+            content = saved.content
+            names = [str(name) for name in content["files"]]
+            style, coefficients = _words(content["style"]), tuple(map(_words, content["coefficients"]))
+            types = species_of(content["types"])
+            if not (style and types) or any(Path(name).name != name for name in names):
+                raise ValueError("style, types and names of files")
+            files = {name: (folder / name).read_bytes() for name in names}
+            return cls(style, coefficients, types, number(content["cutoff"], "cutoff", above=0), files)
+
+
+def _words(stored: Sequence[object]) -> tuple[str, ...]:
+    words = tuple(str(word) for word in stored)
+    for word in words:
+        require_plain_text(word, "pair_coeff")
+    return words
+
+
+def require_plain_text(text: str, field: str) -> None:
+    """Refuse what LAMMPS would not read as words of one command."""
+    if (bad := _FORBIDDEN.search(text)) is not None:
+        raise InputError(
+            f"is {text!r}; {bad[0]!r} may not stand in it: give one command, without variables", field=field
+        )

@@ -1,0 +1,196 @@
+"""A fitted SNAP potential, evaluated by LAMMPS, and its files.
+
+`SnapPotential.predict` runs LAMMPS ``pair_style snap``; fits run ``compute snap`` (features/bispectrum.py). That the
+two agree is tested, not assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from forcewright.errors import InputError
+from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
+from forcewright.files import atomic_write
+from forcewright.lammps_session import PairStyle
+from forcewright.models.lammps_input import runnable_input
+from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import FloatArray, Structure, count_species
+
+MAX_TWOJMAX = 16
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SnapPotential(PotentialBase):
+    """A SNAP potential.
+
+    Parameters
+    ----------
+    basis
+        Its descriptors.
+    coefficients
+        One per column of the basis (p,).
+    reference_energies
+        Energy in eV of an isolated atom of each species, fitted constants included.
+    covariance
+        Posterior covariance, if known: of the coefficients (p, p), or of the fitted constants of the species and the
+        coefficients (S + p, S + p).
+    """
+
+    basis: Bispectrum
+    coefficients: FloatArray
+    reference_energies: Mapping[int, float]
+    covariance: FloatArray | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.coefficients.shape != (self.basis.size,):
+            raise InputError(f"{self.basis.size} coefficients are needed, not {self.coefficients.shape}")
+        if not np.isfinite(self.coefficients).all():
+            raise InputError("a coefficient is not a finite number")
+        sizes = (self.basis.size, self.basis.size + len(self.species))
+        if self.covariance is not None and self.covariance.shape not in [(size, size) for size in sizes]:
+            raise InputError(f"a covariance of {self.covariance.shape} is not that of {sizes[0]} coefficients")
+
+    @property
+    def species(self) -> tuple[int, ...]:
+        """Atomic numbers it knows, ascending."""
+        return self.basis.species
+
+    @property
+    def cutoff(self) -> float:
+        """Interaction range in Å."""
+        return self.basis.cutoff
+
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
+        return self.pair_style.predict(structures, forces, stress)
+
+    def atomic_energies(self, structure: Structure) -> FloatArray:
+        """Return the energy of each atom (N,) in eV, reference energies included."""
+        energies = self.predict(structure, forces=False, stress=False)[0].energies
+        assert energies is not None
+        return energies
+
+    def describe_size(self) -> str:
+        """Return the number of coefficients in words."""
+        return f"{len(self.coefficients)} coefficients"
+
+    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+        """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
+
+        Raises
+        ------
+        InputError
+            If the potential carries no covariance (read from LAMMPS files, say).
+        """
+        if self.covariance is None:
+            raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
+        rows = np.array([self.basis.rows(structure).energy for structure in structures])
+        if len(self.covariance) > self.basis.size:
+            rows = np.hstack([[count_species(s, self.species) for s in structures], rows])
+        variances = np.sum((rows @ self.covariance) * rows, axis=1)
+        return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
+
+    @cached_property
+    def pair_style(self) -> PairStyle:
+        """The LAMMPS pair style that computes it."""
+        return PairStyle(self.species, self._write_and_name, self.cutoff, per_atom=True)
+
+    def _write_and_name(self, folder: Path) -> list[str]:
+        self._write_snap_files(folder)
+        return self._pair_commands(folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave LAMMPS behind when travelling to a worker process."""
+        return {key: value for key, value in self.__dict__.items() if key != "pair_style"}
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``potential.json``, the posterior, LAMMPS files and a runnable LAMMPS input to a folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.to_lammps(folder)
+        content = {
+            "species": [chemical_symbols[z] for z in self.species], **self.basis.describe(), "bzero": self.basis.bzero,
+            "zbl": [self.basis.zbl.inner, self.basis.zbl.outer] if self.basis.zbl else None,
+            "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
+            "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
+        }  # fmt: skip
+        return write_potential(folder, "snap", content, arrays={"posterior.npy": self.covariance})
+
+    @classmethod
+    def load(cls, folder: Path) -> SnapPotential:
+        """Read a folder written by `save`."""
+        with PotentialFolder(folder, "snap") as saved:
+            content, species = saved.content, saved.species
+            symbols = [chemical_symbols[z] for z in species]
+            basis = checked_bispectrum(
+                species, content["twojmax"], content["rcut"], content["rfac0"], content["rmin0"], content["quadratic"],
+                [content["radii"][s] for s in symbols], [content["weights"][s] for s in symbols], content["bzero"],
+                None if content["zbl"] is None else Zbl(*(number(x, "zbl", above=0) for x in content["zbl"])),
+            )  # fmt: skip
+            coefficients = np.array(content["coefficients"], dtype=np.float64)
+            energies = saved.energies("reference_energies_eV")
+            return cls(basis, coefficients, energies, saved.array("posterior.npy"), saved.provenance)
+
+    def to_lammps(self, folder: str | Path) -> Path:
+        """Write ``model.snapcoeff``, ``model.snapparam`` and ``in.lammps``, which runs 1 ps from ``structure.data``."""
+        folder = Path(folder)
+        self._write_snap_files(folder)
+        commands = [command.replace(f"{folder}/", "") for command in self._pair_commands(folder)]
+        return atomic_write(folder / "in.lammps", runnable_input("ML-SNAP", commands))
+
+    def _pair_commands(self, folder: Path) -> list[str]:
+        names = " ".join(chemical_symbols[z] for z in self.species)
+        files = f"{folder}/model.snapcoeff {folder}/model.snapparam {names}"
+        if self.basis.zbl is None:
+            return ["pair_style snap", f"pair_coeff * * {files}"]
+        style = f"pair_style hybrid/overlay snap zbl {self.basis.zbl.inner} {self.basis.zbl.outer}"
+        return [style, f"pair_coeff * * snap {files}", *zbl_pair_coeff(self.species)]
+
+    def _write_snap_files(self, folder: Path) -> None:
+        basis = self.basis
+        per_species = basis.columns_per_species
+        columns = self.coefficients.reshape(len(self.species), per_species)
+        lines = ["# SNAP coefficients written by Forcewright", f"{len(self.species)} {per_species + 1}"]
+        for index, z in enumerate(self.species):
+            lines.append(f"{chemical_symbols[z]} {basis.radii[index]:.17g} {basis.weights[index]:.17g}")
+            lines.append(f"{self.reference_energies.get(z, 0.0):.17g}")
+            lines.extend(f"{value:.17g}" for value in columns[index])
+        atomic_write(folder / "model.snapcoeff", "\n".join(lines) + "\n")
+        parameters = {
+            "rcutfac": f"{basis.rcut:.17g}", "twojmax": basis.twojmax, "rfac0": f"{basis.rfac0:.17g}",
+            "rmin0": f"{basis.rmin0:.17g}", "bzeroflag": int(basis.bzero), "quadraticflag": int(basis.quadratic),
+        }  # fmt: skip
+        header = "# SNAP parameters written by Forcewright\n"
+        atomic_write(
+            folder / "model.snapparam", header + "".join(f"{key} {value}\n" for key, value in parameters.items())
+        )
+
+
+def checked_bispectrum(
+    species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: object,
+    radii: Sequence[object], weights: Sequence[object], bzero: object, zbl: Zbl | None = None,
+) -> Bispectrum:  # fmt: skip
+    """Return the descriptors that a file describes.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of the bounds of the hyperparameters.
+    """
+    if not species or sorted(set(species)) != list(species):
+        raise ValueError(f"species {list(species)} are not ascending atomic numbers")
+    return Bispectrum(
+        species, whole(twojmax, "twojmax", 0, MAX_TWOJMAX), number(rcut, "rcut", above=0),
+        number(rfac0, "rfac0", above=0), number(rmin0, "rmin0", low=0), flag(quadratic, "quadratic"),
+        tuple(number(radius, "a radius", above=0) for radius in radii),
+        tuple(number(weight, "a weight") for weight in weights), flag(bzero, "bzero"), zbl,
+    )  # fmt: skip

@@ -1,0 +1,86 @@
+"""Evaluate potentials of any kind in the same way: in a process of their own, one thread, on the same frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import BrokenExecutor
+from pathlib import Path
+from typing import Any
+
+from forcewright.accuracy.errors import ErrorTable, check_species, compare
+from forcewright.errors import ForcewrightError
+from forcewright.fitting.linear_trial import time_per_atom
+from forcewright.models import FAMILIES, load, register_families
+from forcewright.optimize.evaluation import WORKER_DIED
+from forcewright.optimize.workers import process_pool
+from forcewright.potential import Potential, Prediction
+from forcewright.structure import Dataset
+
+
+def evaluate_source(
+    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], *, allow_commands: bool = False
+) -> tuple[dict[str, ErrorTable], float]:
+    """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
+
+    Parameters
+    ----------
+    source
+        Path of a potential, or ``{lammps: ..., folder: ...}``.
+    allow_commands
+        Whether it may run a program that it names; see `forcewright.models.load`.
+
+    Returns
+    -------
+    tables
+        Errors by set.
+    cost
+        µs per atom of an energy-force-stress evaluation, on the largest structure of the first set.
+
+    Raises
+    ------
+    ForcewrightError
+        If the potential cannot be read, does not know an element, or kills its process.
+    """
+    pool: Any = process_pool(1)
+    try:
+        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(FAMILIES), allow_commands).result()
+    except BrokenExecutor:
+        raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
+    except KeyboardInterrupt:
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
+    except ForcewrightError:
+        pool.shutdown(wait=True)
+        raise
+    except Exception as error:  # anything may go wrong in somebody else's code
+        pool.shutdown(wait=True)
+        raise ForcewrightError(f"prediction failed: {type(error).__name__}: {error}") from error
+    pool.shutdown(wait=True)
+    return {name: compare(data, predictions[name]) for name, data in sets.items()}, cost
+
+
+def _predict_sets(
+    source: str | Mapping[str, Any],
+    sets: Mapping[str, Dataset],
+    homes: Mapping[str, str],
+    allow_commands: bool,
+) -> tuple[dict[str, list[Prediction]], float]:
+    """Do the part of `evaluate_source` that runs in the worker."""
+    register_families(homes)
+    potential = _potential(source, allow_commands)
+    predictions = {}
+    for name, data in sets.items():
+        check_species(potential, data)
+        counts = data.count_labels()
+        predictions[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
+    return predictions, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
+
+
+def _potential(source: str | Mapping[str, Any], allow_commands: bool) -> Potential:
+    if isinstance(source, str):
+        return load(source, allow_commands=allow_commands)
+    from forcewright.recipes.force_fields import force_field  # much to import, and rarely needed
+
+    potential = force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential
+    assert potential is not None
+    return potential
