@@ -506,8 +506,8 @@ def main() -> None:
         _err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        _err.print(f"error: {place}{disk_problem(error)}", style="red", highlight=False, markup=False, soft_wrap=True)
+        named = f"{error.filename}: " if error.filename else ""
+        _err.print(f"error: {named}{disk_problem(error)}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         _err.print("stopped; run the same command again to go on", highlight=False)

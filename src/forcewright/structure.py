@@ -81,8 +81,8 @@ class Structure:
 
     def __repr__(self) -> str:
         periodic = "".join(name for name, along in zip("abc", self.pbc, strict=True) if along)
-        told = f"periodic along {periodic}, {self.volume:.5g} Å³" if periodic else "not periodic"
-        return f"Structure({self.formula}, {told})"
+        extent = f"periodic along {periodic}, {self.volume:.5g} Å³" if periodic else "not periodic"
+        return f"Structure({self.formula}, {extent})"
 
     @property
     def volume(self) -> float:
@@ -284,7 +284,7 @@ class Dataset(Tabular, Sequence[Frame]):
 Structures: TypeAlias = "Atoms | Structure | Frame | Iterable[Atoms | Structure | Frame]"
 
 
-def as_structures(frames: Structures) -> list[Structure]:
+def as_structures(structures: Structures) -> list[Structure]:
     """Return structures, frames or ASE atoms, one or several, as a list of structures.
 
     Raises
@@ -292,22 +292,24 @@ def as_structures(frames: Structures) -> list[Structure]:
     InputError
         If there is anything else among them; names its position.
     """
-    several = [frames] if isinstance(frames, (Atoms, Structure, Frame)) else frames
+    several = [structures] if isinstance(structures, (Atoms, Structure, Frame)) else structures
     if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
-        raise InputError(f"is a {type(frames).__name__}; give ASE atoms, structures or a dataset", field="structures")
-    structures = []
-    for index, frame in enumerate(several):
-        if isinstance(frame, Atoms):
-            structures.append(Structure.from_ase(frame))
-        elif isinstance(frame, Frame):
-            structures.append(frame.structure)
-        elif isinstance(frame, Structure):
-            structures.append(frame)
+        raise InputError(
+            f"is a {type(structures).__name__}; give ASE atoms, structures or a dataset", field="structures"
+        )
+    taken = []
+    for index, item in enumerate(several):
+        if isinstance(item, Atoms):
+            taken.append(Structure.from_ase(item))
+        elif isinstance(item, Frame):
+            taken.append(item.structure)
+        elif isinstance(item, Structure):
+            taken.append(item)
         else:
             raise InputError(
-                f"is a {type(frame).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
+                f"is a {type(item).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
             )
-    return structures
+    return taken
 
 
 def atomic_number(symbol: str, field: str | None = None) -> int:

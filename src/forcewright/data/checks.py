@@ -41,17 +41,17 @@ def audit(
     summary = LabelSummary()
     mapping = check_mapping(labels)
     dataset, findings = _collect(data, format, mapping, summary, options)
-    checked, sound = _check(dataset, findings)
+    more, sound = _check(dataset, findings)
     sample = sample_and_sum(sound)
     by_group = check_forces_against_energies(sample)
     judged, agreement = check_stress(sample, distrusted=by_group)
-    findings += [*checked, *by_group.values(), *judged]
+    findings += [*more, *by_group.values(), *judged]
     if not sample.frames and dataset.count_labels()["stress"]:
         message = "the stress cannot be judged without forces, nor in very large cells or with more than six elements"
         findings.append(Finding("note", "stress not judged", message, field="stress"))
     if test is not None:
-        test_set, of_test = _collect(test, format, mapping, LabelSummary(), options)
-        findings += of_test + _check(test_set, of_test)[0] + list(check_unseen(dataset, test_set))
+        test_set, more = _collect(test, format, mapping, LabelSummary(), options)
+        findings += more + _check(test_set, more)[0] + list(check_unseen(dataset, test_set))
         findings += check_leakage(dataset, test_set)
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
     return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
@@ -96,13 +96,13 @@ def _missing_energies(summary: LabelSummary, mapping: Mapping[str, str], files: 
 def _check(dataset: Dataset, known: list[Finding]) -> tuple[list[Finding], Dataset]:
     """Return the findings and the frames without errors of their own, which a fit of forces can stand on."""
     per_frame = [list(check_frame(frame, index)) for index, frame in enumerate(dataset)]
-    sound = dataset[[i for i, of_frame in enumerate(per_frame) if all(f.severity != "error" for f in of_frame)]]
-    findings = [finding for of_frame in per_frame for finding in of_frame]
+    sound = dataset[[i for i, group in enumerate(per_frame) if all(f.severity != "error" for f in group)]]
+    findings = [finding for group in per_frame for finding in group]
     if len(dataset):
         findings += [finding for check in SET_CHECKS for finding in check(dataset)]
     # That no frame has an energy may be known from reading, where the keys that are there were named, too.
-    listed = {(finding.code, finding.field) for finding in known}
-    return [f for f in findings if f.frame is not None or (f.code, f.field) not in listed], sound
+    reported = {(finding.code, finding.field) for finding in known}
+    return [f for f in findings if f.frame is not None or (f.code, f.field) not in reported], sound
 
 
 def require_sound(dataset: Dataset) -> None:

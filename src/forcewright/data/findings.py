@@ -106,11 +106,11 @@ class Audit(Tabular):
             else:
                 left[kind] += 1
         lines += [f"{severity}: {count} more of the kind {code!r}" for (severity, code), count in left.items()]
-        counts = (_counted(len(kind), name) for kind, name in self._counts())
+        counts = (_counted(len(of_kind), name) for of_kind, name in self._counts())
         return "\n".join([*lines, ", ".join(counts)])
 
     def __repr__(self) -> str:
-        counts = (_counted(len(found), name) for found, name in self._counts())
+        counts = (_counted(len(of_kind), name) for of_kind, name in self._counts())
         return f"Audit({self.frames} frames: {', '.join(counts)})"
 
     def _counts(self) -> list[tuple[tuple[Finding, ...], str]]:

@@ -44,7 +44,7 @@ FORMATS: dict[str, Format] = {
 
 
 def read(
-    given: Sources,
+    structures: Sources,
     *,
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
@@ -57,7 +57,7 @@ def read(
 
     Parameters
     ----------
-    given
+    structures
         Names of files, or ASE atoms: labels are the results of their calculator, and what stands in ``info`` and
         ``arrays`` under the names that files have them under. A `Dataset` is returned as it is.
     format
@@ -79,17 +79,17 @@ def read(
         Saying the file, the frame and the field, what is allowed and what to do.
     """
     return read_with_summary(
-        given, format=format, labels=labels, strict=strict, require_energy=require_energy, name=name, **options
+        structures, format=format, labels=labels, strict=strict, require_energy=require_energy, name=name, **options
     )[0]
 
 
-def dataset_of(given: Sources, *, labels: Mapping[str, str] | None = None, **options: Any) -> Dataset:
+def dataset_of(structures: Sources, *, labels: Mapping[str, str] | None = None, **options: Any) -> Dataset:
     """Return what `read` returns, also where no frame has an energy."""
-    return read(given, labels=labels, require_energy=False, **options)
+    return read(structures, labels=labels, require_energy=False, **options)
 
 
 def read_with_summary(
-    given: Sources,
+    structures: Sources,
     *,
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
@@ -101,12 +101,12 @@ def read_with_summary(
     """Do what `read` does, and also return which keys the labels were found under."""
     mapping = check_mapping(labels)
     summary = LabelSummary()
-    if isinstance(given, Dataset):
+    if isinstance(structures, Dataset):
         if mapping:
             raise InputError("are those of files and ASE atoms; a dataset has its labels already", field="labels")
-        return given, summary
+        return structures, summary
     frames: list[Frame] = []
-    sources = as_sources(given)
+    sources = as_sources(structures)
     for index, source in enumerate(sources):
         for item in labelled_frames(source, index, format, mapping, summary, options):
             if isinstance(item, Frame):
@@ -120,7 +120,7 @@ def read_with_summary(
     return Dataset(tuple(frames), name or stem, ", ".join(map(str, files))), summary
 
 
-def as_sources(given: Sources) -> list[Path | Atoms | Structure | Frame]:
+def as_sources(structures: Sources) -> list[Path | Atoms | Structure | Frame]:
     """Return files and what is in memory as a list; globs are left to the shell.
 
     Raises
@@ -128,8 +128,8 @@ def as_sources(given: Sources) -> list[Path | Atoms | Structure | Frame]:
     InputError
         If there is nothing, or anything else among them; names its position.
     """
-    single = isinstance(given, str | Path | Atoms | Structure | Frame)
-    several: Iterable[Any] = [given] if single or not isinstance(given, Iterable) else given
+    single = isinstance(structures, str | Path | Atoms | Structure | Frame)
+    several: Iterable[Any] = [structures] if single or not isinstance(structures, Iterable) else structures
     sources = [Path(source) if isinstance(source, str) else source for source in several]
     if not sources:
         raise InputError("no file and no structure was given; give at least one")
@@ -263,7 +263,7 @@ def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], pa
     return dict(options)
 
 
-def write(given: Sources, path: str | Path, format: str | None = None) -> Path:
+def write(structures: Sources, path: str | Path, format: str | None = None) -> Path:
     """Write a dataset, or what `read` makes one of, atomically, and return the path.
 
     Written .extxyz and .db read back identically. A ``UserWarning`` names what .npz cannot hold.
@@ -273,7 +273,7 @@ def write(given: Sources, path: str | Path, format: str | None = None) -> Path:
     InputError
         If the format is unknown, cannot be written, or cannot hold these frames; or the dataset is empty.
     """
-    target, dataset = Path(path), dataset_of(given)
+    target, dataset = Path(path), dataset_of(structures)
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to write", file=target)
     name = find_format(target, format)

@@ -218,9 +218,9 @@ def _write(
             with atomic_path(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=150)
         sections.append(section_of(name, result, figure))
-    told = {"trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
+    content = {"trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
             "end_ps": selection.end_ps, "seconds": dict(seconds)}  # fmt: skip
-    summary = folder.write_result(told, [] if path is None else [path])
+    summary = folder.write_result(content, [] if path is None else [path])
     times = [f"{word} {time:g} ps" for word, time in (("from", selection.start_ps), ("to", selection.end_ps))
              if time is not None]  # fmt: skip
     facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),
@@ -283,10 +283,10 @@ def _is_single(*values: Any) -> bool:
 
 def single_numbers(result: Result) -> dict[str, Any]:
     """Return numbers and texts of a result by name; of those by species only the ones that tell species apart."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, value in result.to_dict().items():
         parts = dict(value) if isinstance(value, dict) else {"": value}
         if len(parts) == 2:  # one species and the total are the same
             parts.pop("total", None)
-        found |= {f"{name} {key}".strip(): part for key, part in parts.items() if _is_single(part)}
-    return {name: value for name, value in found.items() if value not in ("", None)}
+        numbers |= {f"{name} {key}".strip(): part for key, part in parts.items() if _is_single(part)}
+    return {name: value for name, value in numbers.items() if value not in ("", None)}

@@ -34,7 +34,7 @@ class GenerateConfig(BaseModel):
     recipes: list[dict[str, Any]] = Field(min_length=1)
     """Steps, each a mapping with a kind."""
     seed: int = Field(default=0, ge=0)
-    """Seed of everything that is left to chance."""
+    """Seed of all random numbers."""
     output: Path | None = None
     """File to write; needed in a file."""
 
@@ -70,18 +70,18 @@ def generate(
     _check_starts(rooted, starts, file)
     made: list[Generated] = []
 
-    def collect(one: Generated) -> None:
-        made.append(one)
+    def collect(structure: Generated) -> None:
+        made.append(structure)
         if on_made is not None:
-            on_made(str(one.info["config_type"]), len(made))
+            on_made(str(structure.info["config_type"]), len(made))
 
-    for index, (step, following, place) in enumerate(rooted):
+    for index, (step, following, where) in enumerate(rooted):
         rng = np.random.default_rng([settings.seed, index])
-        own: dict[str, Structure | None] = {"": None}
+        chosen: dict[str, Structure | None] = {"": None}
         if step.needs_start:
-            own = {name: starts[name] for name in step.of or starts}
-        for name, start in own.items():
-            _grow((step, following, place), start, name, rng, lambda source: force_field(source, folder), collect, file)
+            chosen = {name: starts[name] for name in step.of or starts}
+        for name, start in chosen.items():
+            _grow((step, following, where), start, name, rng, lambda source: force_field(source, folder), collect, file)
     dataset = as_dataset(made, "generated" if target is None else target.stem)
     if target is not None:
         with writing(target.parent):
@@ -90,17 +90,17 @@ def generate(
     return dataset
 
 
-def _parse(recipes: Sequence[Any], place: str, file: Path | None) -> list[_Rooted]:
+def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Rooted]:
     """Return the steps with those that follow them."""
     parsed = []
-    for index, given in enumerate(recipes):
-        here = f"{place}.{index}"
-        kind = given.get("kind") if isinstance(given, Mapping) else None
+    for index, content in enumerate(recipes):
+        here = f"{where}.{index}"
+        kind = content.get("kind") if isinstance(content, Mapping) else None
         if kind not in STEPS:
             hint = did_you_mean(str(kind), list(STEPS))
             raise InputError(f"has the kind {kind!r}, which is not known; {hint}", file=file, field=here)
         try:
-            step = validate(STEPS[str(kind)], dict(given))
+            step = validate(STEPS[str(kind)], dict(content))
         except InputError as error:
             raise _placed(error, here, file) from None
         parsed.append((step, _parse(step.then, f"{here}.then", file), here))
@@ -108,13 +108,13 @@ def _parse(recipes: Sequence[Any], place: str, file: Path | None) -> list[_Roote
 
 
 def _check_starts(rooted: Sequence[_Rooted], starts: Mapping[str, Structure], file: Path | None) -> None:
-    for step, _, place in rooted:
+    for step, _, where in rooted:
         unknown = [name for name in step.of or [] if name not in starts]
         if unknown:
-            told = f"there are {', '.join(starts)}" if starts else "there are none"
-            raise InputError(f"{unknown[0]!r} is not among the structures; {told}", file=file, field=f"{place}.of")
+            known = f"there are {', '.join(starts)}" if starts else "there are none"
+            raise InputError(f"{unknown[0]!r} is not among the structures; {known}", file=file, field=f"{where}.of")
         if step.needs_start and not starts:
-            raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=place)
+            raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=where)
 
 
 def _grow(
@@ -122,21 +122,21 @@ def _grow(
     collect: Callable[[Generated], None], file: Path | None,
 ) -> None:  # fmt: skip
     """Do a step and those that follow it; ``name`` is that of the start, or its group."""
-    step, following, place = rooted
+    step, following, where = rooted
     group = step.group or "_".join(filter(None, [name, "" if step.kind == "unchanged" else step.kind])) or step.kind
     try:
-        for one in step.make(start, group, rng, fields):
+        for made in step.make(start, group, rng, fields):
             if not following or step.keep:
-                collect(one)
+                collect(made)
             for inner in following:
-                _grow(inner, one.structure, group, rng, fields, collect, file)
+                _grow(inner, made.structure, group, rng, fields, collect, file)
     except InputError as error:
-        raise error if error.file is not None else _placed(error, place, file) from None
+        raise error if error.file is not None else _placed(error, where, file) from None
     except ForcewrightError as error:
-        raise ForcewrightError(f"{place} ({step.kind} of {name}): {error}") from error
+        raise ForcewrightError(f"{where} ({step.kind} of {name}): {error}") from error
 
 
-def _placed(error: InputError, place: str, file: Path | None) -> InputError:
-    inner = (error.field or "").removeprefix(f"{place}.")
-    told = inner if inner.startswith("recipes.") else f"{place}.{inner}".rstrip(".")
-    return InputError(error.problem, file=file, field=told)
+def _placed(error: InputError, where: str, file: Path | None) -> InputError:
+    inner = (error.field or "").removeprefix(f"{where}.")
+    field = inner if inner.startswith("recipes.") else f"{where}.{inner}".rstrip(".")
+    return InputError(error.problem, file=file, field=field)

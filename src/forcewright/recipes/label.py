@@ -24,7 +24,7 @@ from forcewright.trajectory.reading import snapshots
 def _files_or_dataset(value: Any) -> Any:
     """Take one name of a file for a list, and structures in memory for a dataset."""
     several = [value] if isinstance(value, str | Path) or not isinstance(value, Sequence) else value
-    return several if all(isinstance(one, str | Path) for one in several) else dataset_of(value)
+    return several if all(isinstance(item, str | Path) for item in several) else dataset_of(value)
 
 
 class LabelConfig(BaseModel):
@@ -86,16 +86,16 @@ class LabelResult(Tabular):
 
     def __str__(self) -> str:
         """Return a few lines for a terminal: counts, and the first failures by their reason."""
-        found = self.labelling
+        labelling = self.labelling
         lines = [
-            f"{self.labelled} of {len(found.results)} structures labelled by {self.reference} "
-            f"({found.cached} known already) in {found.seconds:.0f} s"
+            f"{self.labelled} of {len(labelling.results)} structures labelled by {self.reference} "
+            f"({labelling.cached} known already) in {labelling.seconds:.0f} s"
         ]
-        for name, some in (("failed", found.failures), ("wait for another program", found.pending)):
-            if some:
-                lines.append(f"{len(some)} {name}:")
-                lines += [f"  structure {index}: {failure.reason}" for index, failure in list(some.items())[:5]]
-                lines += [f"  and {len(some) - 5} more"] if len(some) > 5 else []
+        for name, failures in (("failed", labelling.failures), ("wait for another program", labelling.pending)):
+            if failures:
+                lines.append(f"{len(failures)} {name}:")
+                lines += [f"  structure {index}: {failure.reason}" for index, failure in list(failures.items())[:5]]
+                lines += [f"  and {len(failures) - 5} more"] if len(failures) > 5 else []
         if self.failures is not None:
             lines.append(f"all of them: {self.failures}")
         return "\n".join(lines)
@@ -135,18 +135,18 @@ def label(
     structures = settings.structures
     structures = structures if isinstance(structures, Dataset) else _read_structures(structures)
     by_hand = isinstance(reference, VaspReference)  # its folders are its cache, and it computes nothing
-    found = label_all(
+    labelling = label_all(
         reference, structures, cache=settings.cache if caches and not by_hand else None,
         workers=0 if by_hand else settings.workers,
         retry_failures=settings.retry_failures, on_done=on_done,
     )  # fmt: skip
-    labelled = found.dataset(structures, structures.name if output is None else output.stem)
+    labelled = labelling.dataset(structures, structures.name if output is None else output.stem)
     if output is None:
-        return LabelResult(reference.name, labelled, found, None, None)
+        return LabelResult(reference.name, labelled, labelling, None, None)
     if len(labelled):
         write(labelled, output)
-    listed = _list_failures(output.with_suffix(".failures.csv"), structures, found)
-    return LabelResult(reference.name, labelled, found, output if len(labelled) else None, listed)
+    listed = _list_failures(output.with_suffix(".failures.csv"), structures, labelling)
+    return LabelResult(reference.name, labelled, labelling, output if len(labelled) else None, listed)
 
 
 def _read_structures(paths: Sequence[Path]) -> Dataset:
@@ -158,8 +158,8 @@ def _read_structures(paths: Sequence[Path]) -> Dataset:
         except InputError:
             if not path.is_file():
                 raise InputError("does not exist", file=path, field="structures") from None
-            found = enumerate(snapshots(path))
-            frames += [Frame(one.structure, Labels(), f"{path}#{index}") for index, one in found]
+            frames_of_file = enumerate(snapshots(path))
+            frames += [Frame(snapshot.structure, Labels(), f"{path}#{index}") for index, snapshot in frames_of_file]
         else:
             frames += dataset_of(path)
     return Dataset(tuple(frames), paths[0].stem, ", ".join(map(str, paths)))
@@ -177,9 +177,9 @@ def _check_output(output: Path) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _list_failures(path: Path, structures: Dataset, found: Labelling) -> Path | None:
+def _list_failures(path: Path, structures: Dataset, labelling: Labelling) -> Path | None:
     """Write structures without labels as a table, or remove one that is out of date."""
-    without = {index: result for index, result in enumerate(found.results) if isinstance(result, Failure)}
+    without = {index: result for index, result in enumerate(labelling.results) if isinstance(result, Failure)}
     if not without:
         path.unlink(missing_ok=True)
         return None

@@ -169,8 +169,8 @@ def _absolute(value: Any, folder: Path) -> Any:
         return type(value)(_absolute(part, folder) for part in value)
     if isinstance(value, BaseModel):
         values = {name: getattr(value, name) for name in type(value).model_fields}
-        absolute = {name: _absolute(one, folder) for name, one in values.items()}
-        return value.model_copy(update={name: one for name, one in absolute.items() if one != values[name]})
+        absolute = {name: _absolute(field, folder) for name, field in values.items()}
+        return value.model_copy(update={name: field for name, field in absolute.items() if field != values[name]})
     return value
 
 
@@ -257,14 +257,14 @@ class RunFolder:
         known = self.read_config()
         if known is None:
             return
-        old, new = (dict(_flat(one)) for one in (known, yaml.safe_load(config_text(settings, **options))))
+        old, new = (dict(_flat(content)) for content in (known, yaml.safe_load(config_text(settings, **options))))
         passed_over = tuple(ignoring)
         changed = [key for key in (old | new) if old.get(key) != new.get(key) and key.split(".")[0] not in passed_over]
         if changed:
-            told = [f"{key} was {echo(old.get(key))}, is {echo(new.get(key))}" for key in changed[:3]]
-            told += [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
+            changes = [f"{key} was {echo(old.get(key))}, is {echo(new.get(key))}" for key in changed[:3]]
+            changes += [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
             raise InputError(
-                f"holds a run of another config ({'; '.join(told)}); choose another output, or start again with "
+                f"holds a run of another config ({'; '.join(changes)}); choose another output, or start again with "
                 "--fresh (fresh=True), which removes it",
                 file=self.path,
             )

@@ -86,18 +86,18 @@ class Split(Tabular):
 
     def lines(self) -> list[str]:
         """Return what happened, a sentence each; near-copies with file and frame."""
-        told = [f"{len(self.train)} frames to train on, {len(self.test)} to test on, {self.dropped} left out in gaps"]
+        said = [f"{len(self.train)} frames to train on, {len(self.test)} to test on, {self.dropped} left out in gaps"]
         if self.copies:
-            told.append(
+            said.append(
                 f"warning: {len(self.copies)} of {len(self.test)} test frames are near-copies of training frames; the "
                 "test errors would flatter. Use blocks of trajectories with a longer gap, or hold back whole groups"
             )
-            told += [
+            said += [
                 f"  {self.test[pair.test].origin} is nearly {self.train[pair.train].origin} ({pair.distance_A:.2g} Å, "
                 f"{pair.scaled:.0%} of what independent frames differ by)"
                 for pair in self.copies[:5]
             ]
-        return told
+        return said
 
 
 def split(
@@ -150,8 +150,8 @@ def _checked_options(
     known = [option for option in known if option not in hidden]
     for option in options:
         if option not in known:
-            told = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"{name} has no option {option!r}; {told}", field=option)
+            allowed = f"it has {', '.join(known)}" if known else "it has none"
+            raise InputError(f"{name} has no option {option!r}; {allowed}", field=option)
     return dict(options)
 
 

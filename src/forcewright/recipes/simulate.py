@@ -136,13 +136,13 @@ def _finish(
     grown: Growth | None = None,
 ) -> None:  # fmt: skip
     """Add to result.json of a finished run where it comes from, and write config and page."""
-    told = output.read_result() or {}
-    if "written_by" not in told:
-        told = output.write_result(told)
+    summary = output.read_result() or {}
+    if "written_by" not in summary:
+        summary = output.write_result(summary)
     text = output.write_config(settings)
     if grown is not None:
         grown.save(output / "growth.json")
-    write_run_page(output.path, result, stages, source.name, told, text, grown)
+    write_run_page(output.path, result, stages, source.name, summary, text, grown)
 
 
 def _grow(
@@ -153,8 +153,8 @@ def _grow(
         source, start, output.path, plan, engine=settings.engine, seed=settings.seed,
         run_settings=settings.run_settings(), fresh=fresh, on_progress=on_progress,
     )  # fmt: skip
-    with RunFolder(result.folder, "simulate") as own:
-        _finish(own, settings, result, plan.melting() if grown is None else plan.growing(), source, grown)
+    with RunFolder(result.folder, "simulate") as inner:
+        _finish(inner, settings, result, plan.melting() if grown is None else plan.growing(), source, grown)
     return result
 
 
@@ -165,8 +165,8 @@ def _survive(
     text = config_text(settings)
 
     def on_run(index: int, result: SimulationResult) -> None:
-        own = RunFolder(output / f"run-{index}", "simulate")
-        write_run_page(own.path, result, stages, source.name, own.read_result() or {}, text)
+        inner = RunFolder(output / f"run-{index}", "simulate")
+        write_run_page(inner.path, result, stages, source.name, inner.read_result() or {}, text)
 
     outcome = survival(
         source, start, stages, output.path, runs=settings.runs, engine=settings.engine, seed=settings.seed,

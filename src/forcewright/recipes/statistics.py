@@ -45,15 +45,15 @@ class Statistics(Tabular):
     volumes: tuple[VolumeSeries, ...]
 
     def __repr__(self) -> str:
-        frames = sum(one.frames for one in self.sets)
+        frames = sum(part.frames for part in self.sets)
         return f"Statistics({frames} frames in {len(self.sets)} sets, {len(self.volumes)} trajectories)"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each set and quantity."""
         return [
-            {"set": one.name, "quantity": quantity, "unit": UNITS[quantity], "count": s.count, "min": s.minimum,
+            {"set": part.name, "quantity": quantity, "unit": UNITS[quantity], "count": s.count, "min": s.minimum,
              "max": s.maximum, "mean": s.mean, "std": s.std}
-            for one in self.sets for quantity, s in one.summaries.items()
+            for part in self.sets for quantity, s in part.summaries.items()
         ]  # fmt: skip
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
     files = [Path(file) for file in dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset) if file]
     summary = folder.write_result(
         {
-            "by": by, "sets": [_plain(one) for one in result.sets],
+            "by": by, "sets": [_plain(part) for part in result.sets],
             "volume_over_time": [
                 {"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
                 for s in result.volumes
@@ -115,28 +115,28 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
     write_report(folder / "report.html", _page(dataset.name, result.sets, result.volumes, figures, summary))
 
 
-def _plain(one: DatasetStatistics) -> dict[str, Any]:
-    summaries = {quantity: asdict(summary) for quantity, summary in one.summaries.items()}
-    return {"name": one.name, "frames": one.frames, "formulas": list(one.formulas), "quantities": summaries}
+def _plain(part: DatasetStatistics) -> dict[str, Any]:
+    summaries = {quantity: asdict(summary) for quantity, summary in part.summaries.items()}
+    return {"name": part.name, "frames": part.frames, "formulas": list(part.formulas), "quantities": summaries}
 
 
 def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
     """Return the histograms of all quantities, the sets in colors."""
-    present = [quantity for quantity in UNITS if any(quantity in one.values for one in sets)]
+    present = [quantity for quantity in UNITS if any(quantity in part.values for part in sets)]
     figure = new_figure(2.7 * ((len(present) + 2) // 3) + 0.4)
-    for place, quantity in enumerate(present):
-        ax = figure.add_subplot((len(present) + 2) // 3, 3, place + 1)
+    for number, quantity in enumerate(present):
+        ax = figure.add_subplot((len(present) + 2) // 3, 3, number + 1)
         drawn = histogram(list(sets), quantity, _BINS)
-        for number, one in enumerate(sets):
-            if one.name in drawn.counts:
+        for index, part in enumerate(sets):
+            if part.name in drawn.counts:
                 ax.stairs(
-                    drawn.counts[one.name], drawn.edges, fill=True, alpha=0.55, color=color_of(number),
-                    label=plain(_short(one.name)),
+                    drawn.counts[part.name], drawn.edges, fill=True, alpha=0.55, color=color_of(index),
+                    label=plain(_short(part.name)),
                 )  # fmt: skip
-        dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if place % 3 == 0 else "")
+        dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if number % 3 == 0 else "")
         ax.tick_params(axis="x", labelrotation=20)
     if 1 < len(sets) <= _LEGEND_LIMIT:
-        swatches = [Patch(color=color_of(k), alpha=0.55, label=plain(_short(one.name))) for k, one in enumerate(sets)]
+        swatches = [Patch(color=color_of(k), alpha=0.55, label=plain(_short(part.name))) for k, part in enumerate(sets)]
         figure.legend(handles=swatches, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return figure
 
@@ -145,9 +145,9 @@ def draw_volumes(series: Sequence[VolumeSeries]) -> Figure:
     """Return the volume of every trajectory over time."""
     figure = new_figure(3.2)
     ax = figure.subplots()
-    for number, one in enumerate(series):
-        ax.plot(one.times, one.volumes, color=color_of(number), linewidth=0.8, label=plain(_short(one.name)))
-    names = {one.time_name for one in series}
+    for number, part in enumerate(series):
+        ax.plot(part.times, part.volumes, color=color_of(number), linewidth=0.8, label=plain(_short(part.name)))
+    names = {part.time_name for part in series}
     name = names.pop() if len(names) == 1 else "time or frame"
     unit = {"time_fs": "time (fs)", "time": "time (fs)"}.get(name, name)
     dress(ax, unit, "volume (Å³)")
@@ -168,11 +168,11 @@ def _page(
     tables = [
         {
             "caption": f"{_NAMES[quantity]} ({UNITS[quantity]})", "headings": headings, "style": "plain",
-            "rows": [[_short(one.name), str(s.count), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
+            "rows": [[_short(part.name), str(s.count), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
                       significant(s.std, 3)]
-                     for one in sets if (s := one.summaries.get(quantity)) is not None],
+                     for part in sets if (s := part.summaries.get(quantity)) is not None],
         }
-        for quantity in UNITS if any(quantity in one.summaries for one in sets)
+        for quantity in UNITS if any(quantity in part.summaries for part in sets)
     ]  # fmt: skip
     norm = "The force norm of a structure is the root of the sum of the squares of all its force components."
     sections = [
@@ -180,8 +180,8 @@ def _page(
         Section("Histograms", "", [figures["histograms"]]),
     ]
     if series:
-        longest = max(one.correlation_length for one in series)
-        rows = [[_short(one.name), str(len(one.volumes)), str(one.correlation_length)] for one in series]
+        longest = max(part.correlation_length for part in series)
+        rows = [[_short(part.name), str(len(part.volumes)), str(part.correlation_length)] for part in series]
         table = {"headings": [("trajectory", ""), ("frames", ""), ("correlated over", "frames")], "rows": rows,
                  "style": "plain"}  # fmt: skip
         text = (
@@ -190,8 +190,8 @@ def _page(
             "blocks is safe for all trajectories."
         )
         sections.append(Section("Volume over time", text, [figures["volume"]], [table]))
-    facts = [("frames", str(sum(one.frames for one in sets))),
-             ("formulas", ", ".join(sorted({f for one in sets for f in one.formulas})[:12]))]  # fmt: skip
+    facts = [("frames", str(sum(part.frames for part in sets))),
+             ("formulas", ", ".join(sorted({f for part in sets for f in part.formulas})[:12]))]  # fmt: skip
     return PageContent(
         title=name or "dataset", kicker="Forcewright dataset statistics", facts=facts, sections=sections,
         result=summary, citations=provenance.cited(["forcewright", "ase"]),

@@ -94,11 +94,11 @@ def _add_to_study(folder: Path, report: PhysicsReport) -> None:
         return
     stored = [
         {
-            "title": f"Physics: {one.title.lower()}", "text": one.text, "paired": one.paired,
-            "tables": list(one.tables),
-            "figures": [[svg := draw_svg(figure), svg.width] for figure in one.figures if isinstance(figure, Figure)],
+            "title": f"Physics: {part.title.lower()}", "text": part.text, "paired": part.paired,
+            "tables": list(part.tables),
+            "figures": [[svg := draw_svg(figure), svg.width] for figure in part.figures if isinstance(figure, Figure)],
         }
-        for one in sections(report)
+        for part in sections(report)
     ]  # fmt: skip
     with only_writer(folder, LOCK):
         atomic_write(folder / "physics.json", json.dumps(stored) + "\n")
@@ -115,9 +115,9 @@ def _summary(report: PhysicsReport) -> str:
 
 
 def _cards(report: PhysicsReport) -> list[Card]:
-    told: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
-    counts = {verdict: report.count(verdict) for verdict in told}
-    return [Card(told[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
+    captions: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
+    counts = {verdict: report.count(verdict) for verdict in captions}
+    return [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
 
 
 def sections(report: PhysicsReport) -> list[Section]:
@@ -138,8 +138,8 @@ def sections(report: PhysicsReport) -> list[Section]:
         figure for name, results in report.results.items()
         for figure in _figures(name, results, report.reference_results.get(name, {}))
     ]  # fmt: skip
-    told = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
-    return [Section("Numbers", "", [], [table]), *([Section("Figures", told, drawn, paired=True)] if drawn else [])]
+    text = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
+    return [Section("Numbers", "", [], [table]), *([Section("Figures", text, drawn, paired=True)] if drawn else [])]
 
 
 def _number(value: float | bool | None) -> str:
