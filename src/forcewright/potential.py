@@ -18,6 +18,7 @@ from ase.data import chemical_symbols
 from forcewright.errors import InputError
 from forcewright.structure import (
     FloatArray,
+    Frame,
     IntArray,
     Labels,
     Structure,
@@ -181,7 +182,7 @@ class Linear(Protocol):
 class Uncertain(Protocol):
     """Knows how sure it is of an energy."""
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Standard error of each predicted energy in eV."""
         ...
 
@@ -190,7 +191,7 @@ class Uncertain(Protocol):
 class PerAtom(Protocol):
     """Its energy is a sum over atoms, each of which is known."""
 
-    def atomic_energies(self, structure: Structure) -> FloatArray:
+    def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV; their sum is the energy."""
         ...
 
@@ -204,11 +205,11 @@ class Graded(Protocol):
         """Whether it has an active set, without which there are no grades."""
         ...
 
-    def with_active_set(self, structures: Sequence[Structure]) -> Potential:
+    def with_active_set(self, structures: Structures) -> Potential:
         """Return the potential with the active set of these training structures."""
         ...
 
-    def extrapolation_grades(self, structure: Structure) -> FloatArray:
+    def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the extrapolation grade of each atom (N,), above 1 outside the data."""
         ...
 

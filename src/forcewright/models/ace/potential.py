@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -23,7 +24,15 @@ from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
 from forcewright.potential import PotentialBase, Prediction
-from forcewright.structure import FloatArray, Structure, count_species, require_known_species
+from forcewright.structure import (
+    FloatArray,
+    Frame,
+    Structure,
+    Structures,
+    as_structures,
+    count_species,
+    require_known_species,
+)
 
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
@@ -97,12 +106,12 @@ class AcePotential(PotentialBase):
         tensor = virial / structure.volume if with_stress else None
         return Prediction(float(energies.sum()), force if forces else None, tensor, energies)
 
-    def atomic_energies(self, structure: Structure) -> FloatArray:
+    def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV, reference energies included."""
-        energies: FloatArray = self._evaluator.evaluate(structure, forces=False)[0]
+        energies: FloatArray = self._evaluator.evaluate(as_structures(structure)[0], forces=False)[0]
         return energies
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
         Raises
@@ -113,6 +122,7 @@ class AcePotential(PotentialBase):
         if self.fitted is None or self.fitted.covariance is None:
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
         covariance, basis = self.fitted.covariance, self.fitted.basis
+        structures = as_structures(structures)
         pairs = [basis.pairs(structure) for structure in structures]
         rows = np.array([x.scale @ basis.values(x) for x in pairs])
         rows = rows.reshape(-1, basis.size)
@@ -126,7 +136,7 @@ class AcePotential(PotentialBase):
         """Whether it has an active set: it was fitted here, and not read from a bare file."""
         return self.fitted is not None and bool(self.fitted.active)
 
-    def extrapolation_grades(self, structure: Structure) -> FloatArray:
+    def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the extrapolation grade γ of each atom (N,): above 1 its surroundings lie outside the training data.
 
         γ = max |B A⁻¹| with A the active set of the atom's species (Lysogorskiy et al., Phys. Rev. Mater. 7, 043801
@@ -139,7 +149,7 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None or not self.fitted.active:
             raise InputError("this potential has no active set; fit it here to get extrapolation grades")
-        basis = self.fitted.basis
+        basis, (structure,) = self.fitted.basis, as_structures(structure)
         values, grades = basis.project(structure), np.zeros(len(structure))
         for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
             atoms = np.flatnonzero(structure.numbers == z)
@@ -150,7 +160,7 @@ class AcePotential(PotentialBase):
                 grades[atoms] = np.abs(projections).max(axis=1, initial=0.0)
         return grades
 
-    def with_active_set(self, structures: Sequence[Structure]) -> AcePotential:
+    def with_active_set(self, structures: Structures) -> AcePotential:
         """Return the potential with the active sets of the atoms of training structures, species by species.
 
         Raises
@@ -160,7 +170,7 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None:
             raise InputError("a potential read from a .yace file does not know its invariant functions")
-        basis = self.fitted.basis
+        basis, structures = self.fitted.basis, as_structures(structures)
         values = [basis.project(structure) for structure in structures]
         numbers = np.concatenate([structure.numbers for structure in structures])
         active: dict[int, FloatArray] = {}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -22,7 +23,7 @@ from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
 from forcewright.potential import PotentialBase, Prediction
-from forcewright.structure import FloatArray, Structure, count_species
+from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures, count_species
 
 MAX_TWOJMAX = 16
 
@@ -73,7 +74,7 @@ class SnapPotential(PotentialBase):
         """Predict structures of known elements."""
         return self.pair_style.predict(structures, forces, stress)
 
-    def atomic_energies(self, structure: Structure) -> FloatArray:
+    def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV, reference energies included."""
         energies = self.predict(structure, forces=False, stress=False)[0].energies
         assert energies is not None
@@ -83,7 +84,7 @@ class SnapPotential(PotentialBase):
         """Return the number of coefficients in words."""
         return f"{len(self.coefficients)} coefficients"
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
         Raises
@@ -93,6 +94,7 @@ class SnapPotential(PotentialBase):
         """
         if self.covariance is None:
             raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
+        structures = as_structures(structures)
         rows = np.array([self.basis.rows(structure).energy for structure in structures])
         if len(self.covariance) > self.basis.size:
             rows = np.hstack([[count_species(s, self.species) for s in structures], rows])
