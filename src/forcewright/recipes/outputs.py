@@ -33,6 +33,7 @@ from forcewright.recipes.config import TuneConfig, parse_config
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright")
 
@@ -43,6 +44,10 @@ _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
     "force_rmse_eV_per_A", "force_mae_eV_per_A", "force_r2", "stress_rmse_GPa", "stress_mae_GPa",
 )  # fmt: skip
+
+
+#: rows of the last audit by its data
+_audits: dict[Any, list[dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +140,7 @@ def write_outputs(
     final.validation.write_csv(folder / "errors_validation.csv")
     if final.test is not None:
         final.test.write_csv(folder / "errors_test.csv")
-    findings = audit(problem.everything, test=inputs.test).to_rows()
+    findings = _audited(problem.everything, inputs.test)
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
     monitor.update()
     content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
@@ -153,6 +158,20 @@ def write_outputs(
     return TuneResult(
         potential, summary, final.validation, final.test, outcome.records, folder.path, final.committee
     )  # fmt: skip
+
+
+def _audited(data: Dataset, test: Dataset | None) -> list[dict[str, Any]]:
+    """Return what the audit finds, kept for the next study of the same data: compared families share theirs."""
+    key = tuple(
+        (one.content_hash, *((frame.origin, str(frame.labels.info)) for frame in one))
+        for one in (data, test)
+        if one is not None
+    )
+    if key not in _audits:
+        rows = audit(data, test=test).to_rows()
+        _audits.clear()
+        _audits[key] = rows
+    return _audits[key]
 
 
 def _load_stored(config: TuneConfig) -> Potential:

@@ -28,8 +28,8 @@ from forcewright.structure import FloatArray
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
 LANES = 8  # atoms whose functions are evaluated together
 
-# Loops copy and scale arrays one number at a time: for an assignment of arrays Numba compiles a check of their shapes, with
-# an error message whose strings take longer to compile than the loops.
+# Loops copy and scale arrays one number at a time: for an assignment of arrays Numba compiles a check of their shapes,
+# with an error message whose strings take longer to compile than the loops.
 _kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
 
