@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import yaml
-
-from forcewright.cli import main
+from command_line import run_here
 
 BROKEN = Path(__file__).parent / "broken"
 COMMANDS = ("tune", "fit", "predict", "check", "convert", "report")
@@ -26,20 +23,6 @@ def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProc
         [sys.executable, "-m", "forcewright.cli", *map(str, arguments)],
         capture_output=True, text=True, timeout=300, cwd=cwd, env={**os.environ, "COLUMNS": "200"},
     )  # fmt: skip
-
-
-def run_here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command without a process of its own: the start of one takes longer than what most commands do."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.chdir(cwd)
-        patch.setenv("COLUMNS", "200")
-        patch.setattr(sys, "argv", ["forcewright", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
