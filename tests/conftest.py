@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,33 @@ from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
 
 from forcewright.data import write
-from forcewright.structure import Dataset
+from forcewright.structure import Dataset, Structure
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the loops of ACE before workers start, where that has never been done: both would do it at once."""
+    if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
+        return
+    compiled = Path(find_spec("forcewright").origin).parent / "features" / "ace" / "__pycache__"
+    if any(compiled.glob("kernels.*.nbc")):
+        return
+    from forcewright.models.ace import AceModel
+
+    structure = Structure([6, 6], [[0.0, 0.0, 0.0], [0.0, 0.0, 1.5]])
+    model = AceModel(functions=2, rcut=3.0, repulsion=None)
+    basis = model.basis((6,))
+    basis.rows(structure)
+    basis.project(structure)
+    model.potential(basis, np.zeros(basis.size), {}).predict([structure])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of a file to one worker, so that what they share is made once; and all that load torch to one."""
+    for item in items:
+        file, _, name = item.nodeid.partition("::")
+        is_graph = "[graph " in name or file.endswith("test_graph.py")
+        item.add_marker(pytest.mark.xdist_group("torch" if is_graph else file))
 
 
 @pytest.fixture(scope="session")

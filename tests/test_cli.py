@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from command_line import run_here
 
 BROKEN = Path(__file__).parent / "broken"
 COMMANDS = ("tune", "fit", "predict", "check", "convert", "report")
@@ -33,8 +34,8 @@ def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_an_example(command: str) -> None:
-    done = run(command, "--help")
+def test_help_has_an_example(command: str, tmp_path: Path) -> None:
+    done = run_here(command, "--help", cwd=tmp_path)
     assert done.returncode == 0 and "Example:" in done.stdout
 
 
@@ -47,12 +48,14 @@ def test_check_exits_by_what_it_finds(copper: Path) -> None:
 def test_convert_there_and_back(copper: Path, tmp_path: Path) -> None:
     from forcewright import read
 
-    assert run("convert", copper / "train.extxyz", tmp_path / "a.db").returncode == 0
-    assert run("convert", tmp_path / "a.db", tmp_path / "b.extxyz").returncode == 0
+    assert run_here("convert", copper / "train.extxyz", tmp_path / "a.db", cwd=tmp_path).returncode == 0
+    assert run_here("convert", tmp_path / "a.db", tmp_path / "b.extxyz", cwd=tmp_path).returncode == 0
     first, second = read(copper / "train.extxyz"), read(tmp_path / "b.extxyz")
     assert first.content_hash == second.content_hash
-    refused(run("convert", BROKEN / "nan_force.extxyz", tmp_path / "no" / "c.extxyz"), "does not exist")
-    refused(run("convert", BROKEN / "truncated.extxyz", tmp_path / "c.extxyz"), "truncated.extxyz", "frame")
+    nowhere = run_here("convert", BROKEN / "nan_force.extxyz", tmp_path / "no" / "c.extxyz", cwd=tmp_path)
+    refused(nowhere, "does not exist")
+    broken = run_here("convert", BROKEN / "truncated.extxyz", tmp_path / "c.extxyz", cwd=tmp_path)
+    refused(broken, "truncated.extxyz", "frame")
     assert not (tmp_path / "c.extxyz").exists()
 
 
@@ -62,7 +65,7 @@ def test_convert_there_and_back(copper: Path, tmp_path: Path) -> None:
 def test_tune_refuses_broken_data_and_writes_nothing_of_it(config: dict, tmp_path: Path, name: str) -> None:
     config["data"]["train"] = str(BROKEN / name)
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    refused(run("tune", tmp_path / "c.yaml"), name)
+    refused(run_here("tune", tmp_path / "c.yaml", cwd=tmp_path), name)
     left = {path.name for path in Path(config["output"]).iterdir()} if Path(config["output"]).exists() else set()
     assert left <= {"forcewright.log"}
 
@@ -75,20 +78,21 @@ def test_tune_predict_report(config: dict, tmp_path: Path) -> None:
     assert "REF_energy (40)" in done.stderr and "least squares" in done.stderr
     folder = Path(config["output"])
     assert json.loads((folder / "result.json").read_text())["command"].startswith("forcewright tune")
-    predicted = run("predict", folder / "potential", config["data"]["test"], "-o", tmp_path / "p.extxyz")
+    data, output = config["data"]["test"], tmp_path / "p.extxyz"
+    predicted = run_here("predict", folder / "potential", data, "-o", output, cwd=tmp_path)
     assert predicted.returncode == 0 and (tmp_path / "p.extxyz").exists()
-    assert run("report", folder).returncode == 0
+    assert run_here("report", folder, cwd=tmp_path).returncode == 0
     config["loss"] = {"alpha": 0.2}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
-    refused(run("tune", tmp_path / "c.yaml"), "--fresh")
-    refused(run("fit", tmp_path / "c.yaml"), "is a range")
+    refused(run_here("tune", tmp_path / "c.yaml", cwd=tmp_path), "--fresh")
+    refused(run_here("fit", tmp_path / "c.yaml", cwd=tmp_path), "is a range")
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     refused(run("tune", "none.yaml", cwd=tmp_path), "none.yaml", "does not exist")
-    refused(run("report", tmp_path), "result.json")
-    refused(run("predict", tmp_path / "none", tmp_path / "x.extxyz"), "none")
-    refused(run("check", "x.extxyz", "--label", "energy", cwd=tmp_path), "NAME=KEY")
+    refused(run_here("report", tmp_path, cwd=tmp_path), "result.json")
+    refused(run_here("predict", tmp_path / "none", tmp_path / "x.extxyz", cwd=tmp_path), "none")
+    refused(run_here("check", "x.extxyz", "--label", "energy", cwd=tmp_path), "NAME=KEY")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 import pytest
 import yaml
 from ase.calculators.emt import EMT
+from single_process import stay_in_process
 
 import forcewright as fw
+from forcewright.errors import ForcewrightError
 
 STUDY = Path(__file__).parents[1] / "examples" / "hv-diamond" / "study.py"
 PLAN: dict[str, Any] = {
@@ -54,6 +57,14 @@ def run_study(folder: Path, plan: dict[str, Any]) -> subprocess.CompletedProcess
     )
 
 
+def run_here(folder: Path, plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the study without processes of its own."""
+    stay_in_process(monkeypatch)
+    monkeypatch.syspath_prepend(str(STUDY.parent))
+    (folder / "study.yaml").write_text(yaml.safe_dump({**plan, "output": "out"}))
+    import_module("study").main(folder / "study.yaml", ship=False)
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
@@ -89,11 +100,13 @@ def test_result_holds_errors_of_families_and_moduli_of_cells(finished: Path) -> 
     assert "The path of hydrogen" in page and "thesis: GemNet, model 12" in page
 
 
-def test_run_again_it_does_nothing_twice_and_takes_own_frames(finished: Path, tmp_path: Path) -> None:
+def test_run_again_it_does_nothing_twice_and_takes_own_frames(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.glob("families/studies/*/potential/potential.json")}
     before |= {path: path.stat().st_mtime_ns for path in finished.glob("n*/*/trajectory.extxyz")}
     assert len(before) == 2 + 2 + 4
-    assert run_study(finished.parent, PLAN).returncode == 0
+    run_here(finished.parent, PLAN, monkeypatch)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     own = {
         **PLAN,
@@ -102,8 +115,7 @@ def test_run_again_it_does_nothing_twice_and_takes_own_frames(finished: Path, tm
         "scans": [],
     }
     own |= {"families": {"SNAP": PLAN["families"]["SNAP"]}, "physics": "SNAP"}
-    told = run_study(tmp_path, own)
-    assert told.returncode == 0, told.stdout + told.stderr
+    run_here(tmp_path, own, monkeypatch)
     assert json.loads((tmp_path / "out/result.json").read_text())["cells"]["hv"]["bulk_modulus_GPa"]["potential"] > 0
 
 
@@ -112,10 +124,16 @@ def test_run_again_it_does_nothing_twice_and_takes_own_frames(finished: Path, tm
     [
         ({"physics": "GAP"}, "field 'physics': is 'GAP'; choose one of ACE, SNAP"),
         ({"reference": None}, "field 'reference': is missing, and there are no frames"),
-        ({"familys": {}}, "did you mean 'families'"),
         ({"reference": {"ase": "ase.calculators.emt:EMM"}}, "EMM"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(tmp_path: Path, change: dict, message: str) -> None:
-    told = run_study(tmp_path, {**PLAN, **change})
-    assert told.returncode != 0 and message in told.stderr and "Traceback" not in told.stderr
+def test_a_plan_that_makes_no_sense_is_refused(
+    tmp_path: Path, change: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ForcewrightError, match=message):
+        run_here(tmp_path, {**PLAN, **change}, monkeypatch)
+
+
+def test_the_refusal_is_a_sentence(tmp_path: Path) -> None:
+    told = run_study(tmp_path, {**PLAN, "familys": {}})
+    assert told.returncode != 0 and "did you mean 'families'" in told.stderr and "Traceback" not in told.stderr

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase.build import bulk
+from command_line import run_here
 
 from forcewright.data import read, write
 from forcewright.errors import InputError
@@ -95,10 +94,7 @@ def test_statistics_write_table_figures_and_page(trajectory: Path, copper: Path,
 
 def test_commands(trajectory: Path, tmp_path: Path) -> None:
     def run(*arguments: object) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "forcewright.cli", *map(str, arguments)], capture_output=True, text=True, timeout=120,
-            cwd=tmp_path,
-        )  # fmt: skip
+        done = run_here(*arguments, cwd=tmp_path)
         assert "Traceback" not in done.stderr
         return done.stdout + done.stderr
 

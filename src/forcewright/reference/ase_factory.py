@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module, metadata
 from operator import attrgetter
 from pathlib import Path
@@ -19,6 +20,12 @@ from forcewright.errors import InputError, MissingExtraError
 from forcewright.reference.identity import hash_settings
 
 _EXTRAS = {"tblite": "xtb"}  # package -> extra of ours that installs it
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return which installed distributions hold which package; to ask takes half a second."""
+    return metadata.packages_distributions()
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class AseFactory:
     def code_version(self) -> bytes:
         """Return the version of the package, or the source of a module that belongs to none."""
         top = self.module.partition(".")[0]
-        distributions = metadata.packages_distributions().get(top, [])
+        distributions = _distributions().get(top, [])
         if distributions:
             return " ".join(f"{name} {metadata.version(name)}" for name in sorted(set(distributions))).encode()
         file = getattr(import_module(self.module), "__file__", None)
