@@ -9,10 +9,14 @@ import forcewright
 
 CHECKED = (
     "accuracy",
+    "features",
     "generation",
+    "lammps_session.py",
     "linalg",
     "metrics.py",
+    "models",
     "optimize",
+    "potential.py",
     "protocols",
     "report",
     "selection",

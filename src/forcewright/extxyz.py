@@ -38,6 +38,7 @@ from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
 _PLAIN = "species:S:1:pos:R:3"
+_STRUCTURAL = ("Properties", "Lattice", "pbc")
 _NEXT_KEY = re.compile(r"[^\s=]")
 _BARE_KEY = re.compile(r'[^\s="]+')
 _EQUALS = re.compile(r"\s*=\s*")
@@ -153,15 +154,16 @@ def _cut_off(comment: str, rows: int, atoms: int) -> CutOffError:
 
 def _parse_header(comment: str) -> tuple[Sequence[Column], dict[str, Any], str | None, str | None]:
     """Return columns, info, and the texts of Lattice and pbc."""
-    texts = {key: (opener, text) for key, opener, text in _pairs(comment)} if "=" in comment else {}
-    properties, lattice, pbc = (texts.pop(name, ("", None))[1] for name in ("Properties", "Lattice", "pbc"))
-    info = {key: _parse_value(opener, text) for key, (opener, text) in texts.items()}
-    return _parse_columns(_PLAIN if properties is None else properties), info, lattice, pbc
+    info = parse_comment(comment) if "=" in comment else {}
+    return _parse_columns(info.pop("Properties", _PLAIN)), info, info.pop("Lattice", None), info.pop("pbc", None)
 
 
 def parse_comment(comment: str) -> dict[str, Any]:
-    """Return the ``key=value`` pairs of a comment line as text, numbers, booleans and lists of them."""
-    return {key: _parse_value(opener, text) for key, opener, text in _pairs(comment)}
+    """Return the ``key=value`` pairs of a comment line as text, numbers, booleans and lists of them.
+
+    Properties, Lattice and pbc stay text.
+    """
+    return {key: text if key in _STRUCTURAL else _parse_value(opener, text) for key, opener, text in _pairs(comment)}
 
 
 def _pairs(comment: str) -> Iterator[tuple[str, str, str]]:
@@ -273,7 +275,7 @@ def _split_rows(rows: list[str], columns: Sequence[Column], first_line: int) -> 
             cut_off = number == len(rows) - 1 and not rows[-1].endswith("\n")
             raise (CutOffError if cut_off else InputError)(
                 f"line {first_line + number} has {len(row)} columns where Properties announces {width} "
-                f"({', '.join(f'{c.name} {c.width}' for c in columns)}); mend the row, Properties, or the number of "
+                f"({', '.join(f'{c.name} {c.width}' for c in columns)}); correct the row, Properties, or the number of "
                 f"atoms ({len(rows)})",
                 field="Properties",
             )

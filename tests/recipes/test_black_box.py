@@ -40,6 +40,7 @@ def trials_of(result: Any) -> list[tuple]:
     return [(t.index, t.params, t.loss, t.error) for t in result.trials]
 
 
+@pytest.mark.whole
 def test_tune_writes_the_same_things_as_for_a_linear_family(toy: dict[str, Any]) -> None:
     result = fw.tune(toy)
     folder = result.folder
@@ -80,6 +81,7 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(toy: dict[str, Any]
     np.testing.assert_allclose(result.potential.coefficients, everything.coefficients, rtol=1e-9)
 
 
+@pytest.mark.whole
 def test_trials_depend_neither_on_workers_nor_on_interruptions(toy: dict[str, Any], tmp_path: Path) -> None:
     toy["model"]["noise"] = 1e-3  # drawn from the generator that the fit is given
     toy["validation"] = {"kfold": 2}
@@ -105,6 +107,7 @@ def test_generator_follows_seed_setting_and_part() -> None:
     assert draw[0] == draw[1] and len(set(draw)) == 4
 
 
+@pytest.mark.whole
 def test_failed_fits_are_failed_trials_with_their_reason(toy: dict[str, Any]) -> None:
     toy["model"] |= {"fails_above": 4.0, "crashes_above": 5.0}
     toy["study"] = {"settings": 6, "initial": 6, "seed": 1}

@@ -50,6 +50,7 @@ def comparison(copper: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.whole
 def test_families_side_by_side(comparison: dict[str, Any], tmp_path: Path) -> None:
     found = compare(comparison)
     told = json.loads((found.folder / "result.json").read_text())

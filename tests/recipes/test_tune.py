@@ -36,6 +36,7 @@ def problem_of(config: dict[str, Any], **changes: Any) -> Problem:
     )
 
 
+@pytest.mark.whole
 def test_study_writes_everything_and_resumes(config: dict[str, Any]) -> None:
     seen: list[int] = []
     first = fw.tune(config, on_trial=lambda trial, wanted: seen.append(wanted))
@@ -119,6 +120,7 @@ def test_a_finished_study_is_returned_as_it_is(config: dict[str, Any], tmp_path:
     assert fw.tune(config).test.overall.frames == 5
 
 
+@pytest.mark.whole
 def test_number_of_workers_changes_nothing(config: dict[str, Any], tmp_path: Path) -> None:
     one = fw.tune(config)
     two = fw.tune({**config, "workers": 2, "output": str(tmp_path / "two")})
@@ -274,6 +276,7 @@ def test_isolated_atoms_give_the_reference_energy_and_stay_out_of_the_fit(
     assert result.potential.predict([atom.structure])[0].energy == pytest.approx(-0.25, abs=1e-12)
 
 
+@pytest.mark.whole
 def test_a_failed_fit_is_a_failed_trial(config: dict[str, Any]) -> None:
     """A rmin0 above the cutoff is impossible; the study goes on."""
     model = {**config["model"], "rcut": {"low": 3.0, "high": 3.4}, "rmin0": {"low": 2.0, "high": 3.9}}

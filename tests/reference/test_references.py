@@ -250,7 +250,7 @@ def test_cp2k_absent_or_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     not_it = tmp_path / "not_it"
     not_it.write_text("#!/bin/sh\necho I am another program\n")
     not_it.chmod(0o755)
-    with pytest.raises(InputError, match="is no CP2K shell: I am another program"):
+    with pytest.raises(InputError, match="is not a CP2K shell: I am another program"):
         cp2k_reference({}, [str(not_it)])
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="apt install cp2k"):

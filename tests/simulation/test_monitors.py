@@ -125,6 +125,8 @@ def test_distances_of_pairs_replace_the_fraction() -> None:
 
 
 class _Graded(IdealGas):
+    knows_grades = True
+
     def with_active_set(self, structures: Any) -> Any:
         return self
 

@@ -243,7 +243,7 @@ def test_files_that_are_no_trajectory_are_refused_in_a_sentence(tmp_path: Path) 
         file["table"] = [1, 2]
     for path, message in (
         (empty, "is empty; it holds no frame"), (text, "no format that can be read"), (h5, "cannot be read as HDF5"),
-        (other, "is no H5MD trajectory"), (tmp_path / "none.h5", "does not exist"),
+        (other, "is not an H5MD trajectory"), (tmp_path / "none.h5", "does not exist"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             list(snapshots(path))

@@ -42,7 +42,7 @@ class Result(Tabular):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values; arrays become lists, numbers that are not finite become None."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
     def save(self, path: str | Path) -> Path:
         """Write ``.json`` (everything), ``.npz`` (the arrays) or ``.csv`` (the arrays as long as the first one).
@@ -64,13 +64,13 @@ class Result(Tabular):
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
         """Return the fields that are arrays, and the arrays in fields that are mappings as ``field_key``."""
         arrays = {}
-        for one in fields(self):
-            value = getattr(self, one.name)
+        for item in fields(self):
+            value = getattr(self, item.name)
             if isinstance(value, np.ndarray):
-                arrays[one.name] = value
+                arrays[item.name] = value
             elif isinstance(value, dict):
                 arrays |= {
-                    f"{one.name}_{_key(key)}": part for key, part in value.items() if isinstance(part, np.ndarray)
+                    f"{item.name}_{_key(key)}": part for key, part in value.items() if isinstance(part, np.ndarray)
                 }
         return arrays
 

@@ -126,6 +126,6 @@ def require_sound(dataset: Dataset) -> None:
             i, j, distance, _ = closest
             file, _, number = frame.origin.rpartition("#")
             raise InputError(
-                f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or mend it",
+                f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or correct it",
                 file=file or None, frame=int(number) if number.isdigit() else index, field="positions",
             )  # fmt: skip

@@ -30,7 +30,7 @@ class Finding:
     field: str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """File, frame and field as text."""
         parts = [self.file] if self.file else []
         parts += [f"frame {self.frame}"] if self.frame is not None else []
@@ -38,7 +38,7 @@ class Finding:
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.place}: {self.message}" if self.place else f"{self.severity}: {self.message}"
+        return ": ".join(filter(None, [self.severity, self.location, self.message]))
 
     def to_error(self) -> InputError:
         """Return the finding as an error to raise."""

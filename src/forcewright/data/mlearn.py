@@ -68,8 +68,8 @@ def _forces(rows: Any) -> FloatArray:
 
 def _part(entry: Any, key: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get(key), dict):
-        found = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
-        raise InputError(f"is missing; an mlearn entry holds structure, outputs and group, found {found}", field=key)
+        present = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
+        raise InputError(f"is missing; an mlearn entry holds structure, outputs and group, found {present}", field=key)
     return dict(entry[key])
 
 

@@ -105,9 +105,9 @@ def _numbers(element: ElementTree.Element) -> list[int]:
 
 def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> None:
     for name in ("PSTRESS", "NELM"):
-        found = next((item for item in element.iter("i") if item.get("name") == name), None)
-        if found is not None and found.text:
-            header[name] = float(found.text)
+        parameter = next((item for item in element.iter("i") if item.get("name") == name), None)
+        if parameter is not None and parameter.text:
+            header[name] = float(parameter.text)
 
 
 def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> RawFrame:
@@ -163,11 +163,11 @@ def _number(element: ElementTree.Element, where: str, field: str) -> float | Non
 
 
 def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[int, int]) -> FloatArray | None:
-    found = element.find(where)
-    if found is None:
+    varray = element.find(where)
+    if varray is None:
         return None
     try:
-        values = np.array([(row.text or "").split() for row in found.iterfind("v")], dtype=np.float64)
+        values = np.array([(row.text or "").split() for row in varray.iterfind("v")], dtype=np.float64)
     except ValueError:
         raise InputError("a row does not hold numbers (VASP writes stars where it overflows)", field=field) from None
     if values.shape != shape:

@@ -37,8 +37,7 @@ class MinimumSeparations:
             raise InputError(f"is {factor}; it must be above 0", field="factor")
         self.factor = float(factor)
         pairs = separations if isinstance(separations, Mapping) else {}
-        same = None if isinstance(separations, Mapping) else separations
-        self.everywhere = None if same is None else _length(same, "all pairs")
+        self.everywhere = None if isinstance(separations, Mapping | None) else _length(separations, "all pairs")
         self.pairs = {_pair(name): _length(value, name) for name, value in pairs.items()}
 
     def __call__(self, z1: int, z2: int) -> float:

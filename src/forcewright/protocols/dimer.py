@@ -72,9 +72,7 @@ def dimer_curve(
     bond = sum(covalent_radii[atomic_number(symbol, "species")] for symbol in species)
     r_min = 0.5 * bond if r_min_A is None else r_min_A
     if not 0 < r_min < r_max_A or points < 10:
-        raise InputError(
-            f"{r_min:g} to {r_max_A:g} Å in {points} points is not a valid range of distances", field="r_min_A"
-        )
+        raise InputError(f"{r_min:g} to {r_max_A:g} Å in {points} points is an invalid range", field="r_min_A")
     calculator = new_calculator(calculator)
     distances = np.linspace(r_min, r_max_A, points)
     free = sum(potential_energy(_in_box([symbol], np.zeros((1, 3)), calculator)) for symbol in species)

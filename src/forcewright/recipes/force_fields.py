@@ -61,7 +61,7 @@ def _validated(source: Mapping[str, Any]) -> ForceFieldSettings:
 
 def _of_settings(settings: ForceFieldSettings, base: Path) -> ForceField:
     if settings.lammps is None:
-        return calculator_reference(settings, place="potential")
+        return calculator_reference(settings, field="potential")
     try:
         return _of_potential(settings.lammps.potential(base))
     except InputError as error:

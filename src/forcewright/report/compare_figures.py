@@ -156,22 +156,14 @@ def _draw_strips(ax: Axes, lines: Sequence[ParitySeries | None], names: Sequence
             continue
         errors = factor * np.abs(series.predicted - series.reference)
         for index in np.unique(series.group):
-            member_errors = np.maximum(
-                errors[series.group == index], errors.max() * 1e-6
-            )  # exact predictions stay on a logarithmic axis
+            part = errors[series.group == index]
+            part = np.maximum(part, errors.max() * 1e-6)  # exact predictions stay on a logarithmic axis
             y = row - 0.4 + (index + 0.5) * step
-            scatter = y + 0.3 * step * rng.uniform(-1, 1, len(member_errors))
-            ax.scatter(
-                member_errors,
-                scatter,
-                s=6,
-                color=color_of(index),
-                alpha=0.5,
-                linewidths=0,
-                rasterized=len(member_errors) > _MANY,
-            )
-            ax.plot([member_errors.mean()] * 2, [y - 0.45 * step, y + 0.45 * step], color=INK, linewidth=1.4)
-            drawn.append(member_errors)
+            scatter = y + 0.3 * step * rng.uniform(-1, 1, len(part))
+            many = len(part) > _MANY
+            ax.scatter(part, scatter, s=6, color=color_of(index), alpha=0.5, linewidths=0, rasterized=many)
+            ax.plot([part.mean()] * 2, [y - 0.45 * step, y + 0.45 * step], color=INK, linewidth=1.4)
+            drawn.append(part)
         ax.axhline(row + 0.5, color=RULE, linewidth=0.6)
     return np.concatenate(drawn)
 
@@ -199,9 +191,7 @@ def draw_sets(families: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure
     for ax, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         values: list[float] = []
         for index, (family, tables) in enumerate(families.items()):
-            points = [
-                (position, tables[name][key]) for position, name in enumerate(sets) if tables.get(name, {}).get(key)
-            ]
+            points = [(x, tables[name][key]) for x, name in enumerate(sets) if tables.get(name, {}).get(key)]
             if points:
                 ax.plot(*zip(*points, strict=True), color=color_of(index), marker=marker_of(index), markersize=6,
                         linewidth=1.2, label=plain(family, 22))  # fmt: skip

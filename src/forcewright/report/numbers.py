@@ -34,14 +34,14 @@ def significant(value: Any, digits: int = 3) -> str:
     return _sign(text)
 
 
-def hyperparameter(value: Any) -> str:
+def parameter(value: Any) -> str:
     """Return a hyperparameter's value: numbers to four digits, without trailing zeros.
 
-    >>> hyperparameter(100.0), hyperparameter(0.8712345), hyperparameter([1, 2.5]), hyperparameter("linear")
+    >>> parameter(100.0), parameter(0.8712345), parameter([1, 2.5]), parameter("linear")
     ('100', '0.8712', '1, 2.5', 'linear')
     """
     if isinstance(value, (list, tuple)):
-        return ", ".join(hyperparameter(item) for item in value)
+        return ", ".join(parameter(item) for item in value)
     text = significant(value, 4)
     if not isinstance(value, float) or "." not in text:
         return text

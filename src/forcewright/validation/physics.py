@@ -28,9 +28,7 @@ Verdict = Literal["pass", "fail", "no reference", "failed"]
 
 
 def _property_fields() -> dict[str, Any]:
-    return {
-        name: (Annotated[item.settings | None, BeforeValidator(item.read)], None) for name, item in PROPERTIES.items()
-    }
+    return {name: (Annotated[p.settings | None, BeforeValidator(p.read)], None) for name, p in PROPERTIES.items()}
 
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -63,8 +61,7 @@ class ValidationConfig(BaseModel):
 
     def asked(self) -> dict[str, PropertySettings]:
         """Return the settings of the properties that are asked for."""
-        chosen = {name: getattr(self.properties, name) for name in PROPERTIES}
-        return {name: settings for name, settings in chosen.items() if settings is not None}
+        return {name: chosen for name in PROPERTIES if (chosen := getattr(self.properties, name)) is not None}
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,7 @@ def _curve_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
 
 def _elastic(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
     constants = elastic_constants(force_field.calculator, structure, **settings.arguments())
-    numbers: dict[str, float | bool] = {
-        "c11_GPa": constants.c11_GPa, "c12_GPa": constants.c12_GPa, "c44_GPa": constants.c44_GPa,
-    }  # fmt: skip
+    numbers: dict[str, float | bool] = {f"{c}_GPa": getattr(constants, f"{c}_GPa") for c in ("c11", "c12", "c44")}
     if np.isnan(constants.c11_GPa):  # not cubic: all that is not negligible
         largest = np.abs(constants.tensor_GPa).max()
         pairs = [(i, j) for i in range(len(VOIGT)) for j in range(i, len(VOIGT))]

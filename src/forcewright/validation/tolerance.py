@@ -38,9 +38,7 @@ def parse_tolerance(value: Any) -> Tolerance:
     except ValueError:
         size = -1.0
     if isinstance(value, bool) or not (math.isfinite(size) and size >= 0):
-        raise ValueError(
-            f"{value!r} is not a tolerance; give a share such as 1% or a number in the unit of the quantity"
-        )
+        raise ValueError(f"{value!r} is not a tolerance; give a share such as 1% or a number in the quantity's unit")
     return Tolerance(size, text.endswith("%"))
 
 

@@ -18,7 +18,7 @@ def check_expansion(expansion: Expansion, file: str | Path | None = None) -> Non
     Raises
     ------
     InputError
-        If an element is unknown or given twice, a bond is missing, a length or number makes no sense, or a function
+        If an element is unknown or given twice, a bond is missing, a length or number is invalid, or a function
         names a species, n, l or m that the bonds do not have.
     """
     try:

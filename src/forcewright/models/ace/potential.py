@@ -67,14 +67,14 @@ class AcePotential(PotentialBase):
         """The fitted coefficients (p·P,); those of the products where the potential comes from a bare file."""
         if self.fitted is not None:
             return self.fitted.coefficients.ravel()
-        parts = [f.coefficients.ravel() for own in self.expansion.functions for f in own]
+        parts = [f.coefficients.ravel() for block in self.expansion.functions for f in block]
         return np.concatenate([np.zeros(0), *parts])
 
     def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         """Predict structures of known elements."""
         return [self._prediction(structure, forces, stress) for structure in structures]
 
-    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]:
+    def evaluator(self) -> Callable[[Structure], Prediction]:
         """Return what predicts a structure with a neighbor list that it keeps while atoms move little."""
         return _Simulated(self, NeighborCache(self.cutoff, _SKIN, len(self.expansion.elements)))
 
@@ -82,7 +82,7 @@ class AcePotential(PotentialBase):
         """Return how many functions or products there are, and densities if several."""
         densities = max(embedding.densities for embedding in self.expansion.embeddings)
         if self.fitted is None:
-            size = f"{sum(len(own) for own in self.expansion.functions)} products of a .yace file"
+            size = f"{sum(len(block) for block in self.expansion.functions)} products of a .yace file"
         else:
             size = f"{self.fitted.basis.size} functions"
         return size if densities == 1 else f"{size}, {densities} densities"
@@ -114,7 +114,8 @@ class AcePotential(PotentialBase):
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
         covariance, basis = self.fitted.covariance, self.fitted.basis
         pairs = [basis.pairs(structure) for structure in structures]
-        rows = np.array([own.scale @ basis.values(own) for own in pairs]).reshape(-1, basis.size)
+        rows = np.array([x.scale @ basis.values(x) for x in pairs])
+        rows = rows.reshape(-1, basis.size)
         if len(covariance) > basis.size:
             counts = np.array([count_species(s, self.species) for s in structures])
             rows = np.hstack([counts.reshape(-1, len(self.species)), rows])
@@ -145,8 +146,8 @@ class AcePotential(PotentialBase):
             if z not in self.fitted.active:  # nothing was learned of this species
                 grades[atoms] = np.inf
             elif len(atoms):
-                own = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
-                grades[atoms] = np.abs(own).max(axis=1, initial=0.0)
+                projections = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
+                grades[atoms] = np.abs(projections).max(axis=1, initial=0.0)
         return grades
 
     def with_active_set(self, structures: Sequence[Structure]) -> AcePotential:
@@ -204,7 +205,7 @@ class AcePotential(PotentialBase):
             "radial": [basis.radial.family, basis.radial.decay, basis.radial.cutoff_width],
             "cutoffs": basis.cutoffs,
             "core": None if basis.core is None else [basis.core.inner, basis.core.width],
-            "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in own] for own in basis.functions],
+            "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in block] for block in basis.functions],
         }
         return content
 
@@ -217,8 +218,8 @@ class AcePotential(PotentialBase):
             if described is None:
                 return cls(expansion, None, saved.provenance)
             functions = tuple(
-                tuple(basis_function(mu, *map(tuple, entry)) for entry in own)
-                for mu, own in enumerate(described["functions"])
+                tuple(basis_function(mu, *map(tuple, entry)) for entry in entries)
+                for mu, entries in enumerate(described["functions"])
             )
             core = described["core"]
             basis = AceBasis(
@@ -249,7 +250,7 @@ class AcePotential(PotentialBase):
 def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:
     """Refuse parts of a folder that do not belong together."""
     basis, densities = fitted.basis, expansion.embeddings[0].densities
-    sizes = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    sizes = {chemical_symbols[z]: len(block) for z, block in zip(basis.species, basis.functions, strict=True)}
     if tuple(sizes) != expansion.elements or fitted.coefficients.shape != (basis.size, densities):
         elements = ", ".join(expansion.elements)
         raise ValueError(f"coefficients {fitted.coefficients.shape} and elements {elements} are not those of {sizes}")

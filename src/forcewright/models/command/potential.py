@@ -50,7 +50,7 @@ class Predicting(BaseModel):
     """Seconds after which the program is stopped."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _exactly_one_way(self) -> Self:
         if (self.ase is None) == (not self.command):
             raise ValueError('needs {ase: "module:factory", kwargs: ...} or {command: [...]}, and one of them only')
         if self.kwargs and self.ase is None:
@@ -130,15 +130,15 @@ class CommandPotential(PotentialBase):
     def _predict_with_program(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         with tempfile.TemporaryDirectory(prefix="forcewright-predict-") as scratch:
             folder = Path(scratch)
-            given, found = folder / "structures.extxyz", folder / "predictions.extxyz"
-            write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), given, LabelNames(group=None))
-            values = {**self._all_values, "structures": str(given), "predictions": str(found)}
+            asked, answered = folder / "structures.extxyz", folder / "predictions.extxyz"
+            write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), asked, LabelNames(group=None))
+            values = {**self._all_values, "structures": str(asked), "predictions": str(answered)}
             arguments = [fill(text, values, "model.predict.command") for text in self.predicting.command]
             run(
                 arguments, folder=folder, log=folder / "log", threads=thread_count(),
                 timeout_s=self.predicting.timeout_s, field="model.predict.command",
             )  # fmt: skip
-            return self._read(found, structures, forces, stress)
+            return self._read(answered, structures, forces, stress)
 
     def _read(self, path: Path, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         name = f"the program {Path(self.predicting.command[0]).name}"
@@ -150,7 +150,7 @@ class CommandPotential(PotentialBase):
                 f"{name} wrote {len(frames)} frames for {len(structures)} structures", field="model.predict.command"
             )
         predictions = []
-        for place, (frame, structure) in enumerate(zip(frames, structures, strict=True)):
+        for index, (frame, structure) in enumerate(zip(frames, structures, strict=True)):
             if isinstance(frame, InputError):
                 raise frame
             try:
@@ -158,7 +158,7 @@ class CommandPotential(PotentialBase):
             except (KeyError, TypeError, ValueError, InputError) as error:
                 reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
                 raise InputError(
-                    f"{name} wrote predictions that cannot be used: {reason}", frame=place, field="model.predict.labels"
+                    f"{name} wrote predictions that cannot be used: {reason}", frame=index, field="model.predict.labels"
                 ) from None
         return predictions
 

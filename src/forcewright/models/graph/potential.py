@@ -84,11 +84,11 @@ class GraphPotential(PotentialBase):
         """Predict structures of known elements, in batches."""
         from forcewright.models.graph.networks import DTYPES, choose_device, predict_batch
 
-        network, place = self.network(), (choose_device(self.device), DTYPES[self.precision])
+        network, where = self.network(), (choose_device(self.device), DTYPES[self.precision])
         results: list[Prediction] = []
         for batch in _batches(structures):
             for structure, (energy, force, strain) in zip(
-                batch, predict_batch(network, batch, self.cutoff, *place, forces=forces, stress=stress), strict=True
+                batch, predict_batch(network, batch, self.cutoff, *where, forces=forces, stress=stress), strict=True
             ):
                 offset = sum(self.offsets[int(z)] for z in structure.numbers)
                 results.append(

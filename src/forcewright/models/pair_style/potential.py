@@ -86,9 +86,9 @@ class PairStylePotential(PotentialBase):
         """Predict structures of known elements."""
         return self.pair_style.predict(structures, forces, stress)
 
-    def evaluate_one_by_one(self) -> Callable[[Structure], Prediction]:
+    def evaluator(self) -> Callable[[Structure], Prediction]:
         """Return what predicts a structure in a LAMMPS instance of its own."""
-        return PotentialBase.evaluate_one_by_one(replace(self))
+        return PotentialBase.evaluator(replace(self))
 
     def describe_size(self) -> str:
         """Return the commands in short."""
