@@ -36,7 +36,7 @@ from forcewright.protocols.equation_of_state import EquationOfState, equation_of
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.generate import generate
-from forcewright.recipes.run_folder import read_settings
+from forcewright.recipes.run_folder import read_config
 from forcewright.recipes.select import split
 from forcewright.recipes.statistics import statistics
 from forcewright.structure import Dataset, Frame, Labels, Structure
@@ -350,7 +350,7 @@ def run_nvt(study: Study, cells: Mapping[str, Structure]) -> dict[str, dict[floa
 
 
 def read_study(path: Path) -> Study:
-    study, folder, _ = read_settings(Study, path)
+    study, folder, _ = read_config(Study, path)
     if study.physics not in study.families:
         raise InputError(f"is {study.physics!r}; choose one of {', '.join(study.families)}", file=path, field="physics")
     if not study.frames and study.reference is None:

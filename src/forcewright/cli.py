@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -115,7 +116,7 @@ def _print_result(result: Any) -> None:
         f"{summary['cost_us_per_atom']:.0f} µs/atom",
         highlight=False,
     )
-    _out.print(f"written to {result.folder}; open {result.folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(result.folder)
 
 
 @app.command()
@@ -180,6 +181,19 @@ def convert(
     _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
 
 
+@contextmanager
+def _spinner() -> Iterator[Callable[[str], None]]:
+    """Show that something is going on; what is given is shown of it."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+        yield lambda text: progress.update(task, description=text)
+
+
+def _say_where(folder: Path) -> None:
+    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+
+
 def _progress_with_time_left() -> Progress:
     """Return a progress bar whose tasks have a field ``left``."""
     columns = (
@@ -217,7 +231,7 @@ def simulate(config: Config, fresh: Fresh = False) -> None:
         ending, failed = result.reason, not result.completed
     _out.print(ending, style="bold red" if failed else None, highlight=False, markup=False)
     folder = result.folder
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(folder)
     if failed:
         raise typer.Exit(1)
 
@@ -250,12 +264,10 @@ def analyze(
         return
     wanted = [name.strip() for name in what.split(",") if name.strip()]
     folder = output or (trajectory if trajectory.is_dir() else trajectory.parent) / "analysis"
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
+    with _spinner() as tell:
 
         def on_frame(name: str, count: int) -> None:
-            progress.update(task, description=f"{name}: {count} frames")
+            tell(f"{name}: {count} frames")
 
         results = fw.analyze(  # type: ignore[operator]  # a package that can be called
             trajectory, wanted, folder, options=_options(option), skip=skip, every=every, start_ps=start_ps,
@@ -263,7 +275,7 @@ def analyze(
         )  # fmt: skip
     for name, result in results.items():
         _out.print(f"{name}: {_line(single_numbers(result))}", highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(folder)
 
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -302,15 +314,13 @@ def validate(
     tolerance or could not be computed.
     """
     folder = output or potential.parent / "physics"
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
+    with _spinner() as tell:
         judged = fw.validate(
             config, potential=potential, output=folder,
-            on_property=lambda name: progress.update(task, description=name.replace("_", " ")),
+            on_property=lambda name: tell(name.replace("_", " ")),
         )  # fmt: skip
     _out.print(str(judged), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(folder)
     if not judged.passed:
         raise typer.Exit(1)
 
@@ -321,12 +331,10 @@ def compare(config: Config, fresh: Fresh = False) -> None:
 
     Example: `forcewright compare families.yaml`. Studies that have finished are taken as they are.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
-        compared = fw.compare(config, fresh=fresh, on_family=lambda name: progress.update(task, description=name))
+    with _spinner() as tell:
+        compared = fw.compare(config, fresh=fresh, on_family=tell)
     _out.print(str(compared), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {compared.folder}; open {compared.folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(compared.folder)
 
 
 @app.command(name="learning-curve")
@@ -335,12 +343,10 @@ def learning_curve(config: Config) -> None:
 
     Example: `forcewright learning-curve curve.yaml`. Fits that have finished are taken as they are.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
-        curve = fw.learning_curve(config, on_fit=lambda name: progress.update(task, description=name))
+    with _spinner() as tell:
+        curve = fw.learning_curve(config, on_fit=tell)
     _out.print(str(curve), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {curve.folder}; open {curve.folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(curve.folder)
 
 
 @app.command()
@@ -381,12 +387,10 @@ def generate(
 
     Example: `forcewright generate structures.yaml`. The same seed gives the same structures.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("starting")
+    with _spinner() as tell:
         made = fw.generate(
             config, output=output,
-            on_made=lambda group, count: progress.update(task, description=f"{group}: {count} structures"),
+            on_made=lambda group, count: tell(f"{group}: {count} structures"),
         )  # fmt: skip
     groups = ", ".join(f"{name} {count}" for name, count in made.group_sizes.items())
     _out.print(f"{len(made)} structures written: {groups}", soft_wrap=True, highlight=False, markup=False)
@@ -464,7 +468,7 @@ def statistics(
     """
     described = fw.statistics(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
     _out.print(str(described), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {output}; open {output / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(output)
 
 
 @app.command()

@@ -76,12 +76,6 @@ def read_config(
     return Config(validate(model, read_yaml(file), file), Path(base or file.parent).resolve(), file)
 
 
-def read_settings(model: type[Model], config: str | Path | Mapping[str, Any]) -> tuple[Model, Path, Path | None]:
-    """Do what `read_config` does; the folder is that of the file as it was given."""
-    settings, folder, file = read_config(model, config)
-    return settings, folder if file is None else file.parent, file
-
-
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
@@ -239,36 +233,6 @@ class RunFolder:
                 file=self.path,
             )
 
-    def refuse_changes(self, settings: BaseModel, *, ignoring: Iterable[str] = (), **options: Any) -> None:
-        """Refuse to go on with a config that differs from the stored one, where there is one.
-
-        Parameters
-        ----------
-        ignoring
-            Keys of the top level that do not matter.
-        **options
-            As in `config_text`.
-
-        Raises
-        ------
-        InputError
-            Naming the first keys that differ.
-        """
-        known = self.read_config()
-        if known is None:
-            return
-        old, new = (dict(_flat(content)) for content in (known, yaml.safe_load(config_text(settings, **options))))
-        passed_over = tuple(ignoring)
-        changed = [key for key in (old | new) if old.get(key) != new.get(key) and key.split(".")[0] not in passed_over]
-        if changed:
-            changes = [f"{key} was {echo(old.get(key))}, is {echo(new.get(key))}" for key in changed[:3]]
-            changes += [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
-            raise InputError(
-                f"holds a run of another config ({'; '.join(changes)}); choose another output, or start again with "
-                "--fresh (fresh=True), which removes it",
-                file=self.path,
-            )
-
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json; None where there is none that can be read."""
         try:
@@ -276,14 +240,6 @@ class RunFolder:
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
-
-    def read_config(self) -> dict[str, Any] | None:
-        """Return the content of config.resolved.yaml; None where there is none that can be read."""
-        path = self.path / "config.resolved.yaml"
-        try:
-            return read_yaml(path) if path.is_file() else None
-        except InputError:
-            return None
 
     def write_result(self, summary: Mapping[str, Any], data: Iterable[Path] | None = None) -> dict[str, Any]:
         """Write result.json and return its content: a summary, what wrote it, and where it comes from.
@@ -342,11 +298,3 @@ def _command_of(result: Mapping[str, Any]) -> str | None:
     words = str(result.get("command", "")).split()
     known = ("tune", "fit", "compare", "learning-curve", "simulate", "analyze", "validate", "statistics")
     return words[1] if len(words) > 1 and words[0] == "forcewright" and words[1] in known else None
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
