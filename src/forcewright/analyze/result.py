@@ -28,7 +28,7 @@ class Result(Tabular):
             cls.__repr__ = Result.__repr__  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
-        parts = [f"{one.name}={_short(getattr(self, one.name))}" for one in fields(self) if one.repr]
+        parts = [f"{part.name}={_short(getattr(self, part.name))}" for part in fields(self) if part.repr]
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -47,7 +47,7 @@ class SimulateConfig(RunSettings):
     """Folder for everything that comes out."""
 
     @model_validator(mode="after")
-    def _one_plan(self) -> Self:
+    def _check_plan(self) -> Self:
         if (self.stages is None) == (self.protocol is None):
             raise ValueError("give stages or a protocol, one of the two")
         return self
