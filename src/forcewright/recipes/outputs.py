@@ -163,9 +163,9 @@ def write_outputs(
 def _audited(data: Dataset, test: Dataset | None) -> list[dict[str, Any]]:
     """Return what the audit finds, kept for the next study of the same data: compared families share theirs."""
     key = tuple(
-        (one.content_hash, *((frame.origin, str(frame.labels.info)) for frame in one))
-        for one in (data, test)
-        if one is not None
+        (frames.content_hash, *((frame.origin, str(frame.labels.info)) for frame in frames))
+        for frames in (data, test)
+        if frames is not None
     )
     if key not in _audits:
         rows = audit(data, test=test).to_rows()

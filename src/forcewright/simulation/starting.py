@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from ase import units
 from ase.data import chemical_symbols
-from ase.md.velocitydistribution import thermalize_momenta
 
 from forcewright.errors import InputError
 from forcewright.simulation.force_field import ForceField
@@ -43,6 +42,8 @@ def draw_momenta(atoms: Any, kelvin: float, rng: np.random.Generator) -> None:
 
     They are not scaled to the temperature exactly: energies of independent runs are spread as those of an ensemble.
     """
+    from ase.md.velocitydistribution import thermalize_momenta  # loads all of ASE's dynamics and half of SciPy
+
     thermalize_momenta(atoms, temperature_K=kelvin, rng=rng)
     if len(atoms) > 1:
         remove_drift(atoms)
