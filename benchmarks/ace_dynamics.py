@@ -81,8 +81,8 @@ def run(atoms: Atoms, potential: Potential, name: str, kelvin: float, ps: float,
         if not record.look(atoms, potential):
             console.print(f"{name}: lost after {record.steps * fs / 1000:.2f} ps: {record.lost}")
         elif record.steps % (50 * LOOK) == 0:
-            told = f"{record.steps * fs / 1000:.0f} of {ps:g} ps, {record.temperatures[-1]:.0f} K"
-            console.print(f"{name}: {told}, {record.volumes[-1]:.2f} Å³/atom", highlight=False)
+            progress = f"{record.steps * fs / 1000:.0f} of {ps:g} ps, {record.temperatures[-1]:.0f} K"
+            console.print(f"{name}: {progress}, {record.volumes[-1]:.2f} Å³/atom", highlight=False)
     return record
 
 

@@ -1,6 +1,6 @@
-"""Time of an ACE potential per atom: ours beside python-ace's recursive evaluator, in one run, on one core.
+"""Time of an ACE potential per atom against python-ace's recursive evaluator, in one run, on one core.
 
-"evaluator" is energies, forces and virial with the neighbors given; "whole call" finds the neighbors too. Then the cost
+"evaluator" is energies, forces and virial for known neighbors; "whole call" includes the neighbor search. Then the cost
 per atom and the peak memory from 500 to a million atoms, one thread and two, and the first call of a fresh process
 whose compiled code is on disk already. Medians; the two programs take turns.
 """
@@ -122,7 +122,7 @@ def compare(path: Path, atoms: Atoms, repeats: int, warm: bool) -> list[str]:
 
 
 def scaling_line(potential: Path, count: int, threads: int) -> None:
-    """Print time per atom (µs), peak memory (MB) and what of it came with the evaluation, from a process of its own."""
+    """Print time per atom (µs), peak memory (MB) and what of it came with the evaluation, from a separate process."""
     evaluator = AceEvaluator(read_yace(potential))
     evaluator.evaluate(Structure.from_ase(silicon(64)), threads=1)
     atoms = silicon(count)

@@ -1,4 +1,4 @@
-"""CPU time of one linear ACE fit on Zuo's Mo: rows, folding and solve, and python-ace's rows in the same run."""
+"""CPU time of a linear ACE fit on Zuo's Mo: rows, normal equations and solve; python-ace's rows in the same run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import time
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is loaded: CPU time of one core is what is asked
+os.environ["OMP_NUM_THREADS"] = "1"  # before NumPy is loaded: the CPU time of one core is measured
 
 import ase.io
 import numpy as np
@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 import forcewright as fw
+from forcewright.fitting.linear_fit import LossWeights, linear_fit
+from forcewright.fitting.normal_equations import accumulate
 from forcewright.models.ace import AceModel
-from forcewright.models.linear import LossWeights, fit_problem, fold_dataset
 
 EVERY = 10  # python-ace computes the rows of every tenth frame
 
@@ -28,19 +29,19 @@ def ours(train: fw.Dataset, functions: int, rcut: float) -> dict[str, float]:
     start = time.process_time()
     rows = [basis.rows(structure) for structure in train.structures]
     computed = time.process_time()
-    splits = np.arange(len(train)) % 5
-    folded = fold_dataset(
-        train, rows.__getitem__, basis.size, {42: 0.0}, splits, ("energy", "force", "stress"), constants=(42,)
+    folds = np.arange(len(train)) % 5
+    equations = accumulate(
+        train, rows.__getitem__, basis.size, {42: 0.0}, folds, ("energy", "force", "stress"), free_species=(42,)
     )
     done = time.process_time()
-    nominal = np.log([{"energy": 300.0, "force": 5.0, "stress": 30.0}[term.property] for term in folded.terms])
-    problem = fit_problem(folded, nominal, LossWeights(0.75, 0.25))
+    nominal = np.log([{"energy": 300.0, "force": 5.0, "stress": 30.0}[term.property] for term in equations.terms])
+    problem = linear_fit(equations, nominal, LossWeights(0.75, 0.25))
     problem.fit_everything(np.append(nominal, np.log(1e-8)))
-    return {"rows": computed - start, "folding": done - computed, "solve": time.process_time() - done}
+    return {"rows": computed - start, "normal equations": done - computed, "solve": time.process_time() - done}
 
 
 def reference(path: Path, functions: int, rcut: float) -> float | None:
-    """Return python-ace's CPU seconds for the rows, from every tenth frame; None where it is not installed."""
+    """Return python-ace's CPU seconds for the rows, from every tenth frame; None if it is not installed."""
     try:
         from pyace import ACEBEvaluator, ACECalculator, create_multispecies_basis_config
         from pyace.atomicenvironment import aseatoms_to_atomicenvironment
@@ -68,7 +69,7 @@ def reference(path: Path, functions: int, rcut: float) -> float | None:
         environment = aseatoms_to_atomicenvironment(atoms, cutoff=rcut, elements_mapper_dict={"Mo": 0})
         calculator.compute(environment, compute_projections=True, compute_b_grad=True)
         np.array(calculator.forces_bfuncs)
-    atoms_all, atoms_chosen = (sum(map(len, some)) for some in (frames, chosen))
+    atoms_all, atoms_chosen = (sum(map(len, atoms_of)) for atoms_of in (frames, chosen))
     return (time.process_time() - start) * atoms_all / atoms_chosen
 
 
@@ -84,8 +85,8 @@ def main() -> None:
     table = Table(title=f"Mo, {arguments.functions} functions, cutoff {arguments.rcut} Å: CPU seconds on one core")
     for heading in (*parts, "together", "rows by python-ace", "ratio of rows"):
         table.add_column(heading, justify="right")
-    told = ("not installed", "") if theirs is None else (f"{theirs:.1f}", f"{parts['rows'] / theirs:.3f}")
-    table.add_row(*(f"{value:.2f}" for value in parts.values()), f"{sum(parts.values()):.2f}", *told)
+    comparison = ("not installed", "") if theirs is None else (f"{theirs:.1f}", f"{parts['rows'] / theirs:.3f}")
+    table.add_row(*(f"{value:.2f}" for value in parts.values()), f"{sum(parts.values()):.2f}", *comparison)
     Console(width=110).print(table)
 
 

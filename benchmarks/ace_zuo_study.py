@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument("--functions", type=int, default=2000)
     parser.add_argument("--products", type=int, help="prune to as many multiplications")
     parser.add_argument("--densities", type=int, default=1)
-    parser.add_argument("--rcut", type=float, help="fixed, in the place of the range")
-    parser.add_argument("--settings", type=int, default=10)
-    parser.add_argument("--minutes", type=float, default=6.5, help="after which no further setting is begun")
+    parser.add_argument("--rcut", type=float, help="fixed, in place of the range")
+    parser.add_argument("--trials", "--settings", type=int, default=10)
+    parser.add_argument("--minutes", type=float, default=6.5, help="after which no further trial is started")
     parser.add_argument("--output", type=Path, help="keep the study's folder here")
     arguments = parser.parse_args()
     folder = (arguments.data / "zuo2020").resolve()
@@ -58,7 +58,7 @@ def main() -> None:
                 "ridge": {"low": 1e-12, "high": 1e-3},
                 "search": {"starts": 1, "evaluations": 15},
                 "study": {
-                    "settings": arguments.settings, "initial": min(6, arguments.settings), "seed": 0,
+                    "settings": arguments.trials, "initial": min(6, arguments.trials), "seed": 0,
                     "timeout_s": 60 * arguments.minutes,
                 },
                 "output": str(output),
@@ -76,13 +76,13 @@ def main() -> None:
     _print_errors(console, arguments.element, result)
     summary = result.summary
     chosen = {name: summary["settings"]["model"][name] for name in ("rcut", "l_weight", "radial")}
-    told = "not installed" if theirs is None else f"{theirs:.0f} µs/atom (ratio {ours / theirs:.3f})"
+    reference = "not installed" if theirs is None else f"{theirs:.0f} µs/atom (ratio {ours / theirs:.3f})"
     console.print(
         f"cost of energy, forces and stress of 1,000 atoms, neighbor list included, one core: {ours:.1f} µs/atom; "
-        f"python-ace with the exported potential: {told}", highlight=False,
+        f"python-ace with the exported potential: {reference}", highlight=False,
     )  # fmt: skip
     console.print(
-        f"{summary['trials']} settings in {summary['wall_s']:.0f} s, {summary['cpu_s']:.0f} s CPU, peak "
+        f"{summary['trials']} trials in {summary['wall_s']:.0f} s, {summary['cpu_s']:.0f} s CPU, peak "
         f"{summary['peak_memory_bytes'] / 1e6:.0f} MB; chosen {chosen}; isolated atoms "
         f"{summary['reference_energies']['isolated_atoms']}", highlight=False,
     )  # fmt: skip

@@ -100,8 +100,8 @@ def compare(frames: int, atoms: int, repeats: int) -> Table:
     for heading in ("seconds", "times freud"):
         table.add_column(heading, justify="right")
     for name in works:
-        ratio = statistics.median(one[name] / one[first] for one in rounds)
-        table.add_row(name, f"{statistics.median(one[name] for one in rounds):.2f}", f"{ratio:.2f}")
+        ratio = statistics.median(times[name] / times[first] for times in rounds)
+        table.add_row(name, f"{statistics.median(times[name] for times in rounds):.2f}", f"{ratio:.2f}")
     table.add_section()
     for count in (frames // 4, frames, 4 * frames):
         table.add_row(f"memory of msd, {count:,} frames read one at a time", f"{measure_memory(count, atoms)} MB", "")

@@ -39,8 +39,8 @@ def rattled(atoms: Atoms, frames: int) -> list[Snapshot]:
     rng = np.random.default_rng(0)
     noise = 0.1 * rng.normal(size=(frames, len(atoms), 3))
     return [
-        Snapshot(Structure(atoms.numbers, atoms.positions + one, atoms.cell.array, [True] * 3))  # type: ignore[arg-type]
-        for one in noise
+        Snapshot(Structure(atoms.numbers, atoms.positions + shift, atoms.cell.array, [True] * 3))  # type: ignore[arg-type]
+        for shift in noise
     ]
 
 

@@ -62,7 +62,7 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(width=110)
     with tempfile.TemporaryDirectory() as scratch:
-        found = {
+        results = {
             engine: [
                 run(engine, seed, arguments.time_ps, Path(scratch))
                 for seed in track(range(arguments.seeds), description=engine, console=console)
@@ -73,17 +73,17 @@ def main() -> None:
     for heading in ("", "ase", "lammps", "difference"):
         table.add_column(heading, justify="right")
     for name, title, scale in (("volume", "volume (Å³/atom)", 1.0), ("D", "D (1e-5 cm²/s)", 1e5)):
-        values = {engine: scale * np.array([one[name] for one in runs]) for engine, runs in found.items()}
+        values = {engine: scale * np.array([result[name] for result in runs]) for engine, runs in results.items()}
         errors = {engine: v.std(ddof=1) / len(v) ** 0.5 for engine, v in values.items()}
         apart = (values["ase"].mean() - values["lammps"].mean()) / np.hypot(*errors.values())
         table.add_row(
-            title, *(f"{values[e].mean():.3f} ± {errors[e]:.3f}" for e in found), f"{apart:+.2f} standard errors"
+            title, *(f"{values[e].mean():.3f} ± {errors[e]:.3f}" for e in results), f"{apart:+.2f} standard errors"
         )
-    g = {engine: np.array([one["g"] for one in runs]) for engine, runs in found.items()}
+    g = {engine: np.array([result["g"] for result in runs]) for engine, runs in results.items()}
     apart = float(np.sqrt(np.mean((g["ase"].mean(axis=0) - g["lammps"].mean(axis=0)) ** 2)))
     halves = [float(np.sqrt(np.mean((v[::2].mean(axis=0) - v[1::2].mean(axis=0)) ** 2))) for v in g.values()]
     table.add_row("g(r), rms between halves", *(f"{half:.4f}" for half in halves), f"{apart:.4f} rms")
-    speeds = [f"{np.median([one['steps_per_s'] for one in runs]):.0f}" for runs in found.values()]
+    speeds = [f"{np.median([result['steps_per_s'] for result in runs]):.0f}" for runs in results.values()]
     table.add_row("steps per second", *speeds, "")
     console.print(table)
 

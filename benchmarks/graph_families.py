@@ -1,7 +1,7 @@
 """Graph networks and sGDML really trained on a CPU, by `forcewright compare`: hydrogen in diamond, or acetylacetone.
 
 Every graph network gets the same frames and the same number of epochs (with --minutes, at most so much time). Errors
-are those of frames that no fit has seen. `--acac` judges what was fitted at 300 K on 300 K, 600 K, a dihedral scan and
+are those of frames that no fit has seen. `--acac` tests potentials fitted at 300 K on 300 K, 600 K, a dihedral scan and
 a path of H transfer, beside linear ACE.
 """
 
@@ -38,12 +38,12 @@ console = Console(width=180)
 
 
 def network(name: str, **changes: Any) -> dict[str, Any]:
-    """A family of the comparison: one fit, with a tenth of the frames held back to judge it."""
+    """A family of the comparison: one fit, with a tenth of the frames held out for validation."""
     return {"model": {"kind": "graph", **NETWORKS[name], **changes}, "validation": {"holdout": 0.1}}
 
 
 def diamond(epochs: int, minutes: float | None, frames: int, sgdml_frames: int, folder: Path) -> dict[str, Any]:
-    """C62H: a few frames of all kinds (volumes, strains, dynamics), judged on the held-out ones."""
+    """C62H: a few frames of all kinds (volumes, strains, dynamics), tested on the held-out ones."""
 
     def one_cell(name: str) -> Dataset:
         data = fw.read(DIAMOND / f"{name}.extxyz")
@@ -54,7 +54,7 @@ def diamond(epochs: int, minutes: float | None, frames: int, sgdml_frames: int, 
     energies = np.array([labels.energy / 63 for labels in test.labels])
     forces = np.concatenate([np.ravel(labels.forces) for labels in test.labels])
     console.print(
-        f"C62H: {frames} frames to train (sGDML: {sgdml_frames}), {len(test)} to judge. A model of the mean energy and "
+        f"C62H: {frames} frames to train (sGDML: {sgdml_frames}), {len(test)} to test. A model of the mean energy and "
         f"no force has an energy RMSE of {1e3 * energies.std():.1f} meV/atom and a force RMSE of "
         f"{np.sqrt(np.mean(forces**2)):.2f} eV/Å."
     )
@@ -62,7 +62,10 @@ def diamond(epochs: int, minutes: float | None, frames: int, sgdml_frames: int, 
     families["sGDML"] = {
         "model": {"kind": "sgdml", "n_train": sgdml_frames, "sigmas": [10, 30]}, "validation": {"holdout": 0.1},
     }  # fmt: skip
-    data = {name: str(fw.write(one, folder / f"{name}.extxyz")) for name, one in (("train", train), ("test", test))}
+    data = {
+        name: str(fw.write(frames_of, folder / f"{name}.extxyz"))
+        for name, frames_of in (("train", train), ("test", test))
+    }
     return {"data": data, "families": families, "output": str(folder / "out")}
 
 
@@ -93,22 +96,24 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=40)
     parser.add_argument("--sgdml-frames", type=int, default=30)
     parser.add_argument("--acac", action="store_true", help="acetylacetone instead")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
-        if given.acac:
-            config = acac(given.epochs, given.minutes, Path(scratch))
+        if arguments.acac:
+            config = acac(arguments.epochs, arguments.minutes, Path(scratch))
         else:
-            config = diamond(given.epochs, given.minutes, given.frames, given.sgdml_frames, Path(scratch))
+            config = diamond(
+                arguments.epochs, arguments.minutes, arguments.frames, arguments.sgdml_frames, Path(scratch)
+            )
         result = fw.compare(config, on_family=lambda name: console.print(name))
     console.print(str(result), soft_wrap=True, highlight=False, markup=False)
     sets = list(result.summary["sets"])
     for key in ("energy_rmse_meV_per_atom", "force_rmse_eV_per_A") if len(sets) > 1 else ():
         console.print(f"\n{key}: {', '.join(sets)}")
         for name, row in result.summary["families"].items():
-            values = [row["sets"][one][key] for one in sets]
-            told = ["–" if value is None else f"{value:.3g}" for value in values]
-            console.print(f"{name:14s}" + "".join(f"{text:>10s}" for text in told), highlight=False)
+            values = [row["sets"][test_set][key] for test_set in sets]
+            cells = ["–" if value is None else f"{value:.3g}" for value in values]
+            console.print(f"{name:14s}" + "".join(f"{text:>10s}" for text in cells), highlight=False)
     console.print(f"{time.perf_counter() - start:.0f} s in all")
 
 

@@ -1,4 +1,4 @@
-"""Published SNAP potentials: our errors beside the published ones, our time per atom beside LAMMPS on its own."""
+"""Published SNAP potentials: our errors against the published ones, our time per atom against LAMMPS alone."""
 
 from __future__ import annotations
 

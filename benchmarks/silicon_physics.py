@@ -63,7 +63,7 @@ def theirs(data: Path, model: str) -> tuple[Column, dict[str, Any]]:
 
 
 def ours(calculator: Callable[[], Any], volumes: dict[str, np.ndarray]) -> tuple[Column, dict[str, Any]]:
-    """Return our numbers; what a potential cannot do stays out, and is told."""
+    """Return our numbers; what a potential cannot do is left out and reported."""
     column: Column = {}
     curves: dict[str, Any] = {}
 
@@ -104,10 +104,10 @@ def ours(calculator: Callable[[], Any], volumes: dict[str, np.ndarray]) -> tuple
     attempt("phonons", waves)
     for name in volumes:
         attempt(name, lambda name=name: phase_curve(name))  # type: ignore[misc]
-    found = curves.get("E(V)", {})
-    if "diamond" in found:
-        lowest = found["diamond"][:, 1].min()
-        column.update({f"{n} / meV/atom": 1e3 * (found[n][:, 1].min() - lowest) for n in PHASES if n in found})
+    phases = curves.get("E(V)", {})
+    if "diamond" in phases:
+        lowest = phases["diamond"][:, 1].min()
+        column.update({f"{n} / meV/atom": 1e3 * (phases[n][:, 1].min() - lowest) for n in PHASES if n in phases})
     return column, curves
 
 

@@ -21,7 +21,8 @@ from threadpoolctl import threadpool_limits
 import forcewright as fw
 from forcewright.data import isolated_or_fitted_energies, kfold
 from forcewright.features.bispectrum import Bispectrum
-from forcewright.models.linear import LossWeights, fit_problem, fold_dataset, labelled_rows, training_row
+from forcewright.fitting.linear_fit import LossWeights, linear_fit
+from forcewright.fitting.normal_equations import accumulate, labelled_rows, training_row
 
 
 def main() -> None:
@@ -38,9 +39,9 @@ def main() -> None:
     rows_s = time.perf_counter() - start
     start = time.perf_counter()
     folds = kfold(train, 5, rng=np.random.default_rng(0))
-    folded = fold_dataset(train, rows.__getitem__, basis.size, energies, folds)
-    nominal = np.log([1000.0 if term.property == "energy" else 10.0 for term in folded.terms])
-    problem = fit_problem(folded, nominal, LossWeights(0.75, 0.25)).ridge
+    equations = accumulate(train, rows.__getitem__, basis.size, energies, folds)
+    nominal = np.log([1000.0 if term.property == "energy" else 10.0 for term in equations.terms])
+    problem = linear_fit(equations, nominal, LossWeights(0.75, 0.25)).ridge
     fold_s = time.perf_counter() - start
     blocks = []
     for frame, row in zip(train, rows, strict=True):
@@ -64,7 +65,7 @@ def main() -> None:
         float(np.mean((stacked[:, :-1] @ solution - stacked[:, -1]) ** 2))
         peer.append(time.perf_counter() - start)
     table = Table(
-        title=f"{arguments.element}, {basis.size} columns, {sum(t.rows for t in folded.terms)} rows, one core"
+        title=f"{arguments.element}, {basis.size} columns, {sum(t.rows for t in equations.terms)} rows, one core"
     )
     for heading in ("one trial", "ms (median)", "peer without rows / this", "peer with rows / this"):
         table.add_column(heading, justify="right")
@@ -75,7 +76,7 @@ def main() -> None:
         table.add_row(name, f"{1e3 * mine:.1f}", f"{median(peer) / mine:.0f}", f"{(median(peer) + rows_s) / mine:.0f}")
     console = Console(width=110)
     console.print(table)
-    console.print(f"once per descriptor setting: rows {rows_s:.2f} s, folding {fold_s:.2f} s", highlight=False)
+    console.print(f"once per set of descriptors: rows {rows_s:.2f} s, normal equations {fold_s:.2f} s", highlight=False)
 
 
 if __name__ == "__main__":

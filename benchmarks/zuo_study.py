@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[1] / "../shared/data")
     parser.add_argument("--protocol", choices=["honest", "xpot"], default="honest")
     parser.add_argument("--twojmax", type=int, default=6)
-    parser.add_argument("--settings", type=int, default=32)
+    parser.add_argument("--trials", "--settings", type=int, default=32)
     parser.add_argument("--alpha", type=float, default=0.75)
     parser.add_argument("--reference-energies", choices=["auto", "least_squares", "zero"], default="auto")
     parser.add_argument("--output", type=Path, help="keep the study's folder here")
@@ -45,7 +45,7 @@ def main() -> None:
                 "weights": {"energy": {"low": 100, "high": 15000}, "force": {"low": 0.1, "high": 500}, "by": "group"},
                 "ridge": {"low": 1e-12, "high": 1e-3},
                 "loss": {"alpha": arguments.alpha},
-                "study": {"settings": arguments.settings, "initial": min(16, arguments.settings), "seed": 0},
+                "study": {"settings": arguments.trials, "initial": min(16, arguments.trials), "seed": 0},
                 "protocol": arguments.protocol,
                 "reference_energies": arguments.reference_energies,
                 "output": str(arguments.output or scratch),
@@ -71,7 +71,7 @@ def main() -> None:
     console.print(table)
     minutes = summary["wall_s"] / 60
     console.print(
-        f"{summary['trials']} settings and {summary['evaluations']} weight/ridge trials in {summary['wall_s']:.0f} s "
+        f"{summary['trials']} trials and {summary['evaluations']} weight/ridge trials in {summary['wall_s']:.0f} s "
         f"({summary['evaluations'] / minutes:.0f} a minute; XPOT: 3.85), {summary['cpu_s']:.0f} s CPU, peak "
         f"{summary['peak_memory_bytes'] / 1e6:.0f} MB; cross-validated "
         f"{result.validation.overall.energy_rmse_meV_per_atom:.2f} meV/atom, "

@@ -61,6 +61,17 @@ def test_wire_with_two_missing_cell_vectors() -> None:
     assert_equals_ase(Atoms("H3", [[0, 0, 0], [1, 0.2, 0], [2, 0, 0.3]], cell=[3, 0, 0], pbc=[True, False, False]), 4.0)
 
 
+@pytest.mark.parametrize("pbc", [(False, False, False), (True, False, True), (False, True, False)])
+def test_cell_vectors_of_open_directions_mean_nothing(pbc: tuple[bool, bool, bool]) -> None:
+    rng = np.random.default_rng(4)
+    cell = np.array([[4.0, 0.0, 0.0], [4.0, 0.0, 2.0], [0.0, 0.0, 3.0]])  # in a plane
+    positions = rng.uniform(-3, 3, (8, 3))
+    whole = np.where(np.array(pbc)[:, None], cell, [[0, 9.0, 0], [0, 9.0, 0], [9.0, 9.0, 0]])
+    found = find_neighbors(Structure(np.full(8, 14), positions, cell, pbc), 3.5)
+    i, j, vectors = neighbor_list("ijD", Atoms("Si8", positions, cell=whole * (1 if any(pbc) else 0), pbc=pbc), 3.5)
+    np.testing.assert_allclose(table(found.centers, found.indices, found.vectors), table(i, j, vectors), atol=2e-8)
+
+
 def test_lonely_atoms_have_no_neighbors() -> None:
     structure = Structure(np.full(3, 18), np.array([[0, 0, 0], [1e7, 0, 0], [0, -1e8, 3.0]]))
     found = find_neighbors(structure, 5.0)

@@ -25,11 +25,11 @@ console = Console()
 
 
 def tune() -> Any:
-    """Tune or resume; what an earlier version of the demo left behind is started over."""
+    """Tune or resume; a study of an earlier version of the demo is started over."""
 
     def on_trial(trial: Any, wanted: int) -> None:
-        told = trial.error or f"loss {trial.loss:.4g}"
-        console.print(f"setting {trial.index + 1}/{wanted}: {told}", highlight=False)
+        outcome = trial.error or f"loss {trial.loss:.4g}"
+        console.print(f"trial {trial.index + 1}/{wanted}: {outcome}", highlight=False)
 
     try:
         return fw.tune(HERE / "tune.yaml", on_trial=on_trial)
@@ -39,7 +39,7 @@ def tune() -> Any:
 
 
 def run_dynamics(study: Path) -> Any:
-    """Run Langevin dynamics of C62H from a held-back frame with the potential of a study."""
+    """Run Langevin dynamics of C62H from a held-out frame with the potential of a study."""
     test = HERE / "test.extxyz"
     frame = next(i for i, labels in enumerate(fw.read(test).labels) if labels.group.startswith("hv_500K"))
     config = {
@@ -68,7 +68,7 @@ def main() -> None:
     section = Section(
         "Five picoseconds of dynamics",
         f"NVT (Langevin, {STAGE['temperature_K']} K, relaxation time {STAGE['thermostat_time_fs']} fs) of C62H from a "
-        f"held-back frame with the tuned potential: {run.reason}, mean temperature of the second half {warm:.0f} K, "
+        f"held-out frame with the tuned potential: {run.reason}, mean temperature of the second half {warm:.0f} K, "
         f"{duration(run.wall_s)}. Its own page is nvt/report.html.",
         [figure] if (figure := draw_run(thermo, len(run.final))) is not None else [],
     )

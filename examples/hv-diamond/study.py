@@ -36,9 +36,9 @@ from forcewright.protocols.equation_of_state import EquationOfState, equation_of
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.generate import generate
-from forcewright.recipes.run_folder import read_settings
+from forcewright.recipes.run_folder import read_config
 from forcewright.recipes.select import split
-from forcewright.recipes.statistics import describe_files
+from forcewright.recipes.statistics import statistics
 from forcewright.structure import Dataset, Frame, Labels, Structure
 from forcewright.trajectory import snapshots
 
@@ -96,7 +96,7 @@ class Clock:
 def make_cells(study: Study) -> dict[str, Structure]:
     """Build and relax the cells, or take the frame of lowest energy of each composition of the user's frames."""
     if study.frames:
-        return lowest_frames(read_own_frames(study))
+        return lowest_frames(read_user_frames(study))
     file = study.output / "cells.extxyz"
     made_once(file, study.cells, lambda: generate({**study.cells, "output": str(file)}))
     return {group_of(frame): frame.structure for frame in fw.read(file, require_energy=False)}
@@ -108,16 +108,16 @@ def group_of(frame: Frame) -> str:
 
 
 def lowest_frames(frames: Dataset) -> dict[str, Structure]:
-    found: dict[str, Frame] = {}
+    lowest: dict[str, Frame] = {}
     for frame in frames:
         name = group_of(frame)
-        if name not in found or frame.labels.energy < found[name].labels.energy:
-            found[name] = frame
-    return {name: frame.structure for name, frame in found.items()}
+        if name not in lowest or frame.labels.energy < lowest[name].labels.energy:
+            lowest[name] = frame
+    return {name: frame.structure for name, frame in lowest.items()}
 
 
 def start(study: Study, index: int) -> dict[str, Any]:
-    """Return a cell as simulations and steps that make structures take it."""
+    """Return a cell in the form that simulations and generation steps take."""
     return {"file": str(study.output / "cells.extxyz"), "index": index}
 
 
@@ -149,29 +149,31 @@ def simulate_all(configs: Sequence[Mapping[str, Any]], workers: int, what: str) 
     """Run simulations, several at a time, each with one thread."""
 
     def rows_done() -> int:
-        files = (Path(one["output"]) / "thermo.csv" for one in configs)
+        files = (Path(config["output"]) / "thermo.csv" for config in configs)
         return sum(max(0, file.read_text().count("\n") - 1) for file in files if file.exists())
 
     def rows_wanted(config: Mapping[str, Any]) -> float:
         return sum(1000 * stage["time_ps"] for stage in config["stages"]) / config["thermo_every_fs"]
 
-    return run_all(fw.simulate, [(one,) for one in configs], workers, what, rows_done, sum(map(rows_wanted, configs)))
+    return run_all(
+        fw.simulate, [(config,) for config in configs], workers, what, rows_done, sum(map(rows_wanted, configs))
+    )
 
 
 def run_all(
     function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], workers: int, what: str,
     done: Callable[[], float] | None = None, total: float | None = None,
 ) -> list[Any]:  # fmt: skip
-    """Call a function with each of the arguments in processes of their own, and show how far they are."""
+    """Call a function with each of the arguments in separate processes, and show the progress."""
     pool: Any = process_pool(workers)
-    futures: list[Future[Any]] = [pool.submit(function, *one) for one in arguments]
+    futures: list[Future[Any]] = [pool.submit(function, *values) for values in arguments]
     try:
         with Progress(console=console, transient=True) as progress:
             bar = progress.add_task(what, total=total or len(futures))
-            while waiting := [one for one in futures if not one.done()]:
+            while waiting := [future for future in futures if not future.done()]:
                 wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
                 progress.update(bar, completed=done() if done else len(futures) - len(waiting))
-        return [one.result() for one in futures]
+        return [future.result() for future in futures]
     finally:
         pool.shutdown(wait=True, kill_workers=True)
 
@@ -197,7 +199,7 @@ def sample_dynamics(study: Study, cells: Sequence[str]) -> Dataset:
 
 
 def scan(study: Study, cells: Sequence[str]) -> Dataset:
-    """Make and label the structures that dynamics does not meet."""
+    """Make and label the structures that dynamics does not visit."""
     if not study.scans or study.reference is None:
         return Dataset(())
     made = study.output / "scans.extxyz"
@@ -226,20 +228,20 @@ def explore(study: Study, cells: Sequence[str], train: Dataset) -> Dataset:
     """Return labelled frames of dynamics with potentials fitted to what is known so far, a few rounds.
 
     Runs of the reference are too short for what is rare, such as a hydrogen atom that hops. A potential gets there, or
-    fails on its way: either tells what the training data lack.
+    fails on the way: either shows what the training data lack.
     """
-    found = Dataset(())
+    explored = Dataset(())
     if study.reference is None:
-        return found
+        return explored
     for number in range(study.explore.get("rounds", 0)):
         folder = study.output / f"explore-{number + 1}"
         folder.mkdir(exist_ok=True)
-        known = fw.write(train + found, folder / "train.extxyz")
+        known = fw.write(train + explored, folder / "train.extxyz")
         family = study.families[study.explore["family"]]
         fitted = fw.fit(family_config(study.common, family, [known], folder / "fit", None))
         structures = visit(study, cells, fitted.folder / "potential", folder)
-        found = found + label(study, fw.write(structures, folder / "explored.extxyz"))
-    return found
+        explored = explored + label(study, fw.write(structures, folder / "explored.extxyz"))
+    return explored
 
 
 def visit(study: Study, cells: Sequence[str], potential: Path, folder: Path) -> Dataset:
@@ -267,7 +269,7 @@ def visit(study: Study, cells: Sequence[str], potential: Path, folder: Path) -> 
     return Dataset(tuple(frames), folder.name)
 
 
-def read_own_frames(study: Study) -> Dataset:
+def read_user_frames(study: Study) -> Dataset:
     """Read the user's files; the name before the first underscore of a group is that of its cell."""
     frames: list[Frame] = []
     for group, files in study.frames.items():
@@ -284,7 +286,7 @@ def convert(frames: Dataset, folder: Path) -> list[Path]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # npz holds neither groups nor stresses
         for name in dict.fromkeys(names):
-            written.append(fw.write(frames[[one == name for one in names]], folder / f"{name}.npz"))
+            written.append(fw.write(frames[[cell == name for cell in names]], folder / f"{name}.npz"))
     return written
 
 
@@ -307,15 +309,15 @@ def equations_of_state(
     sources |= {name: str(study.output / "families/studies" / name / "potential") for name in families}
     tasks = [(cell, name) for cell in cells for name in sources]
     arguments = [(sources[name], cells[cell], study.equation_of_state) for cell, name in tasks]
-    found: dict[str, dict[str, EquationOfState]] = {cell: {} for cell in cells}
+    states: dict[str, dict[str, EquationOfState]] = {cell: {} for cell in cells}
     for (cell, name), result in zip(
         tasks, run_all(fit_equation_of_state, arguments, study.workers, "equations of state"), strict=True
     ):
         if isinstance(result, str):
             console.print(f"no equation of state of {cell} by {name}: {result}")
         else:
-            found[cell][name] = result
-    return found
+            states[cell][name] = result
+    return states
 
 
 def run_nvt(study: Study, cells: Mapping[str, Structure]) -> dict[str, dict[float, Any]]:
@@ -336,19 +338,19 @@ def run_nvt(study: Study, cells: Mapping[str, Structure]) -> dict[str, dict[floa
             "stages": [heat, run], "trajectory": {"every_fs": 10}, "thermo_every_fs": 10, "seed": seed,
             "output": str(study.output / "nvt" / f"{cell}_{kelvin:g}K"),
         })  # fmt: skip
-    found: dict[str, dict[float, Any]] = {cell: {} for cell in cells}
+    results: dict[str, dict[float, Any]] = {cell: {} for cell in cells}
     for (cell, kelvin), result in zip(runs, simulate_all(configs, study.workers, "NVT dynamics"), strict=True):
         if not result.completed:
             console.print(f"{cell} at {kelvin:g} K ended early: {result.reason}")
-        found[cell][kelvin] = result
-    return found
+        results[cell][kelvin] = result
+    return results
 
 
 # ---------------------------------------------------------------------------------------------------- all
 
 
 def read_study(path: Path) -> Study:
-    study, folder, _ = read_settings(Study, path)
+    study, folder, _ = read_config(Study, path)
     if study.physics not in study.families:
         raise InputError(f"is {study.physics!r}; choose one of {', '.join(study.families)}", file=path, field="physics")
     if not study.frames and study.reference is None:
@@ -374,12 +376,13 @@ def main(path: Path, ship: bool) -> None:
         if study.frames:
             fw.write(Dataset(tuple(listed)), study.output / "cells.extxyz")
     with clock("reference dynamics"):
-        moving = read_own_frames(study) if study.frames else sample_dynamics(study, list(cells))
+        moving = read_user_frames(study) if study.frames else sample_dynamics(study, list(cells))
     with clock("scans and labels"):
         still = scan(study, list(cells))
     with clock("describe and split"):
         fw.write(moving, study.output / "dynamics.extxyz")
-        sets, volumes = describe_files([study.output / "dynamics.extxyz"], study.output / "statistics")
+        described = statistics([study.output / "dynamics.extxyz"], study.output / "statistics")
+        sets, volumes = described.sets, described.volumes
         parts = split(moving, (study.output / "train-dynamics.extxyz", study.output / "test.extxyz"), **study.split)
         console.print("\n".join(parts.lines()))
     if ship:

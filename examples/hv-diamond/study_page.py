@@ -1,4 +1,4 @@
-"""The page and result.json of the study: what E. Thomas's thesis shows, table by table, beside what was found here."""
+"""The page and result.json of the study: the tables of E. Thomas's thesis with the results of this study."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from forcewright.protocols.equation_of_state import EquationOfState
 from forcewright.recipes import compare_page, provenance
 from forcewright.recipes.analyze import Selection
 from forcewright.recipes.compare import Comparison
-from forcewright.recipes.select import SplitFiles
+from forcewright.recipes.select import Split
 from forcewright.recipes.statistics import draw_histograms, draw_volumes
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import COLOR_MAP, INK, SOFT, color_of, dress, new_figure
@@ -47,13 +47,13 @@ VIEW_A = 3.5  # around hydrogen, in the figure of its path
 
 @dataclass(frozen=True)
 class Findings:
-    """What the study found: ``states`` by cell and potential, ``nvt`` by cell and temperature."""
+    """Results of the study: ``states`` by cell and potential, ``nvt`` by cell and temperature."""
 
     physics: str
     cells: Mapping[str, Structure]
     sets: Sequence[Any]
     volumes: Sequence[Any]
-    parts: SplitFiles
+    parts: Split
     train: Dataset
     comparison: Comparison
     states: Mapping[str, Mapping[str, EquationOfState]]
@@ -63,7 +63,7 @@ class Findings:
 
     @property
     def families(self) -> Mapping[str, Mapping[str, Any]]:
-        """What the comparison tells of each family."""
+        """The comparison's results by family."""
         return self.comparison.summary["families"]  # type: ignore[no-any-return]
 
 
@@ -80,7 +80,7 @@ def write_page(folder: Path, findings: Findings, config_text: str) -> Path:
             "A hydrogen atom beside a vacancy (HV, C62H) and a pair of hydrogen interstitials (H2I, C64H2) in diamond: "
             "dynamics with a reference at two temperatures, families of potentials fitted to it, their elasticity, and "
             "dynamics with one of them. The study follows E. Thomas's master's thesis (UHasselt 2025); its numbers "
-            "stand beside those found here. Its reference was DFT (PBE), the one here is GFN1-xTB: energies, volumes "
+            "are shown with ours. Its reference was DFT (PBE), the one here is GFN1-xTB: energies, volumes "
             "and bulk moduli are not the same quantity, errors of potentials against their own reference are."
         ),
         cards=[
@@ -88,10 +88,10 @@ def write_page(folder: Path, findings: Findings, config_text: str) -> Path:
                  f"{best}; thesis 8.8"),
             Card("its force-norm MAE", significant(families[best]["force_norm_mae_eV_per_A"]), "eV/Å", "thesis 0.509"),
             *(
-                Card(f"bulk modulus of {NAMES.get(cell, cell)}", significant(told["potential"]), "GPa",
-                     f"{findings.physics}; reference {significant(told['reference'])}")
-                for cell, one in summary["cells"].items() if (told := one["bulk_modulus_GPa"]).get("reference")
-                and told.get("potential")
+                Card(f"bulk modulus of {NAMES.get(cell, cell)}", significant(moduli["potential"]), "GPa",
+                     f"{findings.physics}; reference {significant(moduli['reference'])}")
+                for cell, values in summary["cells"].items() if (moduli := values["bulk_modulus_GPa"]).get("reference")
+                and moduli.get("potential")
             ),
             Card("the whole study", f"{sum(findings.seconds.values()) / 60:.0f}", "min"),
         ],
@@ -112,14 +112,14 @@ def write_page(folder: Path, findings: Findings, config_text: str) -> Path:
 def summarize(findings: Findings) -> dict[str, Any]:
     """Return the content of result.json."""
     cells = {}
-    for cell, found in findings.states.items():
-        moduli = {name: state.bulk_modulus_GPa for name, state in found.items()}
+    for cell, states in findings.states.items():
+        moduli = {name: state.bulk_modulus_GPa for name, state in states.items()}
         cells[cell] = {
             "formula": findings.cells[cell].formula,
             "bulk_modulus_GPa": {
                 "reference": moduli.get("reference"), "potential": moduli.get(findings.physics), "families": moduli,
             },
-            "volume_A3": {name: state.volume_A3 * len(findings.cells[cell]) for name, state in found.items()},
+            "volume_A3": {name: state.volume_A3 * len(findings.cells[cell]) for name, state in states.items()},
         }  # fmt: skip
     nvt = {
         cell: {f"{kelvin:g}": {"completed": run.completed, "time_ps": run.time_ps, "wall_s": run.wall_s,
@@ -159,11 +159,11 @@ def tables_of_errors(findings: Findings) -> Section:
         ("MAE", "eV/Å"), ("R²", ""),
     ]  # fmt: skip
     text = (
-        f"{len(findings.parts.test)} frames of held-back blocks of the trajectories, {findings.parts.dropped} frames "
+        f"{len(findings.parts.test)} frames of held-out blocks of the trajectories, {findings.parts.dropped} frames "
         f"around them left out; {len(findings.parts.copies)} test frames are near-copies of training frames. Fitted to "
         f"{len(findings.train)} frames, {len(findings.parts.train)} of them of the same trajectories, the others "
-        "distorted or met by dynamics with earlier potentials. The thesis judged frames drawn by chance from the same "
-        "trajectories as its training frames. The norm of the forces of a structure is its equation 6."
+        "distorted or visited by dynamics with earlier potentials. The thesis tested on random frames of the same "
+        "trajectories as its training frames. The norm of the forces of a structure is equation 6 of the thesis."
     )
     return Section("Errors, and those of the thesis", text, [],
                    [{"headings": headings, "rows": rows, "style": "plain"}])  # fmt: skip
@@ -174,19 +174,19 @@ def data_section(findings: Findings) -> Section:
     tables = []
     for quantity, caption in (("energy", "total energy (eV)"), ("force_norm", "norm of the forces (eV/Å)")):
         rows = []
-        for one in findings.sets:
-            s = one.summaries[quantity]
-            rows.append([one.name, str(one.frames), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
+        for data in findings.sets:
+            s = data.summaries[quantity]
+            rows.append([data.name, str(data.frames), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
                          significant(s.std)])  # fmt: skip
-            if one.name in THESIS_SETS:
-                *ends, spread = THESIS_SETS[one.name][quantity]
-                rows.append([f"thesis: {one.name}", "", *(significant(v, 6) for v in ends), significant(spread)])
+            if data.name in THESIS_SETS:
+                *ends, spread = THESIS_SETS[data.name][quantity]
+                rows.append([f"thesis: {data.name}", "", *(significant(v, 6) for v in ends), significant(spread)])
         headings = [("set", ""), ("frames", ""), ("min", ""), ("max", ""), ("mean", ""), ("standard deviation", "")]
         tables.append({"caption": caption, "headings": headings, "rows": rows, "style": "plain"})
     figures = [draw_histograms(findings.sets)] + ([draw_volumes(findings.volumes)] if findings.volumes else [])
-    longest = max((one.correlation_length for one in findings.volumes), default=0)
+    longest = max((series.correlation_length for series in findings.volumes), default=0)
     text = (
-        "Energies of the two references have different zeros. The volume oscillates with a period of its own, which "
+        "Energies of the two references have different zeros. The volume oscillates periodically, which "
         f"makes neighboring frames alike: its autocorrelation falls to 1/e within {longest} frames. Written as "
         f"{', '.join(path.name for path in findings.written)}."
     )
@@ -196,13 +196,13 @@ def data_section(findings: Findings) -> Section:
 def elasticity(findings: Findings) -> Section:
     """Table 3 and figure 11 of the thesis."""
     rows = []
-    for cell, found in findings.states.items():
+    for cell, states in findings.states.items():
         count, name = len(findings.cells[cell]), NAMES.get(cell, cell)
         if cell in THESIS_STATES:
             volume, energy, modulus = THESIS_STATES[cell]
             rows.append([f"{name}, thesis: GemNet, model 10", f"{volume:.2f}", f"{energy:.2f}", f"{modulus:.0f}", DASH])
-        known = found.get("reference")
-        for potential, state in found.items():
+        known = states.get("reference")
+        for potential, state in states.items():
             off = DASH
             if known is not None and state is not known:
                 off = f"{100 * (state.bulk_modulus_GPa / known.bulk_modulus_GPa - 1):+.1f}"
@@ -221,10 +221,10 @@ def elasticity(findings: Findings) -> Section:
 
 def draw_states(findings: Findings) -> Figure:
     figure = new_figure(3.6)
-    for ax, (cell, found) in zip(
+    for ax, (cell, states) in zip(
         figure.subplots(1, len(findings.states), squeeze=False)[0], findings.states.items(), strict=True
     ):
-        for k, (name, state) in enumerate(found.items()):
+        for k, (name, state) in enumerate(states.items()):
             count = len(findings.cells[cell])
             energies = 1000 * (state.energies_eV - state.energies_eV.min())
             style = {"color": INK, "marker": "o", "ms": 5, "mfc": "none", "lw": 0} if name == "reference" else {
@@ -259,8 +259,8 @@ def dynamics(findings: Findings) -> list[Section]:
     text = (
         f"Langevin dynamics with {findings.physics}: 1 fs, friction 0.001 in ASE's units, after 0.5 ps with a friction "
         f"200 times as strong that brings each run to its temperature. {duration(wall)} of processor time in all. "
-        + (" ".join(f"{one}." for one in broken) if broken else "All runs went to their end.")
-        + " Figures show those that went to their end."
+        + (" ".join(f"{reason}." for reason in broken) if broken else "All runs were completed.")
+        + " Figures show completed runs."
     )
     return [
         Section("NVT dynamics: total energy", text, [draw_energies(findings)], [table_of_runs(findings)]),
@@ -366,10 +366,10 @@ def draw_distances(findings: Findings) -> Figure:
         structure = findings.cells[cell]
         light = hydrogens(structure)
         others = np.flatnonzero(structure.numbers != 1)[:: max(1, len(structure) // 8)]
-        found = analyze.distance_from_center(frames_of(run), [*light, *others.tolist()])
-        for column, (atom, symbol) in enumerate(zip(found.atoms, found.symbols, strict=True)):
+        distances = analyze.distance_from_center(frames_of(run), [*light, *others.tolist()])
+        for column, (atom, symbol) in enumerate(zip(distances.atoms, distances.symbols, strict=True)):
             strong = atom in light
-            ax.plot(found.time / 1000, found.distance[:, column], lw=1.2 if strong else 0.6,
+            ax.plot(distances.time / 1000, distances.distance[:, column], lw=1.2 if strong else 0.6,
                     color=color_of(4 + light.index(atom)) if strong else SOFT, zorder=3 if strong else 2,
                     label=f"{symbol} {atom}" if strong else None)  # fmt: skip
         dress(ax, "time (ps)", "distance (Å)", NAMES.get(cell, cell))

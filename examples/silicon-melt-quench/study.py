@@ -36,28 +36,28 @@ console = Console()
 
 
 def quench(name: str, config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Melt and quench with one potential; return how it ended and what came of it."""
+    """Melt and quench with one potential; return the run and the analyses of its phases."""
     console.print(f"melt and quench with {name}")
     result = fw.simulate({**config, "output": str(folder)})
     console.print(f"  {result.reason}: {result.time_ps:g} ps, {result.wall_s:.0f} s", highlight=False)
     source = force_field(config["potential"], HERE)
     crystal = relax(source.calculator, ase.build.bulk("Si", cubic=True), cell="isotropic")
-    found: dict[str, Any] = {
+    run: dict[str, Any] = {
         "name": name, "result": result, "thermo": read_thermo(result.thermo), "crystal_eV": crystal.energy_eV / 8,
     }  # fmt: skip
     for phase, stage in (("liquid", "liquid"), ("glass", "anneal")):
-        frames = second_half(found, stage)
+        frames = second_half(run, stage)
         if frames is not None:
-            found[phase] = {
+            run[phase] = {
                 "g(r)": analyze.rdf(frames, r_max=8.0, bins=160), "angles": analyze.adf(frames, cutoff=BOND),
                 "neighbors": analyze.coordination(frames, cutoff=BOND), "rings": analyze.rings(frames, cutoff=BOND),
                 "S(q)": analyze.structure_factor(frames, q_max=10.0),
             }  # fmt: skip
-    return found
+    return run
 
 
 def second_half(run: dict[str, Any], stage: str) -> Selection | None:
-    """Return the frames of the second half of a stage, None where the run did not get there."""
+    """Return the frames of the second half of a stage, None if the run did not get there."""
     times = run["thermo"]["time_ps"][run["thermo"]["stage"] == stage]
     if len(times) < 2 or not run["result"].completed:
         return None
@@ -65,7 +65,7 @@ def second_half(run: dict[str, Any], stage: str) -> Selection | None:
 
 
 def row(run: dict[str, Any]) -> list[str]:
-    """Return what one potential made of the quench, as text."""
+    """Return a row of text about the quench with one potential."""
     result, thermo = run["result"], run["thermo"]
     if not result.completed:
         return [run["name"], *["–"] * 6, f"broke at {result.time_ps:.1f} ps", f"{result.wall_s:.0f}"]
@@ -102,8 +102,8 @@ def draw(runs: list[dict[str, Any]], phase: str) -> list[Any]:
         ax = figure.subplots()
         for k, run in enumerate(runs):
             if phase in run:
-                found = run[phase][name]
-                ax.plot(getattr(found, x), getattr(found, y), color=color_of(k), lw=1.2, label=run["name"],
+                analysis = run[phase][name]
+                ax.plot(getattr(analysis, x), getattr(analysis, y), color=color_of(k), lw=1.2, label=run["name"],
                         marker="o" if name == "rings" else "", ms=3)  # fmt: skip
         if phase == "liquid" and name == "g(r)" and REFERENCE.exists():
             curve = np.array(json.loads(REFERENCE.read_text())["liquid_rdf"])
@@ -175,8 +175,8 @@ def write_page(runs: list[dict[str, Any]], tuned: Any, physics: Any, seconds: fl
     )  # fmt: skip
     write_report(OUTPUT / "report.html", page)
     summary = {
-        "seconds": seconds, "rows": [dict(zip((h for h, _ in headings), one, strict=True)) for one in rows],
-        "physics": [vars(one) for one in physics.rows],
+        "seconds": seconds, "rows": [dict(zip((h for h, _ in headings), cells, strict=True)) for cells in rows],
+        "physics": [vars(row) for row in physics.rows],
     }  # fmt: skip
     atomic_write(OUTPUT / "result.json", json.dumps(summary, indent=1, default=float) + "\n")
 

@@ -5,54 +5,66 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from forcewright.verbs import VERBS
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from forcewright.accuracy.errors import evaluate
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
     from forcewright.models import load
     from forcewright.recipes.compare import compare
+    from forcewright.recipes.convert import convert
+    from forcewright.recipes.generate import generate
     from forcewright.recipes.label import label
+    from forcewright.recipes.learning_curve import learning_curve
+    from forcewright.recipes.predict import evaluate, predict
+    from forcewright.recipes.select import select, split
     from forcewright.recipes.simulate import simulate
+    from forcewright.recipes.statistics import statistics
     from forcewright.recipes.tune import fit, tune
     from forcewright.recipes.validate import validate
-    from forcewright.structure import Dataset, Labels, Structure
+    from forcewright.structure import Dataset, Frame, Labels, Structure
 
 # name -> module; imported when first used, so that `import forcewright` stays quick
 _HOMES = {
+    **VERBS,
     "Dataset": "forcewright.structure",
     "ForcewrightError": "forcewright.errors",
+    "Frame": "forcewright.structure",
     "InputError": "forcewright.errors",
     "Labels": "forcewright.structure",
     "Structure": "forcewright.structure",
-    "audit": "forcewright.data",
-    "compare": "forcewright.recipes.compare",
-    "evaluate": "forcewright.accuracy.errors",
-    "fit": "forcewright.recipes.tune",
-    "label": "forcewright.recipes.label",
     "load": "forcewright.models",
     "read": "forcewright.data",
-    "simulate": "forcewright.recipes.simulate",
-    "tune": "forcewright.recipes.tune",
-    "validate": "forcewright.recipes.validate",
     "write": "forcewright.data",
 }
+_PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPackage`)
 
 __all__ = [
     "Dataset",
     "ForcewrightError",
+    "Frame",
     "InputError",
     "Labels",
     "Structure",
+    "analyze",
     "audit",
     "compare",
+    "convert",
     "evaluate",
     "fit",
+    "generate",
     "label",
+    "learning_curve",
     "load",
+    "predict",
     "read",
+    "report",
+    "select",
     "simulate",
+    "split",
+    "statistics",
     "tune",
     "validate",
     "write",
@@ -61,6 +73,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import public names when they are first used."""
+    if name in _PACKAGES:
+        return import_module(f"forcewright.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'forcewright' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
@@ -68,4 +82,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names."""
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)

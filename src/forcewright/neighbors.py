@@ -1,7 +1,8 @@
 """Pairs of neighbors behind one function, and a cache of them for molecular dynamics.
 
 Atoms and those of their periodic images that lie within the cutoff of the cell are sorted into bins of half the cutoff,
-so that the search needs no wrapping; the time per atom does not depend on the number of atoms.
+so that the search needs no wrapping; the time per atom does not depend on the number of atoms. All pairs of atoms come
+from here; SciPy's trees serve only points that are not atoms (descriptors, vertices of voids).
 
 =========  ============  ==================================================================
 array      shape         meaning
@@ -21,6 +22,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
+from forcewright.open_cell import complement
 from forcewright.structure import FloatArray, IntArray, Structure
 
 IndexArray = NDArray[np.int32]
@@ -116,8 +118,8 @@ class NeighborSearch:
         guess = 16 * self.count + 64
         every = np.arange(self.count, dtype=np.int32)
         indices, vectors = self.of(every, starts, np.empty(guess, dtype=np.int32), np.empty((guess, 3)))
-        found = int(starts[-1])
-        return Neighbors(starts, indices[:found], vectors[:found], self.groups)
+        count = int(starts[-1])
+        return Neighbors(starts, indices[:count], vectors[:count], self.groups)
 
     def of(
         self, centers: IndexArray, starts: IntArray, indices: IndexArray, vectors: FloatArray
@@ -127,8 +129,8 @@ class NeighborSearch:
         The last two are returned, or larger ones where they were too small. Releases the interpreter lock.
         """
         others = (self.cutoff**2, centers, self._group_of, self.groups, starts, indices, vectors)
-        found: tuple[IndexArray, FloatArray] = _search(*self._bins, *others)  # type: ignore[call-arg]
-        return found
+        filled: tuple[IndexArray, FloatArray] = _search(*self._bins, *others)  # type: ignore[call-arg]
+        return filled
 
 
 def _complete_cell(structure: Structure) -> FloatArray:
@@ -139,13 +141,16 @@ def _complete_cell(structure: Structure) -> FloatArray:
         axis = int(np.flatnonzero(missing & structure.pbc)[0])
         raise InputError(f"direction {axis} is periodic but its cell vector is zero", field="cell")
     if missing.any():
-        # The right singular vectors of zero singular value span what the given vectors leave free.
-        free = np.linalg.svd(cell)[2][3 - int(missing.sum()) :]
-        cell[missing] = free
-    lengths = np.linalg.norm(cell, axis=1)
-    if abs(np.linalg.det(cell)) < 1e-9 * lengths.prod():
+        cell[missing] = complement(cell[~missing])
+    if _is_flat(cell) and not structure.pbc.all():  # vectors of open directions mean nothing
+        cell[~structure.pbc] = complement(cell[structure.pbc])
+    if _is_flat(cell):
         raise InputError("the cell vectors lie in a plane; they must span a volume", field="cell")
     return cell
+
+
+def _is_flat(cell: FloatArray) -> bool:
+    return bool(abs(np.linalg.det(cell)) < 1e-9 * np.linalg.norm(cell, axis=1).prod())
 
 
 @njit(cache=True, nogil=True)
@@ -214,17 +219,17 @@ def _fill_bins(fractions, cell, pbc, margins, per_cutoff):  # type: ignore[no-un
     for b in range(len(starts) - 1):
         starts[b + 1] += starts[b]
     cursor = starts[:-1].copy()
-    place = np.empty(points, np.int64)
+    slot = np.empty(points, np.int64)
     coordinates, atom_of = np.empty((3, points)), np.empty(points, np.int32)
     for k in range(points):
         p = cursor[bins[k]]
         cursor[bins[k]] += 1
-        place[k] = p
+        slot[k] = p
         atom_of[p] = owner[k]
         for d in range(3):
             coordinates[d, p] = unsorted[d, k]
     for i in range(count):
-        first[i] = place[first[i]]
+        first[i] = slot[first[i]]
     return shape, reach, home, first, starts, coordinates, atom_of
 
 
@@ -237,12 +242,12 @@ def _search(  # type: ignore[no-untyped-def]
     xs, ys, zs = coordinates[0], coordinates[1], coordinates[2]
     picked = np.empty(1024, np.int64)
     cursor = np.empty(groups + 1, np.int64)
-    found = 0
+    filled = 0
     starts[0] = 0
     for c in range(len(centers)):
         i = centers[c]
-        own = first[i]
-        x, y, z = xs[own], ys[own], zs[own]
+        center = first[i]
+        x, y, z = xs[center], ys[center], zs[center]
         z_low, z_high = max(home[i, 2] - reach[2], 0), min(home[i, 2] + reach[2], shape[2] - 1) + 1
         count = 0
         for bx in range(max(home[i, 0] - reach[0], 0), min(home[i, 0] + reach[0], shape[0] - 1) + 1):
@@ -258,11 +263,11 @@ def _search(  # type: ignore[no-untyped-def]
                     dx, dy, dz = xs[p] - x, ys[p] - y, zs[p] - z
                     # Written always and kept if near: no branch to mispredict.
                     picked[count] = p
-                    count += (dx * dx + dy * dy + dz * dz < cutoff2) & (p != own)
-        if found + count > len(indices):
-            room = int(1.3 * (found + count) / (c + 1) * len(centers)) + 1024
+                    count += (dx * dx + dy * dy + dz * dz < cutoff2) & (p != center)
+        if filled + count > len(indices):
+            room = int(1.3 * (filled + count) / (c + 1) * len(centers)) + 1024
             more_indices, more_vectors = np.empty(room, np.int32), np.empty((room, 3))
-            for k in range(found):
+            for k in range(filled):
                 more_indices[k] = indices[k]
                 for d in range(3):
                     more_vectors[k, d] = vectors[k, d]
@@ -270,14 +275,14 @@ def _search(  # type: ignore[no-untyped-def]
         if groups == 1:
             for k in range(count):
                 p = picked[k]
-                indices[found + k] = atom_of[p]
-                vectors[found + k, 0], vectors[found + k, 1], vectors[found + k, 2] = xs[p] - x, ys[p] - y, zs[p] - z
-            starts[c + 1] = found + count
+                indices[filled + k] = atom_of[p]
+                vectors[filled + k, 0], vectors[filled + k, 1], vectors[filled + k, 2] = xs[p] - x, ys[p] - y, zs[p] - z
+            starts[c + 1] = filled + count
         else:
             cursor[:] = 0
             for k in range(count):
                 cursor[group_of[atom_of[picked[k]]] + 1] += 1
-            cursor[0] = found
+            cursor[0] = filled
             for g in range(groups):
                 cursor[g + 1] += cursor[g]
                 starts[c * groups + g + 1] = cursor[g + 1]
@@ -288,7 +293,7 @@ def _search(  # type: ignore[no-untyped-def]
                 cursor[group_of[j]] += 1
                 indices[q] = j
                 vectors[q, 0], vectors[q, 1], vectors[q, 2] = xs[p] - x, ys[p] - y, zs[p] - z
-        found += count
+        filled += count
     return indices, vectors
 
 
@@ -344,8 +349,8 @@ class NeighborCache:
         return bool(np.einsum("ij,ij->i", moved, moved).max() <= (0.5 * self.skin) ** 2)
 
     def _list(self, structure: Structure, group_of: ArrayLike | None) -> _Listed:
-        found = find_neighbors(structure, self.cutoff + self.skin, group_of=group_of, groups=self.groups)
-        offsets = np.zeros_like(found.vectors)
-        plain = np.empty_like(found.vectors)
-        _move(found.starts, found.groups, found.indices, structure.positions, offsets, plain)
-        return _Listed(structure, replace(found, vectors=found.vectors.copy()), found.vectors - plain)
+        pairs = find_neighbors(structure, self.cutoff + self.skin, group_of=group_of, groups=self.groups)
+        offsets = np.zeros_like(pairs.vectors)
+        plain = np.empty_like(pairs.vectors)
+        _move(pairs.starts, pairs.groups, pairs.indices, structure.positions, offsets, plain)
+        return _Listed(structure, replace(pairs, vectors=pairs.vectors.copy()), pairs.vectors - plain)

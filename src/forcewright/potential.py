@@ -1,30 +1,49 @@
-"""The contracts: what a Potential, a Fitter, a Reference and a Basis are, and the ASE calculator over a Potential.
+"""The contracts: what a Potential, a Reference and a Basis are, and the ASE calculator over a Potential.
 
-Everything beyond the one required method is a separate small protocol (`Exportable`, `Linear`, `Uncertain`),
-never a method that raises NotImplementedError.
+Everything beyond the one required method is a separate small protocol (`Exportable`, `Linear`, `Uncertain`, `PerAtom`,
+`Graded`), never a method that raises NotImplementedError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
-import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from ase.data import chemical_symbols
 
-from forcewright.structure import Dataset, FloatArray, IntArray, Labels, Structure, to_voigt
+from forcewright.errors import InputError
+from forcewright.structure import (
+    FloatArray,
+    Frame,
+    IntArray,
+    Labels,
+    Structure,
+    Structures,
+    as_structures,
+    require_known_species,
+    to_voigt,
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Energy (eV), forces (N, 3) in eV/Å and stress (3, 3) in eV/Å³; None where not asked for or without a cell."""
+    """Energy (eV), forces (N, 3) in eV/Å and stress (3, 3) in eV/Å³; None where not asked for or without a cell.
+
+    ``energies`` (N,) are those of the atoms in eV, where they come at no further cost; their sum is the energy.
+    """
 
     energy: float
     forces: FloatArray | None = None
     stress: FloatArray | None = None
+    energies: FloatArray | None = None
+
+    def __repr__(self) -> str:
+        known = [name for name in ("forces", "stress") if getattr(self, name) is not None]
+        return f"Prediction({', '.join([f'{self.energy:.6g} eV', *known])})"
 
 
 class DesignRows(NamedTuple):
@@ -55,8 +74,8 @@ class Potential(Protocol):
         """Interaction range in Å."""
         ...
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure, in order."""
+    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure, in order; one or several, in any form that `as_structures` takes."""
         ...
 
     def save(self, folder: str | Path) -> Path:
@@ -65,14 +84,6 @@ class Potential(Protocol):
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator over this potential."""
-        ...
-
-
-class Fitter(Protocol):
-    """Frozen hyperparameters; fitting returns a new Potential and changes nothing."""
-
-    def fit(self, train: Dataset, *, rng: np.random.Generator) -> Potential:
-        """Fit to the labels of ``train``."""
         ...
 
 
@@ -114,7 +125,7 @@ class Reference(Protocol):
 
 
 class Basis(Protocol):
-    """Descriptors whose linear combination is the energy."""
+    """Descriptors whose linear combination is the energy; rows are kept by its ``repr``, which tells all of it."""
 
     @property
     def size(self) -> int:
@@ -171,8 +182,17 @@ class Linear(Protocol):
 class Uncertain(Protocol):
     """Knows how sure it is of an energy."""
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Standard error of each predicted energy in eV."""
+        ...
+
+
+@runtime_checkable
+class PerAtom(Protocol):
+    """Its energy is a sum over atoms, each of which is known."""
+
+    def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
+        """Return the energy of each atom (N,) in eV; their sum is the energy."""
         ...
 
 
@@ -180,33 +200,160 @@ class Uncertain(Protocol):
 class Graded(Protocol):
     """Knows how far a structure lies outside the data it was fitted to."""
 
-    def with_active_set(self, structures: Sequence[Structure]) -> Potential:
+    @property
+    def knows_grades(self) -> bool:
+        """Whether it has an active set, without which there are no grades."""
+        ...
+
+    def with_active_set(self, structures: Structures) -> Potential:
         """Return the potential with the active set of these training structures."""
         ...
 
-    def extrapolation_grades(self, structure: Structure) -> FloatArray:
+    def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the extrapolation grade of each atom (N,), above 1 outside the data."""
         ...
 
 
+class PotentialBase:
+    """Gives a class with ``species``, ``cutoff``, ``save`` and `predict_structures` the rest of a `Potential`.
+
+    It is a convenience: whatever fulfils the protocol is a potential.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def species(self) -> tuple[int, ...]: ...  # noqa: D102
+
+        @property
+        def cutoff(self) -> float: ...  # noqa: D102
+
+        def save(self, folder: str | Path) -> Path: ...  # noqa: D102
+
+        def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+            """Predict structures of known elements."""
+            ...
+
+    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure, in order; the stress is None for structures without a cell.
+
+        Parameters
+        ----------
+        structures
+            One or several of ASE atoms, structures and frames, such as a dataset.
+        forces, stress
+            Whether they are of interest; None stands where they are not.
+
+        Raises
+        ------
+        InputError
+            If a structure holds an element that the potential does not know.
+        """
+        listed = as_structures(structures)
+        for index, structure in enumerate(listed):
+            require_known_species(structure, self.species, index if len(listed) > 1 else None)
+        return self.predict_structures(listed, forces, stress)
+
+    def calculator(self, *, grades: bool = False) -> Calculator:
+        """Return an ASE calculator; with ``grades`` its results hold extrapolation grades (see `PotentialCalculator`).
+
+        Raises
+        ------
+        InputError
+            If grades are asked for and not known.
+        """
+        return PotentialCalculator(self, evaluate=self.evaluator(), grades=grades)
+
+    def evaluator(self) -> Callable[[Structure], Prediction]:
+        """Return what a calculator calls for its atoms again and again; it may keep things from call to call."""
+        return _Single(self)
+
+    def describe_size(self) -> str:
+        """Return how large the potential is, such as "495 coefficients"."""
+        return ""
+
+    def __repr__(self) -> str:
+        symbols = "-".join(chemical_symbols[z] for z in self.species)
+        parts = [symbols, self.describe_size(), f"cutoff {self.cutoff:.4g} Å"]
+        return f"{type(self).__name__}({', '.join(part for part in parts if part)})"
+
+
+@dataclass(frozen=True)
+class _Single:
+    """Predicts structures one at a time."""
+
+    potential: Potential
+
+    def __call__(self, structure: Structure) -> Prediction:
+        return self.potential.predict([structure])[0]
+
+
+#: what `PotentialCalculator` adds to ASE's properties where the potential is `Graded`
+_GRADES = ("extrapolation_grade", "extrapolation_grades")
+
+
 class PotentialCalculator(Calculator):
-    """ASE calculator over any `Potential`."""
+    """ASE calculator over any `Potential`.
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]
+    Beside energy, forces and stress it knows the energies of single atoms (``atoms.get_potential_energies()``) where
+    the potential is `PerAtom`, and extrapolation grades where it is `Graded`: ``extrapolation_grades`` (N,) of all
+    atoms and the largest of them, ``extrapolation_grade``. Grades take much longer than forces, so they are computed
+    where one asks for them, ``calc.get_property("extrapolation_grade", atoms)``, or with every energy by ``grades``.
 
-    def __init__(self, potential: Potential) -> None:
+    Parameters
+    ----------
+    potential
+        The potential.
+    evaluate
+        Predicts a structure; by default ``potential.predict``.
+    grades
+        Whether ``results`` always hold extrapolation grades.
+
+    Raises
+    ------
+    InputError
+        If grades are asked for of a potential that does not know them.
+    """
+
+    def __init__(
+        self, potential: Potential, *, evaluate: Callable[[Structure], Prediction] | None = None, grades: bool = False
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.potential = potential
+        self.potential, self.evaluate = potential, evaluate or _Single(potential)
+        known = isinstance(potential, Graded) and potential.knows_grades
+        if grades and not known:
+            raise InputError("this potential knows no extrapolation grades; ACE potentials fitted here do")
+        self._always = _GRADES if grades else ()
+        self.implemented_properties = [
+            "energy", "free_energy", "forces", "stress", *(["energies"] if isinstance(potential, PerAtom) else []),
+            *(_GRADES if known else ()),
+        ]  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.potential!r})"
 
     def calculate(
         self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:  # fmt: skip
-        """Fill ``results`` with everything at once: forces and stress come at no further cost."""
+        """Fill ``results``: energy, forces and stress at once, and what else is asked for."""
         super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
-        prediction = self.potential.predict([Structure.from_ase(cast(Atoms, self.atoms))])[0]
+        structure = Structure.from_ase(cast(Atoms, self.atoms))
+        if system_changes or "energy" not in self.results:
+            self.results = self._evaluated(structure)
+        asked = {*properties, *self._always}
+        if "energies" in asked and "energies" not in self.results and isinstance(self.potential, PerAtom):
+            self.results["energies"] = self.potential.atomic_energies(structure)
+        if asked & set(_GRADES) and isinstance(self.potential, Graded):
+            grades = self.potential.extrapolation_grades(structure)
+            self.results |= {"extrapolation_grade": float(grades.max()), "extrapolation_grades": grades}
+
+    def _evaluated(self, structure: Structure) -> dict[str, Any]:
+        prediction = self.evaluate(structure)
         results: dict[str, Any] = {"energy": prediction.energy, "free_energy": prediction.energy}
         results["forces"] = prediction.forces
         if prediction.stress is not None:
             results["stress"] = to_voigt(prediction.stress)
-        self.results = results
+        if prediction.energies is not None:
+            results["energies"] = prediction.energies
+        return results

@@ -30,6 +30,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
+from forcewright.tables import Tabular, html_table
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -77,6 +78,11 @@ class Structure:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def __repr__(self) -> str:
+        periodic = "".join(name for name, along in zip("abc", self.pbc, strict=True) if along)
+        extent = f"periodic along {periodic}, {self.volume:.5g} Å³" if periodic else "not periodic"
+        return f"Structure({self.formula}, {extent})"
 
     @property
     def volume(self) -> float:
@@ -129,6 +135,11 @@ class Labels:
             object.__setattr__(self, "stress", _frozen(self.stress, (3, 3), "stress"))
         object.__setattr__(self, "info", MappingProxyType(dict(self.info)))
 
+    def __repr__(self) -> str:
+        energy = [] if self.energy is None else [f"{self.energy:.6g} eV"]
+        known = [name for name in ("forces", "stress") if getattr(self, name) is not None]
+        return f"Labels({', '.join([*energy, *known]) or 'none'}; group {self.group!r})"
+
     def __reduce__(self) -> tuple[object, ...]:
         """Rebuild from plain parts: a mapping proxy cannot travel to a worker process."""
         return Labels, (self.energy, self.forces, self.stress, self.group, dict(self.info))
@@ -141,9 +152,16 @@ class Frame(NamedTuple):
     labels: Labels
     origin: str = ""
 
+    def __repr__(self) -> str:
+        return f"Frame({self.structure}, {self.labels}{f', {self.origin!r}' if self.origin else ''})"
+
+    def to_ase(self) -> Atoms:
+        """Return ASE atoms that carry the labels as `Dataset.to_ase` says."""
+        return to_labelled_ase(self.structure, self.labels)
+
 
 @dataclass(frozen=True, eq=False)
-class Dataset(Sequence[Frame]):
+class Dataset(Tabular, Sequence[Frame]):
     """An immutable sequence of labelled structures; slices and index lists give a Dataset."""
 
     frames: tuple[Frame, ...]
@@ -237,20 +255,36 @@ class Dataset(Sequence[Frame]):
     def from_ase(cls, frames: Iterable[Atoms], name: str = "") -> Dataset:
         """Take structures and calculator results of ASE atoms; the group is ``info["config_type"]``.
 
-        Files are read with `forcewright.read`, which knows label keys, units and their traps.
+        Files and atoms are read with `forcewright.read`, which knows label keys, units and their traps.
         """
         return cls(tuple(Frame(Structure.from_ase(a), _labels_of(a), f"#{i}") for i, a in enumerate(frames)), name)
 
     def to_ase(self) -> list[Atoms]:
         """Return ASE atoms carrying the labels in a `SinglePointCalculator` and the group as config_type."""
-        return [to_labelled_ase(structure, labels) for structure, labels, _ in self.frames]
+        return [frame.to_ase() for frame in self.frames]
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each frame: where it is from, what it is of, and what is known of it."""
+        return [
+            {
+                "origin": origin, "group": labels.group, "formula": structure.formula, "atoms": len(structure),
+                "energy_eV": labels.energy, "volume_A3": structure.volume if structure.pbc.all() else None,
+                "largest_force_eV_per_A": None if labels.forces is None
+                else float(np.linalg.norm(labels.forces, axis=1).max()),
+                "stress": labels.stress is not None,
+            }
+            for structure, labels, origin in self.frames
+        ]  # fmt: skip
+
+    def _repr_html_(self) -> str:
+        return html_table(self[:60].to_rows(), repr(self))
 
 
 #: what every function that takes structures takes: one, or several
 Structures: TypeAlias = "Atoms | Structure | Frame | Iterable[Atoms | Structure | Frame]"
 
 
-def as_structures(given: Structures) -> list[Structure]:
+def as_structures(structures: Structures) -> list[Structure]:
     """Return structures, frames or ASE atoms, one or several, as a list of structures.
 
     Raises
@@ -258,22 +292,24 @@ def as_structures(given: Structures) -> list[Structure]:
     InputError
         If there is anything else among them; names its position.
     """
-    several = [given] if isinstance(given, (Atoms, Structure, Frame)) else given
+    several = [structures] if isinstance(structures, (Atoms, Structure, Frame)) else structures
     if isinstance(several, (str, bytes)) or not isinstance(several, Iterable):
-        raise InputError(f"is a {type(given).__name__}; give ASE atoms, structures or a dataset", field="structures")
-    structures = []
-    for index, one in enumerate(several):
-        if isinstance(one, Atoms):
-            structures.append(Structure.from_ase(one))
-        elif isinstance(one, Frame):
-            structures.append(one.structure)
-        elif isinstance(one, Structure):
-            structures.append(one)
+        raise InputError(
+            f"is a {type(structures).__name__}; give ASE atoms, structures or a dataset", field="structures"
+        )
+    taken = []
+    for index, item in enumerate(several):
+        if isinstance(item, Atoms):
+            taken.append(Structure.from_ase(item))
+        elif isinstance(item, Frame):
+            taken.append(item.structure)
+        elif isinstance(item, Structure):
+            taken.append(item)
         else:
             raise InputError(
-                f"is a {type(one).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
+                f"is a {type(item).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
             )
-    return structures
+    return taken
 
 
 def atomic_number(symbol: str, field: str | None = None) -> int:
@@ -339,8 +375,8 @@ def to_labelled_ase(structure: Structure, labels: Labels) -> Atoms:
     results: dict[str, Any] = {"energy": labels.energy, "forces": labels.forces}
     if labels.stress is not None:
         results["stress"] = to_voigt(labels.stress)
-    given = {key: value for key, value in results.items() if value is not None}
-    atoms.calc = SinglePointCalculator(atoms, **given)  # type: ignore[no-untyped-call]
+    known = {key: value for key, value in results.items() if value is not None}
+    atoms.calc = SinglePointCalculator(atoms, **known)  # type: ignore[no-untyped-call]
     return atoms
 
 

@@ -283,7 +283,7 @@ def test_it_prints_errors_first_and_counts_what_it_leaves_out(copper: Dataset) -
     lines = str(found).splitlines()
     assert lines[0] == "45 frames"
     assert lines[1] == (
-        "error: cu.extxyz, frame 0, field 'forces': holds nan at atom 0; mend the value or leave the frame out"
+        "error: cu.extxyz, frame 0, field 'forces': holds nan at atom 0; correct the value or leave the frame out"
     )
     assert "error: 4 more of the kind 'not finite'" in lines
     assert lines[-1].startswith("9 errors, no warnings")

@@ -15,7 +15,7 @@ BROKEN = Path(__file__).parents[1] / "broken"
 REFUSED: dict[str, tuple[int | None, str | None, str]] = {
     "truncated.extxyz": (1, "number of atoms", "the file ends after 1 of 2 atoms"),
     "atom_count.extxyz": (0, "Properties", "the number of atoms (3)"),
-    "unknown_element.extxyz": (1, "species", "'Xq' is not the symbol of an element"),
+    "unknown_element.extxyz": (1, "species", "'Xq' is an unknown element"),
     "wrong_columns.extxyz": (1, "Properties", "8 columns where Properties announces 7"),
     "forces_two_columns.extxyz": (0, "forces", "has shape (2, 2), expected (2, 3)"),
     "forces_not_numbers.extxyz": (1, "forces", "'strong'"),

@@ -183,9 +183,9 @@ def test_several_files_and_unknown_formats(tmp_path: Path) -> None:
     assert len(read([one, str(two)], name="both")) == 5
     with pytest.raises(InputError, match="'extyz' is not a format; did you mean 'extxyz'"):
         read(one, format="extyz")
-    with pytest.raises(InputError, match="no file was given"):
+    with pytest.raises(InputError, match="no file and no structure was given"):
         read([])
-    with pytest.raises(InputError, match="'energy_unit' is no option of this format; it has no options"):
+    with pytest.raises(InputError, match="'energy_unit' is not an option of this format; it has no options"):
         read(one, energy_unit="eV")
 
 

@@ -95,7 +95,7 @@ def test_groups_stay_whole() -> None:
     held = {dataset.groups[i] for i in parts.test}
     assert len(parts.test) == 20 and len(held) == 2 and not held & {dataset.groups[i] for i in parts.train}
     assert {dataset.groups[i] for i in split_by_group(dataset, 0.2, rng(), groups=["g3"]).test} == {"g3"}
-    with pytest.raises(InputError, match="no group"):
+    with pytest.raises(InputError, match="is not a group"):
         split_by_group(dataset, 0.2, rng(), groups=["h"])
     with pytest.raises(InputError, match="leaves no frame"):
         split_by_group(of([atom(0.0)] * 10), 0.2, rng())

@@ -136,7 +136,7 @@ def test_unusable_rows_are_told() -> None:
         max_volume(np.zeros((0, 3)))
     with pytest.raises(InputError, match="not finite"):
         max_volume(np.array([[1.0, np.nan]]))
-    with pytest.raises(InputError, match="with the same columns"):
+    with pytest.raises(InputError, match="equally wide"):
         max_volume([np.ones((2, 3)), np.ones((2, 4))])
     with pytest.raises(InputError, match=r"at least 1\.001"):
         max_volume(np.eye(2), tolerance=1.0)

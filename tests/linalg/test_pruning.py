@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from forcewright.errors import InputError
+from forcewright.linalg.gram import NotPositiveDefinite
 from forcewright.linalg.pruning import prune_groups
-from forcewright.linalg.ridge import NotPositiveDefinite
 
 P = 24
 GROUPS = np.repeat(np.arange(10), [1, 2, 3, 4, 1, 2, 3, 4, 2, 2])

@@ -7,17 +7,18 @@ import pytest
 import scipy.linalg
 from sklearn.linear_model import Ridge
 
-from forcewright.linalg.gram import RowAccumulator, RowReducer, unpack
-from forcewright.linalg.ridge import (
+from forcewright.linalg.gram import (
     CholeskySolver,
     FactorBlocks,
     GramBlocks,
-    Measure,
     NotPositiveDefinite,
-    WeightedRidge,
+    RowAccumulator,
+    RowReducer,
     column_scale,
     packed_scale,
+    unpack,
 )
+from forcewright.linalg.ridge import Measure, WeightedRidge
 from forcewright.linalg.weight_search import WeightSpace, search_weights, starting_points
 
 P, T, F, ROWS = 6, 3, 4, 25

@@ -221,7 +221,7 @@ def test_simulation_with_a_kept_neighbor_list_gives_fresh_forces() -> None:
         fresh = potential.predict([Structure.from_ase(atoms)])[0]
         np.testing.assert_allclose(atoms.get_forces(), fresh.forces, atol=1e-10)
         assert atoms.get_potential_energy() == pytest.approx(fresh.energy, abs=1e-10)
-    cache = atoms.calc.potential.cache
+    cache = atoms.calc.evaluate.cache
     assert 2 <= cache.rebuilds < 40
     del atoms[3]
     fresh = potential.predict([Structure.from_ase(atoms)])[0]

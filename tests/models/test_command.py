@@ -16,9 +16,9 @@ from ase.calculators.emt import EMT
 
 from forcewright.data import read, write
 from forcewright.errors import InputError
+from forcewright.fitting.hyperparameters import fill_model, search_ranges
 from forcewright.models import load
 from forcewright.models.command.template import fill, fill_within
-from forcewright.recipes.config import fill_model, split_model
 from forcewright.recipes.tune import tune
 from forcewright.structure import Dataset
 
@@ -123,7 +123,7 @@ def _cluster(train: Dataset):
 def test_parameters_are_searched(config) -> None:
     config["parameters"]["shift"] = {"low": 0.1, "high": 1.0}
     config["integers"]["order"] = {"low": 2, "high": 6}
-    ranges = split_model(config)
+    ranges = search_ranges(config)
     assert {name: type(r).__name__ for name, r in ranges.items()} == {
         "parameters.shift": "Real", "integers.order": "Integer",
     }  # fmt: skip

@@ -142,7 +142,7 @@ def test_embedded_atoms_need_species() -> None:
         ("tersoff", "* * Si.tersoff Si", ["Ge"], "pair_coeff names"),
         ("tersoff", "* * SiC.tersoff Si Si", None, "each element stands for one"),
         ("eam", "* * Cu_u3.eam", None, "species"),
-        ("eam", "* * Cu_u3.eam", ["Kuper"], "no element"),
+        ("eam", "* * Cu_u3.eam", ["Kuper"], "'Kuper' is an unknown element"),
         ("tersoff", "* * Si.tersoff Si\nshell rm x", None, "may not stand"),
         ("tersoff", "* * ${file} Si", None, "may not stand"),
         ("tersoff; shell ls", "* * Si.tersoff Si", None, "may not stand"),

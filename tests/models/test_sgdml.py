@@ -228,8 +228,10 @@ def test_other_cells_are_refused(trained: SgdmlPotential) -> None:
         SgdmlModel().fit(data + other, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="holds CSi4 with its atoms in another order, or other pbc, than frame 0"):
         SgdmlModel().fit(with_carbon(data) + with_carbon(data, 1), rng=np.random.default_rng(0))
-    with pytest.raises(InputError, match="holds CSi4; sGDML is a model of whole cells, here of Si5"):
+    with pytest.raises(InputError, match="holds C, but the potential knows only Si"):
         trained.predict([other[0].structure])
+    with pytest.raises(InputError, match="holds Si2; sGDML is a model of whole cells, here of Si5"):
+        trained.predict(bulk("Si"))
     unlabelled = Dataset(tuple(f._replace(labels=type(f.labels)(energy=1.0)) for f in data))
     with pytest.raises(InputError, match="0 forces"):
         SgdmlModel().fit(unlabelled, rng=np.random.default_rng(0))

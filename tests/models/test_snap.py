@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import bulk
-from forcewright.models.linear import predict_rows
 
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
+from forcewright.fitting.linear_fit import predict_rows
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
 from forcewright.models.snap import SnapModel, SnapPotential

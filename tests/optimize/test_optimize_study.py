@@ -144,8 +144,8 @@ def test_torn_last_line_is_cut_off(journal: Path, pool: Executor, tail: str) -> 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (lambda lines: ["a note\n"], "line 1 is not that of a study"),
-        (lambda lines: [*lines[:3], lines[3][:40] + "\n", *lines[4:]], "line 4 is not that of a study"),
+        (lambda lines: ["a note\n"], "line 1 is not from a study"),
+        (lambda lines: [*lines[:3], lines[3][:40] + "\n", *lines[4:]], "line 4 is not from a study"),
         (lambda lines: [*lines, lines[-1]], "occurs twice"),
     ],
 )

@@ -117,7 +117,7 @@ def test_wrong_site_and_path_are_refused_in_words() -> None:
         interstitials(calculator, bulk("Si"), sites=("tetragonal",), repeat=2)
     with pytest.raises(InputError, match="diamond structure, which this crystal does not have"):
         interstitials(calculator, bulk("Si", "fcc", a=4.15), sites=("dumbbell",), repeat=3, relax_cell=False)
-    with pytest.raises(InputError, match="is no path"):
+    with pytest.raises(InputError, match="is not a path"):
         phonons(calculator, bulk("Si"), path="GQ", repeat=1)
     with pytest.raises(InputError, match="unit cell has atoms 0 to 1"):
         vacancy(calculator, bulk("Si"), atoms=(2,), repeat=2)

@@ -303,7 +303,7 @@ def test_purely_repulsive_pair_has_no_bond() -> None:
 
 
 def test_unknown_element_is_refused() -> None:
-    with pytest.raises(InputError, match="two chemical symbols"):
+    with pytest.raises(InputError, match="unknown element"):
         dimer_curve(EMT(), ("Cu", "Xx"))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import forcewright as fw
+from forcewright.fitting.settings import TuneStudySettings
 from forcewright.models.ace import AceModel
 from forcewright.recipes import account
-from forcewright.recipes.config import TuneStudySettings
 from forcewright.recipes.provenance import citations
 
 MODEL = {

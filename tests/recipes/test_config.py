@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from forcewright.errors import InputError
+from forcewright.fitting.hyperparameters import fill_model, search_ranges
 from forcewright.optimize.space import Integer, Real
-from forcewright.recipes.config import fill_model, parse_config, read_config, split_model
+from forcewright.recipes.config import parse_config, read_config
 
 EXAMPLE = """
 data: {train: Mo_train.extxyz, test: [Mo_test.extxyz, more.extxyz]}
@@ -38,7 +39,7 @@ def test_paths_are_relative_to_the_config(tmp_path: Path) -> None:
 
 
 def test_ranges_are_found_by_type_and_place(example: dict[str, Any]) -> None:
-    ranges = split_model(example["model"])
+    ranges = search_ranges(example["model"])
     assert ranges == {"twojmax": Integer(2, 8), "rcut": Real(3.0, 6.0), "radii.Mo": Real(0.4, 0.6)}
     model = fill_model(example["model"], {"twojmax": 4, "rcut": 5.0, "radii.Mo": 0.45})
     assert (model.twojmax, model.rcut, model.radii, model.quadratic) == (4, 5.0, {"Mo": 0.45}, True)

@@ -74,7 +74,7 @@ def test_relaxation_and_dynamics_use_any_force_field(tmp_path: Path) -> None:
         ({"kind": "rattle", "amplitudes_A": [-1]}, ["recipes.0.amplitudes_A", "above 0"]),
         ({"kind": "rattle", "amplitudes_A": [0.1], "of": ["gold"]}, ["'gold'", "there are diamond"]),
         ({"kind": "unchanged", "then": [{"kind": "strain"}]}, ["recipes.0.then.0", "largest"]),
-        ({"kind": "interstitial", "species": "H", "separations": 3}, ["recipes.0.separations", "no place"]),
+        ({"kind": "interstitial", "species": "H", "separations": 3}, ["recipes.0.separations", "far enough from all atoms"]),
         ({"kind": "random", "composition": {"C": 9}, "volume_per_atom_A3": [0.5, 1]}, ["recipes.0", "densest packing"]),
         ({"kind": "relax", "potential": "nowhere"}, ["nowhere"]),
     ],

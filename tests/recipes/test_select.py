@@ -13,7 +13,7 @@ from command_line import run_here
 from forcewright.data import read, write
 from forcewright.errors import InputError
 from forcewright.recipes.select import select, split
-from forcewright.recipes.statistics import describe_files
+from forcewright.recipes.statistics import statistics
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 
@@ -35,9 +35,12 @@ def trajectory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_selection_keeps_labels_and_order(copper: Path, tmp_path: Path) -> None:
     source = copper / "train.extxyz"
-    chosen, available = select([source], tmp_path / "few.extxyz", by="fps", count=12, seed=1, options={"cutoff": 4.0})
+    available = []
+    chosen = select(
+        [source], tmp_path / "few.extxyz", by="fps", count=12, seed=1, options={"cutoff": 4.0}, on_read=available.append
+    )
     stored = read(tmp_path / "few.extxyz")
-    assert stored.content_hash == chosen.content_hash and (len(stored), available) == (12, 40)
+    assert stored.content_hash == chosen.content_hash and (len(stored), available) == (12, [40])
     numbers = [int(frame.origin.rpartition("#")[2]) for frame in chosen]
     assert numbers == sorted(numbers)
     assert read(source)[numbers].content_hash == stored.content_hash
@@ -75,7 +78,8 @@ def test_a_split_tells_of_near_copies(trajectory: Path, tmp_path: Path) -> None:
 
 
 def test_statistics_write_table_figures_and_page(trajectory: Path, copper: Path, tmp_path: Path) -> None:
-    sets, series = describe_files([trajectory, copper / "train.extxyz"], tmp_path / "out", by="group")
+    described = statistics([trajectory, copper / "train.extxyz"], tmp_path / "out", by="group")
+    sets, series = described.sets, described.volumes
     folder = tmp_path / "out"
     assert {path.name for path in folder.iterdir()} == {
         "result.json", "statistics.csv", "histograms.png", "volume.png", "report.html"

@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from forcewright.recipes.setting import fit_setting, loss_of
 
 import forcewright as fw
 from forcewright.cli import main
 from forcewright.data import read, write
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.features.row_cache import RowMemory
+from forcewright.fitting import linear_trial, refinement
+from forcewright.fitting.hyperparameters import fill_model, search_ranges
+from forcewright.fitting.linear_trial import LinearTrial, fit_linear
+from forcewright.fitting.loss import Loss
+from forcewright.fitting.problem import Problem, make_problem
 from forcewright.models.ace import AceModel, shortest_distances
+from forcewright.models.ace.densities import NonlinearFit
 from forcewright.optimize.space import Categorical, Integer, Real
-from forcewright.recipes import nonlinear, refit, setting
-from forcewright.recipes.config import fill_model, parse_config, split_model
-from forcewright.recipes.inputs import make_problem, read_inputs
+from forcewright.recipes.config import parse_config
+from forcewright.recipes.inputs import read_inputs
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hv-diamond"
@@ -62,9 +67,12 @@ def with_model(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {**config, "model": {**config["model"], **changes}}
 
 
-def problem_of(config: dict[str, Any]):
+def problem_of(config: dict[str, Any]) -> Problem:
     settings = parse_config(config, folder=Path())
-    return make_problem(settings, read_inputs(settings))
+    inputs = read_inputs(settings)
+    return make_problem(
+        settings, inputs.train, test=inputs.test, external=inputs.external, rows=RowMemory(10**8), scratch=Path()
+    )
 
 
 def same(first: fw.Potential, second: fw.Potential, structure: Structure) -> None:
@@ -141,11 +149,11 @@ def test_a_pool_is_pruned_to_its_target(ace: dict[str, Any]) -> None:
 
     # each fold was predicted with functions that were chosen without it
     problem = problem_of(config)
-    fitted = fit_setting(problem, {}, 0)
-    basis, without = setting.prune(problem, pool_of(problem), prune_of(problem))
-    inner, held = setting.without_fold(problem, 1)
-    alone = replace(inner, splits=np.zeros(len(inner.train), dtype=np.int64), external=problem.train[held])
-    expected = setting._fit(alone, model_of(problem), without[1], 0, fitted.search.theta).predictions
+    fitted = fit_linear(problem, {}, 0)
+    basis, without = linear_trial.prune(problem, pool_of(problem), prune_of(problem))
+    inner, held = problem.without_fold(1)
+    alone = inner.validated_on(problem.train[held])
+    expected = linear_trial._fit(alone, model_of(problem), without[1], 0, fitted.search.theta).predictions
     for index, prediction in zip(held, expected, strict=True):
         np.testing.assert_allclose(fitted.predictions[index].forces, prediction.forces, atol=1e-9)
 
@@ -159,11 +167,11 @@ def pool_of(problem: Any) -> Any:
 
 
 def prune_of(problem: Any) -> Any:
-    return model_of(problem).prune
+    return model_of(problem).pruning()
 
 
 def test_everything_is_pruned_but_rank_one(ace: dict[str, Any]) -> None:
-    fitted = fit_setting(problem_of(with_model(ace, prune={"products": 1})), {}, 0)
+    fitted = fit_linear(problem_of(with_model(ace, prune={"products": 1})), {}, 0)
     assert {f.rank for f in fitted.basis.columns} == {1}
 
 
@@ -196,7 +204,7 @@ def two(ace: dict[str, Any], curved: Path) -> dict[str, Any]:
 
 
 def test_two_densities(two: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refit, "loss_standard_error", lambda *args: np.inf)  # isolated atoms are held at zero
+    monkeypatch.setattr(Loss, "standard_error", lambda *args: np.inf)  # isolated atoms are held at zero
     result = fw.tune(two)
     assert "nonlinear" not in result.trials[0].metrics  # one setting: nothing to choose, so they are fitted once
     found = result.summary["densities"]
@@ -214,45 +222,43 @@ def test_two_densities(two: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> 
     assert potential.predict([Structure([6], [[0, 0, 0]])])[0].energy == 0.0
 
 
-def refined(config: dict[str, Any], **changes: Any) -> tuple[setting.Problem, setting.FittedSetting]:
+def refined(config: dict[str, Any], **changes: Any) -> tuple[Problem, LinearTrial]:
     problem = problem_of({**config, **changes})
-    return problem, fit_setting(problem, {}, 0)
+    return problem, fit_linear(problem, {}, 0)
 
 
 def test_folds_are_predicted_as_long_as_the_others_say(two: dict[str, Any]) -> None:
     problem, fitted = refined(with_model(two, nonlinear={"iterations": 8, "patience": 8}))
     told = fitted.diagnostics["nonlinear"]
     assert told["kept"] and told["stages"] == list(fitted.iterations) == [told["iterations"]]
-    assert loss_of(problem, fitted.predictions) == pytest.approx(told["loss"])
+    assert problem.loss.of(problem.validation, fitted.predictions) == pytest.approx(told["loss"])
     # searches on the other folds, written out: how they predict the fold after every iteration
     model = model_of(problem)
-    linear = fit_setting(replace(problem, model={**problem.model, "densities": 1}), {}, 0, fitted.search.theta)
-    fit, _ = setting._Workspace(problem, linear.basis).assemble(factored=False)
-    frames = nonlinear.surroundings(linear.basis, problem.train, problem.energies)
-    weights = nonlinear.row_weights(linear, problem.train, None)
-    whole = nonlinear.NonlinearFit(frames, weights, model.full_embedding, model.nonlinear)
-    everything, starts = nonlinear._starts(fit, linear)
+    linear = fit_linear(replace(problem, model={**problem.model, "densities": 1}), {}, 0, fitted.search.theta)
+    fit, _ = linear_trial._Rows(problem, linear.basis).assemble(factored=False)
+    weights = refinement.row_weights(linear, problem.train, None)
+    whole = model.refinement().prepare(linear.basis, problem.train, problem.energies, weights, 1)
+    everything, starts = refinement._starts(fit, linear)
     curves = []
     for fold, start in enumerate(starts):
-        path = whole.of(np.flatnonzero(problem.splits != fold)).search(start, np.random.default_rng([problem.seed, 5]))
-        curves.append([whole.of(np.flatnonzero(problem.splits == fold)).predict(x) for x in path[0]])
+        path = whole.of(np.flatnonzero(problem.folds != fold)).search(start, np.random.default_rng([problem.seed, 5]))
+        curves.append([whole.of(np.flatnonzero(problem.folds == fold)).predict(x) for x in path[0]])
     length = max(len(curve) for curve in curves)
 
     def parts(fold: int, k: int) -> Any:
-        held = problem.train[np.flatnonzero(problem.splits == fold)]
-        alone = replace(problem, train=held, splits=np.zeros(len(held), dtype=np.int64))
-        return setting.loss_parts(alone, curves[fold][min(k, len(curves[fold]) - 1)], "rmse")
+        held = problem.train[np.flatnonzero(problem.folds == fold)]
+        return problem.loss.parts(held, curves[fold][min(k, len(curves[fold]) - 1)])
 
     for fold in range(3):
         others = [other for other in range(3) if other != fold]
         losses = [
-            nonlinear.pooled_loss(
-                problem, *(np.vstack(one) for one in zip(*(parts(o, k) for o in others), strict=True))
+            problem.loss.of_parts(
+                problem.train, *(np.vstack(one) for one in zip(*(parts(o, k) for o in others), strict=True))
             )
             for k in range(length)
         ]
         own = curves[fold][min(int(np.argmin(losses)), len(curves[fold]) - 1)]
-        for i, prediction in zip(np.flatnonzero(problem.splits == fold), own, strict=True):
+        for i, prediction in zip(np.flatnonzero(problem.folds == fold), own, strict=True):
             assert fitted.predictions[i].energy == pytest.approx(prediction.energy, abs=1e-7)
     final = whole.search(everything, np.random.default_rng([problem.seed, 5]), stages=fitted.iterations)[-1][-1]
     np.testing.assert_allclose(fitted.coefficients, final.c, rtol=1e-7)
@@ -262,24 +268,24 @@ def test_a_linear_fit_that_predicts_better_is_kept_in_every_refit(
     two: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The refit to everything must not search on, judged by the frames that it is fitted to."""
-    true, asked = nonlinear.NonlinearFit.predict, nonlinear.refine
+    true, asked = NonlinearFit.predict, refinement.refine
 
     def worse(self: Any, x: Any) -> Any:
         return [replace(one, energy=one.energy + 100.0) for one in true(self, x)]
 
     def watched(problem: Any, model: Any, fit: Any, linear: Any, stages: Any = None) -> Any:
         if stages is not None:  # from here on everything would look good
-            monkeypatch.setattr(nonlinear.NonlinearFit, "predict", true)
+            monkeypatch.setattr(NonlinearFit, "predict", true)
         return asked(problem, model, fit, linear, stages)
 
-    monkeypatch.setattr(nonlinear.NonlinearFit, "predict", worse)
-    monkeypatch.setattr(setting, "refine", watched)
+    monkeypatch.setattr(NonlinearFit, "predict", worse)
+    monkeypatch.setattr(linear_trial, "refine", watched)
     held = problem_of({**two, "validation": {"holdout": 0.25}})
-    fitted = fit_setting(held, {}, 0)
+    fitted = fit_linear(held, {}, 0)
     assert fitted.iterations == () and not fitted.diagnostics["nonlinear"]["kept"]
     assert fitted.coefficients.ndim == 1 and fitted.covariance is not None
     everything = replace(held, external=held.train)
-    assert fit_setting(everything, {}, 0, fitted.search.theta, fitted).coefficients.ndim == 1
+    assert fit_linear(everything, {}, 0, fitted.search.theta, fitted).coefficients.ndim == 1
 
 
 def test_refits_take_the_iterations_that_validation_has_chosen(
@@ -287,14 +293,14 @@ def test_refits_take_the_iterations_that_validation_has_chosen(
 ) -> None:
     """Fits whose judged frames are also reported must not choose by them: holdout, nested and pruned folds."""
     asked: list[Any] = []
-    original = nonlinear.refine
+    original = refinement.refine
 
     def watched(problem: Any, model: Any, fit: Any, linear: Any, stages: Any = None) -> Any:
         found = original(problem, model, fit, linear, stages)
         asked.append((stages, found.iterations))
         return found
 
-    monkeypatch.setattr(setting, "refine", watched)
+    monkeypatch.setattr(linear_trial, "refine", watched)
     result = fw.tune({**two, "validation": {"holdout": 0.25}})
     assert asked[-1][0] is not None and asked[-1][0] == asked[-1][1]
     assert result.potential.fitted.coefficients.shape[1] == 2
@@ -311,12 +317,11 @@ def test_ladder_and_upfit_are_followed_in_the_fit_to_everything(two: dict[str, A
     assert told["curve"][told["iterations"]] == min(told["curve"])
     assert sum(told["stages"]) == told["iterations"] > 4  # the second step makes it better
     model = model_of(problem)
-    linear = fit_setting(replace(problem, model={**problem.model, "densities": 1}), {}, 0, fitted.search.theta)
-    fit, _ = setting._Workspace(problem, linear.basis).assemble(factored=False)
-    frames = nonlinear.surroundings(linear.basis, problem.train, problem.energies)
-    weights = nonlinear.row_weights(linear, problem.train, None)
-    whole = nonlinear.NonlinearFit(frames, weights, model.full_embedding, model.nonlinear)
-    start = nonlinear._starts(fit, linear)[0]
+    linear = fit_linear(replace(problem, model={**problem.model, "densities": 1}), {}, 0, fitted.search.theta)
+    fit, _ = linear_trial._Rows(problem, linear.basis).assemble(factored=False)
+    weights = refinement.row_weights(linear, problem.train, None)
+    whole = model.refinement().prepare(linear.basis, problem.train, problem.energies, weights, 1)
+    start = refinement._starts(fit, linear)[0]
     path = whole.search(start, np.random.default_rng([problem.seed, 5]))
     stage, last = len(told["stages"]) - 1, told["stages"][-1]
     np.testing.assert_allclose(fitted.coefficients, path[stage][last - (stage > 0)].c, rtol=1e-7)
@@ -326,7 +331,7 @@ def test_external_validation_and_qr_with_two_densities(two: dict[str, Any], monk
     external = {"external": two["data"]["test"]}
     problem, plain = refined(two, validation=external)
     assert len(plain.predictions) == 4 and plain.diagnostics["nonlinear"]["kept"]
-    monkeypatch.setattr(setting, "_SINGULAR", 1.0)  # as if every design were singular
+    monkeypatch.setattr(linear_trial, "_SINGULAR", 1.0)  # as if every design were singular
     _, careful = refined(two, validation=external)
     assert (plain.diagnostics["solver"], careful.diagnostics["solver"]) == ("cholesky", "qr")
     assert careful.iterations == plain.iterations
@@ -343,10 +348,10 @@ def test_nested_selection_with_pruning_and_two_densities(two: dict[str, Any]) ->
 
 def test_weights_by_kappa(two: dict[str, Any]) -> None:
     problem = problem_of(two)
-    linear = fit_setting(replace(problem, model={**problem.model, "densities": 1}), {}, 0)
-    own = [(w.energy**2 + w.force**2) for w in nonlinear.row_weights(linear, problem.train, None)]
+    linear = fit_linear(replace(problem, model={**problem.model, "densities": 1}), {}, 0)
+    own = [(w.energy**2 + w.force**2) for w in refinement.row_weights(linear, problem.train, None)]
     for kappa in (0.0, 0.3, 1.0):
-        weights = nonlinear.row_weights(linear, problem.train, kappa)
+        weights = refinement.row_weights(linear, problem.train, kappa)
         squares = np.array([[w.energy**2, w.force**2] for w in weights])
         np.testing.assert_allclose(squares / squares.sum(axis=1, keepdims=True), [[1 - kappa, kappa]] * len(squares))
         assert squares.sum(axis=1).mean() == pytest.approx(np.mean(own))
@@ -384,7 +389,7 @@ def test_a_range_may_stand_for_every_number(
     ace: dict[str, Any], changes: dict[str, Any], name: str, kind: type
 ) -> None:
     model = {**ace["model"], **changes}
-    ranges = split_model(model)
+    ranges = search_ranges(model)
     assert list(ranges) == [name] and isinstance(ranges[name], kind)
     fill_model(model, {name: ranges[name].from_unit(0.37)})
 

@@ -87,7 +87,7 @@ def test_what_breaks_becomes_a_row(tmp_path: Path) -> None:
     [
         ({"properties": {}}, "names none"),
         ({"properties": {"elasticity": {}}}, "did you mean 'elastic'"),
-        ({"properties": {"elastic": {"tolerance": "ten"}}}, "no tolerance"),
+        ({"properties": {"elastic": {"tolerance": "ten"}}}, "not a tolerance"),
         ({"potential": None}, "say it on the command line"),
         ({"structure": {"bulk": "Xx"}}, "not known"),
         ({"properties": {"liquid": {"rdf": "a.csv"}}}, "temperature_K"),

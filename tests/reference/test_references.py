@@ -130,7 +130,7 @@ def test_stillinger_weber_as_published(tmp_path: Path) -> None:
 def test_elements_a_pair_style_does_not_know(tmp_path: Path) -> None:
     reference = reference_from(STILLINGER_WEBER, tmp_path)
     wrong, right = reference.label([Structure.from_ase(bulk("Ge")), Structure.from_ase(bulk("Si"))])
-    assert wrong == Failure("holds Ge, which the reference does not know; it knows Si", repeatable=True)
+    assert wrong == Failure("holds Ge, but the reference knows only Si", repeatable=True)
     assert isinstance(right, Labels)
 
 
@@ -250,7 +250,7 @@ def test_cp2k_absent_or_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     not_it = tmp_path / "not_it"
     not_it.write_text("#!/bin/sh\necho I am another program\n")
     not_it.chmod(0o755)
-    with pytest.raises(InputError, match="is no CP2K shell: I am another program"):
+    with pytest.raises(InputError, match="is not a CP2K shell: I am another program"):
         cp2k_reference({}, [str(not_it)])
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="apt install cp2k"):

@@ -10,7 +10,7 @@ import pytest
 from made_content import GROUPS, make_content, make_table, make_trials
 
 from forcewright.report import ReportContent, Section, draw_convergence, grade_table, render, write_report
-from forcewright.report.numbers import duration, memory, setting, significant, with_error
+from forcewright.report.numbers import duration, memory, parameter, significant, with_error
 from forcewright.report.search_figures import draw_cost, draw_search, draw_slices, pareto_front
 from forcewright.report.tables import finding_row
 
@@ -96,7 +96,7 @@ def test_every_section_of_the_list_exists(full: str) -> None:
 def test_banner_warns_of_the_xpot_protocol_only(protocol: str, shown: bool) -> None:
     content = ReportContent("t", result={"protocol": protocol})
     assert ('class="banner"' in render(content)) is shown
-    assert ("flatter themselves" in render(content)) is shown
+    assert ("These errors are too small" in render(content)) is shown
 
 
 def test_hostile_text_stays_text() -> None:
@@ -242,8 +242,8 @@ def test_same_content_same_page() -> None:
     [
         (significant(0.0123456), "0.0123"), (significant(-1234.5), "−1234"), (significant(12345.6), "12\u202f346"),
         (significant(3), "3"), (significant(1.5e-9), "1.50\u202f×\u202f10⁻⁹"), (significant(float("nan")), "–"),
-        (significant(0.0), "0"), (significant(float("inf")), "∞"), (setting(1e-8), "1\u202f×\u202f10⁻⁸"),
-        (setting(4.0), "4"), (setting(True), "yes"), (with_error(12.345, 1.26), "12.3 ± 1.3"),
+        (significant(0.0), "0"), (significant(float("inf")), "∞"), (parameter(1e-8), "1\u202f×\u202f10⁻⁸"),
+        (parameter(4.0), "4"), (parameter(True), "yes"), (with_error(12.345, 1.26), "12.3 ± 1.3"),
         (with_error(1234.5, 56.7), "1234 ± 57"), (with_error(5.0, 0.0), "5.000"), (duration(59.6), "1 min 0 s"),
         (duration(7200), "2 h 0 min"), (memory(5e6), "5 MB"),
     ],

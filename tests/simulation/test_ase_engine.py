@@ -329,7 +329,7 @@ def test_clusters_move_and_have_no_pressure() -> None:
 
 def test_unknown_species_are_named() -> None:
     start = Snapshot(Structure.from_ase(Atoms("ArNeHe", positions=np.eye(3) * 4)))
-    with pytest.raises(InputError, match="holds He, Ne; Lennard-Jones knows only Ar"):
+    with pytest.raises(InputError, match="holds He, Ne, but Lennard-Jones knows only Ar"):
         AseEngine(lennard_jones(), start, 0)
 
 

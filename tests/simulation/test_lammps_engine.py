@@ -20,10 +20,10 @@ from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.force_field import ForceField
 from forcewright.lammps_session import PairStyle
 from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.simulation.ase_engine import AseEngine
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.lammps_engine import LammpsEngine
 from forcewright.simulation.stages import Stage
 from forcewright.simulation.starting import draw_momenta, starting_atoms

@@ -125,6 +125,8 @@ def test_distances_of_pairs_replace_the_fraction() -> None:
 
 
 class _Graded(IdealGas):
+    knows_grades = True
+
     def with_active_set(self, structures: Any) -> Any:
         return self
 
@@ -140,7 +142,7 @@ def test_extrapolation_grades_are_watched_on_request() -> None:
     assert (alarm.atoms, alarm.value, alarm.limit) == ((9,), 6.5, 5.0)
     assert look(silicon(), field=graded, extrapolation_grade=10.0) is None
     assert look(silicon(), field=graded) is None
-    with pytest.raises(InputError, match="Lennard-Jones knows no extrapolation grades"):
+    with pytest.raises(InputError, match="Lennard-Jones has no extrapolation grades"):
         look(silicon(), extrapolation_grade=5.0)
 
 

@@ -118,7 +118,7 @@ CLUSTER = Atoms("Ar2", positions=[[0, 0, 0], [4, 0, 0]])
         (Atoms("Ar", cell=[1, 20, 20], pbc=True), [NVT], {}, "has a cell only 1 Å thin"),
         (Atoms("Ar", cell=[1, 1, 0], pbc=True), [NVT], {}, "its cell has no volume"),
         (Atoms("Ar", positions=[[np.nan, 0, 0]]), [NVT], {}, "positions or a cell that are not finite"),
-        (Atoms("ArXe", positions=np.eye(3)[:2] * 4), [NVT], {}, "holds Xe; Lennard-Jones knows only Ar"),
+        (Atoms("ArXe", positions=np.eye(3)[:2] * 4), [NVT], {}, "holds Xe, but Lennard-Jones knows only Ar"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense_is_refused_in_a_sentence(
@@ -132,7 +132,7 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(
 
 
 def test_an_unknown_engine_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="'vasp' is no engine; there are ase, lammps"):
+    with pytest.raises(InputError, match="unknown engine 'vasp'; allowed are ase, lammps"):
         run(lennard_jones(), ARGON, [NPT], tmp_path, engine="vasp")
 
 

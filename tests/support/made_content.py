@@ -1,4 +1,4 @@
-"""A made-up study, as like a true one as plain numbers can be: what the tests and the eye look at."""
+"""A synthetic study with plausible numbers: what tests and eyes look at in place of a true one."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def test_a_file_that_ends_within_a_frame_gives_the_whole_ones(tmp_path: Path, ca
         assert "ends within frame 4, which is left out" in caplog.text
         caplog.clear()
     path.write_bytes(content[:200])
-    with pytest.raises(InputError, match="frame 0: ends within its first frame"):
+    with pytest.raises(InputError, match="frame 0, field 'comment': the file ends before the end of the comment line"):
         list(snapshots(path))
 
 
@@ -216,10 +216,10 @@ def test_a_file_that_ends_within_a_frame_gives_the_whole_ones(tmp_path: Path, ca
     ("old", "new", "message"),
     [
         ("pos:R:3", "pos:R:2", "frame 2"),
-        ("Si ", "Qq ", "frame 2, field 'species': 'Qq' is not the symbol of an element"),
-        ("Si ", "Si 1.0 ", "frame 2: row 0 has 12 columns, Properties announces 11"),
-        ("8\n", "7\n", "frame 3: 'H .* stands where the number of atoms is expected"),
-        ("8\n", "-8\n", "frame 2: promises -8 atoms"),
+        ("Si ", "Qq ", "frame 2, field 'species': 'Qq' is an unknown element"),
+        ("Si ", "Si 1.0 ", "frame 2, field 'Properties': line 23 has 12 columns where Properties announces 11"),
+        ("8\n", "7\n", "frame 3, field 'number of atoms': line 30 is 'H .*, expected the number of atoms"),
+        ("8\n", "-8\n", "frame 2, field 'number of atoms': line 21 promises -8 atoms"),
         ("time=", "time=x", "frame 2, field 'time': 'x.*' is not a number"),
         ('pbc="T T F"', 'pbc="T T"', "frame 2, field 'pbc': 'T T' is not three of T and F"),
     ],
@@ -243,7 +243,7 @@ def test_files_that_are_no_trajectory_are_refused_in_a_sentence(tmp_path: Path) 
         file["table"] = [1, 2]
     for path, message in (
         (empty, "is empty; it holds no frame"), (text, "no format that can be read"), (h5, "cannot be read as HDF5"),
-        (other, "is no H5MD trajectory"), (tmp_path / "none.h5", "does not exist"),
+        (other, "is not an H5MD trajectory"), (tmp_path / "none.h5", "does not exist"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=message):
             list(snapshots(path))

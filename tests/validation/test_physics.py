@@ -16,8 +16,8 @@ from ase.calculators.lj import LennardJones
 
 from forcewright.configs import validate as read_settings
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.models.pair_style import pair_style_potential
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import Structure
 from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, validate
 from forcewright.validation.properties import unit_of
@@ -187,8 +187,8 @@ def test_hexagonal_crystal_gives_all_its_elastic_constants() -> None:
     [
         ({"vacency": {}}, "did you mean 'vacancy'"),
         ({"vacancy": {"repaet": 3}}, "did you mean 'repeat'"),
-        ({"elastic": {"tolerance": "tight"}}, "'tight' is no tolerance"),
-        ({"elastic": {"tolerance": {"c11_GPa": "-1%"}}}, "-1%.* is no tolerance"),
+        ({"elastic": {"tolerance": "tight"}}, "'tight' is not a tolerance"),
+        ({"elastic": {"tolerance": {"c11_GPa": "-1%"}}}, "-1%.* is not a tolerance"),
         ({"vacancy": {"reference": {"formation_energy_eV": "much"}}}, "field 'properties.vacancy.reference"),
         ({"elastic": 3}, "field 'properties.elastic'"),
         ({}, "properties names none; give at least one of equation_of_state, elastic"),

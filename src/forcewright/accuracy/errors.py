@@ -1,15 +1,13 @@
-"""How far predictions are off: one table of errors, overall and per group, each with its standard error.
+"""Errors of predictions in one table, overall and per group, each with its standard error.
 
 Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component,
-per vector (eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over the six Voigt
-components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), so does its standard error: a
-bootstrap over frames.
+per vector (du Toit 2025, eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over
+the six Voigt components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), as does its standard
+error, a bootstrap over frames.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -17,15 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from forcewright import metrics
 from forcewright.accuracy.parity import Parity, ParitySeries, locate, pair
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import write_table
 from forcewright.potential import Potential, Prediction
-from forcewright.structure import Dataset, FloatArray
+from forcewright.structure import Dataset, FloatArray, require_known_species
+from forcewright.tables import Tabular
 
 
 class _Measure(NamedTuple):
@@ -82,8 +80,8 @@ class Errors:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class ErrorTable:
+@dataclass(frozen=True, eq=False, repr=False)
+class ErrorTable(Tabular):
     """Errors over all frames and per group, and the values behind them."""
 
     overall: Errors
@@ -96,22 +94,25 @@ class ErrorTable:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], parity: Parity) -> ErrorTable:
-        """Return the table that `to_dict` gave, and the values behind it."""
+        """Return the table of which `to_dict` gave the content."""
         overall = {key: value for key, value in content.items() if key != "groups"}
         return cls(Errors(**overall), {name: Errors(**errors) for name, errors in content["groups"].items()}, parity)
 
     def __str__(self) -> str:
         return format_table(self)
 
+    def __repr__(self) -> str:
+        errors = [f"{title} {_with_error(self.overall, key)} {unit}" for title, unit, key in _COLUMNS
+                if getattr(self.overall, key) is not None]  # fmt: skip
+        return f"ErrorTable({', '.join([f'{self.overall.frames} frames', *errors])})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each group and one named ``overall``; every key, then its standard error."""
+        return [_row(name, errors) for name, errors in [*self.groups.items(), ("overall", self.overall)]]
+
     def write_csv(self, path: str | Path) -> Path:
-        """Write one row per group and one named ``overall``; every key is a column, then its standard error."""
-        rows = [_csv_row(name, errors) for name, errors in [*self.groups.items(), ("overall", self.overall)]]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        atomic_write(Path(path), text.getvalue())
-        return Path(path)
+        """Write the rows of `to_rows`."""
+        return write_table(Path(path), self.to_rows())
 
 
 def evaluate(
@@ -122,7 +123,7 @@ def evaluate(
     Raises
     ------
     InputError
-        If a frame has an element the potential does not know.
+        If a frame has an element unknown to the potential.
     """
     check_species(potential, dataset)
     count = dataset.count_labels()
@@ -131,18 +132,14 @@ def evaluate(
 
 
 def check_species(potential: Potential, dataset: Dataset) -> None:
-    """Raise an InputError that names the first frame with an element the potential does not know."""
+    """Raise an InputError that names the first frame with an element unknown to the potential."""
     for index, structure in enumerate(dataset.structures):
-        unknown = sorted(set(structure.numbers.tolist()) - set(potential.species))
-        if unknown:
+        try:
+            require_known_species(structure, potential.species)
+        except InputError as error:
             file, frame = locate(dataset, index)
-            known = " ".join(chemical_symbols[z] for z in potential.species)
-            names = " ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(
-                f"holds {names}, but the potential knows only {known}; "
-                "leave the frame out or fit on data with these elements",
-                file=file, frame=frame, field="numbers",
-            )  # fmt: skip
+            advice = "leave the frame out or fit on data with these elements"
+            raise InputError(f"{error.problem}; {advice}", file=file, frame=frame, field=error.field) from None
 
 
 def compare(
@@ -157,14 +154,14 @@ def compare(
     Parameters
     ----------
     predictions
-        One a frame, in order.
+        One per frame, in order.
     rng
         Draws the bootstrap resamples of frames behind the standard errors; without it there are none.
 
     Raises
     ------
     InputError
-        If there is no frame, not one prediction a frame, or a number is not finite.
+        If there is no frame, not one prediction per frame, or a number is not finite.
     """
     if len(dataset) == 0:
         raise InputError("there is no frame to compare predictions with; give at least one", field="dataset")
@@ -250,7 +247,7 @@ def _r2(series: ParitySeries | None, chosen: NDArray[np.bool_]) -> float | None:
     return _known(metrics.r2(series.reference[inside], series.predicted[inside])) if inside.any() else None
 
 
-def _csv_row(name: str, errors: Errors) -> dict[str, Any]:
+def _row(name: str, errors: Errors) -> dict[str, Any]:
     values = errors.to_dict()
     deviations = values.pop("standard_error")
     return {"group": name} | values | {f"{key}_standard_error": value for key, value in deviations.items()}

@@ -1,4 +1,4 @@
-"""Reference against prediction, value by value: what a parity plot shows."""
+"""Reference against prediction, value by value, as in a parity plot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from forcewright.units import GPA
 class ParitySeries:
     """Values of one property: ``reference`` and ``predicted`` (m,), and the frame each belongs to (m,).
 
-    ``group`` (m,) counts into ``names``.
+    ``group`` (m,) holds indices into ``names``.
     """
 
     reference: FloatArray
@@ -36,7 +36,7 @@ class ParitySeries:
 
 @dataclass(frozen=True, eq=False)
 class Parity:
-    """Energies in eV/atom, force components in eV/Å, stress components (Voigt, 6 a frame) in GPa; None if unlabelled.
+    """Energies in eV/atom, force components in eV/Å, stress components (Voigt, 6 per frame) in GPa; None if unlabelled.
 
     ``atoms`` (n,) is the number of atoms of each of the n frames.
     """
@@ -47,7 +47,7 @@ class Parity:
     atoms: IntArray
 
     def save(self, path: str | Path) -> Path:
-        """Write everything to a compressed NPZ file, so that a page can be made again without predicting."""
+        """Write everything to a compressed NPZ file, from which pages are made without predicting again."""
         arrays: dict[str, Any] = {"atoms": self.atoms}
         for name in _QUANTITIES:
             series: ParitySeries | None = getattr(self, name)
@@ -83,15 +83,15 @@ def _load_series(arrays: Mapping[str, Any], name: str) -> ParitySeries | None:
 
 
 def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
-    """Set labels and predictions side by side.
+    """Pair labels with predictions.
 
     Raises
     ------
     InputError
-        If there is not one prediction a frame, a shape is wrong, or a number is not finite.
+        If there is not one prediction per frame, a shape is wrong, or a number is not finite.
     """
     if len(predictions) != len(dataset):
-        raise InputError(f"there are {len(predictions)} predictions for {len(dataset)} frames; give one a frame")
+        raise InputError(f"there are {len(predictions)} predictions for {len(dataset)} frames; give one per frame")
     atoms = np.array([len(structure) for structure in dataset.structures], dtype=np.int64)
     columns: dict[str, list[tuple[int, FloatArray, FloatArray]]] = {"energy": [], "forces": [], "stress": []}
     for index, (labels, prediction) in enumerate(zip(dataset.labels, predictions, strict=True)):

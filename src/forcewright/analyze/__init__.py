@@ -1,9 +1,16 @@
-"""Structure and dynamics of trajectories: frames in, frozen results of named arrays out."""
+"""Structure and dynamics of trajectories: frames in, frozen results of named arrays out.
+
+Called, the package runs analyses by name, as `forcewright.recipes.analyze.analyze` describes:
+``analyze("runs/md", ["rdf", "msd"])``.
+"""
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from forcewright.verbs import VerbPackage
 
 if TYPE_CHECKING:
     from forcewright.analyze.activation import ArrheniusFit, arrhenius
@@ -145,4 +152,7 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names."""
-    return sorted([*globals(), *__all__])
+    return sorted(__all__)
+
+
+sys.modules[__name__].__class__ = VerbPackage

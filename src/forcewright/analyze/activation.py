@@ -64,8 +64,8 @@ class ArrheniusFit(Result):
         kelvin = 1 / np.linspace(1 / self.temperature_K.max(), 1 / self.temperature_K.min(), 50)
         value, error = self.predict(kelvin)
         scale = kelvin if self.quantity == "conductivity" else 1.0
-        told = f"$E_a$ = {self.activation_energy_eV:.3f} ± {self.activation_energy_error_eV:.3f} eV"
-        line = ax.plot(1000 / kelvin, value * scale, label=told)[0]
+        legend = f"$E_a$ = {self.activation_energy_eV:.3f} ± {self.activation_energy_error_eV:.3f} eV"
+        line = ax.plot(1000 / kelvin, value * scale, label=legend)[0]
         ax.fill_between(1000 / kelvin, np.maximum(value - error, 1e-3 * value) * scale, (value + error) * scale,
                         color=line.get_color(), alpha=0.2, linewidth=0)  # fmt: skip
         label = "conductivity × temperature" if self.quantity == "conductivity" else "diffusion coefficient"
@@ -99,33 +99,33 @@ def arrhenius(
         If lengths differ, fewer than two temperatures differ (three without errors), or a number is not above 0.
     """
     kelvin, y = np.asarray(temperature_K, dtype=float), np.asarray(values, dtype=float)
-    given = None if errors is None else np.asarray(errors, dtype=float)
-    _check(kelvin, y, given, quantity)
+    sigma = None if errors is None else np.asarray(errors, dtype=float)
+    _check(kelvin, y, sigma, quantity)
     target = np.log(y * kelvin if quantity == "conductivity" else y)
     design = np.column_stack([np.ones_like(kelvin), -1 / (units.kB * kelvin)])
-    weights = np.ones_like(y) if given is None else y / given
+    weights = np.ones_like(y) if sigma is None else y / sigma
     inverse = np.linalg.inv((design.T * weights**2) @ design)
     fit = inverse @ (design.T * weights**2) @ target
-    if given is None and len(y) < 3:
+    if sigma is None and len(y) < 3:
         raise InputError("two temperatures without errors leave the error of the line unknown; give errors or a third",
                          field="errors")  # fmt: skip
     freedom = len(y) - 2
     chi2 = float(np.sum((weights * (target - design @ fit)) ** 2) / freedom) if freedom else np.nan
-    covariance = inverse if given is not None else inverse * chi2
+    covariance = inverse if sigma is not None else inverse * chi2
     spread = np.sqrt(np.diag(covariance))
     return ArrheniusFit(
-        temperature_K=kelvin, values=y, errors=np.full_like(y, np.nan) if given is None else given, quantity=quantity,
+        temperature_K=kelvin, values=y, errors=np.full_like(y, np.nan) if sigma is None else sigma, quantity=quantity,
         activation_energy_eV=float(fit[1]), activation_energy_error_eV=float(spread[1]),
         prefactor=float(np.exp(fit[0])),
         log_prefactor=float(fit[0]), log_prefactor_error=float(spread[0]), covariance=covariance,
-        chi2_per_freedom=np.nan if given is None else chi2,
+        chi2_per_freedom=np.nan if sigma is None else chi2,
     )  # fmt: skip
 
 
 def _check(kelvin: FloatArray, values: FloatArray, errors: FloatArray | None, quantity: str) -> None:
     if quantity not in ("diffusion", "conductivity"):
         raise InputError(f"is {quantity!r}; it may be diffusion or conductivity", field="quantity")
-    lengths = {len(np.atleast_1d(one)) for one in (kelvin, values, errors) if one is not None}
+    lengths = {len(np.atleast_1d(sequence)) for sequence in (kelvin, values, errors) if sequence is not None}
     if len(lengths) > 1 or kelvin.ndim != 1:
         raise InputError(f"must be lists of one length, found lengths {sorted(lengths)}", field="values")
     if len(np.unique(kelvin)) < 2:

@@ -81,7 +81,7 @@ def adf(frames: Frames, cutoff: Cutoff = None, bins: int = 180) -> AngularDistri
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, an argument makes no sense, or no atom has two bonds.
+        If there is no frame, the composition changes, an argument is invalid, or no atom has two bonds.
     """
     bins = at_least(bins, 1, "bins")
     bonds, stream = bonded(frames, cutoff)
@@ -91,8 +91,8 @@ def adf(frames: Frames, cutoff: Cutoff = None, bins: int = 180) -> AngularDistri
     for snapshot in stream:
         count += 1
         structure = snapshot.structure
-        found = bonds.neighbors(structure)
-        _count_angles(found.starts, found.indices, found.vectors, bonds.kinds(structure), counts)
+        pairs = bonds.neighbors(structure)
+        _count_angles(pairs.starts, pairs.indices, pairs.vectors, bonds.kinds(structure), counts)
     total = int(counts.sum())
     if total == 0:
         raise InputError(f"is {bonds.longest:.2f} Å, within which no atom has two neighbors", field="cutoff")
@@ -122,12 +122,12 @@ def _count_angles(starts: Any, indices: Any, vectors: Any, kinds: Any, counts: A
     for i in range(len(starts) - 1):
         for m in range(starts[i], starts[i + 1]):
             for n in range(m + 1, starts[i + 1]):
-                dot, one, two = 0.0, 0.0, 0.0
+                dot, first, second = 0.0, 0.0, 0.0
                 for d in range(3):
                     dot += vectors[m, d] * vectors[n, d]
-                    one += vectors[m, d] ** 2
-                    two += vectors[n, d] ** 2
-                cosine = min(1.0, max(-1.0, dot / np.sqrt(one * two)))
+                    first += vectors[m, d] ** 2
+                    second += vectors[n, d] ** 2
+                cosine = min(1.0, max(-1.0, dot / np.sqrt(first * second)))
                 k = min(int(np.arccos(cosine) * scale), bins - 1)
                 a, c = kinds[indices[m]], kinds[indices[n]]
                 counts[min(a, c), kinds[i], max(a, c), k] += 1
@@ -194,7 +194,7 @@ def aligned_bonds(frames: Frames, r_max: float | None = None, bins: int = 100, d
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, an argument makes no sense, or there are no such bonds.
+        If there is no frame, the composition changes, an argument is invalid, or there are no such bonds.
     """
     bins = at_least(bins, 1, "bins")
     if not 0 < deviation < 180:
@@ -208,9 +208,9 @@ def aligned_bonds(frames: Frames, r_max: float | None = None, bins: int = 100, d
     for snapshot in stream:
         count += 1
         structure = snapshot.structure
-        found = bonds.neighbors(structure)
+        pairs = bonds.neighbors(structure)
         limit = -np.cos(np.radians(deviation))
-        _count_aligned(found.starts, found.vectors, bonds.kinds(structure), limit, bins / r_max, counts)
+        _count_aligned(pairs.starts, pairs.vectors, bonds.kinds(structure), limit, bins / r_max, counts)
     total = int(counts.sum())
     if total == 0:
         raise InputError(f"is {r_max:.2f} Å, within which no two neighbors of an atom face each other", field="r_max")
@@ -234,12 +234,12 @@ def _count_aligned(starts: Any, vectors: Any, kinds: Any, limit: float, scale: f
     bins = counts.shape[1]
     for i in range(len(starts) - 1):
         for m in range(starts[i], starts[i + 1]):
-            one = np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2)
-            p = min(int(one * scale), bins - 1)
+            first = np.sqrt(vectors[m, 0] ** 2 + vectors[m, 1] ** 2 + vectors[m, 2] ** 2)
+            p = min(int(first * scale), bins - 1)
             for n in range(m + 1, starts[i + 1]):
-                two = np.sqrt(vectors[n, 0] ** 2 + vectors[n, 1] ** 2 + vectors[n, 2] ** 2)
+                second = np.sqrt(vectors[n, 0] ** 2 + vectors[n, 1] ** 2 + vectors[n, 2] ** 2)
                 dot = vectors[m, 0] * vectors[n, 0] + vectors[m, 1] * vectors[n, 1] + vectors[m, 2] * vectors[n, 2]
-                if dot < limit * one * two:
-                    q = min(int(two * scale), bins - 1)
+                if dot < limit * first * second:
+                    q = min(int(second * scale), bins - 1)
                     counts[kinds[i], p, q] += 1
                     counts[kinds[i], q, p] += 1

@@ -123,9 +123,9 @@ def thermodynamics(
     modulus, modulus_error = _bulk_modulus(known, means) if ensemble == "npt" else (np.nan, np.nan)
     per_atom = 1 / (atoms * _KB) if atoms else np.nan
     return Thermodynamics(
-        ensemble=ensemble, columns=known, mean={name: one.value for name, one in means.items()},
-        error={name: one.error for name, one in means.items()},
-        independent={name: one.independent for name, one in means.items()},
+        ensemble=ensemble, columns=known, mean={name: mean.value for name, mean in means.items()},
+        error={name: mean.error for name, mean in means.items()},
+        independent={name: mean.independent for name, mean in means.items()},
         heat_capacity_eV_per_K=heat, heat_capacity_error_eV_per_K=heat_error,
         heat_capacity_kB=heat * per_atom, heat_capacity_error_kB=heat_error * per_atom,
         bulk_modulus_GPa=modulus, bulk_modulus_error_GPa=modulus_error,
@@ -151,16 +151,25 @@ def _total_energy(snapshot: Snapshot) -> float | None:
     return None if snapshot.energy is None or kinetic is None else snapshot.energy + kinetic
 
 
+def _virial(snapshot: Snapshot) -> float | None:
+    return None if snapshot.stress is None else float(-np.trace(snapshot.stress) * snapshot.structure.volume)
+
+
+def _density(snapshot: Snapshot) -> float | None:
+    volume = snapshot.structure.volume
+    return float(snapshot.masses.sum() * _G_PER_CM3 / volume) if volume else None
+
+
 _OF_SNAPSHOT: dict[str, Callable[[Snapshot], Any]] = {
-    "time_ps": lambda one: None if one.time is None else one.time / 1000,
-    "potential_eV": lambda one: one.energy,
-    "kinetic_eV": lambda one: one.kinetic_energy,
+    "time_ps": lambda snapshot: None if snapshot.time is None else snapshot.time / 1000,
+    "potential_eV": lambda snapshot: snapshot.energy,
+    "kinetic_eV": lambda snapshot: snapshot.kinetic_energy,
     "total_eV": _total_energy,
-    "temperature_K": lambda one: one.temperature,
-    "pressure_GPa": lambda one: None if one.pressure is None else one.pressure / GPA,
-    "virial_eV": lambda one: None if one.stress is None else -np.trace(one.stress) * one.structure.volume,
-    "volume_A3": lambda one: one.structure.volume or None,
-    "density_g_cm3": lambda one: one.masses.sum() * _G_PER_CM3 / one.structure.volume if one.structure.volume else None,
+    "temperature_K": lambda snapshot: snapshot.temperature,
+    "pressure_GPa": lambda snapshot: None if snapshot.pressure is None else snapshot.pressure / GPA,
+    "virial_eV": _virial,
+    "volume_A3": lambda snapshot: snapshot.structure.volume or None,
+    "density_g_cm3": _density,
 }
 
 
@@ -168,7 +177,7 @@ def _columns_of(frames: Frames) -> tuple[dict[str, FloatArray], int]:
     rows, atoms = [], 0
     for snapshot in same_atoms(frames):
         atoms = len(snapshot)
-        values = (one(snapshot) for one in _OF_SNAPSHOT.values())
+        values = (quantity(snapshot) for quantity in _OF_SNAPSHOT.values())
         rows.append([np.nan if value is None else float(value) for value in values])
     table = np.array(rows).T
     return {name: column for name, column in zip(_OF_SNAPSHOT, table, strict=True) if np.isfinite(column).all()}, atoms

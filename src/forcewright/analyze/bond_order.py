@@ -72,8 +72,8 @@ def tetrahedral_order(frames: Frames, species: str | None = None, bins: int = 20
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, an atom has fewer than four others, or an argument makes no
-        sense.
+        If there is no frame, the composition changes, an atom has fewer than four others, or an argument is
+        invalid.
     """
     bins = at_least(bins, 1, "bins")
     edges = np.linspace(-3.0, 1.0, bins + 1)
@@ -109,14 +109,14 @@ def _nearest(structure: Structure, count: int) -> Neighbors:
     extent = float(np.ptp(structure.positions, axis=0).max()) + float(np.abs(structure.cell).sum())
     spacing = (structure.volume / len(structure)) ** (1 / 3) if structure.pbc.all() else 2.0
     cutoff = min(1.2 * spacing * count ** (1 / 3), extent + 1.0)
-    found = find_neighbors(structure, cutoff)
-    while np.diff(found.starts).min() < count:
+    pairs = find_neighbors(structure, cutoff)
+    while np.diff(pairs.starts).min() < count:
         cutoff *= 1.3
-        found = find_neighbors(structure, cutoff)
-    order = np.lexsort((found.distances, found.centers))
-    place = np.arange(len(order)) - found.starts[found.centers[order]]
-    kept = order[place < count]
-    return Neighbors(count * np.arange(len(structure) + 1), found.indices[kept], found.vectors[kept])
+        pairs = find_neighbors(structure, cutoff)
+    order = np.lexsort((pairs.distances, pairs.centers))
+    rank = np.arange(len(order)) - pairs.starts[pairs.centers[order]]
+    kept = order[rank < count]
+    return Neighbors(count * np.arange(len(structure) + 1), pairs.indices[kept], pairs.vectors[kept])
 
 
 def _tetrahedral(vectors: FloatArray) -> FloatArray:
@@ -196,7 +196,7 @@ def steinhardt(
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, or an argument makes no sense.
+        If there is no frame, the composition changes, or an argument is invalid.
     """
     degree, bins = at_least(degree, 0, "degree"), at_least(bins, 1, "bins")
     if nearest is not None:
@@ -210,10 +210,10 @@ def steinhardt(
     counts, means = np.zeros(bins, dtype=np.int64), []
     for snapshot in stream:
         structure = snapshot.structure
-        found = bonds.neighbors(structure) if nearest is None else _nearest(structure, nearest)
-        q_lm = _bond_harmonics(found, degree)
+        pairs = bonds.neighbors(structure) if nearest is None else _nearest(structure, nearest)
+        q_lm = _bond_harmonics(pairs, degree)
         if average:
-            q_lm = (q_lm + _sum_over_neighbors(q_lm[found.indices], found)) / (1 + np.diff(found.starts))[:, None]
+            q_lm = (q_lm + _sum_over_neighbors(q_lm[pairs.indices], pairs)) / (1 + np.diff(pairs.starts))[:, None]
         last = np.sqrt(4 * np.pi / (2 * degree + 1) * (abs(q_lm) ** 2).sum(axis=1))
         counts += np.histogram(np.clip(last, 0.0, 1.0), edges)[0]
         means.append(last.mean())
@@ -228,12 +228,12 @@ def steinhardt(
     )
 
 
-def _bond_harmonics(found: Neighbors, degree: int) -> NDArray[np.complex128]:
+def _bond_harmonics(bonds: Neighbors, degree: int) -> NDArray[np.complex128]:
     """Return q_lm (N, 2l + 1), the means of Y_lm over the bonds of each atom."""
     from scipy.special import lpmv
 
-    x, y, z = found.vectors.T
-    cosine, azimuth = np.clip(z / found.distances, -1, 1), np.arctan2(y, x)
+    x, y, z = bonds.vectors.T
+    cosine, azimuth = np.clip(z / bonds.distances, -1, 1), np.arctan2(y, x)
 
     def harmonic(m: int) -> NDArray[np.complex128]:
         norm = np.sqrt((2 * degree + 1) / (4 * np.pi) * factorial(degree - m) / factorial(degree + m))
@@ -243,14 +243,14 @@ def _bond_harmonics(found: Neighbors, degree: int) -> NDArray[np.complex128]:
     upper = [harmonic(m) for m in range(degree + 1)]
     lower = [(-1) ** m * upper[m].conj() for m in range(degree, 0, -1)]
     values = np.array(lower + upper).T
-    means: NDArray[np.complex128] = _sum_over_neighbors(values, found) / np.maximum(1, np.diff(found.starts))[:, None]
+    means: NDArray[np.complex128] = _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
     return means
 
 
-def _sum_over_neighbors(values: NDArray[np.complex128], found: Neighbors) -> NDArray[np.complex128]:
+def _sum_over_neighbors(values: NDArray[np.complex128], bonds: Neighbors) -> NDArray[np.complex128]:
     """Return the sums (N, K) of the values (M, K) of the pairs of each center."""
-    sums = np.zeros((len(found.starts) - 1, values.shape[1]), dtype=np.complex128)
-    bonded_atoms = np.flatnonzero(np.diff(found.starts))
+    sums = np.zeros((len(bonds.starts) - 1, values.shape[1]), dtype=np.complex128)
+    bonded_atoms = np.flatnonzero(np.diff(bonds.starts))
     if len(bonded_atoms):
-        sums[bonded_atoms] = np.add.reduceat(values, found.starts[bonded_atoms], axis=0)
+        sums[bonded_atoms] = np.add.reduceat(values, bonds.starts[bonded_atoms], axis=0)
     return sums

@@ -80,7 +80,7 @@ def coordination(frames: Frames, cutoff: Cutoff = None) -> Coordination:
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, or a cutoff makes no sense.
+        If there is no frame, the composition changes, or a cutoff is invalid.
     """
     bonds, stream = bonded(frames, cutoff)
     species = bonds.species
@@ -88,13 +88,13 @@ def coordination(frames: Frames, cutoff: Cutoff = None) -> Coordination:
     means = []
     for snapshot in stream:
         structure = snapshot.structure
-        kinds, found = bonds.kinds(structure), bonds.neighbors(structure)
-        last = np.diff(found.starts)
+        kinds, near = bonds.kinds(structure), bonds.neighbors(structure)
+        last = np.diff(near.starts)
         amounts = np.bincount(kinds)
         if last.max() >= tally.shape[1]:
             tally = np.pad(tally, [(0, 0), (0, last.max() + 1 - tally.shape[1])])
         np.add.at(tally, (kinds, last), 1)
-        means.append(_pair_counts(kinds[found.centers], kinds[found.indices], len(species)) / amounts[:, None])
+        means.append(_pair_counts(kinds[near.centers], kinds[near.indices], len(species)) / amounts[:, None])
     mean = np.mean(means, axis=0)
     spread = np.std(np.sum(means, axis=2), axis=0)
     return Coordination(
@@ -179,7 +179,7 @@ def bond_statistics(
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, an argument makes no sense, or there are no bonds.
+        If there is no frame, the composition changes, an argument is invalid, or there are no bonds.
     """
     bonds, stream = bonded(frames, cutoff)
     species = bonds.species
@@ -188,24 +188,26 @@ def bond_statistics(
         raise InputError(f"names {symbol!r}, the frames hold {', '.join(species)}", field="alike")
     counts = []
     for snapshot in stream:
-        kinds, found = bonds.kinds(snapshot.structure), bonds.neighbors(snapshot.structure)
-        ordered = _pair_counts(kinds[found.centers], kinds[found.indices], len(species))
+        kinds, near = bonds.kinds(snapshot.structure), bonds.neighbors(snapshot.structure)
+        ordered = _pair_counts(kinds[near.centers], kinds[near.indices], len(species))
         counts.append(ordered + ordered.T - np.diag(np.diag(ordered)))  # both directions; like pairs hold both already
     once = 0.5 * np.array(counts, dtype=np.float64)
     totals = np.triu(once).sum(axis=(1, 2))
     if not totals.all():
         raise InputError(f"is {bonds.longest:.2f} Å, within which a frame has no bond", field="cutoff")
     shares = once / totals[:, None, None]
-    mean, spread, place = shares.mean(axis=0), shares.std(axis=0), species.index
+    mean, spread, index_of = shares.mean(axis=0), shares.std(axis=0), species.index
     homopolar = np.trace(shares, axis1=1, axis2=2)
-    within = [{place(a) for a in group} for group in groups]
-    bad = [(i, j) for i in range(len(species)) for j in range(i, len(species)) if any({i, j} <= one for one in within)]
+    within = [{index_of(a) for a in group} for group in groups]
+    bad = [
+        (i, j) for i in range(len(species)) for j in range(i, len(species)) if any({i, j} <= group for group in within)
+    ]
     wrong = sum((shares[:, i, j] for i, j in bad), start=np.zeros(len(shares)))
     pairs = unordered(species)
     return BondStatistics(
-        per_atom={(a, b): float(once[:, place(a), place(b)].mean() / len(kinds)) for a, b in pairs},
-        share={(a, b): float(mean[place(a), place(b)]) for a, b in pairs},
-        deviation={(a, b): float(spread[place(a), place(b)]) for a, b in pairs},
+        per_atom={(a, b): float(once[:, index_of(a), index_of(b)].mean() / len(kinds)) for a, b in pairs},
+        share={(a, b): float(mean[index_of(a), index_of(b)]) for a, b in pairs},
+        deviation={(a, b): float(spread[index_of(a), index_of(b)]) for a, b in pairs},
         homopolar=float(homopolar.mean()),
         homopolar_deviation=float(homopolar.std()),
         wrong=float(wrong.mean()),

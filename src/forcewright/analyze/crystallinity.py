@@ -100,7 +100,7 @@ def soap_similarity(
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, the reference lacks a species, or an argument makes no sense.
+        If there is no frame, the composition changes, the reference lacks a species, or an argument is invalid.
     MissingExtraError
         If dscribe is not installed.
     """

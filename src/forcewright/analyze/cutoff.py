@@ -35,10 +35,10 @@ class Bonds:
 
     def __init__(self, species: tuple[str, ...], table: Mapping[tuple[str, str], float]) -> None:
         self.species, self.table = species, dict(table)
-        place = {symbol: index for index, symbol in enumerate(self.species)}
-        self._squares = np.zeros((len(place), len(place)))
+        index_of = {symbol: index for index, symbol in enumerate(self.species)}
+        self._squares = np.zeros((len(index_of), len(index_of)))
         for (a, b), value in self.table.items():
-            self._squares[place[a], place[b]] = self._squares[place[b], place[a]] = value**2
+            self._squares[index_of[a], index_of[b]] = self._squares[index_of[b], index_of[a]] = value**2
 
     def up_to(self, cutoff: float) -> Bonds:
         """Return bonds of the same species with another cutoff for all pairs."""
@@ -55,14 +55,14 @@ class Bonds:
 
     def neighbors(self, structure: Structure) -> Neighbors:
         """Return the bonded pairs, each twice, sorted by center."""
-        found = find_neighbors(structure, self.longest)
+        pairs = find_neighbors(structure, self.longest)
         if len(set(self._squares.ravel())) == 1:
-            return found
-        kinds, centers = self.kinds(structure), found.centers
-        squares = np.einsum("ij,ij->i", found.vectors, found.vectors)
-        kept = squares < self._squares[kinds[centers], kinds[found.indices]]
+            return pairs
+        kinds, centers = self.kinds(structure), pairs.centers
+        squares = np.einsum("ij,ij->i", pairs.vectors, pairs.vectors)
+        kept = squares < self._squares[kinds[centers], kinds[pairs.indices]]
         starts = np.concatenate([[0], np.cumsum(np.bincount(centers[kept], minlength=len(structure)))])
-        return Neighbors(starts, found.indices[kept], found.vectors[kept])
+        return Neighbors(starts, pairs.indices[kept], pairs.vectors[kept])
 
 
 def bonded(frames: Frames, cutoff: Cutoff, *, ordered: bool = False) -> tuple[Bonds, Iterator[Snapshot]]:
@@ -73,7 +73,7 @@ def bonded(frames: Frames, cutoff: Cutoff, *, ordered: bool = False) -> tuple[Bo
     Raises
     ------
     InputError
-        If a cutoff is no length, names a species the frames do not hold, or no minimum is found.
+        If a cutoff is not a length, names a species the frames do not hold, or no minimum is found.
     """
     stream = same_atoms(frames, ordered=ordered)
     head = [next(stream)]

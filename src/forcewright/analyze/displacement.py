@@ -162,15 +162,15 @@ def _moments(positions: VectorSeries, atoms: IntArray, lags: int) -> tuple[Float
         # Summed in the order of the blocks, so that the result does not depend on the number of threads.
         correlated = pool.map(lambda block: _correlate(positions.of(block), lags), blocks)
         spectra, ends = next(correlated)
-        for one_spectra, one_ends in correlated:
-            spectra += one_spectra
-            ends += one_ends
+        for block_spectra, block_ends in correlated:
+            spectra += block_spectra
+            ends += block_ends
         second, fourth = _combine(spectra, ends, len(positions), lags)
         direct = _lags_that_cancel(fourth, ends)
         if direct:
             sums = np.zeros((direct, 4))
-            for one in pool.map(lambda block: _sum_directly(positions.of(block), direct), blocks):
-                sums += one
+            for part in pool.map(lambda block: _sum_directly(positions.of(block), direct), blocks):
+                sums += part
             second[1 : direct + 1], fourth[1 : direct + 1] = sums[:, :3], sums[:, 3]
     return second, fourth
 

@@ -61,10 +61,10 @@ def symbols_of(structure: Structure) -> tuple[str, ...]:
 
 def species_index(structure: Structure, species: Sequence[str]) -> IntArray:
     """Return for each atom (N,) its place in ``species``, -1 where it is none of them."""
-    place = np.full(len(chemical_symbols), -1, dtype=np.int64)
+    index_of = np.full(len(chemical_symbols), -1, dtype=np.int64)
     for index, symbol in enumerate(species):
-        place[atomic_numbers[symbol]] = index
-    return place[structure.numbers]
+        index_of[atomic_numbers[symbol]] = index
+    return index_of[structure.numbers]
 
 
 def known_symbol(symbol: str, structure: Structure, field: str) -> str:

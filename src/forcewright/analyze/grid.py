@@ -104,7 +104,7 @@ def density_grid(frames: Frames, species: str | None = None, spacing: float = 0.
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, a direction is open, or an argument makes no sense.
+        If there is no frame, the composition changes, a direction is open, or an argument is invalid.
     """
     length(spacing, "spacing")
     if not (np.isfinite(width) and width >= 0):

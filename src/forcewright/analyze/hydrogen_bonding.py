@@ -86,8 +86,8 @@ def hydrogen_bonds(
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, hydrogen or heavy atoms are missing, or an argument makes no
-        sense.
+        If there is no frame, the composition changes, hydrogen or heavy atoms are missing, or an argument is
+        invalid.
     """
     distance, bond = length(distance, "distance"), length(bond, "bond")
     if not 0 < angle <= 180:
@@ -116,12 +116,12 @@ def _heavy_elements(structure: Structure, elements: Sequence[str] | None) -> tup
     known_symbol("H", structure, "hydrogen")
     there = symbols_of(structure)
     if elements is None:
-        found = tuple(symbol for symbol in _PARTNERS if symbol in there)
-        if not found:
+        present = tuple(symbol for symbol in _PARTNERS if symbol in there)
+        if not present:
             raise InputError(
                 f"are {', '.join(there)}, none of N, O, F; name the donors and acceptors", field="elements"
             )
-        return found
+        return present
     return tuple(known_symbol(symbol, structure, "elements") for symbol in elements if symbol != "H")
 
 
@@ -131,9 +131,9 @@ def _count_bonds(
     """Return the hydrogen bonds that each heavy atom accepts and donates, (M,) each."""
     kinds = species_index(structure, ("H", *elements))  # 0 hydrogen, above 0 heavy, -1 no part in it
     hydrogens, donors, legs = _covalent(structure, kinds, bond)
-    found = find_neighbors(structure, distance)
-    between = (kinds[found.centers] > 0) & (kinds[found.indices] > 0)
-    centers, acceptors, vectors = found.centers[between], found.indices[between], found.vectors[between]
+    near = find_neighbors(structure, distance)
+    between = (kinds[near.centers] > 0) & (kinds[near.indices] > 0)
+    centers, acceptors, vectors = near.centers[between], near.indices[between], near.vectors[between]
     starts = np.searchsorted(centers, np.arange(len(structure) + 1))
     # every hydrogen beside every heavy neighbor of its donor
     counts = starts[donors + 1] - starts[donors]
@@ -149,9 +149,9 @@ def _count_bonds(
 
 def _covalent(structure: Structure, kinds: IntArray, bond: float) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the hydrogens that have a donor (H,), their donors (H,) and the vectors donor to hydrogen (H, 3)."""
-    found = find_neighbors(structure, bond)
-    kept = np.flatnonzero((kinds[found.centers] == 0) & (kinds[found.indices] > 0))
-    kept = kept[np.lexsort((found.distances[kept], found.centers[kept]))]
-    hydrogens, first = np.unique(found.centers[kept], return_index=True)
+    near = find_neighbors(structure, bond)
+    kept = np.flatnonzero((kinds[near.centers] == 0) & (kinds[near.indices] > 0))
+    kept = kept[np.lexsort((near.distances[kept], near.centers[kept]))]
+    hydrogens, first = np.unique(near.centers[kept], return_index=True)
     nearest = kept[first]
-    return hydrogens, found.indices[nearest].astype(np.int64), -found.vectors[nearest]
+    return hydrogens, near.indices[nearest].astype(np.int64), -near.vectors[nearest]

@@ -111,12 +111,12 @@ def find_polyhedra(
         known_symbol(name, structure, "framework")
     atoms = np.flatnonzero(species_index(structure, names) >= 0)
     sites = []
-    for label, given in positions.items():
+    for label, fractions in positions.items():
         if vertices.get(label, 0) < 4:
-            given_count = vertices.get(label, "nothing")
-            raise InputError(f"gives {given_count} for {label!r}; a polyhedron has 4 corners or more", field="vertices")
-        fractions = np.atleast_2d(np.asarray(given, dtype=float))
-        sites += _around(structure, atoms, label, fractions, vertices[label])
+            number = vertices.get(label, "nothing")
+            raise InputError(f"gives {number} for {label!r}; a polyhedron has 4 corners or more", field="vertices")
+        points = np.atleast_2d(np.asarray(fractions, dtype=float))
+        sites += _around(structure, atoms, label, points, vertices[label])
     return sites
 
 
@@ -185,7 +185,7 @@ def site_occupation(frames: Frames, sites: Sequence[Site], mobile: str) -> SiteO
     Raises
     ------
     InputError
-        If there are no frames or sites, the atoms change, the species does not occur, or a corner is no atom.
+        If there are no frames or sites, the atoms change, the species does not occur, or a corner is not an atom.
     """
     if not len(sites):
         raise InputError("there are none; give one or more", field="sites")
@@ -211,7 +211,7 @@ class _Polyhedra:
         corners = max(len(site.vertices) for site in sites)
         faces = [_outward_faces(site, cell) for site in sites]
         self.faces = np.zeros((len(sites), max(map(len, faces)), 3), dtype=np.int64)
-        self.face_counts = np.array([len(one) for one in faces])
+        self.face_counts = np.array([len(triangles) for triangles in faces])
         self.vertices = np.zeros((len(sites), corners), dtype=np.int64)
         self.corner_counts = np.array([len(site.vertices) for site in sites])
         reference = np.zeros((len(sites), corners, 3))

@@ -130,8 +130,8 @@ def _count(
     row, squares = np.empty(room, np.int32), np.empty(room)
     near, near_row = np.empty(room), np.empty(room, np.int32)
     for b in range(first, last):
-        own = starts[b + 1] - starts[b]
-        if own == 0:
+        inside = starts[b + 1] - starts[b]
+        if inside == 0:
             continue
         bx, by, bz = b // (shape[1] * shape[2]), (b // shape[2]) % shape[1], b % shape[2]
         filled = 0
@@ -158,19 +158,19 @@ def _count(
                 x[filled], y[filled], z[filled] = xs[p] + sx, ys[p] + sy, zs[p] + sz
                 row[filled] = rows[p]
                 filled += 1
-        for i in range(own):
+        for i in range(inside):
             xi, yi, zi = x[i], y[i], z[i]
             for k in range(i + 1, filled):
                 dx, dy, dz = x[k] - xi, y[k] - yi, z[k] - zi
                 squares[k] = dx * dx + dy * dy + dz * dz
-            found = 0
+            kept = 0
             for k in range(i + 1, filled):
                 # Written always and kept if near: no branch to mispredict.
-                near[found], near_row[found] = squares[k], row[k]
-                found += squares[k] < limit
-            for k in range(found):
+                near[kept], near_row[kept] = squares[k], row[k]
+                kept += squares[k] < limit
+            for k in range(kept):
                 near_row[k] += min(np.int32(np.sqrt(near[k]) * scale), np.int32(bins - 1))
             base = row[i] * kinds
-            for k in range(found):
+            for k in range(kept):
                 counts[base + near_row[k]] += 1
     return counts

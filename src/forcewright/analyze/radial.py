@@ -92,7 +92,7 @@ def rdf(frames: Frames, r_max: float = 10.0, bins: int = 200) -> RadialDistribut
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, a direction is open, or an argument makes no sense.
+        If there is no frame, the composition changes, a direction is open, or an argument is invalid.
     """
     r_max, bins = length(r_max, "r_max"), at_least(bins, 1, "bins")
     edges = np.linspace(0.0, r_max, bins + 1)
@@ -109,9 +109,9 @@ def rdf(frames: Frames, r_max: float = 10.0, bins: int = 200) -> RadialDistribut
                 amounts = np.bincount(species_index(structure, species)).astype(float)
                 pairs = np.zeros((len(species), len(species), bins), dtype=np.int64)
                 g = np.zeros(pairs.shape)
-            found = histogram.count(structure, species_index(structure, species))
-            pairs += found
-            g += structure.volume * found
+            met = histogram.count(structure, species_index(structure, species))
+            pairs += met
+            g += structure.volume * met
             density += len(structure) / structure.volume
     g /= count * np.multiply.outer(amounts, amounts)[:, :, None] * shells
     around = np.cumsum(pairs, axis=2) / (count * amounts[:, None, None])

@@ -82,7 +82,7 @@ def rings(frames: Frames, cutoff: Cutoff = None, max_size: int = 12) -> RingStat
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, or an argument makes no sense.
+        If there is no frame, the composition changes, or an argument is invalid.
     """
     max_size = at_least(max_size, 3, "max_size")
     bonds, stream = bonded(frames, cutoff)
@@ -109,21 +109,21 @@ def _count_rings(
     structure: Structure, bonds: Bonds, max_size: int, pool: ThreadPoolExecutor
 ) -> tuple[FloatArray, IntArray]:
     """Return the number of rings of each size (max_size + 1,) and of the atoms in them."""
-    found = bonds.neighbors(structure)
-    if len(found.indices) == 0:
+    pairs = bonds.neighbors(structure)
+    if len(pairs.indices) == 0:
         return np.zeros(max_size + 1), np.zeros(max_size + 1, dtype=np.int64)
-    span = max_size * float(found.distances.max())
+    span = max_size * float(pairs.distances.max())
     heights = _heights(structure)
     repeats = np.where(structure.pbc, np.floor(span / heights) + 1, 1).astype(int)
     roots = len(structure)
     if repeats.prod() > 1:
         # The first len(structure) atoms are those of the first cell.
         repeated = structure.to_ase().repeat(repeats)  # type: ignore[no-untyped-call]
-        found = bonds.neighbors(Structure.from_ase(repeated))
+        pairs = bonds.neighbors(Structure.from_ase(repeated))
     edges = np.linspace(0, roots, min(roots, 16 * thread_count()) + 1).astype(np.int64)
     belongs = np.zeros((max_size + 1, roots), dtype=np.bool_)  # threads write nothing but True
     parts = pool.map(
-        lambda low, high: _rings_of(low, high, roots, found.starts, found.indices, max_size, belongs),
+        lambda low, high: _rings_of(low, high, roots, pairs.starts, pairs.indices, max_size, belongs),
         edges[:-1],
         edges[1:],
     )
@@ -139,21 +139,23 @@ def _heights(structure: Structure) -> FloatArray:
 
 
 @njit(cache=True, nogil=True)
-def _reach(center: int, depth: int, starts: Any, neighbors: Any, seen: Any, stamp: int, found: Any, steps: Any) -> int:
+def _reach(
+    center: int, depth: int, starts: Any, neighbors: Any, seen: Any, stamp: int, reached: Any, steps: Any
+) -> int:
     """Write the nodes up to ``depth`` bonds from ``center`` and their distances; return how many there are.
 
     They go to ``found`` and ``steps``; ``seen[node] == stamp`` marks those met.
     """
-    found[0], steps[0] = center, 0
+    reached[0], steps[0] = center, 0
     seen[center] = stamp
     count, at = 1, 0
     while at < count and steps[at] < depth:
-        node = found[at]
+        node = reached[at]
         for k in range(starts[node], starts[node + 1]):
             other = neighbors[k]
             if seen[other] != stamp:
                 seen[other] = stamp
-                found[count], steps[count] = other, steps[at] + 1
+                reached[count], steps[count] = other, steps[at] + 1
                 count += 1
         at += 1
     return count
@@ -168,15 +170,15 @@ def _rings_of(low: int, high: int, homes: int, starts: Any, neighbors: Any, max_
     """
     nodes, depth = len(starts) - 1, max_size // 2
     seen, stamp = np.zeros(nodes, np.int64), 0
-    found, steps = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
+    nearby, steps = np.empty(nodes, np.int64), np.empty(nodes, np.int64)
     local = np.full(nodes, -1, np.int64)
     counts = np.zeros((max_size + 1, max_size + 1), np.int64)
     ring, position = np.empty(max_size, np.int64), np.empty(max_size, np.int64)
     cursor = np.empty(max_size, np.int64)
     for root in range(low, high):
         stamp += 1
-        ball = _reach(root, depth, starts, neighbors, seen, stamp, found, steps)
-        members = found[:ball].copy()
+        ball = _reach(root, depth, starts, neighbors, seen, stamp, nearby, steps)
+        members = nearby[:ball].copy()
         for k in range(ball):
             local[members[k]] = k
         # distance[row[x], y] in the network between x, y near the root; 255 beyond depth; rows made when needed
@@ -221,10 +223,10 @@ def _rings_of(low: int, high: int, homes: int, starts: Any, neighbors: Any, max_
                 if not known[x]:
                     known[x] = True
                     stamp += 1
-                    reached = _reach(node, depth, starts, neighbors, seen, stamp, found, steps)
+                    reached = _reach(node, depth, starts, neighbors, seen, stamp, nearby, steps)
                     for k in range(reached):
-                        if local[found[k]] >= 0:
-                            distance[x, local[found[k]]] = steps[k]
+                        if local[nearby[k]] >= 0:
+                            distance[x, local[nearby[k]]] = steps[k]
                 last += 1
                 cursor[last] = starts[members[ring[max(last - 2, 0)]]]
         for k in range(ball):

@@ -117,7 +117,7 @@ def structure_factor(
     Raises
     ------
     InputError
-        If there is no frame, the composition changes, a direction is open, or an argument makes no sense.
+        If there is no frame, the composition changes, a direction is open, or an argument is invalid.
     """
     q_max, bins, vectors = length(q_max, "q_max"), at_least(bins, 1, "bins"), at_least(vectors, 1, "vectors")
     _check_weights(weights)
@@ -177,7 +177,7 @@ def structure_factor_from_rdf(
     Raises
     ------
     InputError
-        If an argument makes no sense.
+        If an argument is invalid.
     """
     _check_weights(weights)
     if window not in ("lorch", "none"):
@@ -282,13 +282,13 @@ def _choose(reciprocal: Any, reach: Any, q_max: float, bins: int, vectors: int, 
                 shell = int(np.sqrt(square) / q_max * bins)
                 if shell >= bins:
                     continue
-                place = seen[shell]
+                slot = seen[shell]
                 seen[shell] += 1
-                if place >= vectors:
+                if slot >= vectors:
                     state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
-                    place = np.int64((state >> np.uint64(33)) % np.uint64(seen[shell]))
-                if place < vectors:
-                    chosen[shell, place, 0], chosen[shell, place, 1], chosen[shell, place, 2] = h, k, m
+                    slot = np.int64((state >> np.uint64(33)) % np.uint64(seen[shell]))
+                if slot < vectors:
+                    chosen[shell, slot, 0], chosen[shell, slot, 1], chosen[shell, slot, 2] = h, k, m
     return chosen, seen
 
 

@@ -11,7 +11,7 @@ where σ_i² is the variance of the mean at lag i and n_i the number of independ
 is a Brownian path in the clock q_i = n_i² σ_i²: its increments are independent with variance q_(i+1) - q_i, so that the
 line follows from weighted least squares of increments, however many lags there are.
 
-Variances as observed make a clock that now and then runs backwards, and a matrix that is no covariance. The clock is
+Variances as observed make a clock that now and then runs backwards, and a matrix that is not a covariance. The clock is
 therefore made smooth: σ_i² n_i, the variance of a squared displacement, is proportional to the square of its mean, as
 for Gaussian displacements, with one factor from the data; the mean is the line itself, found in a few rounds.
 """
@@ -92,8 +92,8 @@ class Diffusion(Result):
 
 
 def _legend(result: Diffusion, name: str) -> str:
-    told = f"{name}: D = {result.D[name]:.2e} ± {result.D_error[name]:.0e} cm²/s"
-    return told if result.diffusive[name] else f"{told} (not diffusive)"
+    text = f"{name}: D = {result.D[name]:.2e} ± {result.D_error[name]:.0e} cm²/s"
+    return text if result.diffusive[name] else f"{text} (not diffusive)"
 
 
 def diffusion(
@@ -129,39 +129,39 @@ def diffusion(
     InputError
         As `forcewright.analyze.msd`, and if there are fewer than 8 lags to fit.
     """
-    found = frames
-    if not isinstance(found, MeanSquaredDisplacement):
-        positions = unwrapped_positions(found, dt_fs=dt_fs, unwrap=unwrap, remove_drift=remove_drift)
+    displaced = frames
+    if not isinstance(displaced, MeanSquaredDisplacement):
+        positions = unwrapped_positions(displaced, dt_fs=dt_fs, unwrap=unwrap, remove_drift=remove_drift)
         half = positions.times[len(positions) // 2]
-        found = displacements(positions, max_lag_fs=half if end_fs is None else end_fs)
-    last = _last_lag(found, end_fs)
-    if start_fs is not None and not 0 < start_fs <= found.time[last] / 2:
-        raise InputError(f"is {start_fs:g} fs; it must lie between 0 and {found.time[last] / 2:g} fs, half the longest "
-                         "lag of the fit", field="start_fs")  # fmt: skip
-    first = None if start_fs is None else max(1, int(np.ceil(start_fs / found.time[1] - 1e-6)))
-    regimes = {name: _find_regime(found, name, first, last, ngp_limit, slope_limit) for name in found.msd}
-    lines = {name: _fit(found, name, regime.start, last) for name, regime in regimes.items()}
+        displaced = displacements(positions, max_lag_fs=half if end_fs is None else end_fs)
+    last = _last_lag(displaced, end_fs)
+    if start_fs is not None and not 0 < start_fs <= displaced.time[last] / 2:
+        raise InputError(f"is {start_fs:g} fs; it must lie between 0 and {displaced.time[last] / 2:g} fs, half the "
+                         "longest lag of the fit", field="start_fs")  # fmt: skip
+    first = None if start_fs is None else max(1, int(np.ceil(start_fs / displaced.time[1] - 1e-6)))
+    regimes = {name: _find_regime(displaced, name, first, last, ngp_limit, slope_limit) for name in displaced.msd}
+    lines = {name: _fit(displaced, name, regime.start, last) for name, regime in regimes.items()}
     posteriors = {name: _posterior(line) for name, line in lines.items()}
     return Diffusion(
-        time=found.time, msd=found.msd, msd_error=found.msd_error,
-        D={name: one[0] for name, one in posteriors.items()},
-        D_error={name: one[1] for name, one in posteriors.items()},
-        D_low={name: one[2] for name, one in posteriors.items()},
-        D_high={name: one[3] for name, one in posteriors.items()},
+        time=displaced.time, msd=displaced.msd, msd_error=displaced.msd_error,
+        D={name: posterior[0] for name, posterior in posteriors.items()},
+        D_error={name: posterior[1] for name, posterior in posteriors.items()},
+        D_low={name: posterior[2] for name, posterior in posteriors.items()},
+        D_high={name: posterior[3] for name, posterior in posteriors.items()},
         intercept={name: line.intercept for name, line in lines.items()},
-        start={name: float(found.time[regime.start]) for name, regime in regimes.items()},
-        end={name: float(found.time[last]) for name in regimes},
+        start={name: float(displaced.time[regime.start]) for name, regime in regimes.items()},
+        end={name: float(displaced.time[last]) for name in regimes},
         diffusive={name: not regime.reason for name, regime in regimes.items()},
         reason={name: regime.reason for name, regime in regimes.items()},
-        counts=found.counts, volume=found.volume,
+        counts=displaced.counts, volume=displaced.volume,
     )  # fmt: skip
 
 
-def _last_lag(found: MeanSquaredDisplacement, end_fs: float | None) -> int:
-    frames = round(float(found.samples["total"][1]) / found.counts["total"])  # T - 1
-    last = min(len(found.time) - 1, frames // 2)
+def _last_lag(displaced: MeanSquaredDisplacement, end_fs: float | None) -> int:
+    frames = round(float(displaced.samples["total"][1]) / displaced.counts["total"])  # T - 1
+    last = min(len(displaced.time) - 1, frames // 2)
     if end_fs is not None:
-        last = min(len(found.time) - 1, int(end_fs / found.time[1] + 1e-6))
+        last = min(len(displaced.time) - 1, int(end_fs / displaced.time[1] + 1e-6))
     if last < 8:
         raise InputError(f"leave {last} lags to fit a line to; at least 8 are needed, from 17 frames", field="frames")
     return last
@@ -173,10 +173,10 @@ class _Regime(NamedTuple):
 
 
 def _find_regime(
-    found: MeanSquaredDisplacement, name: str, first: int | None, last: int, ngp_limit: float, slope_limit: float
+    displaced: MeanSquaredDisplacement, name: str, first: int | None, last: int, ngp_limit: float, slope_limit: float
 ) -> _Regime:
     """Return the lag from which on the motion is diffusive; where it never is, a late lag and the reason."""
-    values, ngp, samples = found.msd[name], found.ngp[name], found.samples[name]
+    values, ngp, samples = displaced.msd[name], displaced.ngp[name], displaced.samples[name]
     late = max(last // 4, 1) if first is None else first
     if not values[1] > 0:
         return _Regime(late, "the atoms do not move")
@@ -191,21 +191,21 @@ def _find_regime(
     if first is not None and not len(bad):
         return _Regime(first, "")
     if first is None and not len(bad[bad == len(lags) - 1]):
-        return _steady_start(found, name, lags[bad[-1] + 1 if len(bad) else 0 :], last)
+        return _steady_start(displaced, name, lags[bad[-1] + 1 if len(bad) else 0 :], last)
     worst = bad[-1]
-    return _Regime(late, _reason(found.time, lags, worst, slope, ngp, bool(linear[worst]), ngp_limit, slope_limit))
+    return _Regime(late, _reason(displaced.time, lags, worst, slope, ngp, bool(linear[worst]), ngp_limit, slope_limit))
 
 
-def _steady_start(found: MeanSquaredDisplacement, name: str, lags: IntArray, last: int) -> _Regime:
+def _steady_start(displaced: MeanSquaredDisplacement, name: str, lags: IntArray, last: int) -> _Regime:
     """Return the first of ``lags`` at which D is what it would be if the fit began at twice the lag."""
     if lags[0] > last // 4:
-        begins, end = found.time[lags[0]] / 1000, found.time[last] / 1000
+        begins, end = displaced.time[lags[0]] / 1000, displaced.time[last] / 1000
         return _Regime(int(lags[0]), f"the diffusive regime begins at {begins:.3g} ps, later than a quarter of the "
                        f"{end:.3g} ps of the fit; simulate longer")  # fmt: skip
     candidates = lags[lags <= last // 4]
     changes = []
     for lag in candidates:
-        here, there = _fit(found, name, int(lag), last), _fit(found, name, 2 * int(lag), last)
+        here, there = _fit(displaced, name, int(lag), last), _fit(displaced, name, 2 * int(lag), last)
         # The scatter of the difference, as the later fit uses a part of the same data (Hausman, Econometrica 46, 1251).
         scatter = np.sqrt(max(there.slope_error**2 - here.slope_error**2, 0.0))
         changes.append(abs(there.slope - here.slope) / scatter if scatter > 0 else np.inf)
@@ -240,11 +240,11 @@ class _Line(NamedTuple):
     intercept: float  # Å²
 
 
-def _fit(found: MeanSquaredDisplacement, name: str, first: int, last: int) -> _Line:
+def _fit(displaced: MeanSquaredDisplacement, name: str, first: int, last: int) -> _Line:
     """Fit MSD = slope τ + intercept to the lags first ... last."""
     lags = slice(first, last + 1)
-    tau, x, n = found.time[lags], found.msd[name][lags], found.samples[name][lags]
-    variance = found.msd_error[name][lags] ** 2 * n
+    tau, x, n = displaced.time[lags], displaced.msd[name][lags], displaced.samples[name][lags]
+    variance = displaced.msd_error[name][lags] ** 2 * n
     if not x.max() > 0:
         return _Line(0.0, 0.0, 0.0)
     line = np.maximum(x, 1e-6 * x.max())
@@ -300,7 +300,7 @@ class Conductivity(Result):
 
 
 def nernst_einstein(
-    found: Diffusion, charges: Mapping[str, float], temperature_K: float, *, haven_ratio: float = 1.0
+    diffusion: Diffusion, charges: Mapping[str, float], temperature_K: float, *, haven_ratio: float = 1.0
 ) -> Conductivity:
     """Turn self-diffusion into an ionic conductivity.
 
@@ -321,19 +321,19 @@ def nernst_einstein(
     InputError
         If a species does not occur, a number is not above 0, or there is no volume.
     """
-    if not charges or any(name not in found.D or name == "total" for name in charges):
-        known = ", ".join(name for name in found.D if name != "total")
+    if not charges or any(name not in diffusion.D or name == "total" for name in charges):
+        known = ", ".join(name for name in diffusion.D if name != "total")
         raise InputError(f"name {', '.join(charges) or 'nothing'}; the frames hold {known}", field="charges")
-    if not (temperature_K > 0 and haven_ratio > 0 and found.volume > 0):
+    if not (temperature_K > 0 and haven_ratio > 0 and diffusion.volume > 0):
         raise InputError("must be above 0, as must the Haven ratio and the volume of the cell", field="temperature_K")
     # D in m²/s, density in 1/m³, e in C, k_B T in J
     factor = {
-        name: found.counts[name] / (found.volume * 1e-30) * (charge * units._e) ** 2
+        name: diffusion.counts[name] / (diffusion.volume * 1e-30) * (charge * units._e) ** 2
         / (units._k * temperature_K * haven_ratio) * 1e-4
         for name, charge in charges.items()
     }  # fmt: skip
-    parts = {name: factor[name] * found.D[name] for name in charges}
+    parts = {name: factor[name] * diffusion.D[name] for name in charges}
     total = sum(parts.values())
-    error = float(np.sqrt(sum((factor[name] * found.D_error[name]) ** 2 for name in charges)))
+    error = float(np.sqrt(sum((factor[name] * diffusion.D_error[name]) ** 2 for name in charges)))
     return Conductivity(total, error, 10 * total, 10 * error, parts, temperature_K, haven_ratio,
-                        all(found.diffusive[name] for name in charges))  # fmt: skip
+                        all(diffusion.diffusive[name] for name in charges))  # fmt: skip

@@ -51,8 +51,8 @@ class _Chunks:
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile(prefix="forcewright-")  # noqa: SIM115  # closed with its memory map
-        for one in self._chunks:
-            one.tofile(self._file)
+        for stored in self._chunks:
+            stored.tofile(self._file)
         self._written += len(self._chunks)
         self._chunks = []
 
@@ -167,13 +167,13 @@ def _equally_spaced(times: list[float | None], dt_fs: float | None, file: str | 
     if any(time is None for time in times):
         raise InputError("carries no time; give the time between frames as dt_fs", file=file,
                          frame=times.index(None), field="time")  # fmt: skip
-    given = np.array(times, dtype=float)
-    dt = float((given[-1] - given[0]) / (len(given) - 1))
-    steps = np.diff(given)
-    if not (np.isfinite(given).all() and dt > 0) or np.abs(steps - dt).max() > _TIME_TOLERANCE * dt:
+    stamps = np.array(times, dtype=float)
+    dt = float((stamps[-1] - stamps[0]) / (len(stamps) - 1))
+    steps = np.diff(stamps)
+    if not (np.isfinite(stamps).all() and dt > 0) or np.abs(steps - dt).max() > _TIME_TOLERANCE * dt:
         usual = float(np.median(steps))
         odd = int(np.argmax(np.abs(steps - usual))) + 1
         raise InputError(f"comes {steps[odd - 1]:g} fs after the frame before, others {usual:g} fs; choose frames that "
                          "are equally spaced, or give dt_fs if the times are wrong",
                          file=file, frame=odd, field="time")  # fmt: skip
-    return np.arange(len(given), dtype=float) * dt
+    return np.arange(len(stamps), dtype=float) * dt

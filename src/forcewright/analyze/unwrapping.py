@@ -22,12 +22,12 @@ class ToroidalView:
         self._wrapped: FloatArray | None = None
         self._unwrapped: FloatArray | None = None
         self._cell = b""
-        self._given = self._reduced = _with_inverse(np.zeros((3, 3)))
+        self._original = self._reduced = _with_inverse(np.zeros((3, 3)))
 
     def __call__(self, structure: Structure) -> FloatArray:
         """Return the unwrapped positions (N, 3) of the next frame."""
         self._know_lattice(structure)
-        wrapped = _without_lattice(structure.positions, np.floor, *self._given)
+        wrapped = _without_lattice(structure.positions, np.floor, *self._original)
         if self._wrapped is None or self._unwrapped is None:
             unwrapped = np.array(structure.positions)
         else:
@@ -45,7 +45,7 @@ class ToroidalView:
             raise InputError("is periodic in directions whose cell vectors span no volume", field="cell")
         if structure.pbc.any():
             reduced = minkowski_reduce(structure.cell, structure.pbc)[0]  # type: ignore[no-untyped-call]
-        self._given, self._reduced = (_with_inverse(cell[structure.pbc]) for cell in (structure.cell, reduced))
+        self._original, self._reduced = (_with_inverse(cell[structure.pbc]) for cell in (structure.cell, reduced))
         self._cell = key
 
 

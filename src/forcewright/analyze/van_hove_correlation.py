@@ -131,7 +131,7 @@ def _self_part(
     counts["total"] = np.sum(list(counts.values()), axis=0)
     atoms_of = {name: len(atoms) for name, atoms in positions.species.items()} | {"total": len(positions.structure)}
     samples = (len(positions) - steps)[:, None]
-    return {name: found / (atoms_of[name] * samples * shells) for name, found in counts.items()}
+    return {name: tally / (atoms_of[name] * samples * shells) for name, tally in counts.items()}
 
 
 @njit(cache=True, nogil=True)
@@ -139,9 +139,9 @@ def _count_displacements(r, step, per_length, counts):  # type: ignore[no-untype
     for n in range(r.shape[0]):
         for t in range(r.shape[2] - step):
             x, y, z = (r[n, 0, t + step] - r[n, 0, t], r[n, 1, t + step] - r[n, 1, t], r[n, 2, t + step] - r[n, 2, t])
-            place = int(np.sqrt(x * x + y * y + z * z) * per_length)
-            if place < len(counts):
-                counts[place] += 1
+            shell = int(np.sqrt(x * x + y * y + z * z) * per_length)
+            if shell < len(counts):
+                counts[shell] += 1
 
 
 def _distinct(
@@ -152,10 +152,10 @@ def _distinct(
     for row, step in enumerate(steps):
         for start in _origins(len(positions) - int(step), origins):
             volume = abs(np.linalg.det(positions.cells[start]))
-            found = np.zeros(counts.shape[1:])
+            pair_counts = np.zeros(counts.shape[1:])
             for centers, starts, indices, vectors in _pairs(positions, start, start + int(step), edges[-1]):
-                _count_pairs(centers, starts, indices, vectors, kind_of, len(shells) / edges[-1], found)
-            counts[row] += volume * found / len(_origins(len(positions) - int(step), origins))
+                _count_pairs(centers, starts, indices, vectors, kind_of, len(shells) / edges[-1], pair_counts)
+            counts[row] += volume * pair_counts / len(_origins(len(positions) - int(step), origins))
     sizes = np.bincount(kind_of).astype(float)
     symbols = [chemical_symbols[z] for z in kinds]
     both = counts + counts.swapaxes(1, 2)
@@ -196,6 +196,6 @@ def _count_pairs(centers, starts, indices, vectors, kind_of, per_length, counts)
             j = indices[p] - atoms
             if j >= 0 and j != i:
                 length = np.sqrt(vectors[p, 0] ** 2 + vectors[p, 1] ** 2 + vectors[p, 2] ** 2)
-                place = int(length * per_length)
-                if place < counts.shape[2]:
-                    counts[kind_of[i], kind_of[j], place] += 1
+                shell = int(length * per_length)
+                if shell < counts.shape[2]:
+                    counts[kind_of[i], kind_of[j], shell] += 1

@@ -3,7 +3,7 @@
 from forcewright.data.checks import audit, require_sound
 from forcewright.data.findings import Audit, Finding
 from forcewright.data.folds import holdout, kfold
-from forcewright.data.formats import FORMATS, describe, read, read_with_summary, write
+from forcewright.data.formats import FORMATS, Sources, dataset_of, describe, read, read_with_summary, write
 from forcewright.data.labelling import LabelSummary
 from forcewright.data.reference_energies import ReferenceEnergies, isolated_or_fitted_energies
 
@@ -13,7 +13,9 @@ __all__ = [
     "Finding",
     "LabelSummary",
     "ReferenceEnergies",
+    "Sources",
     "audit",
+    "dataset_of",
     "describe",
     "holdout",
     "isolated_or_fitted_energies",

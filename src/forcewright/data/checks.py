@@ -8,7 +8,7 @@ from typing import Any
 
 from forcewright.data.findings import Audit, Finding
 from forcewright.data.force_audit import check_forces_against_energies
-from forcewright.data.formats import Paths, as_paths, labelled_frames, require_energies
+from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies
 from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
 from forcewright.data.labelling import LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
@@ -20,17 +20,19 @@ from forcewright.structure import Dataset, Frame
 
 
 def audit(
-    data: Dataset | Paths,
+    data: Sources,
     *,
-    test: Dataset | Paths | None = None,
+    test: Sources | None = None,
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Audit:
-    """Look for everything that would spoil a fit to these files or this dataset.
+    """Look for everything that would spoil a fit to these files, ASE atoms or this dataset.
 
     Parameters
     ----------
+    data
+        What `read` takes.
     test
         A test set; its groups, elements and structures are compared with the training data, and it is audited too.
     format, labels, **options
@@ -39,24 +41,24 @@ def audit(
     summary = LabelSummary()
     mapping = check_mapping(labels)
     dataset, findings = _collect(data, format, mapping, summary, options)
-    found, sound = _check(dataset, findings)
+    more, sound = _check(dataset, findings)
     sample = sample_and_sum(sound)
     by_group = check_forces_against_energies(sample)
     judged, agreement = check_stress(sample, distrusted=by_group)
-    findings += [*found, *by_group.values(), *judged]
+    findings += [*more, *by_group.values(), *judged]
     if not sample.frames and dataset.count_labels()["stress"]:
         message = "the stress cannot be judged without forces, nor in very large cells or with more than six elements"
         findings.append(Finding("note", "stress not judged", message, field="stress"))
     if test is not None:
-        test_set, found = _collect(test, format, mapping, LabelSummary(), options)
-        findings += found + _check(test_set, found)[0] + list(check_unseen(dataset, test_set))
+        test_set, more = _collect(test, format, mapping, LabelSummary(), options)
+        findings += more + _check(test_set, more)[0] + list(check_unseen(dataset, test_set))
         findings += check_leakage(dataset, test_set)
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
     return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
 
 
 def _collect(
-    data: Dataset | Paths,
+    data: Sources,
     format: str | None,
     mapping: Mapping[str, str],
     summary: LabelSummary,
@@ -67,10 +69,11 @@ def _collect(
         return data, []
     frames: list[Frame] = []
     findings: list[Finding] = []
-    files = as_paths(data)
-    for path in files:
+    sources = as_sources(data)
+    files = [source for source in sources if isinstance(source, Path)]
+    for index, source in enumerate(sources):
         try:
-            for item in labelled_frames(path, format, mapping, summary, options):
+            for item in labelled_frames(source, index, format, mapping, summary, options):
                 if isinstance(item, InputError):
                     findings.append(Finding.from_error(item))
                 else:
@@ -93,13 +96,13 @@ def _missing_energies(summary: LabelSummary, mapping: Mapping[str, str], files: 
 def _check(dataset: Dataset, known: list[Finding]) -> tuple[list[Finding], Dataset]:
     """Return the findings and the frames without errors of their own, which a fit of forces can stand on."""
     per_frame = [list(check_frame(frame, index)) for index, frame in enumerate(dataset)]
-    sound = dataset[[i for i, found in enumerate(per_frame) if all(f.severity != "error" for f in found)]]
-    findings = [finding for found in per_frame for finding in found]
+    sound = dataset[[i for i, group in enumerate(per_frame) if all(f.severity != "error" for f in group)]]
+    findings = [finding for group in per_frame for finding in group]
     if len(dataset):
         findings += [finding for check in SET_CHECKS for finding in check(dataset)]
     # That no frame has an energy may be known from reading, where the keys that are there were named, too.
-    told = {(finding.code, finding.field) for finding in known}
-    return [f for f in findings if f.frame is not None or (f.code, f.field) not in told], sound
+    reported = {(finding.code, finding.field) for finding in known}
+    return [f for f in findings if f.frame is not None or (f.code, f.field) not in reported], sound
 
 
 def require_sound(dataset: Dataset) -> None:
@@ -123,6 +126,6 @@ def require_sound(dataset: Dataset) -> None:
             i, j, distance, _ = closest
             file, _, number = frame.origin.rpartition("#")
             raise InputError(
-                f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or mend it",
+                f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or correct it",
                 file=file or None, frame=int(number) if number.isdigit() else index, field="positions",
             )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from forcewright.errors import InputError
 from forcewright.structure import Frame
+from forcewright.tables import Tabular
 
 Severity = Literal["error", "warning", "note"]
 _ORDER: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
@@ -29,7 +30,7 @@ class Finding:
     field: str | None = None
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """File, frame and field as text."""
         parts = [self.file] if self.file else []
         parts += [f"frame {self.frame}"] if self.frame is not None else []
@@ -37,7 +38,7 @@ class Finding:
         return ", ".join(parts)
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.place}: {self.message}" if self.place else f"{self.severity}: {self.message}"
+        return ": ".join(filter(None, [self.severity, self.location, self.message]))
 
     def to_error(self) -> InputError:
         """Return the finding as an error to raise."""
@@ -56,8 +57,8 @@ def locate(frame: Frame, index: int) -> dict[str, Any]:
     return {"file": file or None, "frame": int(number) if number.isdigit() else index}
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False)
+class Audit(Tabular):
     """All findings, errors first. ``label_lines`` says which keys the labels were found under."""
 
     findings: tuple[Finding, ...]
@@ -105,8 +106,12 @@ class Audit:
             else:
                 left[kind] += 1
         lines += [f"{severity}: {count} more of the kind {code!r}" for (severity, code), count in left.items()]
-        counts = (_counted(len(found), name) for found, name in self._counts())
+        counts = (_counted(len(of_kind), name) for of_kind, name in self._counts())
         return "\n".join([*lines, ", ".join(counts)])
+
+    def __repr__(self) -> str:
+        counts = (_counted(len(of_kind), name) for of_kind, name in self._counts())
+        return f"Audit({self.frames} frames: {', '.join(counts)})"
 
     def _counts(self) -> list[tuple[tuple[Finding, ...], str]]:
         return [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")]

@@ -35,8 +35,8 @@ _UNITS = {
 
 def check_forces_against_energies(sample: ProbeSample) -> dict[str, Finding]:
     """Return a finding for each group whose forces do not belong to its energies."""
-    found = {group: _check_group(sample, group) for group in sorted(sample.sums)}
-    return {group: finding for group, finding in found.items() if finding is not None}
+    by_group = {group: _check_group(sample, group) for group in sorted(sample.sums)}
+    return {group: finding for group, finding in by_group.items() if finding is not None}
 
 
 def _check_group(sample: ProbeSample, group: str) -> Finding | None:

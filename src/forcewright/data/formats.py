@@ -1,24 +1,29 @@
-"""Reading and writing by suffix: the table of formats, `read` and `write`."""
+"""Reading and writing by suffix: the table of formats, `read` and `write`; what is in memory is taken, too."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from ase import Atoms
+
 from forcewright.data.asedb import read_asedb, write_asedb
+from forcewright.data.atoms import raw_frame
 from forcewright.data.extxyz import read_extxyz, write_extxyz
 from forcewright.data.labelling import LabelSummary, check_mapping, label_frame
 from forcewright.data.mlearn import read_mlearn
 from forcewright.data.npz import read_npz, write_npz
-from forcewright.data.raw import RawFrames
+from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.data.vasprun import read_vasprun
 from forcewright.errors import InputError
-from forcewright.structure import Dataset, Frame
+from forcewright.structure import Dataset, Frame, Labels, Structure
 
-Paths: TypeAlias = str | Path | Sequence[str | Path]
+Source: TypeAlias = str | Path | Atoms | Structure | Frame
+#: What every function takes that takes labelled structures: a dataset, file names, ASE atoms, structures; one or many.
+Sources: TypeAlias = Source | Iterable[Source]
 
 
 class Format(NamedTuple):
@@ -39,7 +44,7 @@ FORMATS: dict[str, Format] = {
 
 
 def read(
-    paths: Paths,
+    structures: Sources,
     *,
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
@@ -48,10 +53,13 @@ def read(
     name: str | None = None,
     **options: Any,
 ) -> Dataset:
-    """Read labelled structures from one file or several.
+    """Read labelled structures from one file or several, or take them from ASE atoms by the same rules.
 
     Parameters
     ----------
+    structures
+        Names of files, or ASE atoms: labels are the results of their calculator, and what stands in ``info`` and
+        ``arrays`` under the names that files have them under. A `Dataset` is returned as it is.
     format
         A name of `FORMATS`; by default the ending of each file decides.
     labels
@@ -71,12 +79,17 @@ def read(
         Saying the file, the frame and the field, what is allowed and what to do.
     """
     return read_with_summary(
-        paths, format=format, labels=labels, strict=strict, require_energy=require_energy, name=name, **options
+        structures, format=format, labels=labels, strict=strict, require_energy=require_energy, name=name, **options
     )[0]
 
 
+def dataset_of(structures: Sources, *, labels: Mapping[str, str] | None = None, **options: Any) -> Dataset:
+    """Return what `read` returns, also where no frame has an energy."""
+    return read(structures, labels=labels, require_energy=False, **options)
+
+
 def read_with_summary(
-    paths: Paths,
+    structures: Sources,
     *,
     format: str | None = None,
     labels: Mapping[str, str] | None = None,
@@ -88,32 +101,85 @@ def read_with_summary(
     """Do what `read` does, and also return which keys the labels were found under."""
     mapping = check_mapping(labels)
     summary = LabelSummary()
+    if isinstance(structures, Dataset):
+        if mapping:
+            raise InputError("are those of files and ASE atoms; a dataset has its labels already", field="labels")
+        return structures, summary
     frames: list[Frame] = []
-    files = as_paths(paths)
-    for path in files:
-        for item in labelled_frames(path, format, mapping, summary, options):
+    sources = as_sources(structures)
+    for index, source in enumerate(sources):
+        for item in labelled_frames(source, index, format, mapping, summary, options):
             if isinstance(item, Frame):
                 frames.append(item)
             elif strict:
                 raise item
+    files = [source for source in sources if isinstance(source, Path)]
     if require_energy:
         require_energies(summary, mapping, files)
-    dataset = Dataset(tuple(frames), name or _stem(files[0]), ", ".join(map(str, files)))
-    return dataset, summary
+    stem = _stem(files[0]) if files else ""
+    return Dataset(tuple(frames), name or stem, ", ".join(map(str, files))), summary
 
 
-def as_paths(paths: Paths) -> list[Path]:
-    """Return the list of files meant; globs are left to the shell."""
-    files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
-    if not files:
-        raise InputError("no file was given; give at least one")
-    return files
+def as_sources(structures: Sources) -> list[Path | Atoms | Structure | Frame]:
+    """Return files and what is in memory as a list; globs are left to the shell.
+
+    Raises
+    ------
+    InputError
+        If there is nothing, or anything else among them; names its position.
+    """
+    single = isinstance(structures, str | Path | Atoms | Structure | Frame)
+    several: Iterable[Any] = [structures] if single or not isinstance(structures, Iterable) else structures
+    sources = [Path(source) if isinstance(source, str) else source for source in several]
+    if not sources:
+        raise InputError("no file and no structure was given; give at least one")
+    for index, source in enumerate(sources):
+        if not isinstance(source, Path | Atoms | Structure | Frame):
+            raise InputError(
+                f"is a {type(source).__name__}; give names of files, ASE atoms, structures or a dataset",
+                frame=index if len(sources) > 1 else None, field="structures",
+            )  # fmt: skip
+    return sources
 
 
 def labelled_frames(
+    source: Path | Atoms | Structure | Frame, index: int, format: str | None, mapping: Mapping[str, str],
+    summary: LabelSummary, options: Mapping[str, Any],
+) -> Iterator[Frame | InputError]:  # fmt: skip
+    """Yield the frames of one source, each or its error; raise what concerns a whole file.
+
+    ``index`` is the position of the source among all: the number of a frame that comes from no file.
+    """
+    if isinstance(source, Path):
+        yield from _frames_of_file(source, format, mapping, summary, options)
+        return
+    try:
+        frame = _in_memory(source, index, mapping, summary)
+    except InputError as error:
+        yield InputError(error.problem, frame=index, field=error.field)
+        return
+    yield frame
+
+
+def _in_memory(
+    source: Atoms | Structure | Frame, index: int, mapping: Mapping[str, str], summary: LabelSummary
+) -> Frame:
+    if isinstance(source, Atoms):
+        raw = raw_frame(source)
+        labels, used = label_frame(raw, mapping)
+        frame = Frame(raw.structure, labels, f"#{index}")
+    else:
+        frame = source if isinstance(source, Frame) else Frame(source, Labels(), f"#{index}")
+        named = {name: getattr(frame.labels, name) for name in ("energy", "forces", "stress")}
+        used = {name: name for name, value in named.items() if value is not None}
+        raw = RawFrame(frame.structure, {name: True for name in used})
+    summary.add(raw, used)
+    return frame
+
+
+def _frames_of_file(
     path: Path, format: str | None, mapping: Mapping[str, str], summary: LabelSummary, options: Mapping[str, Any]
 ) -> Iterator[Frame | InputError]:
-    """Yield the frames of one file, each or its error; raise what concerns the whole file."""
     _require_file(path)
     reader = FORMATS[find_format(path, format)].read
     index = -1
@@ -134,18 +200,19 @@ def labelled_frames(
 
 def require_energies(summary: LabelSummary, mapping: Mapping[str, str], files: Sequence[Path]) -> None:
     """Raise if no frame has an energy, naming the keys there are."""
+    file = files[0] if files else None
     for name in mapping:
         counted = "stress" if name == "virial" else name
         if not summary.count(counted):
             raise InputError(
                 f"the key {mapping[name]!r} given for {name} is in no frame; {_present(summary)}",
-                file=files[0], field=mapping[name],
+                file=file, field=mapping[name],
             )  # fmt: skip
     if not summary.count("energy"):
         raise InputError(
             f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
             "labels={'energy': '...'}",
-            file=files[0], field="energy",
+            file=file, field="energy",
         )  # fmt: skip
 
 
@@ -192,12 +259,12 @@ def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], pa
     unknown = [option for option in options if option not in known]
     if unknown:
         allowed = f"allowed are {', '.join(known)}" if known else "it has no options"
-        raise InputError(f"{unknown[0]!r} is no option of this format; {allowed}", file=path)
+        raise InputError(f"{unknown[0]!r} is not an option of this format; {allowed}", file=path)
     return dict(options)
 
 
-def write(dataset: Dataset, path: str | Path, format: str | None = None) -> Path:
-    """Write a dataset, atomically, and return the path.
+def write(structures: Sources, path: str | Path, format: str | None = None) -> Path:
+    """Write a dataset, or what `read` makes one of, atomically, and return the path.
 
     Written .extxyz and .db read back identically. A ``UserWarning`` names what .npz cannot hold.
 
@@ -206,7 +273,7 @@ def write(dataset: Dataset, path: str | Path, format: str | None = None) -> Path
     InputError
         If the format is unknown, cannot be written, or cannot hold these frames; or the dataset is empty.
     """
-    target = Path(path)
+    target, dataset = Path(path), dataset_of(structures)
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to write", file=target)
     name = find_format(target, format)

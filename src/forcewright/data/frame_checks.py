@@ -8,6 +8,7 @@ import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
 from forcewright.data.findings import Finding, Severity, locate
+from forcewright.neighbors import find_neighbors
 from forcewright.structure import Frame, Structure
 
 #: Atoms nearer than this share of the sum of their covalent radii overlap; the second value is beyond doubt.
@@ -35,7 +36,7 @@ def check_frame(frame: Frame, index: int) -> Iterator[Finding]:
 def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
     """Yield only what makes a fit impossible, cheaply: NaN, infinity, a zero cell with pbc, coincident atoms."""
     structure, labels, _ = frame
-    place = locate(frame, index)
+    location = locate(frame, index)
     values = {"positions": structure.positions, "Lattice": structure.cell, "energy": labels.energy}
     values |= {"forces": labels.forces, "stress": labels.stress}
     for name, value in values.items():
@@ -45,18 +46,18 @@ def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
             continue
         first = array[tuple(bad[0])]
         where = f" at atom {bad[0][0]}" if name in ("positions", "forces") else ""
-        message = f"holds {first}{where}; mend the value or leave the frame out"
-        yield Finding("error", "not finite", message, field=name, **place)
+        message = f"holds {first}{where}; correct the value or leave the frame out"
+        yield Finding("error", "not finite", message, field=name, **location)
     if not np.isfinite(structure.cell).all():
         return
     for axis in np.flatnonzero(structure.pbc):
         if not structure.cell[axis].any():
             message = f"is periodic along lattice vector {'abc'[axis]}, which is zero; give the cell or set pbc to F"
-            yield Finding("error", "zero cell", message, field="Lattice", **place)
+            yield Finding("error", "zero cell", message, field="Lattice", **location)
             return
     if structure.pbc.all() and structure.volume < 1e-3 * len(structure):
         message = f"the cell has a volume of {structure.volume:.3g} Å³ for {len(structure)} atoms; its vectors are flat"
-        yield Finding("error", "zero cell", message, field="Lattice", **place)
+        yield Finding("error", "zero cell", message, field="Lattice", **location)
 
 
 def _check_cell(frame: Frame, index: int) -> Iterator[Finding]:
@@ -89,13 +90,9 @@ def _check_overlaps(frame: Frame, index: int) -> Iterator[Finding]:
 
 def closest_pair(structure: Structure, share: float) -> tuple[int, int, float, float] | None:
     """Return atoms i, j, distance (Å) and share of the sum of covalent radii of the worst pair below ``share``."""
-    from vesin import NeighborList  # a compiled library: loaded where it is used
-
     radii = covalent_radii[structure.numbers]
-    reach = float(2 * radii.max() * share)
-    first, second, distances = NeighborList(cutoff=reach, full_list=False).compute(
-        structure.positions, structure.cell, structure.pbc, "ijd"
-    )
+    pairs = find_neighbors(structure, float(2 * radii.max() * share))
+    first, second, distances = pairs.centers, pairs.indices, pairs.distances
     if not len(distances):
         return None
     shares = distances / (radii[first] + radii[second])

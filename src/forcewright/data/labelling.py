@@ -61,10 +61,10 @@ class LabelSummary:
     def __str__(self) -> str:
         lines = [f"{self.frames} frames"]
         for name in ("energy", "forces", "stress", "group"):
-            found = self.keys.get(name, Counter())
-            keys = ", ".join(f"{key} ({count})" for key, count in found.most_common())
+            counted = self.keys.get(name, Counter())
+            keys = ", ".join(f"{key} ({count})" for key, count in counted.most_common())
             lines.append(f"  {name:7s} {self.count(name):6d}  {'from ' + keys if keys else 'not found'}")
-            lines += [f"          {key} is {_MEANINGS[key]}" for key in found if key in _MEANINGS]
+            lines += [f"          {key} is {_MEANINGS[key]}" for key in counted if key in _MEANINGS]
         if self.dropped:
             lines.append(f"  columns not read: {', '.join(sorted(self.dropped))}")
         return "\n".join(lines)
@@ -131,14 +131,14 @@ def _forces(raw: RawFrame, mapping: Mapping[str, str], used: dict[str, str]) -> 
 
 def _stress(raw: RawFrame, mapping: Mapping[str, str], used: dict[str, str]) -> FloatArray | None:
     mapped = [name for name in ("stress", "virial") if name in mapping]
-    found: dict[str, FloatArray] = {}
+    matrices: dict[str, FloatArray] = {}
     for name in mapped or ("stress", "virial"):
         for key in _candidates(raw, name, mapping):
             matrix = _symmetric(_numbers(raw.info.get(key, raw.arrays.get(key)), key), key)
-            found[key] = matrix if name == "stress" else _from_virial(matrix, raw, key)
-    if not found:
+            matrices[key] = matrix if name == "stress" else _from_virial(matrix, raw, key)
+    if not matrices:
         return None
-    preferred = {key: value for key, value in found.items() if key.startswith("REF_")} or found
+    preferred = {key: value for key, value in matrices.items() if key.startswith("REF_")} or matrices
     (first, stress), *others = preferred.items()
     for key, other in others:
         # Files carry about eight digits; anything beyond is another quantity, sign or unit.

@@ -79,11 +79,11 @@ def near_copies(train: Dataset, test: Dataset, *, tolerance: float = TOLERANCE) 
         Share of the distance between independent frames below which a frame counts as a copy.
     """
     known = _prints(train)
-    found: list[NearCopy] = []
-    for key, own in _prints(test).items():
+    copies: list[NearCopy] = []
+    for key, prints in _prints(test).items():
         if key in known:
-            found += _near(known[key], own, _scales(train, known[key]), tolerance)
-    return sorted(found, key=lambda pair: (pair.scaled, pair.test))
+            copies += _near(known[key], prints, _scales(train, known[key]), tolerance)
+    return sorted(copies, key=lambda pair: (pair.scaled, pair.test))
 
 
 def _prints(dataset: Dataset) -> dict[bytes, _Prints]:
@@ -109,9 +109,9 @@ def _scales(train: Dataset, prints: _Prints) -> FloatArray:
     groups = np.array([train[i].labels.group for i in prints.frames])
     scales = np.full(len(groups), WIDEST)
     for name in np.unique(groups):
-        own = groups == name
-        if own.sum() > 1:
-            scales[own] = min(np.sqrt(2 * prints.rows[own].var(axis=0, ddof=1).mean()), WIDEST)
+        members = groups == name
+        if members.sum() > 1:
+            scales[members] = min(np.sqrt(2 * prints.rows[members].var(axis=0, ddof=1).mean()), WIDEST)
     return np.asarray(np.maximum(scales, _SMALLEST))
 
 
@@ -139,16 +139,16 @@ def _near(train: _Prints, test: _Prints, scales: FloatArray, tolerance: float) -
 
 def check_leakage(train: Dataset, test: Dataset) -> Iterator[Finding]:
     """Yield what near-copies there are: how many, and the nearest pairs by file and frame."""
-    found = near_copies(train, test)
-    if found:  # `check_unseen` tells of the same structures, moved at most; a turned one is still news
+    copies = near_copies(train, test)
+    if copies:  # `check_unseen` tells of the same structures, moved at most; a turned one is still news
         known = {translation_hash(structure) for structure in train.structures}
-        found = [pair for pair in found if translation_hash(test[pair.test].structure) not in known]
-    if not found:
+        copies = [pair for pair in copies if translation_hash(test[pair.test].structure) not in known]
+    if not copies:
         return
-    share = f"{len(found)} of {len(test)} test frames are near-copies of training frames"
+    share = f"{len(copies)} of {len(test)} test frames are near-copies of training frames"
     message = f"{share}; the test errors would flatter: split in blocks of trajectories with a gap"
     yield Finding("warning", "near-copies", message)
-    for pair in found[:_NAMED]:
+    for pair in copies[:_NAMED]:
         at = locate(train[pair.train], pair.train)
         message = (
             f"differs from the training frame {at['frame']}{' of ' + at['file'] if at['file'] else ''} by "

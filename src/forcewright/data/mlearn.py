@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, atomic_number
 from forcewright.units import KBAR
 
 DEFAULT_ORDER = "xy yz zx"  #: as VASP writes OUTCAR
@@ -69,8 +68,8 @@ def _forces(rows: Any) -> FloatArray:
 
 def _part(entry: Any, key: str) -> dict[str, Any]:
     if not isinstance(entry, dict) or not isinstance(entry.get(key), dict):
-        found = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
-        raise InputError(f"is missing; an mlearn entry holds structure, outputs and group, found {found}", field=key)
+        present = ", ".join(map(str, entry)) if isinstance(entry, dict) else type(entry).__name__
+        raise InputError(f"is missing; an mlearn entry holds structure, outputs and group, found {present}", field=key)
     return dict(entry[key])
 
 
@@ -84,10 +83,9 @@ def _structure(record: dict[str, Any]) -> Structure:
             f"is not a pymatgen structure with lattice.matrix and sites ({type(error).__name__}: {error})",
             field="structure",
         ) from None
-    unknown = [symbol for symbol in symbols if not atomic_numbers.get(symbol)]
-    if unknown:
-        raise InputError(f"{unknown[0]!r} is not the symbol of an element", field="species")
-    return Structure(np.array([atomic_numbers[s] for s in symbols]), positions, cell, np.ones(3, dtype=bool))
+    return Structure(
+        np.array([atomic_number(symbol, "species") for symbol in symbols]), positions, cell, np.ones(3, dtype=bool)
+    )
 
 
 def _element(site: dict[str, Any]) -> str:

@@ -84,10 +84,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _unit(
-    arrays: dict[str, Any], field: str, option: str, given: str | None, known: dict[str, float], path: Path
+    arrays: dict[str, Any], field: str, option: str, chosen: str | None, known: dict[str, float], path: Path
 ) -> float:
     stored = arrays.get(field)
-    text = given if given is not None else None if stored is None else np.asarray(stored).item()
+    text = chosen if chosen is not None else None if stored is None else np.asarray(stored).item()
     name = text.decode() if isinstance(text, bytes) else text
     allowed = ", ".join(known)
     if name is None:

@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
-from vesin import NeighborList
 
+from forcewright.neighbors import find_neighbors
 from forcewright.structure import VOIGT, FloatArray, IntArray, Structure
 
 PAIRS = 12
@@ -72,10 +72,8 @@ class ProbeBasis:
 
     def rows(self, structure: Structure) -> ProbeRows:
         """Return the rows of one structure; the stress is zero where there is no volume."""
-        i, j, vectors = NeighborList(cutoff=self.cutoff, full_list=True).compute(
-            structure.positions, structure.cell, structure.pbc, "ijD"
-        )
-        first, second = i.astype(np.int64), j.astype(np.int64)
+        pairs = find_neighbors(structure, self.cutoff)
+        first, second, vectors = pairs.centers, pairs.indices.astype(np.int64), pairs.vectors
         kind = np.searchsorted(self.species, structure.numbers)
         values, gradients = self._pairs_and_moments(kind, first, second, vectors, len(structure))
         return _assemble(structure, kind, first, second, vectors, values, gradients, len(self.species))

@@ -91,17 +91,17 @@ def _nearest_image(structure: Structure) -> float:
 
 
 def _isolated_energies(dataset: Dataset, isolated: list[int]) -> dict[int, float]:
-    found: dict[int, list[float]] = defaultdict(list)
+    energies: dict[int, list[float]] = defaultdict(list)
     for index in isolated:
         frame = dataset[index]
         energy = float(frame.labels.energy or 0.0)
         species = int(frame.structure.numbers[0])
-        if found[species] and abs(energy - found[species][0]) > 1e-3:
+        if energies[species] and abs(energy - energies[species][0]) > 1e-3:
             file, _, number = frame.origin.partition("#")
             raise InputError(
-                f"an isolated {chemical_symbols[species]} atom has {energy:.6f} eV here and {found[species][0]:.6f} eV "
-                "elsewhere; keep the one that was computed with the settings of the data",
+                f"an isolated {chemical_symbols[species]} atom has {energy:.6f} eV here and "
+                f"{energies[species][0]:.6f} eV elsewhere; keep the energy computed with the settings of the data",
                 file=file or None, frame=int(number) if number else index, field="energy",
             )  # fmt: skip
-        found[species].append(energy)
-    return {species: values[0] for species, values in found.items()}
+        energies[species].append(energy)
+    return {species: values[0] for species, values in energies.items()}

@@ -44,9 +44,9 @@ def check_missing(dataset: Dataset) -> Iterator[Finding]:
             continue
         groups = Counter(dataset[i].labels.group for i in lacking)
         listed = ", ".join(f"{count} of {dataset.group_sizes[group]} in {group}" for group, count in groups.items())
-        place = locate(dataset[lacking[0]], lacking[0])
+        location = locate(dataset[lacking[0]], lacking[0])
         message = f"{len(lacking)} of {len(dataset)} frames have no {name} ({listed}); this is the first"
-        yield Finding("note" if name == "stress" else "warning", "missing labels", message, field=name, **place)
+        yield Finding("note" if name == "stress" else "warning", "missing labels", message, field=name, **location)
 
 
 def _article(name: str) -> str:
@@ -72,14 +72,14 @@ def check_duplicates(dataset: Dataset) -> Iterator[Finding]:
             yield Finding("note", "duplicates", f"{message}, with the same labels", **locate(frame, index))
 
 
-def _conflict(one: Labels, other: Labels) -> str:
-    if one.energy is not None and other.energy is not None:
-        atoms = len(one.forces) if one.forces is not None else 1
-        if abs(one.energy - other.energy) > ENERGY_CONFLICT * atoms:
-            return f"the energies are {other.energy:.6f} and {one.energy:.6f} eV"
-    if one.forces is not None and other.forces is not None:
+def _conflict(first: Labels, second: Labels) -> str:
+    if first.energy is not None and second.energy is not None:
+        atoms = len(first.forces) if first.forces is not None else 1
+        if abs(first.energy - second.energy) > ENERGY_CONFLICT * atoms:
+            return f"the energies are {second.energy:.6f} and {first.energy:.6f} eV"
+    if first.forces is not None and second.forces is not None:
         # Atoms may stand in another order: compare what does not depend on it.
-        difference = np.abs(np.sort(one.forces, axis=None) - np.sort(other.forces, axis=None)).max()
+        difference = np.abs(np.sort(first.forces, axis=None) - np.sort(second.forces, axis=None)).max()
         if difference > FORCE_CONFLICT:
             return f"the forces differ by {difference:.3g} eV/Å"
     return ""
@@ -151,13 +151,13 @@ def check_energies(dataset: Dataset) -> Iterator[Finding]:
     explained: set[int] = set()
     for group in sorted({dataset[chosen[k]].labels.group for k in off}):
         members = [int(k) for k in off if dataset[chosen[k]].labels.group == group]
-        for names, found in _explain(ratio, atoms, members):
-            explained.update(found)
-            share = f"{len(found)} of {dataset.group_sizes[group]} frames of the group {group!r}"
-            others = f"; {share} are like this" if len(found) > 1 else ""
-            message = _factor_message(names, energies[found[0]], expected[found[0]] * atoms[found[0]]) + others
-            place = locate(dataset[chosen[found[0]]], chosen[found[0]])
-            yield Finding("error", "energy factor", message, field="energy", **place)
+        for names, frames in _explain(ratio, atoms, members):
+            explained.update(frames)
+            share = f"{len(frames)} of {dataset.group_sizes[group]} frames of the group {group!r}"
+            others = f"; {share} are like this" if len(frames) > 1 else ""
+            message = _factor_message(names, energies[frames[0]], expected[frames[0]] * atoms[frames[0]]) + others
+            location = locate(dataset[chosen[frames[0]]], chosen[frames[0]])
+            yield Finding("error", "energy factor", message, field="energy", **location)
     for k, index in enumerate(chosen):
         if k not in explained and abs(residual[k]) > max(ENERGY_RATIO * spread, ENERGY_FLOOR):
             message = (
@@ -212,7 +212,7 @@ def _explain(ratio: FloatArray, atoms: IntArray, members: list[int]) -> Iterator
     while left:
         fitting = {name: _fitting(name, distance[name], atoms, left) for name in factors}
         # That all others are wrong is believed only where it fits clearly better.
-        score = {n: float(np.median(distance[n][found])) + 0.1 * ("[" in n) for n, found in fitting.items() if found}
+        score = {n: float(np.median(distance[n][frames])) + 0.1 * ("[" in n) for n, frames in fitting.items() if frames}
         if not score:
             return
         best = min(score, key=lambda name: (-len(fitting[name]), score[name]))

@@ -1,7 +1,7 @@
-"""Training and test sets: by chance, by group, in strata, or in blocks of trajectories with a gap around them.
+"""Training and test sets: at random, by group, in strata, or in blocks of trajectories with a gap around them.
 
 Neighboring frames of a trajectory are nearly copies, and frames a whole period of an oscillation apart (that of the
-volume under a barostat, say) are alike again. A test set drawn by chance from such frames measures memory, not
+volume under a barostat, say) are alike again. A test set drawn at random from such frames measures memory, not
 prediction; blocks with a gap do better, and `forcewright.data.leakage` tells how many near-copies a split leaves.
 """
 
@@ -47,7 +47,7 @@ class Split:
 
 
 def split_random(dataset: Dataset, fraction: float, rng: np.random.Generator) -> Split:
-    """Hold back a share of all frames, drawn by chance.
+    """Hold back a share of all frames, drawn at random.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def split_by_group(
     Parameters
     ----------
     fraction
-        Groups are drawn by chance, each taken that brings the share of frames held back nearer to this.
+        Groups are drawn at random, each taken that brings the share of frames held back nearer to this.
     groups
         The groups to hold back, by name, instead.
 
@@ -80,7 +80,7 @@ def split_by_group(
     chosen = set(_draw_groups(sizes, fraction * len(dataset), rng) if groups is None else groups)
     unknown = sorted(chosen - set(sizes))
     if unknown:
-        raise InputError(f"{unknown[0]!r} is no group; there are {', '.join(sizes)}", field="groups")
+        raise InputError(f"{unknown[0]!r} is not a group; there are {', '.join(sizes)}", field="groups")
     return Split.of(len(dataset), [i for i, name in enumerate(dataset.groups) if name in chosen])
 
 
@@ -111,13 +111,13 @@ def split_stratified(dataset: Dataset, fraction: float, rng: np.random.Generator
     for index, name in enumerate(dataset.groups):
         members[name].append(index)
     held: list[int] = []
-    for _, own in sorted(members.items()):
-        energies = [dataset[i].labels.energy for i in own]
-        # without an energy a frame has no place in the order; a shuffle gives it one by chance
-        keys = [np.inf if e is None else e / len(dataset[i].structure) for i, e in zip(own, energies, strict=True)]
-        shuffled = rng.permutation(len(own))
-        ordered = np.array(own)[shuffled[np.argsort(np.array(keys)[shuffled], kind="stable")]]
-        count = min(round(fraction * len(own)), len(own) - 1)
+    for _, indices in sorted(members.items()):
+        energies = [dataset[i].labels.energy for i in indices]
+        # without an energy a frame has no place in the order; a shuffle gives it one at random
+        keys = [np.inf if e is None else e / len(dataset[i].structure) for i, e in zip(indices, energies, strict=True)]
+        shuffled = rng.permutation(len(indices))
+        ordered = np.array(indices)[shuffled[np.argsort(np.array(keys)[shuffled], kind="stable")]]
+        count = min(round(fraction * len(indices)), len(indices) - 1)
         held += [int(rng.choice(stratum)) for stratum in np.array_split(ordered, count)] if count else []
     return Split.of(len(dataset), held)
 
@@ -129,7 +129,7 @@ def split_by_blocks(
     """Hold back contiguous blocks of every trajectory, and leave out the frames next to them.
 
     Frames with the same ``info[trajectory_key]`` and group are one trajectory, in the order of their times where they
-    tell them; other frames are drawn by chance, group by group. Where no frame names a trajectory, each group of each
+    tell them; other frames are drawn at random, group by group. Where no frame names a trajectory, each group of each
     file is taken for one.
 
     Parameters
@@ -143,7 +143,7 @@ def split_by_blocks(
     Raises
     ------
     InputError
-        If a number makes no sense or nothing would be left on one side.
+        If a number is invalid or nothing would be left on one side.
     """
     _require_fraction(fraction)
     if gap < 0 or blocks < 1:
@@ -151,12 +151,12 @@ def split_by_blocks(
     loose, trajectories = find_trajectories(dataset, trajectory_key)
     held: list[int] = []
     dropped: list[int] = []
-    for own in loose.values():
-        held += rng.permutation(own)[: round(fraction * len(own))].tolist()
-    for own in trajectories.values():
-        inside, around = _blocks(len(own), min(round(fraction * len(own)), len(own) - 1), gap, blocks, rng)
-        held += np.array(own)[inside].tolist()
-        dropped += np.array(own)[around].tolist()
+    for indices in loose.values():
+        held += rng.permutation(indices)[: round(fraction * len(indices))].tolist()
+    for indices in trajectories.values():
+        inside, around = _blocks(len(indices), min(round(fraction * len(indices)), len(indices) - 1), gap, blocks, rng)
+        held += np.array(indices)[inside].tolist()
+        dropped += np.array(indices)[around].tolist()
     return Split.of(len(dataset), held, dropped)
 
 
@@ -164,7 +164,7 @@ def _blocks(count: int, wanted: int, gap: int, blocks: int, rng: np.random.Gener
     """Return which of ``count`` frames lie inside blocks of ``wanted`` frames in all, and which in gaps around them."""
     blocks = min(blocks, wanted)
     mask = np.zeros(count, dtype=np.int64)
-    # what is left between the blocks, beside the two gaps that part each from the next, is shared out by chance
+    # what is left between the blocks, beside the two gaps that part each from the next, is shared out at random
     free = count - wanted - 2 * gap * (blocks - 1)
     if blocks and free < 0:
         raise InputError(
@@ -190,19 +190,19 @@ def find_trajectories(
     """
     named = any(key in labels.info for labels in dataset.labels)
     loose: dict[str, list[int]] = defaultdict(list)
-    found: dict[tuple[str, str], list[int]] = defaultdict(list)
+    trajectories: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, (_, labels, origin) in enumerate(dataset):
         name = labels.info.get(key) if named else origin.rpartition("#")[0]
         if name is None:
             loose[labels.group].append(index)
         else:
-            found[labels.group, str(name)].append(index)
-    for place, own in list(found.items()):
-        if len(own) == 1:
-            loose[place[0]] += found.pop(place)
+            trajectories[labels.group, str(name)].append(index)
+    for trajectory, indices in list(trajectories.items()):
+        if len(indices) == 1:
+            loose[trajectory[0]] += trajectories.pop(trajectory)
         else:
-            found[place] = _in_time(dataset, own)
-    return dict(sorted(loose.items())), dict(sorted(found.items()))
+            trajectories[trajectory] = _in_time(dataset, indices)
+    return dict(sorted(loose.items())), dict(sorted(trajectories.items()))
 
 
 def _in_time(dataset: Dataset, frames: list[int]) -> list[int]:
@@ -233,5 +233,5 @@ def split(dataset: Dataset, by: str, fraction: float, rng: np.random.Generator, 
         If there is no such way, or the way raises.
     """
     if by not in SPLITTERS:
-        raise InputError(f"{by!r} is no way to split; allowed are {', '.join(SPLITTERS)}", field="by")
+        raise InputError(f"{by!r} is not a way to split; allowed are {', '.join(SPLITTERS)}", field="by")
     return SPLITTERS[by](dataset, fraction, rng, **options)

@@ -124,17 +124,17 @@ def _members(dataset: Dataset, by: By) -> dict[str, list[int]]:
 
 
 def _statistics(name: str, frames: Dataset) -> DatasetStatistics:
-    found: dict[str, list[float]] = {quantity: [] for quantity in UNITS}
+    collected: dict[str, list[float]] = {quantity: [] for quantity in UNITS}
     for structure, labels, _ in frames:
         if labels.energy is not None:
-            found["energy"].append(labels.energy)
-            found["energy_per_atom"].append(labels.energy / len(structure))
+            collected["energy"].append(labels.energy)
+            collected["energy_per_atom"].append(labels.energy / len(structure))
         if labels.forces is not None:
-            found["force_norm"].append(force_norm(labels.forces))
-            found["largest_force"].append(float(np.linalg.norm(labels.forces, axis=1).max()))
+            collected["force_norm"].append(force_norm(labels.forces))
+            collected["largest_force"].append(float(np.linalg.norm(labels.forces, axis=1).max()))
         if structure.pbc.all():
-            found["volume"].append(structure.volume)
-    values = {quantity: np.array(numbers) for quantity, numbers in found.items() if numbers}
+            collected["volume"].append(structure.volume)
+    values = {quantity: np.array(numbers) for quantity, numbers in collected.items() if numbers}
     formulas = tuple(sorted({structure.formula for structure in frames.structures}))
     summaries = {quantity: Summary.of(numbers) for quantity, numbers in values.items()}
     return DatasetStatistics(name, len(frames), formulas, values, summaries)
@@ -146,14 +146,14 @@ def histogram(sets: list[DatasetStatistics], quantity: str, bins: int = 50) -> H
     Raises
     ------
     InputError
-        If no set has the quantity, or the number of bins makes no sense.
+        If no set has the quantity, or the number of bins is invalid.
     """
-    having = {own.name: own.values[quantity] for own in sets if quantity in own.values}
+    having = {x.name: x.values[quantity] for x in sets if quantity in x.values}
     if not having or bins < 1:
         problem = f"is {bins}; it must be at least 1" if having else f"no frame has a {quantity}"
         raise InputError(problem, field="bins" if having else quantity)
     edges = np.histogram_bin_edges(np.concatenate(list(having.values())), bins)
-    return Histogram(quantity, edges, {name: np.histogram(own, edges)[0] for name, own in having.items()})
+    return Histogram(quantity, edges, {name: np.histogram(x, edges)[0] for name, x in having.items()})
 
 
 def volumes_over_time(dataset: Dataset, trajectory_key: str = "trajectory") -> list[VolumeSeries]:
@@ -163,11 +163,12 @@ def volumes_over_time(dataset: Dataset, trajectory_key: str = "trajectory") -> l
     """
     series = []
     for (group, name), frames in find_trajectories(dataset, trajectory_key)[1].items():
-        own = dataset[frames]
-        volumes = np.array([structure.volume for structure in own.structures])
-        if not all(structure.pbc.all() for structure in own.structures) or np.ptp(volumes) <= 1e-9 * volumes.max():
+        trajectory = dataset[frames]
+        volumes = np.array([structure.volume for structure in trajectory.structures])
+        periodic = all(structure.pbc.all() for structure in trajectory.structures)
+        if not periodic or np.ptp(volumes) <= 1e-9 * volumes.max():
             continue
-        times, time_name = _times(own)
+        times, time_name = _times(trajectory)
         title = name if name == group else f"{group}, {name}"
         series.append(VolumeSeries(title, times, time_name, volumes, correlation_length(volumes)))
     return series

@@ -110,12 +110,12 @@ def _deviatoric(stress: FloatArray) -> FloatArray:
     return difference
 
 
-def _cosine(one: FloatArray, other: FloatArray) -> float:
-    return float(np.sum(one * other) / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-300))
+def _cosine(a: FloatArray, b: FloatArray) -> float:
+    return float(np.sum(a * b) / (np.linalg.norm(a) * np.linalg.norm(b) + 1e-300))
 
 
-def _ratio(one: FloatArray, other: FloatArray) -> float:
-    return float(np.linalg.norm(one) / (np.linalg.norm(other) + 1e-300))
+def _ratio(a: FloatArray, b: FloatArray) -> float:
+    return float(np.linalg.norm(a) / (np.linalg.norm(b) + 1e-300))
 
 
 def _report(verdicts: list[Verdict], examples: Mapping[str, Frame]) -> Iterator[Finding]:
@@ -138,8 +138,8 @@ def _report(verdicts: list[Verdict], examples: Mapping[str, Frame]) -> Iterator[
 
 def _orders(verdict: Verdict, example: Frame) -> tuple[list[str], list[str]]:
     """Return the names of the off-diagonals as they were read and as they really stand, in the order of the file."""
-    given = example.labels.info.get("stress_order")
-    read_as = str(given).replace(",", " ").split() if given else list(_SLOTS)
+    order = example.labels.info.get("stress_order")
+    read_as = str(order).replace(",", " ").split() if order else list(_SLOTS)
     slots = [next(k for k, slot in enumerate(_SLOTS) if set(slot) == set(word)) for word in read_as]
     return read_as, [read_as[slots.index(verdict.order[slot])] for slot in slots]
 

@@ -15,11 +15,10 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, atomic_number
 from forcewright.units import KBAR
 
 #: Parts of the file, and of an ionic step, that are read; all others are dropped as they come. A density of states or
@@ -101,17 +100,14 @@ def _numbers(element: ElementTree.Element) -> list[int]:
     symbols = [(row.findtext("c") or "").strip() for row in element.iterfind("array[@name='atoms']/set/rc")]
     # Old VASP versions write "r" for zirconium.
     symbols = ["Zr" if symbol == "r" else symbol for symbol in symbols]
-    unknown = [symbol for symbol in symbols if not atomic_numbers.get(symbol)]
-    if unknown:
-        raise InputError(f"{unknown[0]!r} is not the symbol of an element", field="atominfo")
-    return [atomic_numbers[symbol] for symbol in symbols]
+    return [atomic_number(symbol, "atominfo") for symbol in symbols]
 
 
 def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> None:
     for name in ("PSTRESS", "NELM"):
-        found = next((item for item in element.iter("i") if item.get("name") == name), None)
-        if found is not None and found.text:
-            header[name] = float(found.text)
+        parameter = next((item for item in element.iter("i") if item.get("name") == name), None)
+        if parameter is not None and parameter.text:
+            header[name] = float(parameter.text)
 
 
 def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> RawFrame:
@@ -167,11 +163,11 @@ def _number(element: ElementTree.Element, where: str, field: str) -> float | Non
 
 
 def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[int, int]) -> FloatArray | None:
-    found = element.find(where)
-    if found is None:
+    varray = element.find(where)
+    if varray is None:
         return None
     try:
-        values = np.array([(row.text or "").split() for row in found.iterfind("v")], dtype=np.float64)
+        values = np.array([(row.text or "").split() for row in varray.iterfind("v")], dtype=np.float64)
     except ValueError:
         raise InputError("a row does not hold numbers (VASP writes stars where it overflows)", field=field) from None
     if values.shape != shape:

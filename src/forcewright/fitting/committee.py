@@ -38,6 +38,9 @@ class Spread:
     energy: float
     forces: FloatArray
 
+    def __repr__(self) -> str:
+        return f"Spread(energy {self.energy:.3g} eV, forces up to {self.forces.max():.3g} eV/Å)"
+
 
 @dataclass(frozen=True, eq=False)
 class Committee:

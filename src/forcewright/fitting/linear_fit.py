@@ -8,17 +8,18 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from forcewright.fitting.normal_equations import NormalEquations, Term, add_equations
-from forcewright.linalg.gram import FloatArray, pack_product, unpack
-from forcewright.linalg.ridge import (
+from forcewright.linalg.gram import (
     CholeskySolver,
     FactorBlocks,
+    FloatArray,
     GramBlocks,
-    Measure,
     OrthogonalSolver,
     Solver,
-    WeightedRidge,
     column_scale,
+    pack_product,
+    unpack,
 )
+from forcewright.linalg.ridge import Measure, WeightedRidge
 from forcewright.potential import DesignRows, Prediction
 from forcewright.structure import Structure, from_voigt
 
@@ -189,7 +190,8 @@ def predict_rows(
     energy = rows.energy @ coefficients + rows.offset[0] + sum(energies[int(z)] for z in structure.numbers)
     forces = rows.forces @ coefficients + rows.offset[1 : 1 + 3 * count]
     virial = rows.virial @ coefficients + rows.offset[1 + 3 * count :]
-    stress = -from_voigt(virial) / structure.volume if structure.volume > 0 else None
+    volume = structure.volume
+    stress = -from_voigt(virial) / volume if volume > 0 else None
     return Prediction(float(energy), forces.reshape(-1, 3), stress)
 
 

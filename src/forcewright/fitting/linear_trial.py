@@ -19,9 +19,8 @@ from forcewright.fitting.normal_equations import NormalEquations, Term, accumula
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.refinement import refine
 from forcewright.fitting.settings import LogRange
-from forcewright.linalg.gram import FloatArray
+from forcewright.linalg.gram import CholeskySolver, FloatArray, NotPositiveDefinite
 from forcewright.linalg.pruning import prune_groups
-from forcewright.linalg.ridge import CholeskySolver, NotPositiveDefinite
 from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
 from forcewright.models.family import LinearHyperparameters, Pruning
 from forcewright.optimize.workers import Outcome
@@ -221,13 +220,14 @@ class _Rows:
         ):  # columns that are zero are left as they are
             raise InputError(
                 "leaves every atom of the training data without a neighbor: all descriptors are zero; raise it",
-                field="model.rcut",
+                field=f"model.{problem.family.reach}",
             )
         return fit, space
 
     def _accumulate(self, dataset: Dataset, folds: IntArray, factored: bool) -> NormalEquations:
         problem = self.problem
-        groups = [problem.settings.weights.group_of(group) for group in dataset.groups]
+        weights_of = {group: problem.settings.weights.group_of(group) for group in dataset.group_sizes}
+        groups = [weights_of[group] for group in dataset.groups]
         shared = problem.frame_equations
         if shared is not None and not factored and shared.holds(dataset, self.basis):
             return shared.add(dataset, folds, groups, problem.energies, problem.loss.properties, problem.free_species)
@@ -322,7 +322,7 @@ def require_memory(problem: Problem, columns: int, blocks: int | None = None) ->
     """
     blocks = blocks or problem.fold_count
     properties = problem.loss.properties
-    terms = len(set(map(problem.settings.weights.group_of, problem.train.groups))) * len(properties)
+    terms = len(set(map(problem.settings.weights.group_of, problem.train.group_sizes))) * len(properties)
     processes = 1 if problem.is_single else problem.workers
     needed = predicted_memory(columns, terms, blocks, len(properties)) * processes
     available = psutil.virtual_memory().available

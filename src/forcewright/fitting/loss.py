@@ -58,7 +58,7 @@ class Loss:
                 errors["energy"] = np.array([prediction.energy - labels.energy]) / root
             if labels.forces is not None and prediction.forces is not None:
                 errors["force"] = np.linalg.norm(prediction.forces - labels.forces, axis=1)
-            if labels.stress is not None and prediction.stress is not None:
+            if "stress" in names and labels.stress is not None and prediction.stress is not None:
                 errors["stress"] = to_voigt(prediction.stress - labels.stress) * structure.volume / root
             for column, name in enumerate(names):
                 if name in errors:

@@ -24,8 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.linalg.gram import FloatArray, RowAccumulator, RowReducer, pack, packed_size, triangle_of
-from forcewright.linalg.ridge import packed_scale
+from forcewright.linalg.gram import FloatArray, RowAccumulator, RowReducer, pack, packed_scale, packed_size, triangle_of
 from forcewright.potential import DesignRows
 from forcewright.structure import Dataset, Frame, IntArray, count_species, to_voigt
 

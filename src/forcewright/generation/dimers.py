@@ -1,4 +1,4 @@
-"""Two atoms over a grid of distances."""
+"""Two atoms at a grid of distances."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count
-from forcewright.generation.separations import number_of
-from forcewright.structure import Structure
+from forcewright.structure import Structure, atomic_number
 
 
 def dimers(
@@ -22,12 +21,12 @@ def dimers(
     Parameters
     ----------
     box_A
-        Edge of a periodic cubic box for references that insist on one; without it there is no cell.
+        Edge of a periodic cubic box for references that need one; without it there is no cell.
 
     Raises
     ------
     InputError
-        If a species is not known, the distances make no sense, or the box brings images nearer than the pair.
+        If a species is unknown, the distances are invalid, or images in the box are nearer than the pair.
     """
     require_count(count)
     if not 0 < shortest_A <= longest_A:
@@ -37,7 +36,7 @@ def dimers(
     cell = np.eye(3) * (box_A or 0.0)
     pbc = np.full(3, box_A is not None)
     for pair in combinations_with_replacement(dict.fromkeys(species), 2):
-        numbers = [number_of(symbol, "species") for symbol in pair]
+        numbers = [atomic_number(symbol, "species") for symbol in pair]
         for distance in np.linspace(shortest_A, longest_A, count):
             positions = [[0.0, 0.0, 0.0], [0.0, 0.0, distance]]
             yield generated(

@@ -1,4 +1,4 @@
-"""Known structures, distorted: displaced atoms, strained and scaled cells."""
+"""Distorted copies of structures: displaced atoms, strained and scaled cells."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _mode(name: str) -> FloatArray:
     return tensor
 
 
-#: Strain tensors of unit amplitude by name: uniaxial, engineering shear, all axes alike, and two without dilation.
+#: Strain tensors of unit amplitude by name: hydrostatic, uniaxial, engineering shear, and two without dilation.
 MODES: Mapping[str, FloatArray] = {
     name: _mode(name) for name in ("hydrostatic", "x", "y", "z", "yz", "xz", "xy", "tetragonal", "orthorhombic")
 }
@@ -44,7 +44,7 @@ def rattle(
     Raises
     ------
     InputError
-        If an amplitude or the count makes no sense.
+        If an amplitude or the count is invalid.
     """
     require_count(count)
     for amplitude in amplitudes_A:
@@ -87,7 +87,7 @@ def strain(
     Raises
     ------
     InputError
-        If there is no cell, or a number makes no sense.
+        If there is no cell, or a number is invalid.
     """
     require_count(count)
     if not 0 < largest < 0.5:
@@ -109,11 +109,11 @@ def strain_along_modes(
     Raises
     ------
     InputError
-        If a mode is not known, there is no cell, or an amplitude turns the cell inside out.
+        If a mode is unknown, there is no cell, or an amplitude turns the cell inside out.
     """
     for name in modes:
         if name not in MODES:
-            raise InputError(f"{name!r} is no mode; allowed are {', '.join(MODES)}", field="modes")
+            raise InputError(f"unknown mode {name!r}; allowed are {', '.join(MODES)}", field="modes")
     for name in modes:
         for amplitude in amplitudes:
             new = deform(structure, float(amplitude) * MODES[name])
@@ -123,12 +123,12 @@ def strain_along_modes(
 def volume_scan(
     structure: Structure, lowest: float, highest: float, count: int, *, group: str | None = None
 ) -> Iterator[Generated]:
-    """Yield the structure at ``count`` volumes, evenly spaced between two factors on its own volume.
+    """Yield the structure at ``count`` volumes, evenly spaced between two multiples of its volume.
 
     Raises
     ------
     InputError
-        If there is no cell, or a factor makes no sense.
+        If there is no cell, or a factor is invalid.
     """
     require_count(count)
     if not 0 < lowest <= highest:
@@ -141,7 +141,7 @@ def volume_scan(
 def supercells(
     structure: Structure, repeats: Sequence[int | Sequence[int]], *, group: str | None = None
 ) -> Iterator[Generated]:
-    """Yield the structure repeated along its cell vectors, once for each entry of ``repeats`` (one or three numbers).
+    """Yield the structure repeated along its cell vectors, for each entry of ``repeats`` (one or three numbers).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every function of this package yields: a structure and where it comes from."""
+"""What every function of this package yields: a structure and its provenance."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Generated(NamedTuple):
 def generated(
     structure: Structure, recipe: str, parent: Structure | None = None, *, group: str | None = None, **parameters: Any
 ) -> Generated:
-    """Return a structure with its provenance; the group is the name of the recipe where none is given."""
+    """Return a structure with its provenance; the group is the name of the recipe by default."""
     origin = {} if parent is None else {"parent": f"{parent.formula}-{parent.content_hash[:_HASH_DIGITS]}"}
     return Generated(structure, {"config_type": group or recipe, "recipe": recipe, **origin, **parameters})
 
 
 def as_dataset(made: Iterable[Generated], name: str = "generated") -> Dataset:
-    """Return generated structures as a dataset without labels; groups and provenance go along."""
+    """Return generated structures as a dataset without labels, with groups and provenance."""
     frames = []
     for index, (structure, info) in enumerate(made):
-        told = {key: value for key, value in info.items() if key != "config_type"}
-        frames.append(Frame(structure, Labels(group=str(info["config_type"]), info=told), f"#{index}"))
+        provenance = {key: value for key, value in info.items() if key != "config_type"}
+        frames.append(Frame(structure, Labels(group=str(info["config_type"]), info=provenance), f"#{index}"))
     return Dataset(tuple(frames), name)
 
 

@@ -1,4 +1,4 @@
-"""Frames of molecular dynamics that are far enough apart in time to tell different things."""
+"""Frames of molecular dynamics that are far enough apart in time to be independent."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ def sample_md(
 ) -> Iterator[Generated]:  # fmt: skip
     """Run stages of molecular dynamics and yield ``count`` frames, no two nearer in time than ``spacing_fs``.
 
-    The times are drawn by chance: equal intervals would pick the same phase of an oscillation again and again, such as
+    The times are drawn at random: equal intervals could sample the same phase of an oscillation every time, such as
     that of the volume under a barostat.
 
     Parameters
     ----------
     force_field
-        Where the forces come from.
+        Source of the forces.
     equilibration_ps
         Time at the start from which no frame is taken.
     folder
-        Where the run is kept, and gone on with by the same call; a temporary folder where not given.
+        Folder of the run, from which the same call continues it; temporary by default.
     trajectory
-        Name under which all frames tell what run they are from (``info["trajectory"]``); splits hold it together.
+        Name of the run in all its frames (``info["trajectory"]``); splits keep them together.
 
     Raises
     ------
     InputError
-        If the stages are too short for the frames, or make no sense.
+        If the stages are too short for the frames, or invalid.
     ForcewrightError
         If a monitor stopped the run.
     """
@@ -76,25 +76,25 @@ def sample_md(
 
 
 def spaced_times(times: FloatArray, count: int, spacing: float, rng: np.random.Generator) -> IntArray:
-    """Return ascending indices of ``count`` of the rising ``times`` (T,), by chance but at least ``spacing`` apart.
+    """Return ascending indices of ``count`` of the rising ``times`` (T,), at random but at least ``spacing`` apart.
 
-    With the spacings cut out of the time, points drawn by chance are as good as any: they are put back in between.
+    Points are drawn uniformly from the time without the spacings, which are then put back in between.
 
     Raises
     ------
     InputError
-        If there are not so many.
+        If there are fewer.
     """
     slack = times[-1] - times[0] - (count - 1) * spacing if len(times) else -1.0
     if len(times) < count or slack < -1e-6:
-        raise InputError(f"holds no {count} frames that are {spacing:g} fs apart", field="count")
+        raise InputError(f"does not hold {count} frames that are {spacing:g} fs apart", field="count")
     wanted = times[0] + np.sort(rng.uniform(0, max(slack, 0.0), count)) + spacing * np.arange(count)
     chosen: list[int] = []
-    for rank, moment in enumerate(wanted):
-        # the frame at or before the moment, but never nearer to the one before than the spacing
+    for rank, time in enumerate(wanted):
+        # the frame at or before this time, but never nearer to the previous one than the spacing
         lowest = 0 if not chosen else int(np.searchsorted(times, times[chosen[-1]] + spacing - 1e-6))
-        index = max(int(np.searchsorted(times, moment + 1e-6)) - 1, lowest)
+        index = max(int(np.searchsorted(times, time + 1e-6)) - 1, lowest)
         if index >= len(times):
-            raise InputError(f"holds no {count} frames that are {spacing:g} fs apart; {rank} were found", field="count")
+            raise InputError(f"does not hold {count} frames that are {spacing:g} fs apart, only {rank}", field="count")
         chosen.append(index)
     return np.array(chosen, dtype=np.int64)

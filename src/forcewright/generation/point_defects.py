@@ -1,6 +1,6 @@
 """Point defects: vacancies, interstitials, X-vacancy centers and pairs of interstitials in a bond.
 
-The X-vacancy center (NV, HV, SiV …) of diamond: two neighboring carbon atoms are taken out and X is put on one of their
+The X-vacancy center (NV, HV, SiV …) of diamond: two neighboring carbon atoms are removed and X is put on one of their
 sites. The pair X2* of interstitials, known for hydrogen as H2*: one X in the center of a stretched bond and one
 antibonding, behind an atom of the same bond (Goss et al., Phys. Rev. B 72, 035214 (2005)).
 """
@@ -15,12 +15,12 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count, require_periodic
-from forcewright.generation.separations import MinimumSeparations, Separations, number_of
+from forcewright.generation.separations import MinimumSeparations, Separations
 from forcewright.generation.voids import largest_voids
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
-_ATTEMPTS = 2000  # random places tried for one interstitial
+_ATTEMPTS = 2000  # random positions tried for one interstitial
 _SHELL = 1.2  # a neighbor is an atom within this multiple of the nearest distance
 
 
@@ -28,7 +28,7 @@ def vacancies(
     structure: Structure, number: int, count: int, rng: np.random.Generator, *, species: str | None = None,
     group: str | None = None,
 ) -> Iterator[Generated]:  # fmt: skip
-    """Yield ``count`` structures without ``number`` atoms, which are drawn by chance, of one species if wanted.
+    """Yield ``count`` structures without ``number`` atoms drawn at random, of one species if given.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def vacancies(
     candidates = _atoms_of(structure, species)
     if not 1 <= number <= len(candidates) or number == len(structure):
         raise InputError(
-            f"is {number}; {len(candidates)} atoms may be taken out, and one at least must stay", field="number"
+            f"is {number}; {len(candidates)} atoms may be removed, and at least one must stay", field="number"
         )
     for _ in range(count):
         removed = np.sort(rng.choice(candidates, number, replace=False))
@@ -67,15 +67,15 @@ def interstitials(
     sites: Literal["random", "voids"] = "random", separations: Separations = None, factor: float = 0.7,
     group: str | None = None,
 ) -> Iterator[Generated]:  # fmt: skip
-    """Yield ``count`` structures with ``number`` atoms more.
+    """Yield ``count`` structures with ``number`` additional atoms.
 
     Parameters
     ----------
     species
         Element of the atoms added.
     sites
-        Places drawn by chance that respect the separations; or voids: structure k starts with the center of the k-th
-        largest void, and every further atom goes to the largest void that is left.
+        Random positions that respect the separations; or voids: structure k starts with the center of the k-th largest
+        void, and every further atom goes to the largest void that is left.
     separations, factor
         See `MinimumSeparations`; they hold between added atoms and all others.
 
@@ -88,34 +88,34 @@ def interstitials(
     require_count(number)
     require_periodic(structure, "putting in interstitials")
     if sites not in ("random", "voids"):
-        raise InputError(f"{sites!r} is not known; use random or voids", field="sites")
-    added, allowed = number_of(species, "species"), MinimumSeparations(separations, factor)
+        raise InputError(f"is {sites!r}; use random or voids", field="sites")
+    added, allowed = atomic_number(species, "species"), MinimumSeparations(separations, factor)
     for index in range(count):
         new = structure
-        for position in range(number):
+        for k in range(number):
             if sites == "random":
-                place = _random_place(new, added, allowed, rng)
+                position = _random_position(new, added, allowed, rng)
             else:
-                place = _void_place(new, added, allowed, index if position == 0 else 0)
-            new = with_atoms(new, [added], place[None])
+                position = _void_center(new, added, allowed, index if k == 0 else 0)
+            new = with_atoms(new, [added], position[None])
         yield generated(new, "interstitial", structure, group=group, species=species, sites=sites, number=number)
 
 
-def _random_place(
+def _random_position(
     structure: Structure, added: int, allowed: MinimumSeparations, rng: np.random.Generator
 ) -> FloatArray:
     for _ in range(_ATTEMPTS):
-        place = rng.random(3) @ structure.cell
-        if _room(structure, added, place, allowed) >= 1:
-            return np.asarray(place)
+        position = rng.random(3) @ structure.cell
+        if _room(structure, added, position, allowed) >= 1:
+            return np.asarray(position)
     raise InputError(
-        f"found no place for {chemical_symbols[added]} in {_ATTEMPTS} attempts that is far enough from all atoms; "
+        f"no position for {chemical_symbols[added]} in {_ATTEMPTS} attempts is far enough from all atoms; "
         "choose smaller separations or a larger cell",
         field="separations",
     )
 
 
-def _void_place(structure: Structure, added: int, allowed: MinimumSeparations, index: int) -> FloatArray:
+def _void_center(structure: Structure, added: int, allowed: MinimumSeparations, index: int) -> FloatArray:
     centers, radii = largest_voids(structure, index + 1)
     if index >= len(centers):
         raise InputError(f"asks for {index + 1} voids; the structure has {len(centers)}", field="count")
@@ -128,13 +128,13 @@ def _void_place(structure: Structure, added: int, allowed: MinimumSeparations, i
     return np.asarray(centers[index])
 
 
-def _room(structure: Structure, added: int, place: FloatArray, allowed: MinimumSeparations) -> float:
+def _room(structure: Structure, added: int, position: FloatArray, allowed: MinimumSeparations) -> float:
     """Return the smallest ratio of the distance of an added atom to the allowed one, its own images included."""
     table = np.array([allowed(added, int(z)) for z in [*structure.numbers, added]])
-    new = with_atoms(structure, [added], place[None])
+    new = with_atoms(structure, [added], position[None])
     pairs = find_neighbors(new, float(table.max()))
-    own = slice(pairs.starts[-2], pairs.starts[-1])
-    ratios = pairs.distances[own] / table[pairs.indices[own]]
+    last = slice(pairs.starts[-2], pairs.starts[-1])
+    ratios = pairs.distances[last] / table[pairs.indices[last]]
     return float(ratios.min()) if len(ratios) else np.inf
 
 
@@ -142,7 +142,7 @@ def x_vacancies(
     structure: Structure, species: str, count: int, rng: np.random.Generator, *, host: str | None = None,
     center: int | None = None, group: str | None = None,
 ) -> Iterator[Generated]:  # fmt: skip
-    """Yield ``count`` X-vacancy centers: an atom becomes X and one of its nearest neighbors is taken out.
+    """Yield ``count`` X-vacancy centers: an atom becomes X and one of its nearest neighbors is removed.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def x_vacancies(
     host
         Which atoms may be replaced, by element.
     center
-        The atom that is replaced; by chance where not given. Which neighbor goes is always by chance.
+        The atom that is replaced; random by default. The neighbor that is removed is always random.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def x_vacancies(
         If the atom does not exist or has no neighbor.
     """
     require_count(count)
-    replaced = number_of(species, "species")
+    replaced = atomic_number(species, "species")
     for _ in range(count):
         atom = _pick(structure, host, center, rng)
         neighbor, _ = _neighbor(structure, atom, rng)
@@ -177,7 +177,7 @@ def x2_interstitials(
     center: int | None = None, bond_A: float | None = None, outward_A: tuple[float, float] = (0.25, 0.45),
     group: str | None = None,
 ) -> Iterator[Generated]:  # fmt: skip
-    """Yield ``count`` pairs X2*: one X in the center of a bond A–B, one antibonding behind B; A and B give way.
+    """Yield ``count`` pairs X2*: one X in the center of a bond A–B, one antibonding behind B; A and B move apart.
 
     A moves back by ``outward_A[0]`` and B forward by ``outward_A[1]`` along the bond; the first X stands ``bond_A``
     from A towards B, the second ``bond_A`` beyond B. A relaxation has to follow.
@@ -185,17 +185,17 @@ def x2_interstitials(
     Parameters
     ----------
     bond_A
-        Distance between X and its neighbor in Å; the sum of covalent radii where not given.
+        Distance between X and its neighbor in Å; the sum of covalent radii by default.
     host, center
         As in `x_vacancies`, for the atom A.
 
     Raises
     ------
     InputError
-        If the atom does not exist or has no neighbor, or a length makes no sense.
+        If the atom does not exist or has no neighbor, or a length is invalid.
     """
     require_count(count)
-    added = number_of(species, "species")
+    added = atomic_number(species, "species")
     if bond_A is not None and not bond_A > 0:
         raise InputError(f"is {bond_A}; it must be a length above 0 Å", field="bond_A")
     bonds = MinimumSeparations(bond_A, 1.0)
@@ -217,10 +217,10 @@ def x2_interstitials(
 def _atoms_of(structure: Structure, species: str | None) -> IntArray:
     if species is None:
         return np.arange(len(structure))
-    found = np.flatnonzero(structure.numbers == number_of(species, "species"))
-    if not len(found):
+    atoms = np.flatnonzero(structure.numbers == atomic_number(species, "species"))
+    if not len(atoms):
         raise InputError(f"{species} does not occur in {structure.formula}", field="species")
-    return found
+    return atoms
 
 
 def _pick(structure: Structure, host: str | None, center: int | None, rng: np.random.Generator) -> int:
@@ -232,15 +232,15 @@ def _pick(structure: Structure, host: str | None, center: int | None, rng: np.ra
 
 
 def _neighbor(structure: Structure, atom: int, rng: np.random.Generator) -> tuple[int, FloatArray]:
-    """Return one of the nearest neighbors of an atom, by chance, and the vector to it."""
+    """Return a random one of the nearest neighbors of an atom, and the vector to it."""
     cutoff, longest = 3.0, 12.0
     while cutoff <= longest:
         pairs = find_neighbors(structure, cutoff)
-        own = np.arange(pairs.starts[atom], pairs.starts[atom + 1])
-        own = own[pairs.indices[own] != atom]
-        if len(own) and pairs.distances[own].min() * _SHELL <= cutoff:
-            shell = own[pairs.distances[own] < _SHELL * pairs.distances[own].min()]
-            # the order of neighbors means nothing, so that a place in it must not decide
+        bonds = np.arange(pairs.starts[atom], pairs.starts[atom + 1])
+        bonds = bonds[pairs.indices[bonds] != atom]
+        if len(bonds) and pairs.distances[bonds].min() * _SHELL <= cutoff:
+            shell = bonds[pairs.distances[bonds] < _SHELL * pairs.distances[bonds].min()]
+            # sorted, because the choice must not depend on the order of neighbors
             order = np.lexsort((*np.round(pairs.vectors[shell].T, 6), pairs.indices[shell]))
             chosen = shell[order][rng.integers(len(shell))]
             return int(pairs.indices[chosen]), pairs.vectors[chosen]

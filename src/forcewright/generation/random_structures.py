@@ -1,6 +1,6 @@
 """Random structures of hard spheres: the start of random structure searching (RSS).
 
-Cells are drawn by chance in shape and volume, atoms are put in at random and pushed apart until no two are nearer than
+Cells are drawn at random in shape and volume, atoms are put in at random and pushed apart until no two are nearer than
 their pair allows, periodic images included (Pickard and Needs, J. Phys.: Condens. Matter 23, 053201 (2011)).
 """
 
@@ -14,9 +14,9 @@ from scipy.optimize import minimize
 
 from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count
-from forcewright.generation.separations import MinimumSeparations, Separations, number_of
+from forcewright.generation.separations import MinimumSeparations, Separations
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
 Range = tuple[float, float]
 
@@ -25,8 +25,8 @@ DENSEST_PACKING = np.pi / np.sqrt(18)
 _U_PER_A3_IN_G_PER_CM3 = 1.66053906660
 _ANGLES = (60.0, 120.0)  # degrees between cell vectors
 _EDGES = (0.7, 1.4)  # lengths of cell vectors relative to each other, before scaling to the volume
-_SLENDEREST = 0.35  # of a cube's: the volume of the unit vectors along the cell, below which a shape is drawn again
-_STRICTER = 1.002  # atoms are pushed apart a little more than they must be
+_SLENDEREST = 0.35  # least volume of the unit vectors along the cell; a flatter cell is drawn again
+_STRICTER = 1.002  # atoms are pushed apart a little more than required
 
 
 def random_structures(
@@ -50,8 +50,8 @@ def random_structures(
     Raises
     ------
     InputError
-        If an argument makes no sense, the spheres cannot fit, or no attempt respects the separations; says how far off
-        it was.
+        If an argument is invalid, the spheres cannot fit, or no attempt respects the separations; says how far off it
+        was.
     """
     require_count(count)
     require_count(attempts)
@@ -70,7 +70,7 @@ def _numbers_of(composition: Mapping[str, int]) -> IntArray:
     for symbol, count in composition.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise InputError(f"asks for {count!r} atoms of {symbol}; give whole numbers from 0 on", field="composition")
-    numbers = [number_of(symbol, "composition") for symbol, count in composition.items() for _ in range(count)]
+    numbers = [atomic_number(symbol, "composition") for symbol, count in composition.items() for _ in range(count)]
     if not numbers:
         raise InputError("holds no atom; give elements and how many of each", field="composition")
     return np.array(numbers)
@@ -98,7 +98,7 @@ def _require_room(numbers: IntArray, allowed: MinimumSeparations, volumes: Range
         if needed > volumes[1]:
             raise InputError(
                 f"cannot be respected: {chemical_symbols[number]} atoms {diameter:.2f} Å apart need at least "
-                f"{needed:.0f} Å³ in the densest packing there is, the cell has at most {volumes[1]:.0f} Å³; choose "
+                f"{needed:.0f} Å³ in the densest packing, the cell has at most {volumes[1]:.0f} Å³; choose "
                 "a larger volume or smaller separations",
                 field="separations",
             )
@@ -119,7 +119,7 @@ def _pack(
         best = max(best, ratio)
     raise InputError(
         f"could not be respected in {attempts} random cells of {volumes[0]:.0f} to {volumes[1]:.0f} Å³: at best two "
-        f"atoms stood at {best:.0%} of the distance they must have; choose a larger volume, smaller separations or "
+        f"atoms were at {best:.0%} of the required distance; choose a larger volume, smaller separations or "
         "more attempts",
         field="separations",
     )
@@ -152,9 +152,9 @@ def push_apart(structure: Structure, allowed: MinimumSeparations) -> Structure:
         depth = np.maximum(1 - pairs.distances / wanted, 0.0)
         slopes = (2 * depth / wanted / np.maximum(pairs.distances, 1e-9))[:, None] * pairs.vectors
         gradient = np.zeros((len(structure), 3))
-        np.add.at(gradient, centers, slopes)  # each pair stands twice, and so does half of its derivative
+        np.add.at(gradient, centers, slopes)  # each pair occurs twice, and so does half of its derivative
         return 0.5 * float((depth**2).sum()), gradient.ravel()
 
-    found = minimize(overlap, structure.positions.ravel(), jac=True, method="L-BFGS-B",
-                     options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-8})  # fmt: skip
-    return Structure(structure.numbers, found.x.reshape(-1, 3), structure.cell, structure.pbc)
+    minimum = minimize(overlap, structure.positions.ravel(), jac=True, method="L-BFGS-B",
+                       options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-8})  # fmt: skip
+    return Structure(structure.numbers, minimum.x.reshape(-1, 3), structure.cell, structure.pbc)

@@ -1,17 +1,17 @@
-"""Smallest distances allowed between atoms of each pair of species."""
+"""Smallest allowed distances between atoms of each pair of species."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols, covalent_radii
+from ase.data import covalent_radii
 
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
-#: One distance for all pairs, distances per pair such as {"C-H": 0.9}, or nothing for those of covalent radii.
+#: One distance for all pairs, distances per pair such as {"C-H": 0.9}, or None for those of covalent radii.
 Separations = float | Mapping[str, float] | None
 
 
@@ -20,32 +20,32 @@ class MinimumSeparations:
 
     Parameters
     ----------
-    given
-        A distance in Å for all pairs, distances per pair (names in either order), or None. Pairs not given take
-        ``factor`` times the sum of their covalent radii.
+    separations
+        A distance in Å for all pairs, distances per pair (names in either order), or None. Other pairs have ``factor``
+        times the sum of their covalent radii.
     factor
         Share of the covalent bond length.
 
     Raises
     ------
     InputError
-        If an element is not known or a number makes no sense.
+        If an element is unknown or a number is invalid.
     """
 
-    def __init__(self, given: Separations = None, factor: float = 0.8) -> None:
+    def __init__(self, separations: Separations = None, factor: float = 0.8) -> None:
         if not factor > 0:
             raise InputError(f"is {factor}; it must be above 0", field="factor")
         self.factor = float(factor)
-        self.everywhere = None if given is None or isinstance(given, Mapping) else _length(given, "all pairs")
-        pairs = given if isinstance(given, Mapping) else {}
+        pairs = separations if isinstance(separations, Mapping) else {}
+        self.everywhere = None if isinstance(separations, Mapping | None) else _length(separations, "all pairs")
         self.pairs = {_pair(name): _length(value, name) for name, value in pairs.items()}
 
-    def __call__(self, one: int, other: int) -> float:
+    def __call__(self, z1: int, z2: int) -> float:
         """Return the distance in Å for two atomic numbers."""
         if self.everywhere is not None:
             return self.everywhere
-        own = self.factor * (covalent_radii[one] + covalent_radii[other])
-        return self.pairs.get((min(one, other), max(one, other)), float(own))
+        bonded = self.factor * (covalent_radii[z1] + covalent_radii[z2])
+        return self.pairs.get((min(z1, z2), max(z1, z2)), float(bonded))
 
     def table(self, species: Sequence[int]) -> FloatArray:
         """Return the distances (S, S) in Å."""
@@ -54,7 +54,7 @@ class MinimumSeparations:
     def ratio(self, structure: Structure) -> tuple[float, tuple[int, int]]:
         """Return the smallest ratio of a distance to the one allowed, images included, and the two atoms.
 
-        It is at least 1 where all separations are respected, and infinite where no two atoms come near each other.
+        It is at least 1 if all separations are respected, and infinite if no two atoms are near each other.
         """
         species: IntArray = np.unique(structure.numbers)
         table = self.table([int(z) for z in species])
@@ -74,15 +74,7 @@ def _length(value: object, name: str) -> float:
 
 
 def _pair(name: str) -> tuple[int, int]:
-    numbers = [number_of(symbol, "separations") for symbol in str(name).split("-")]
+    numbers = [atomic_number(symbol, "separations") for symbol in str(name).split("-")]
     if len(numbers) != 2:
-        raise InputError(f"holds {name!r}; name pairs as C-H", field="separations")
+        raise InputError(f"holds {name!r}; write pairs such as C-H", field="separations")
     return min(numbers), max(numbers)
-
-
-def number_of(symbol: str, field: str) -> int:
-    """Return the atomic number of a chemical symbol."""
-    number = atomic_numbers.get(symbol, 0)
-    if not 0 < number < len(chemical_symbols):
-        raise InputError(f"{symbol!r} is no chemical element", field=field)
-    return int(number)

@@ -1,6 +1,6 @@
-"""The functions of this package as steps with settings: what stands under ``recipes`` in a config.
+"""The functions of this package as steps: the entries of ``recipes`` in a config.
 
-A step makes structures from one structure, or from nothing. `STEPS` lists them by the ``kind`` they have in a config.
+A step makes structures from one structure, or from nothing. `STEPS` lists them by their ``kind`` in a config.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from forcewright.protocols.relaxation import relax
 from forcewright.simulation import ForceField, Stage
 from forcewright.structure import Structure
 
-#: Turns what stands behind ``potential`` into a force field.
+#: Turns the entry ``potential`` of a config into a force field.
 ForceFields = Callable[[str | Mapping[str, Any]], ForceField]
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
@@ -35,24 +35,24 @@ class Step(BaseModel):
     needs_start: ClassVar[bool] = True
 
     kind: str
-    """Which step."""
+    """The kind of step."""
     of: list[str] | None = None
-    """Names of the structures to start from; all of them where nothing is given."""
+    """Names of the structures to start from; all of them by default."""
     group: str | None = None
-    """Name of the group of what is made; made of the start's and the step's names where not given."""
+    """Group of the structures made; by default composed of the names of the start and the step."""
     then: list[dict[str, Any]] = Field(default_factory=list)
-    """Steps that start from what this one makes, which is then not written itself."""
+    """Steps that start from the structures this one makes, which are then not written themselves."""
     keep: bool = False
-    """Write what this step makes also where others start from it."""
+    """Write the structures of this step even if other steps start from them."""
 
     def make(
         self, start: Structure | None, group: str, rng: np.random.Generator, force_fields: ForceFields
     ) -> Iterator[Generated]:
-        """Yield what this step makes of a structure."""
+        """Yield the structures this step makes from a structure."""
         raise NotImplementedError
 
 
-def _given(start: Structure | None) -> Structure:
+def _needed(start: Structure | None) -> Structure:
     if start is None:
         raise InputError("needs a structure to start from; give structures")
     return start
@@ -64,7 +64,7 @@ class Unchanged(Step):
     kind: Literal["unchanged"] = "unchanged"
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return iter([generated(_given(start), "unchanged", start, group=group)])
+        return iter([generated(_needed(start), "unchanged", start, group=group)])
 
 
 class Rattle(Step):
@@ -77,7 +77,7 @@ class Rattle(Step):
     """Structures for each amplitude."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return rattle(_given(start), self.amplitudes_A, self.count, rng, group=group)
+        return rattle(_needed(start), self.amplitudes_A, self.count, rng, group=group)
 
 
 class Strain(Step):
@@ -95,10 +95,10 @@ class Strain(Step):
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         if (self.largest is None) == (not self.modes):
-            raise InputError("needs largest, for random strains, or modes and amplitudes; one of the two")
+            raise InputError("needs either largest, for random strains, or modes and amplitudes")
         if self.largest is not None:
-            return strain(_given(start), self.largest, self.count, rng, group=group)
-        return strain_along_modes(_given(start), self.modes, self.amplitudes, group=group)
+            return strain(_needed(start), self.largest, self.count, rng, group=group)
+        return strain_along_modes(_needed(start), self.modes, self.amplitudes, group=group)
 
 
 class VolumeScan(Step):
@@ -111,7 +111,7 @@ class VolumeScan(Step):
     """Number of volumes."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return volume_scan(_given(start), *self.factors, self.count, group=group)
+        return volume_scan(_needed(start), *self.factors, self.count, group=group)
 
 
 class Supercell(Step):
@@ -122,11 +122,11 @@ class Supercell(Step):
     """How often, along all vectors or each."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return supercells(_given(start), self.repeats, group=group)
+        return supercells(_needed(start), self.repeats, group=group)
 
 
 class Vacancy(Step):
-    """Atoms taken out."""
+    """Atoms removed."""
 
     kind: Literal["vacancy"] = "vacancy"
     number: Count = 1
@@ -134,23 +134,23 @@ class Vacancy(Step):
     count: Count = 1
     """Number of structures."""
     species: str | None = None
-    """Of which element."""
+    """Element of the removed atoms."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return vacancies(_given(start), self.number, self.count, rng, species=self.species, group=group)
+        return vacancies(_needed(start), self.number, self.count, rng, species=self.species, group=group)
 
 
 class Separated(Step):
-    """What steps share that put in atoms."""
+    """What steps that add atoms share."""
 
     separations: float | dict[str, float] | None = None
     """Smallest distances in Å, for all pairs or per pair such as {C-H: 0.9}."""
     factor: float = Field(default=0.7, gt=0)
-    """Share of the sum of covalent radii for pairs not given."""
+    """Share of the sum of covalent radii for other pairs."""
 
 
 class Interstitial(Separated):
-    """Atoms put in."""
+    """Atoms added."""
 
     kind: Literal["interstitial"] = "interstitial"
     species: str
@@ -164,13 +164,13 @@ class Interstitial(Separated):
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         return interstitials(
-            _given(start), self.species, self.number, self.count, rng, sites=self.sites, separations=self.separations,
+            _needed(start), self.species, self.number, self.count, rng, sites=self.sites, separations=self.separations,
             factor=self.factor, group=group,
         )  # fmt: skip
 
 
 class XVacancy(Step):
-    """An atom replaced and a neighbor taken out: HV, NV, SiV."""
+    """An atom replaced and a neighbor removed: HV, NV, SiV."""
 
     kind: Literal["x_vacancy"] = "x_vacancy"
     species: str
@@ -184,7 +184,7 @@ class XVacancy(Step):
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         return x_vacancies(
-            _given(start), self.species, self.count, rng, host=self.host, center=self.center, group=group
+            _needed(start), self.species, self.count, rng, host=self.host, center=self.center, group=group
         )
 
 
@@ -193,17 +193,17 @@ class X2Interstitial(XVacancy):
 
     kind: Literal["x2_interstitial"] = "x2_interstitial"  # type: ignore[assignment]
     bond_A: float | None = Field(default=None, gt=0)
-    """Distance of X from its neighbor; the sum of covalent radii where not given."""
+    """Distance of X from its neighbor; the sum of covalent radii by default."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         return x2_interstitials(
-            _given(start), self.species, self.count, rng, host=self.host, center=self.center, bond_A=self.bond_A,
+            _needed(start), self.species, self.count, rng, host=self.host, center=self.center, bond_A=self.bond_A,
             group=group,
         )  # fmt: skip
 
 
 class Dimers(Step):
-    """Two atoms over a grid of distances."""
+    """Two atoms at a grid of distances."""
 
     needs_start: ClassVar[bool] = False
     kind: Literal["dimers"] = "dimers"
@@ -214,7 +214,7 @@ class Dimers(Step):
     count: Count = 20
     """Distances of each pair."""
     box_A: float | None = Field(default=None, gt=0)
-    """Edge of a periodic box, where the reference insists on one."""
+    """Edge of a periodic box, for references that need one."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         return dimers(self.species, *self.distances_A, self.count, box_A=self.box_A, group=group)
@@ -226,7 +226,7 @@ class Random(Separated):
     needs_start: ClassVar[bool] = False
     kind: Literal["random"] = "random"
     factor: float = Field(default=0.8, gt=0)
-    """Share of the sum of covalent radii for pairs not given."""
+    """Share of the sum of covalent radii for other pairs."""
     composition: dict[str, Annotated[int, Field(ge=0)]]
     """Atoms of each element in a cell."""
     count: Count = 1
@@ -261,10 +261,10 @@ class Relax(Step):
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         field = force_fields(self.potential)
-        found = relax(
-            field.calculator, _given(start), cell=self.cell, fmax=self.fmax_eV_per_A, max_steps=self.max_steps
+        relaxation = relax(
+            field.calculator, _needed(start), cell=self.cell, fmax=self.fmax_eV_per_A, max_steps=self.max_steps
         )
-        return iter([generated(found.structure, "relax", start, group=group, force_field=field.name)])
+        return iter([generated(relaxation.structure, "relax", start, group=group, force_field=field.name)])
 
 
 class MolecularDynamics(Step):
@@ -274,7 +274,7 @@ class MolecularDynamics(Step):
     potential: str | dict[str, Any]
     """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
     stages: list[Stage]
-    """What is simulated."""
+    """The stages of the simulation."""
     count: Count
     """Number of frames."""
     spacing_fs: float = Field(gt=0)
@@ -285,7 +285,7 @@ class MolecularDynamics(Step):
     """What moves the atoms."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        begin = _given(start)
+        begin = _needed(start)
         return sample_md(
             force_fields(self.potential), begin, self.stages, rng, count=self.count, spacing_fs=self.spacing_fs,
             equilibration_ps=self.equilibration_ps, engine=self.engine, group=group,

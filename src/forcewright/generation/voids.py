@@ -1,7 +1,7 @@
-"""The largest voids of a crystal: where another atom has most room.
+"""The largest voids of a crystal, where another atom has most room.
 
 The distance to the nearest atom has its maxima at vertices of the Voronoi tessellation (where four or more atoms are
-equally near), so these are all that need be looked at; images of the atoms make the tessellation periodic.
+equally near), so only these need to be considered; images of the atoms make the tessellation periodic.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def largest_voids(
     Parameters
     ----------
     count
-        How many; all where not given.
+        How many; all by default.
     apart_A
         Of voids closer to each other than this only the largest counts.
 
@@ -45,7 +45,7 @@ def largest_voids(
     fractions = vertices @ np.linalg.inv(structure.cell)
     vertices = vertices[((fractions > -1e-6) & (fractions < 1 - 1e-6)).all(axis=1)]
     radii = np.asarray(cKDTree(points).query(vertices)[0])
-    # A perfect crystal has many voids of one radius: sort by place where radii agree, so that rounding decides nothing.
+    # A perfect crystal has many voids of one radius: sort these by position, so that rounding does not decide.
     order = np.lexsort((*np.round(vertices.T, 3), -np.round(radii, 4)))
     chosen = _apart(vertices[order], structure, max(apart_A, _SAME), count)
     return vertices[order][chosen], radii[order][chosen]
@@ -65,7 +65,7 @@ def _apart(vertices: FloatArray, structure: Structure, apart: float, count: int 
 
 
 def _bound(structure: Structure) -> float:
-    """Return a length no point of the cell is farther from an atom than: that on a grid, and half its spacing."""
+    """Return an upper bound of the distance of any point to the nearest atom: that on a grid, plus half its spacing."""
     steps = np.arange(_GRID) / _GRID
     grid = np.array(list(product(steps, repeat=3))) @ structure.cell
     half = 0.5 * np.linalg.norm(structure.cell, axis=1).sum() / _GRID

@@ -151,9 +151,7 @@ class _Search:
         block = np.asarray(rows, dtype=np.float64)
         columns = block.shape[-1] if self._rows is None else self._rows.shape[1]
         if block.ndim != 2 or block.shape[1] != columns or (waiting and block.shape[1] != waiting[0].shape[1]):
-            raise InputError(
-                f"a block of rows has the shape {block.shape}; all must be (rows, columns) with the same columns"
-            )
+            raise InputError(f"a block of rows has the shape {block.shape}; all must be (rows, columns), equally wide")
         if not np.isfinite(block).all():
             raise InputError("a row holds a number that is not finite")
         return block

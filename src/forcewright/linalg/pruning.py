@@ -31,8 +31,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.linalg.gram import FloatArray
-from forcewright.linalg.ridge import NotPositiveDefinite
+from forcewright.linalg.gram import FloatArray, NotPositiveDefinite
 
 IntArray = NDArray[np.int64]
 

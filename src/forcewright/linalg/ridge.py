@@ -33,22 +33,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
-from typing import Protocol
 
 import numpy as np
-import scipy.linalg
 
-from forcewright.errors import ForcewrightError
-from forcewright.linalg.gram import (
-    FloatArray,
-    diagonal_positions,
-    pack,
-    pack_product,
-    packed_size,
-    triangle_of,
-    unpack_upper,
-)
+from forcewright.linalg.gram import Blocks, FloatArray, NotPositiveDefinite
 
 
 @dataclass(frozen=True)
@@ -57,139 +45,6 @@ class Measure:
 
     coefficient: float
     count: int
-
-
-class NotPositiveDefinite(ForcewrightError):
-    """The normal equations cannot be factored at these weights; a larger ridge helps."""
-
-
-class Solver(Protocol):
-    """Solves M_f x = r for one fold at given weights; made by a `Blocks` object."""
-
-    def solution(self) -> FloatArray:
-        """Return c_f (p,)."""
-        ...
-
-    def solve(self, right: FloatArray) -> FloatArray:
-        """Return M_f⁻¹ right."""
-        ...
-
-
-class Blocks(Protocol):
-    """Training blocks of F folds and T terms."""
-
-    def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
-        """Return a solver per fold at squared row weights (T,) and damping λ π (p,)."""
-        ...
-
-    def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
-        """Return Σ_f leftᵀ_f [A|b]ᵀ_tf [A|b]_tf right_f for every term t, with left, right of p + 1 numbers each."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class GramBlocks:
-    """Blocks as packed normal equations, column-scaled: ``parts`` (F, T, P).
-
-    With ``leave_out`` fold f is fitted to the sum of all the other parts (k-fold); without it F must be 1 and the only
-    part is the training set.
-    """
-
-    parts: FloatArray
-    columns: int
-    leave_out: bool
-
-    @cached_property
-    def _total(self) -> FloatArray:
-        return np.asarray(self.parts.sum(axis=0))
-
-    def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
-        """Factor each fold's normal equations (see `Blocks`)."""
-        weighted = [squared_weights @ part for part in self.parts]
-        if self.leave_out:
-            total = reduce(np.add, weighted)
-            for packed in weighted:
-                np.subtract(total, packed, out=packed)
-        return [CholeskySolver(packed, self.columns, damping) for packed in weighted]
-
-    def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
-        """Contract every term's blocks with left and right (see `Blocks`)."""
-        products = [pack_product(a, b) for a, b in zip(left, right, strict=True)]
-        contracted = np.sum([part @ q for part, q in zip(self.parts, products, strict=True)], axis=0)
-        return np.asarray(self._total @ reduce(np.add, products) - contracted if self.leave_out else contracted)
-
-
-class CholeskySolver:
-    """Cholesky factor of one fold's normal equations."""
-
-    def __init__(self, packed: FloatArray, columns: int, damping: FloatArray) -> None:
-        matrix = unpack_upper(packed[: packed_size(columns)], columns)
-        matrix[np.diag_indices(columns)] += damping
-        self._factor, info = scipy.linalg.lapack.dpotrf(matrix, lower=0, overwrite_a=1, clean=0)
-        if info != 0:
-            raise NotPositiveDefinite(f"leading minor {info} of the normal equations is not positive definite")
-        self._right = packed[packed_size(columns) : packed_size(columns) + columns]
-
-    def solution(self) -> FloatArray:
-        """Return the coefficients (p,)."""
-        return self.solve(self._right)
-
-    def solve(self, right: FloatArray) -> FloatArray:
-        """Return M⁻¹ right."""
-        solved: FloatArray = scipy.linalg.lapack.dpotrs(self._factor, right, lower=0)[0]
-        return solved
-
-    def reciprocal_condition(self) -> float:
-        """Estimate 1/(‖M‖₁‖M⁻¹‖₁) of the factored matrix (LAPACK dpocon)."""
-        upper = np.triu(self._factor)
-        norm = float(np.abs(upper.T @ upper).sum(axis=0).max())
-        return float(scipy.linalg.lapack.dpocon(self._factor, norm)[0])
-
-
-@dataclass(frozen=True, eq=False)
-class FactorBlocks:
-    """Blocks as triangular factors R of [A | b], column-scaled; for designs too ill-conditioned to square.
-
-    ``factors[f][t]`` is the factor (≤ p + 1, p + 1) of term t that fold f is fitted to, its own rows already left out.
-    """
-
-    factors: Sequence[Sequence[FloatArray]]
-    columns: int
-
-    def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
-        """Factor each fold's stacked rows by QR (see `Blocks`)."""
-        weights = np.sqrt(squared_weights)
-        return [OrthogonalSolver(terms, weights, self.columns, damping) for terms in self.factors]
-
-    def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
-        """Contract every term's blocks with left and right (see `Blocks`)."""
-        result = np.zeros(len(self.factors[0]))
-        for terms, a, b in zip(self.factors, left, right, strict=True):
-            result += [float((factor @ a) @ (factor @ b)) for factor in terms]
-        return result
-
-
-class OrthogonalSolver:
-    """QR factor of one fold's weighted rows with √λ√π below (Björck, Numerical Methods for Least Squares, 1996)."""
-
-    def __init__(self, factors: Sequence[FloatArray], weights: FloatArray, columns: int, damping: FloatArray) -> None:
-        below = np.zeros((columns, columns + 1))
-        below.flat[:: columns + 2] = np.sqrt(damping)
-        stacked = np.vstack([*(w * factor for w, factor in zip(weights, factors, strict=True)), below])
-        triangle = triangle_of(stacked)
-        self._triangle: FloatArray = triangle[:columns, :columns]
-        self._right: FloatArray = triangle[:columns, columns]
-        if np.any(np.abs(np.diag(self._triangle)) < np.finfo(float).tiny):
-            raise NotPositiveDefinite("the design is rank deficient and the ridge is zero")
-
-    def solution(self) -> FloatArray:
-        """Return the coefficients (p,)."""
-        return np.asarray(scipy.linalg.solve_triangular(self._triangle, self._right, check_finite=False))
-
-    def solve(self, right: FloatArray) -> FloatArray:
-        """Return M⁻¹ right."""
-        half = scipy.linalg.solve_triangular(self._triangle, right, trans="T", check_finite=False)
-        return np.asarray(scipy.linalg.solve_triangular(self._triangle, half, check_finite=False))
 
 
 @dataclass
@@ -280,15 +135,3 @@ class WeightedRidge:
                     squares[fold, q] = max(float(vector @ half[q]), 0.0)
             halves.append(half)
         return squares, halves
-
-
-def column_scale(total: FloatArray, columns: int) -> FloatArray:
-    """Return 1/√diag of a packed normal matrix (p,); 1 for columns that are zero throughout."""
-    diagonal = total[diagonal_positions(columns)]
-    return np.where(diagonal > 0, 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0)), 1.0)
-
-
-def packed_scale(scale: FloatArray) -> FloatArray:
-    """Return the factor for packed normal equations of [A | b] whose columns of A are multiplied by ``scale``."""
-    full = np.append(scale, 1.0)
-    return pack(np.outer(full, full))

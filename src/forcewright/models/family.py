@@ -151,6 +151,8 @@ class Family(PotentialKind):
         Their class; it says whether the family is linear or has a fit of its own.
     shrink
         What to lower when memory is short, in the words of the config.
+    reach
+        The hyperparameter that says how far atoms interact.
     extra
         The extra of Forcewright that installs what the family needs.
     packages
@@ -163,6 +165,7 @@ class Family(PotentialKind):
 
     hyperparameters: type[LinearHyperparameters] | type[FittedHyperparameters]
     shrink: str = "the number of functions"
+    reach: str = "cutoff"
     extra: str | None = None
     packages: tuple[tuple[str, str], ...] = ()
     takes_isolated_atoms: bool = True

@@ -18,11 +18,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
+from forcewright.structure import atomic_number
 
 FORMAT = "forcewright-potential"
 VERSION = 1
@@ -225,10 +225,10 @@ def number(value: object, name: str, *, above: float = -math.inf, low: float = -
         If it is no finite number, not above ``above``, or below ``low``.
     """
     known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not math.isfinite(found := float(value)) or found <= above or found < low:  # type: ignore[arg-type]
+    if not known or not math.isfinite(result := float(value)) or result <= above or result < low:  # type: ignore[arg-type]
         limit = f" above {above:g}" if above > -math.inf else f" of {low:g} or more" if low > -math.inf else ""
         raise ValueError(f"{name} is {value!r}, expected a finite number{limit}")
-    return found
+    return result
 
 
 def whole(value: object, name: str, low: int, high: int) -> int:
@@ -246,18 +246,22 @@ def whole(value: object, name: str, low: int, high: int) -> int:
     return value
 
 
-def species_of(symbols: Sequence[str]) -> tuple[int, ...]:
-    """Return the atomic numbers of elements.
+def flag(value: object, name: str) -> bool:
+    """Return a truth value as it is.
 
     Raises
     ------
     ValueError
-        If one is unknown.
+        If it is anything else.
     """
-    for symbol in symbols:
-        if symbol not in chemical_symbols[1:]:
-            raise ValueError(f"unknown element {symbol!r}")
-    return tuple(int(atomic_numbers[symbol]) for symbol in symbols)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, expected true or false")
+    return value
+
+
+def species_of(symbols: Sequence[str]) -> tuple[int, ...]:
+    """Return the atomic numbers of elements; raise `InputError` at one that is unknown."""
+    return tuple(atomic_number(symbol) for symbol in symbols)
 
 
 def require_finite(values: NDArray[Any], name: str) -> None:

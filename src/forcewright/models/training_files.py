@@ -5,17 +5,14 @@ The format is that of `forcewright.data.write`, which has names of its own for t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from ase.data import chemical_symbols
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from forcewright.extxyz import format_frame, format_value, quote
 from forcewright.files import atomic_write
-from forcewright.structure import Dataset, FloatArray, Frame, Structure
+from forcewright.structure import Dataset, Frame, Structure
 
 _NAME = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
 
@@ -56,54 +53,18 @@ def write_training_file(
     group
         Returns what a group is called in the file.
     """
-    lines = (line for frame in dataset for line in _lines(frame, names, prepare(frame.structure), group))
-    return atomic_write(path, "".join(f"{line}\n" for line in lines))
+    return atomic_write(path, "".join(_frame_text(f, names, prepare(f.structure), group) for f in dataset))
 
 
-def _lines(frame: Frame, names: LabelNames, shown: Structure, group: Callable[[str], str]) -> Iterator[str]:
+def _frame_text(frame: Frame, names: LabelNames, shown: Structure, group: Callable[[str], str]) -> str:
     structure, labels, _ = frame
-    properties, table = "species:S:1:pos:R:3", shown.positions
-    if labels.forces is not None and names.forces:
-        properties, table = f"{properties}:{names.forces}:R:3", np.hstack([table, labels.forces])
-    pairs: dict[str, Any] = {}
+    pairs: dict[str, str] = {}
     if labels.energy is not None and names.energy:
-        pairs[names.energy] = repr(labels.energy)
+        pairs[names.energy] = format_value(labels.energy)
     if labels.stress is not None and structure.volume > 0:
         for name, values in ((names.stress, labels.stress), (names.virial, -labels.stress * structure.volume)):
-            pairs |= {name: _numbers(values)} if name else {}
+            pairs |= {name: format_value(values.ravel().tolist())} if name else {}
     if names.group:
-        pairs[names.group] = _text(group(labels.group))
-    lattice = [f"Lattice={_numbers(shown.cell)}"] if shown.cell.any() else []
-    flags = " ".join("FT"[bool(flag)] for flag in shown.pbc)
-    yield str(len(shown))
-    yield " ".join([*lattice, f"Properties={properties}", f'pbc="{flags}"', *(f"{k}={v}" for k, v in pairs.items())])
-    for number, row in zip(shown.numbers, table, strict=True):
-        yield " ".join([f"{chemical_symbols[number]:2s}", *(f"{x:24.16e}" for x in row)])
-
-
-def _numbers(values: FloatArray | NDArray[Any]) -> str:
-    return '"' + " ".join(repr(float(x)) for x in np.asarray(values).ravel()) + '"'
-
-
-def _text(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
-
-
-def closed_cell(structure: Structure, gap: float) -> Structure:
-    """Return the structure in a cell that leaves ``gap`` Å to the images along directions that are not periodic.
-
-    For programs that want a cell in any case. Positions, forces and energy stay as they are.
-    """
-    open_directions = np.flatnonzero(~np.asarray(structure.pbc))
-    if not len(open_directions):
-        return structure
-    cell = np.array(structure.cell)
-    kept = cell[np.asarray(structure.pbc)]
-    # the last right singular vectors are an orthonormal basis of what the periodic vectors do not span
-    free = np.linalg.svd(kept)[2][len(kept) :] if len(kept) else np.eye(3)
-    for place, direction in zip(open_directions, free, strict=True):
-        along = structure.positions @ direction
-        cell[place] = direction * (np.ptp(along) + gap)
-    if np.linalg.det(cell) < 0:
-        cell[open_directions[0]] *= -1
-    return Structure(structure.numbers, structure.positions, cell, structure.pbc)
+        pairs[names.group] = quote(group(labels.group))
+    columns = {names.forces: labels.forces} if labels.forces is not None and names.forces else {}
+    return format_frame(shown, columns, pairs, aligned=True)

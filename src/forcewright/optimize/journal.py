@@ -160,9 +160,7 @@ def repair(path: Path) -> None:
     if bad is None:
         return
     if bad + 1 < len(lines) or not _is_torn(lines[bad]):
-        raise InputError(
-            f"line {bad + 1} is not that of a study; restore the file, or choose another output", file=path
-        )
+        raise InputError(f"line {bad + 1} is not from a study; restore the file or choose another output", file=path)
     with path.open("rb+") as file:
         file.truncate(sum(len(line) for line in lines[:bad]))
         os.fsync(file.fileno())

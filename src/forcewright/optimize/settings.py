@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 
 class StudySettings(BaseModel):
@@ -12,7 +12,7 @@ class StudySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True)
 
-    trials: int = Field(default=32, ge=1, alias="settings")
+    trials: int = Field(default=32, ge=1, validation_alias=AliasChoices("trials", "settings"))
     """Number of trials; may be raised later to continue the same study."""
 
     initial: int = Field(default=16, ge=1)

@@ -23,7 +23,7 @@ _HOMES = {
 
 
 class _Protocols(Mapping[str, Callable[..., Any]]):
-    """The protocols by name; each is imported when it is first asked for."""
+    """The protocols by name; each is imported when first used."""
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         function: Callable[..., Any] = getattr(import_module(_HOMES[name]), name)

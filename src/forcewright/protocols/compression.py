@@ -38,14 +38,14 @@ def compression(
     calculator: CalculatorSource, structure: AnyStructure, *, pressures_GPa: Sequence[float] = (0, 2, 4, 6, 8, 10),
     cell: Literal["isotropic", "full"] = "full", keep_symmetry: bool = False, fmax: float = 1e-3,
 ) -> Compression:  # fmt: skip
-    """Relax a crystal under one pressure after the other, each from where the last one ended.
+    """Relax a crystal under one pressure after another, each starting from the last relaxed structure.
 
     Raises
     ------
     InputError
-        If the structure is no crystal, or an argument makes no sense.
+        If the structure is not a crystal, or an argument is invalid.
     ForcewrightError
-        If a relaxation fails, as where the crystal collapses.
+        If a relaxation fails, for example because the crystal collapses.
     """
     if not len(pressures_GPa) or not np.isfinite(pressures_GPa).all():
         raise InputError(f"is {list(pressures_GPa)}; give at least one pressure", field="pressures_GPa")

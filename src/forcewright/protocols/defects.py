@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.neighbors import IndexArray, find_neighbors
 from forcewright.protocols.relaxation import Relaxation, relax
 from forcewright.protocols.system import (
     AnyStructure,
@@ -31,16 +31,16 @@ from forcewright.structure import FloatArray, IntArray, Structure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MIN_HEIGHT = 15.0  # Å between opposite faces of the supercell, where its size is not given
+_MIN_HEIGHT = 15.0  # Å between opposite faces of the supercell, by default
 _TETRAHEDRAL_COSINE = -1 / 3
 
 
 @dataclass(frozen=True, eq=False)
 class DefectEnergies(Result):
-    """Formation energies by name of the defect, relaxed and as put in, and the relaxed structures.
+    """Formation energies by name of the defect, relaxed and unrelaxed, and the relaxed structures.
 
     ``numbers`` and ``positions_A`` hold the relaxed atoms of each defect in the common ``cell_A``; ``crystal_atoms``
-    is the number of atoms of the supercell without the defect. ``failures`` tells why defects are missing.
+    is the number of atoms of the supercell without the defect. ``failures`` says why defects are missing.
     """
 
     formation_energies_eV: dict[str, float]
@@ -66,7 +66,7 @@ class DefectEnergies(Result):
 
 
 class _Host:
-    """The supercell that defects are put into, and what its atoms cost."""
+    """The supercell that defects are made in, its energy and the chemical potentials."""
 
     def __init__(self, atoms: Any, chemical_potentials: Mapping[str, float] | None, fmax: float) -> None:
         self.atoms, self.fmax = atoms, fmax
@@ -85,7 +85,7 @@ class _Host:
         return energy - self.energy - sum(count * self.chemical_potentials[s] for s, count in added.items() if count)
 
     def lowest(self, starts: Sequence[Atoms]) -> tuple[float, Relaxation]:
-        """Relax the starts; return the lowest formation energy and its relaxation, of those that converge."""
+        """Relax the starts; return the lowest formation energy of those that converge, and its relaxation."""
         relaxed: list[Relaxation] = []
         errors: list[ForcewrightError] = []
         for start in starts:
@@ -99,7 +99,7 @@ class _Host:
         return self.formation_energy(starts[0], best.energy_eV), best
 
     def energies(self, defects: Mapping[str, Sequence[Atoms]]) -> DefectEnergies:
-        """Return the energies of defects, each with its starts; the first start is the unrelaxed defect."""
+        """Return the energies of defects, each relaxed from its starts; the first start is the unrelaxed defect."""
         unrelaxed: dict[str, float] = {}
         relaxed: dict[str, tuple[float, Relaxation]] = {}
         failures: dict[str, str] = {}
@@ -128,7 +128,7 @@ def _host(
     calculator: CalculatorSource, structure: AnyStructure, repeat: int | Sequence[int] | None, relax_cell: bool,
     chemical_potentials: Mapping[str, float] | None, fmax: float,
 ) -> tuple[Any, _Host]:  # fmt: skip
-    """Return the unit cell, relaxed if wanted, and the supercell of it."""
+    """Return the unit cell, relaxed if asked for, and its supercell."""
     atoms = with_calculator(calculator, structure)
     require_crystal(atoms)
     if relax_cell:
@@ -169,16 +169,16 @@ def vacancy(
     atoms
         Which atoms of the unit cell are removed, each in turn.
     repeat
-        Unit cells of the supercell along each vector; enough for 15 Å between faces where not given.
+        Unit cells of the supercell along each vector; by default enough for 15 Å between faces.
     inward, perturbation_A
-        Two relaxations are made, and the lower energy counts: from the ideal positions, and from the nearest neighbors
-        moved by this share of their distance towards the vacancy and all atoms displaced at random with this standard
-        deviation. The first alone may end on a saddle point.
+        The lower energy of two relaxations counts: from the ideal positions, and from nearest neighbors moved by this
+        share of their distance towards the vacancy, with all atoms displaced at random with this standard deviation.
+        The first alone may end on a saddle point.
 
     Raises
     ------
     InputError
-        If an argument makes no sense, or a chemical potential is missing.
+        If an argument is invalid, or a chemical potential is missing.
     ForcewrightError
         If a relaxation fails and no other defect was asked for.
     """
@@ -207,17 +207,16 @@ def _rattled(atoms: Any, deviation: float, seed: int) -> Any:
     return rattled
 
 
-def nearest_neighbors(atoms: Atoms, index: int) -> tuple[IntArray, FloatArray]:
+def nearest_neighbors(atoms: Atoms, index: int) -> tuple[IndexArray, FloatArray]:
     """Return the atoms of the first shell of one atom and the vectors (k, 3) to them, within 1.2 nearest distances."""
     cutoff = 3.0
     while True:
-        i, j, vectors = neighbor_list("ijD", atoms, cutoff)  # type: ignore[no-untyped-call]
-        own = i == index
-        if own.any():
-            lengths = np.linalg.norm(vectors[own], axis=1)
-            if lengths.min() * 1.2 <= cutoff:
-                first = lengths < 1.2 * lengths.min()
-                return j[own][first], vectors[own][first]
+        pairs = find_neighbors(Structure.from_ase(atoms), cutoff)
+        bonds = slice(*pairs.starts[index : index + 2])
+        lengths = pairs.distances[bonds]
+        if len(lengths) and lengths.min() * 1.2 <= cutoff:
+            first = lengths < 1.2 * lengths.min()
+            return pairs.indices[bonds][first], pairs.vectors[bonds][first]
         cutoff *= 1.5
 
 
@@ -237,14 +236,14 @@ def interstitials(
     sites
         Sites of the diamond structure by name: tetrahedral, hexagonal, dumbbell (<110> split), bond_center.
     positions_A
-        Any other sites by name: Cartesian positions in the unit cell as it is after its relaxation.
+        Other sites by name: Cartesian positions in the relaxed unit cell.
     species
-        The element put in; that of the crystal where not given.
+        The element inserted; that of the crystal by default.
     repeat
-        Unit cells of the supercell along each vector; enough for 15 Å between faces where not given.
+        Unit cells of the supercell along each vector; by default enough for 15 Å between faces.
     perturbation_A
-        Standard deviation of random displacements at the start. Without them a site keeps its symmetry, also where it
-        is a saddle point.
+        Standard deviation of random displacements at the start. Without them a site keeps its symmetry, even at a
+        saddle point.
 
     Raises
     ------

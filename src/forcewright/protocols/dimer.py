@@ -1,4 +1,4 @@
-"""Energy and force of two atoms over their distance, and whether they repel each other where they should."""
+"""Energy and force of two atoms over their distance, and whether they repel each other at short distances."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, covalent_radii
+from ase.data import covalent_radii
 
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
 from forcewright.protocols.system import CalculatorSource, forces, new_calculator, potential_energy
-from forcewright.structure import FloatArray
+from forcewright.structure import FloatArray, atomic_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_BOX = 20.0  # Å of empty space around the pair, for calculators that want a cell
-_SHORTEST_BOND = 0.7  # shortest minimum taken for the bond, in sums of covalent radii
+_BOX = 20.0  # Å of empty space around the pair, for calculators that need a cell
+_SHORTEST_BOND = 0.7  # shortest distance of a minimum that counts as bond, in sums of covalent radii
 
 
 @dataclass(frozen=True, eq=False)
 class DimerCurve(Result):
-    """Energy of a pair of atoms, free atoms being zero, and the force that pushes them apart, over their distance.
+    """Energy of a pair of atoms, free atoms being zero, and the repulsive force between them, over their distance.
 
     ``bond_A`` and ``well_depth_eV`` are those of the deepest minimum, NaN where there is none. ``wall_monotonic``
-    tells whether the energy rises all the way inwards from there; ``hole_A`` is the distance below which it does not
+    says whether the energy rises all the way inwards from there; ``hole_A`` is the distance below which it does not
     (the top of the wall), NaN where there is no hole.
     """
 
@@ -58,28 +58,27 @@ def dimer_curve(
     Parameters
     ----------
     r_min_A
-        Shortest distance; half the sum of the covalent radii where not given.
+        Shortest distance; half the sum of the covalent radii by default.
 
     Raises
     ------
     InputError
-        If an element is unknown or the distances make no sense.
+        If an element is unknown or the distances are invalid.
     ForcewrightError
         If the calculator fails on a pair or on a single atom.
     """
-    unknown = [symbol for symbol in species if symbol not in atomic_numbers]
-    if len(species) != 2 or unknown:
+    if len(species) != 2:
         raise InputError(f"is {list(species)}; give two chemical symbols", field="species")
-    bond = sum(covalent_radii[atomic_numbers[symbol]] for symbol in species)
+    bond = sum(covalent_radii[atomic_number(symbol, "species")] for symbol in species)
     r_min = 0.5 * bond if r_min_A is None else r_min_A
     if not 0 < r_min < r_max_A or points < 10:
-        raise InputError(f"{r_min:g} to {r_max_A:g} Å in {points} points is no range of distances", field="r_min_A")
+        raise InputError(f"{r_min:g} to {r_max_A:g} Å in {points} points is an invalid range", field="r_min_A")
     calculator = new_calculator(calculator)
     distances = np.linspace(r_min, r_max_A, points)
     free = sum(potential_energy(_in_box([symbol], np.zeros((1, 3)), calculator)) for symbol in species)
     curve = np.array([_pair(calculator, species, r) for r in distances])
     energies, outward = curve[:, 0] - free, curve[:, 1]
-    return _judge(species, distances, energies, outward, _SHORTEST_BOND * bond)
+    return _analyzed(species, distances, energies, outward, _SHORTEST_BOND * bond)
 
 
 def _in_box(symbols: list[str], positions: FloatArray, calculator: Any) -> Any:
@@ -95,10 +94,10 @@ def _pair(calculator: Any, species: tuple[str, str], distance: float) -> tuple[f
     return potential_energy(atoms), float(forces(atoms)[1, 2])
 
 
-def _judge(
+def _analyzed(
     species: tuple[str, str], distances: FloatArray, energies: FloatArray, outward: FloatArray, shortest_bond: float
 ) -> DimerCurve:
-    """Find the bond, where the force turns from pushing to pulling, and the wall inside of it."""
+    """Find the bond, where the force turns from repulsive to attractive, and the wall inside it."""
     turns = np.flatnonzero((outward[:-1] > 0) & (outward[1:] <= 0))
     turns = turns[distances[turns] >= shortest_bond]
     bond, depth, inside = float("nan"), float("nan"), len(distances)

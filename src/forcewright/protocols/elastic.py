@@ -28,10 +28,10 @@ _CUBIC_TOLERANCE = 0.01  # of the largest constant
 
 @dataclass(frozen=True, eq=False)
 class ElasticConstants(Result):
-    """The elastic tensor C (6, 6) in GPa, Voigt order xx yy zz yz xz xy, symmetrized, and what follows from it.
+    """The elastic tensor C (6, 6) in GPa, Voigt order xx yy zz yz xz xy, symmetrized, and derived moduli.
 
     ``asymmetry_GPa`` is the largest |C_ij - C_ji| before symmetrizing. ``c11_GPa`` ... are averages over the cubic
-    axes, NaN where the tensor is not cubic along x, y and z within 1 % of its largest constant. ``stable`` tells
+    axes, NaN where the tensor is not cubic along x, y and z within 1 % of its largest constant. ``stable`` says
     whether the crystal resists every small strain: all eigenvalues of C are positive (Born 1940; Mouhat and Coudert
     2014, condition i).
     """
@@ -69,16 +69,16 @@ def elastic_constants(
     Parameters
     ----------
     strain
-        Strain in Voigt notation (twice the tensor component for shear) to either side.
+        Strain in Voigt notation (twice the tensor component for shear) in either direction.
     relax_cell
-        Relax cell and positions first; the constants mean what they say only without stress.
+        Relax cell and positions first; the constants are defined for a crystal without stress.
     relax_ions
         Relax the positions under strain; without it the constants are those of clamped ions.
 
     Raises
     ------
     InputError
-        If the structure is no crystal, or an argument makes no sense.
+        If the structure is not a crystal, or an argument is invalid.
     ForcewrightError
         If a relaxation fails.
     """

@@ -52,8 +52,8 @@ class BirchMurnaghan(NamedTuple):
 class EquationOfState(Result):
     """Energies over volumes and the fit through them; energies and volumes per atom.
 
-    ``a0_A`` is the lattice constant a of the Bravais lattice that the given cell has. ``fit_rms_eV`` is how far the
-    energies lie from the form.
+    ``a0_A`` is the lattice constant a of the Bravais lattice of the cell. ``fit_rms_eV`` is the root mean square
+    residual of the fit.
     """
 
     volumes_A3: FloatArray
@@ -97,12 +97,12 @@ def equation_of_state(
     center
         Relax the structure first, so that its minimum lies in the middle of the volumes.
     keep_symmetry
-        Keep the space group during relaxations, also where it is unstable.
+        Keep the space group during relaxations, even if it is unstable.
 
     Raises
     ------
     InputError
-        If the structure is no crystal, or an argument makes no sense.
+        If the structure is not a crystal, or an argument is invalid.
     ForcewrightError
         If the energy has no minimum among the volumes, or a relaxation fails.
     """
@@ -128,10 +128,10 @@ def energies_over_volumes(
     calculator: CalculatorSource, structure: AnyStructure, volumes_A3: ArrayLike, *,
     relaxed: Literal["none", "ions", "shape"] = "ions", keep_symmetry: bool = False, fmax: float = 1e-3,
 ) -> FloatArray:  # fmt: skip
-    """Return the energy (eV) of the cell at each volume (Å³), in the order given; see `equation_of_state`.
+    """Return the energy (eV) of the cell at each volume (Å³), in their order; see `equation_of_state`.
 
-    Going away from the volume of the structure, each relaxation starts where the last one ended, so that all volumes
-    belong to one phase.
+    Away from the volume of the structure, each relaxation starts where the last one ended, so that all volumes belong
+    to one phase.
     """
     atoms = with_calculator(calculator, structure)
     volumes = np.asarray(volumes_A3, dtype=np.float64)
@@ -175,11 +175,11 @@ def fit_birch_murnaghan(volumes_A3: ArrayLike, energies_eV: ArrayLike) -> BirchM
             f"the energy has no minimum between {volumes.min():.4g} and {volumes.max():.4g} Å³ per atom; "
             "widen volume_range or start closer to equilibrium"
         )
-    at = minima[0]
-    volume = middle * at**-1.5
-    modulus = 4 / (9 * volume) * bend(at) * at**2  # derivatives by y = x / at
-    derivative = 4 + 8 * curve.deriv(3)(at) * at**3 / (27 * volume * modulus)
-    return BirchMurnaghan(volume, float(curve(at)), float(modulus), float(derivative))
+    root = minima[0]
+    volume = middle * root**-1.5
+    modulus = 4 / (9 * volume) * bend(root) * root**2  # derivatives by y = x / root
+    derivative = 4 + 8 * curve.deriv(3)(root) * root**3 / (27 * volume * modulus)
+    return BirchMurnaghan(volume, float(curve(root)), float(modulus), float(derivative))
 
 
 def _result(atoms: Atoms, volumes: FloatArray, energies: FloatArray) -> EquationOfState:

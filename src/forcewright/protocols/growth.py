@@ -28,29 +28,29 @@ _SLICE = 3.0  # Å along the axis, about a layer of atoms
 
 
 class GrowthSettings(BaseModel):
-    """What is melted and annealed, and how a crystalline atom is told."""
+    """How crystal and melt are made and annealed, and how crystalline atoms are recognized."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     temperature_K: Positive
     """Temperature of the growth, below the melting point."""
     time_ps: Positive
-    """How long it grows."""
+    """Duration of the growth."""
     melt_K: Positive
     """Temperature at which the other half is melted, far above the melting point."""
     melt_ps: Positive = 5.0
-    """How long it is melted."""
+    """Duration of the melting."""
     pressure_GPa: float | None = 0.0
-    """Pressure of the growth; the volume is held where null is given."""
+    """Pressure of the growth; null holds the volume constant."""
     timestep_fs: Positive = 1.0
     """Time step."""
     axis: Annotated[int, Field(ge=0, le=2)] = 2
     """Cell vector along which crystal and melt are stacked."""
     closest: Annotated[float, Field(gt=0, le=1)] = 0.85
-    """Crystal and melt are set so far apart that no distance between their atoms is shorter than this part of the
+    """Crystal and melt are placed so far apart that no distance between their atoms is shorter than this share of the
     shortest one in the crystal."""
     degree: int = Field(default=6, ge=2)
-    """Degree l of the bond-orientational order that tells crystal from melt."""
+    """Degree l of the bond-orientational order that distinguishes crystal from melt."""
 
     def melting(self) -> list[Stage]:
         """Return the stages that make the melt, at the volume of the crystal and back to the growth's temperature."""
@@ -63,7 +63,7 @@ class GrowthSettings(BaseModel):
         ]
 
     def growing(self) -> list[Stage]:
-        """Return the stages of the stack: atoms that came too close are pushed apart, then it is annealed."""
+        """Return the stages of the stack: atoms that are too close are pushed apart, then it is annealed."""
         ensemble = {"ensemble": "nvt"} if self.pressure_GPa is None else {
             "ensemble": "npt", "pressure_GPa": self.pressure_GPa, "cell": "full"}  # fmt: skip
         anneal = {"name": "grow", "temperature_K": self.temperature_K, "time_ps": self.time_ps,
@@ -108,7 +108,7 @@ class Growth(Result):
         step = np.diff(self.time_ps).mean() if len(self.time_ps) > 1 else 1.0
         times = np.append(self.time_ps, self.time_ps[-1] + step)
         mesh = ax.pcolormesh(edges, times, self.profile, vmin=0.0, vmax=1.0, cmap="viridis", rasterized=True)
-        ax.set(xlabel="place along the axis (of the cell)", ylabel="time (ps)")
+        ax.set(xlabel="fractional position along the axis", ylabel="time (ps)")
         ax.figure.colorbar(mesh, ax=ax, label="share of crystal-like atoms")
 
 
@@ -124,13 +124,13 @@ def stack_on_melt(crystal: Structure, melt: Snapshot, *, axis: int = 2, closest:
         raise InputError("growth needs a crystal that is periodic in all directions", field="structure")
     if not np.allclose(crystal.cell, melt.structure.cell):
         raise InputError("crystal and melt have different cells; melt the crystal at constant volume", field="cell")
-    # The melt is folded into the cell first: stacking needs it in one piece.
+    # The melt is wrapped into the cell first: stacking needs it in one piece.
     fractions = melt.structure.positions @ np.linalg.inv(crystal.cell)
-    folded = (fractions - np.floor(fractions)) @ crystal.cell
+    wrapped = (fractions - np.floor(fractions)) @ crystal.cell
     shortest = _shortest(crystal, np.zeros(len(crystal)), across=False)
     gap = 0.0
     while True:
-        stacked = _stacked(crystal, folded, axis, gap)
+        stacked = _stacked(crystal, wrapped, axis, gap)
         halves = np.repeat([0, 1], len(crystal))
         if _shortest(stacked, halves, across=True) >= closest * shortest:
             return Snapshot(stacked)
@@ -147,10 +147,10 @@ def _stacked(crystal: Structure, melt: FloatArray, axis: int, gap: float) -> Str
 
 
 def _shortest(structure: Structure, part: FloatArray, *, across: bool) -> float:
-    """Return the shortest distance in Å, or that between atoms of different parts; infinity where none is near."""
-    found = find_neighbors(structure, 4.0)
-    kept = (part[found.centers] != part[found.indices]) if across else np.ones(len(found.indices), dtype=bool)
-    return float(found.distances[kept].min(initial=np.inf))
+    """Return the shortest distance in Å, or that between atoms of different parts; infinity if it exceeds 4 Å."""
+    pairs = find_neighbors(structure, 4.0)
+    kept = (part[pairs.centers] != part[pairs.indices]) if across else np.ones(len(pairs.indices), dtype=bool)
+    return float(pairs.distances[kept].min(initial=np.inf))
 
 
 def growth(
@@ -158,16 +158,16 @@ def growth(
     seed: int = 0, run_settings: RunSettings | None = None, fresh: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> tuple[SimulationResult, Growth | None]:  # fmt: skip
-    """Melt a copy of the crystal, put it on the crystal, anneal both, and follow the crystalline share.
+    """Melt a copy of the crystal, stack it on the crystal, anneal both, and follow the crystalline share.
 
-    The runs lie in the folders melt and growth of ``folder`` and are resumed as any run.
+    The runs lie in the folders melt and growth of ``folder`` and are resumed like any other.
 
     Returns
     -------
     result
-        The run of the growth, or that of the melting where a monitor stopped it.
+        The run of the growth, or that of the melting if a monitor stopped it.
     growth
-        How the crystal grew, None where the melting failed.
+        How the crystal grew, None if the melting failed.
     """
     common = {"engine": engine, "seed": seed, "settings": run_settings, "fresh": fresh, "on_progress": on_progress}
     melted = run(force_field, crystal, settings.melting(), folder / "melt", **common)  # type: ignore[arg-type]
@@ -210,10 +210,10 @@ def _orders(frames: Frames, degree: int) -> Iterator[tuple[Snapshot, FloatArray]
 
 
 def _profile(structure: Structure, crystalline: NDArray[np.bool_], axis: int, slices: int) -> FloatArray:
-    """Return the share of crystal-like atoms in slices along a cell vector (S,), nan where there is no atom."""
-    place = (structure.positions @ np.linalg.inv(structure.cell))[:, axis]
-    own = np.minimum((slices * (place - np.floor(place))).astype(int), slices - 1)
-    atoms = np.bincount(own, minlength=slices)
-    inside = np.bincount(own, weights=crystalline.astype(float), minlength=slices)
+    """Return the share of crystal-like atoms in slices along a cell vector (S,), NaN in empty ones."""
+    fractions = (structure.positions @ np.linalg.inv(structure.cell))[:, axis]
+    slice_of = np.minimum((slices * (fractions - np.floor(fractions))).astype(int), slices - 1)
+    atoms = np.bincount(slice_of, minlength=slices)
+    inside = np.bincount(slice_of, weights=crystalline.astype(float), minlength=slices)
     shares: FloatArray = np.divide(inside, atoms, out=np.full(slices, np.nan), where=atoms > 0)
     return shares

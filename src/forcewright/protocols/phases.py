@@ -1,4 +1,4 @@
-"""Phases of an element: their structures by name, and their energies over volume against one another."""
+"""Phases of an element: their structures by name, and their relative energies over volume."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ PHASES: dict[str, Callable[[str], Any]] = {
 class PhaseEnergies(Result):
     """Energies (eV) and volumes (Å³) per atom of phases at their minima, by name.
 
-    Energies are above that of the crystal that was given, which comes first. ``failures`` tells why phases are missing.
+    Energies are relative to the given crystal, which comes first. ``failures`` says why phases are missing.
     """
 
     energies_eV: dict[str, float]
@@ -92,17 +92,17 @@ class PhaseEnergies(Result):
 
 
 def phase(symbol: str, name: str, volume_A3: float) -> Any:
-    """Return the primitive cell of a phase of an element with a given volume per atom.
+    """Return the primitive cell of a phase of an element with the given volume per atom.
 
     Raises
     ------
     InputError
-        If the phase is not known.
+        If the phase is unknown.
     """
     if name not in PHASES:
         close = get_close_matches(name, PHASES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(PHASES)}"
-        raise InputError(f"{name!r} is not known; {hint}", field="phases")
+        raise InputError(f"unknown phase {name!r}; {hint}", field="phases")
     made = PHASES[name](symbol)
     atoms: Any = Atoms(made.symbols, scaled_positions=made.get_scaled_positions(), cell=made.cell, pbc=True)
     atoms.set_cell(atoms.cell.array * (volume_A3 * len(atoms) / atoms.cell.volume) ** (1 / 3), scale_atoms=True)
@@ -110,9 +110,9 @@ def phase(symbol: str, name: str, volume_A3: float) -> Any:
 
 
 def _at_minimum(calculator: CalculatorSource, symbol: str, name: str, volume: float) -> Any:
-    """Return a phase, its shape kept, near the deepest minimum over volumes around that of the given crystal."""
+    """Return a phase of fixed shape near the deepest minimum over volumes around that of the given crystal."""
     volumes = volume * np.linspace(0.5, 1.3, 17)
-    energies = [potential_energy(with_calculator(calculator, phase(symbol, name, one))) for one in volumes]
+    energies = [potential_energy(with_calculator(calculator, phase(symbol, name, v))) for v in volumes]
     inner = [k for k in range(1, 16) if energies[k] <= min(energies[k - 1], energies[k + 1])]
     if not inner:
         raise ForcewrightError(
@@ -130,7 +130,7 @@ def phase_energies(
     Raises
     ------
     InputError
-        If the structure is no crystal of one element, or a phase is not known.
+        If the structure is not a crystal of one element, or a phase is unknown.
     ForcewrightError
         If the equation of state of the given crystal fails.
     """
@@ -141,7 +141,7 @@ def phase_energies(
         raise InputError(f"holds {', '.join(sorted(symbols))}; phases are those of one element", field="structure")
     volume, symbol = atoms.cell.volume / len(atoms), symbols.pop()
     for name in phases:
-        phase(symbol, name, volume)  # a name that is not known is told before anything is computed
+        phase(symbol, name, volume)  # unknown names are reported before anything is computed
 
     def curve(start: Any) -> EquationOfState:
         return equation_of_state(
@@ -156,10 +156,10 @@ def phase_energies(
             failures[name] = str(error)
     zero = curves["given"].energy_eV
     return PhaseEnergies(
-        energies_eV={name: one.energy_eV - zero for name, one in curves.items()},
-        volumes_A3={name: one.volume_A3 for name, one in curves.items()},
-        bulk_moduli_GPa={name: one.bulk_modulus_GPa for name, one in curves.items()},
-        curve_volumes_A3={name: one.volumes_A3 for name, one in curves.items()},
-        curve_energies_eV={name: one.energies_eV - zero for name, one in curves.items()},
+        energies_eV={name: eos.energy_eV - zero for name, eos in curves.items()},
+        volumes_A3={name: eos.volume_A3 for name, eos in curves.items()},
+        bulk_moduli_GPa={name: eos.bulk_modulus_GPa for name, eos in curves.items()},
+        curve_volumes_A3={name: eos.volumes_A3 for name, eos in curves.items()},
+        curve_energies_eV={name: eos.energies_eV - zero for name, eos in curves.items()},
         failures=failures,
     )

@@ -26,7 +26,7 @@ from forcewright.structure import FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MIN_HEIGHT = 12.0  # Å between opposite faces of the supercell, where its size is not given
+_MIN_HEIGHT = 12.0  # Å between opposite faces of the supercell, by default
 _IMAGINARY = 0.05  # THz below zero before a mode counts as imaginary: noise of the finite displacements is smaller
 
 
@@ -37,7 +37,7 @@ class Phonons(Result):
     ``q_points`` (Q, 3) are in reciprocal vectors of the primitive cell, ``frequencies_THz`` (Q, 3n) ascending,
     ``path_distances`` (Q,) in 1/Å (without 2π); corners of the path lie at ``corners`` and have ``corner_labels``.
     ``density_of_states`` integrates to 3n. ``gamma_frequencies_THz`` (3n,) are those at q = 0.
-    ``lowest_THz`` is the lowest frequency on the path and the mesh, ``stable`` tells whether no mode is imaginary.
+    ``lowest_THz`` is the lowest frequency on the path and the mesh, ``stable`` says whether no mode is imaginary.
     """
 
     q_points: FloatArray
@@ -74,10 +74,10 @@ def phonons(
     Parameters
     ----------
     repeat
-        Unit cells of the supercell along each vector; enough for 12 Å between faces where not given.
+        Unit cells of the supercell along each vector; by default enough for 12 Å between faces.
     path
         Special points of the Bravais lattice, such as ``GXWKGL``; or corners in reciprocal vectors of the primitive
-        cell; ASE's standard path (Setyawan and Curtarolo 2010) where not given.
+        cell; ASE's standard path (Setyawan and Curtarolo 2010) by default.
     points
         Points along the whole path.
     mesh
@@ -90,7 +90,7 @@ def phonons(
     MissingExtraError
         If phonopy is not installed.
     InputError
-        If the structure is no crystal, or an argument makes no sense.
+        If the structure is not a crystal, or an argument is invalid.
     ForcewrightError
         If the calculator or the relaxation fails.
     """
@@ -143,14 +143,14 @@ def _result(phonon: Any, path: str | Sequence[Sequence[float]] | None, points: i
 def _band_path(
     cell: FloatArray, path: str | Sequence[Sequence[float]] | None, points: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, tuple[str, ...]]:
-    """Return q-points, distances along the path, and where its corners lie and how they are called."""
+    """Return q-points, distances along the path, and positions and labels of its corners."""
     atoms = Atoms(cell=cell, pbc=True)
     if path is not None and not isinstance(path, str):
         return _straight_path(cell, path, points)
     try:
         bands = atoms.cell.bandpath(path, npoints=points)
     except (KeyError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path!r} is no path in this crystal's Brillouin zone ({error})", field="path") from None
+        raise InputError(f"{path!r} is not a path in this crystal's Brillouin zone ({error})", field="path") from None
     distances, corners, labels = bands.get_linear_kpoint_axis()
     return bands.kpts, np.array(distances), np.array(corners), tuple(_spelled(label) for label in labels)
 

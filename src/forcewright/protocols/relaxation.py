@@ -38,7 +38,7 @@ _VOLUME_FACTOR = 3.0  # by which a cell may grow or shrink before the relaxation
 
 @dataclass(frozen=True, eq=False)
 class Relaxation(Result):
-    """A relaxed structure, its energy, and the way there.
+    """A relaxed structure, its energy, and the steps that led there.
 
     ``stress_GPa`` (6,) is NaN where the cell was kept; ``energies_eV`` (steps + 1,) holds the energy (the enthalpy
     under pressure) of every step.
@@ -79,12 +79,12 @@ def relax(
     smax_GPa
         Largest deviation of a relaxed stress component from the pressure at the end.
     keep_symmetry
-        Keep the space group of the start, also where it is unstable.
+        Keep the space group of the start, even if it is unstable.
 
     Raises
     ------
     InputError
-        If an argument makes no sense.
+        If an argument is invalid.
     ForcewrightError
         If forces or stress are still too large after ``max_steps``, or the structure explodes.
     """
@@ -118,10 +118,10 @@ def _fix_symmetry(atoms: Any) -> None:
 
 
 def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: float, max_steps: int) -> list[float]:
-    """Relax positions and logarithmic strain; return the enthalpies on the way.
+    """Relax positions and logarithmic strain; return the enthalpy of every step.
 
     LBFGS needs the fewest steps where the energy is smooth. Where forces bend sharply, as at the cutoff of Tersoff's
-    potential, it may jump back and forth forever, while FIRE comes to rest: it has the second half of the steps.
+    potential, it may oscillate forever, while FIRE comes to rest: it gets the second half of the steps.
     """
     start_volume = atoms.cell.volume
     enthalpies: list[float] = []
@@ -130,7 +130,7 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
     attempts: list[tuple[Any, Any, int]] = [(LBFGS, {"maxstep": 0.1}, first), (FIRE, {}, max_steps - first)]
     for method, options, steps in attempts:
         optimizer = method(variables, logfile=None, **options)
-        with explained(atoms), threadpool_limits(limits=1, user_api="blas"):  # threads only wait in 3 x 3 matrices
+        with explained(atoms), threadpool_limits(limits=1, user_api="blas"):  # threads only wait for 3 x 3 matrices
             for _ in optimizer.irun(fmax=0.0, steps=steps):
                 _check_volume(atoms, start_volume, len(enthalpies))
                 enthalpies.append(potential_energy(atoms) + pressure * atoms.cell.volume)
@@ -158,7 +158,7 @@ def _max_force(atoms: Atoms) -> float:
 
 
 def _excess_stress(atoms: Atoms, cell: Cell, pressure: float) -> float:
-    """Return the largest deviation (eV/Å³) from the applied pressure among what may relax."""
+    """Return the largest deviation (eV/Å³) from the applied pressure among the components that may relax."""
     if cell == "none":
         return 0.0
     excess = stress(atoms) + pressure * _DIAGONAL

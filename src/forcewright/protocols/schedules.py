@@ -1,7 +1,7 @@
 """Schedules: named sequences of stages, from one equilibration to melt and quench.
 
-Each is a settings model with the numbers a scientist would state, and ``stages()``: ``MeltQuench(melt_K=3000,
-rate_K_per_s=1e13).stages()``. `SCHEDULES` lists them by the name they have in a config.
+Each is a model of a few parameters with ``stages()``: ``MeltQuench(melt_K=3000, rate_K_per_s=1e13).stages()``.
+`SCHEDULES` lists them by their names in a config.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Schedule(BaseModel):
     timestep_fs: Positive = 1.0
     """Time step."""
     pressure_GPa: float | None = None
-    """Pressure that is held; the volume is held where nothing is given."""
+    """Pressure that is held; without it the volume is held."""
     thermostat: Literal["langevin", "nose-hoover", "bussi"] = "nose-hoover"
     """How the temperature is held at constant volume; with a pressure it is Nosé–Hoover chains."""
     thermostat_time_fs: Positive = 100.0
@@ -57,7 +57,7 @@ class Equilibrate(Schedule):
     temperature_K: Kelvin
     """Temperature."""
     time_ps: Positive
-    """How long."""
+    """Duration."""
 
     def stages(self) -> list[Stage]:
         """Return one stage."""
@@ -70,7 +70,7 @@ class Ramp(Schedule):
     temperature_K: tuple[Kelvin, Kelvin]
     """First and last temperature."""
     rate_K_per_s: Positive
-    """How fast, whatever the direction."""
+    """Heating or cooling rate, always positive."""
     hold_ps: Annotated[float, Field(ge=0)] = 0.0
     """How long the first temperature is held."""
 
@@ -83,14 +83,14 @@ class Ramp(Schedule):
 
 
 class HeatUntilFailure(Schedule):
-    """Heat at a rate until a monitor stops the run: how hot may it get."""
+    """Heat at a rate until a monitor stops the run, to see how hot it can get."""
 
     start_K: Kelvin = 300.0
     """Where the heating begins."""
     end_K: Kelvin = 6000.0
     """Where it ends if nothing fails."""
     rate_K_per_s: Positive = 1e14
-    """How fast."""
+    """Heating rate."""
     hold_ps: Annotated[float, Field(ge=0)] = 1.0
     """How long the first temperature is held."""
 
@@ -107,26 +107,26 @@ class MeltQuench(Schedule):
     melt_K: Kelvin
     """Temperature at which the starting structure is lost."""
     melt_ps: Positive = 5.0
-    """How long it is molten there."""
+    """How long it is held there."""
     melt_at: Literal["volume", "pressure"] = "volume"
-    """What is held meanwhile: at its volume a superheated liquid cannot boil away; with a pressure, that is taken up
-    with the liquid."""
+    """What is held meanwhile: at constant volume a superheated liquid cannot boil away; a pressure is then applied
+    from the liquid on."""
     liquid_K: Kelvin | None = None
-    """Temperature at which the liquid is held and the quench begins; ``melt_K`` where nothing is given."""
+    """Temperature at which the liquid is held and the quench begins; ``melt_K`` by default."""
     liquid_ps: Positive = 5.0
     """How long the liquid is held."""
     final_K: Kelvin = 300.0
     """Where the quench ends."""
     rate_K_per_s: Positive = 1e13
-    """How fast it is quenched; 1e11 to 1e14 is usual."""
+    """Cooling rate; 1e11 to 1e14 is usual."""
     anneal_K: Kelvin | None = None
-    """Temperature of the annealing; ``final_K`` where nothing is given."""
+    """Temperature of the annealing; ``final_K`` by default."""
     anneal_ps: Annotated[float, Field(ge=0)] = 5.0
     """How long the glass is annealed."""
     relax: bool = True
     """Whether the glass is relaxed to zero force at the end, and to the pressure if one is held."""
     fmax_eV_per_A: Positive = 0.01
-    """Largest force that the relaxation leaves."""
+    """Largest force left by the relaxation."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -164,12 +164,12 @@ class Compress(Schedule):
     pressures_GPa: tuple[float, float]
     """First and last pressure."""
     rate_GPa_per_ps: Positive
-    """How fast the pressure changes, whatever the direction."""
+    """Rate of change of the pressure, always positive."""
     hold_ps: Annotated[float, Field(ge=0)] = 2.0
     """How long the first pressure is held."""
 
     @model_validator(mode="after")
-    def _one_pressure(self) -> Self:
+    def _pressures_differ(self) -> Self:
         if self.pressure_GPa is not None:
             raise ValueError("give pressures_GPa, first and last, in place of pressure_GPa")
         if self.pressures_GPa[0] == self.pressures_GPa[1]:
@@ -186,7 +186,7 @@ class Compress(Schedule):
         return [*hold, ramp.model_copy(update={"pressure_GPa": (first, last)})]
 
 
-#: name in a config -> settings
+#: Schedules by name in a config.
 SCHEDULES: dict[str, type[Schedule]] = {
     "compress": Compress,
     "equilibrate": Equilibrate,

@@ -1,4 +1,4 @@
-"""The structure a calculation starts from, as a config says it: a file, a crystal, or a molecule."""
+"""The structure a calculation starts from, according to a config: a file, a crystal, or a molecule."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Annotated, Any, Self
 
 import ase.build
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from ase import Atoms
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
 
 from forcewright.errors import InputError
 from forcewright.structure import Structure
@@ -21,20 +22,20 @@ _CRYSTALS = ("sc", "fcc", "bcc", "hcp", "diamond", "zincblende", "rocksalt", "ce
 
 
 class StructureSettings(BaseModel):
-    """What to start from: exactly one of file, bulk and molecule."""
+    """What to start from: exactly one of file, bulk and molecule; in Python also a structure itself."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     file: Path | None = None
-    """Any file that ASE reads; velocities in it are taken over."""
+    """Any file that ASE reads; its velocities are kept."""
     index: int = -1
     """Frame of the file, counted from 0, or from the end where negative."""
     bulk: str | None = None
     """A crystal, by element or formula, as ase.build.bulk makes it."""
     crystalstructure: str | None = None
-    """Structure type of the crystal where it is not the element's own, such as diamond or rocksalt."""
+    """Structure type of the crystal if not that of the element, such as diamond or rocksalt."""
     a_A: float | None = Field(default=None, gt=0)
-    """Lattice constant of the crystal where it is not the element's own."""
+    """Lattice constant of the crystal if not that of the element."""
     c_A: float | None = Field(default=None, gt=0)
     """Second lattice constant of hexagonal crystals."""
     cubic: bool = False
@@ -43,20 +44,23 @@ class StructureSettings(BaseModel):
     """A molecule that ase.build.molecule knows."""
     repeat: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (1, 1, 1)
     """How often the cell is repeated along its vectors."""
+    snapshot: InstanceOf[Snapshot] | None = Field(default=None, exclude=True)
+    """A structure in memory, with its velocities where it has some."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [name for name in ("file", "bulk", "molecule") if getattr(self, name) is not None]
-        if len(given) != 1:
-            told = " and ".join(given) or "nothing"
-            raise ValueError(f"has {told}; give one of file, bulk and molecule")
+    def _check_source(self) -> Self:
+        sources = [name for name in ("file", "bulk", "molecule", "snapshot") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            raise ValueError(f"has {' and '.join(sources) or 'nothing'}; give one of file, bulk and molecule")
         if self.crystalstructure not in (None, *_CRYSTALS):
             raise ValueError(f"crystalstructure {self.crystalstructure!r} is not one of {', '.join(_CRYSTALS)}")
         return self
 
 
 def _spelled_out(value: Any) -> Any:
-    """Take a path for a file, and one number of repeats for three."""
+    """Accept a path in place of a file, one number of repeats in place of three, and a structure in memory."""
+    if isinstance(value, Atoms | Structure | Snapshot):
+        return {"snapshot": next(snapshots([value]))}
     if isinstance(value, str | Path):
         return {"file": value}
     if isinstance(value, Mapping) and isinstance(value.get("repeat"), int):
@@ -64,7 +68,7 @@ def _spelled_out(value: Any) -> Any:
     return value
 
 
-#: What stands at ``structure`` in a config.
+#: The entry ``structure`` of a config.
 StructureSource = Annotated[StructureSettings, BeforeValidator(_spelled_out)]
 
 
@@ -76,6 +80,8 @@ def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
     InputError
         If the file cannot be read, has no such frame, or ASE does not know the crystal or molecule.
     """
+    if source.snapshot is not None:
+        return repeat_snapshot(source.snapshot, source.repeat)
     if source.file is not None:
         return repeat_snapshot(_read_frame((folder / source.file).resolve(), source.index), source.repeat)
     try:
@@ -92,15 +98,15 @@ def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
 
 
 def _read_frame(path: Path, index: int) -> Snapshot:
-    """Return one frame of a file; no more frames are held than an index from the end needs."""
+    """Return one frame of a file, holding no more frames than an index from the end needs."""
     if index < 0:
         last = deque(snapshots(path), maxlen=-index)
-        found = last[0] if len(last) == -index else None
+        frame = last[0] if len(last) == -index else None
     else:
-        found = next(islice(snapshots(path), index, None), None)
-    if found is None:
+        frame = next(islice(snapshots(path), index, None), None)
+    if frame is None:
         raise InputError(f"has no frame {index}", file=path, field="structure.index")
-    return found
+    return frame
 
 
 def repeat_snapshot(snapshot: Snapshot, repeat: Sequence[int]) -> Snapshot:

@@ -66,22 +66,22 @@ def surface_energies(
 ) -> SurfaceEnergies:  # fmt: skip
     """Compute γ = (E_slab - N E_crystal / N_crystal) / (2 A), the mean of both sides of a slab.
 
-    The crystal is cut through the middle of the widest gap between its layers. Surfaces are not reconstructed, except
-    for what the relaxation finds from there in the smallest surface cell.
+    The crystal is cut through the middle of the widest gap between its layers. Surfaces are not reconstructed, beyond
+    what the relaxation reaches in the smallest surface cell.
 
     Parameters
     ----------
     structure
         The conventional unit cell, to which the Miller indices refer.
     thickness_A, vacuum_A
-        Least thickness of the slab, and the empty space between slabs.
+        Minimum thickness of the slab, and the vacuum between slabs.
     relaxed
         Relax the atoms of the slabs too.
 
     Raises
     ------
     InputError
-        If an argument makes no sense.
+        If an argument is invalid.
     ForcewrightError
         If a relaxation fails.
     """
@@ -128,8 +128,8 @@ def slab(structure: Atoms, miller: Sequence[int], *, thickness_A: float, vacuum_
     if len(miller) != 3 or not whole or not any(miller):
         raise InputError(f"holds {list(miller)}; give three whole numbers, not all zero", field="miller")
     cut_out: Any = surface
-    one = cut_out(structure, tuple(int(i) for i in miller), 1, periodic=True)
-    layers = max(1, int(np.ceil(thickness_A / one.cell[2, 2] - 1e-6)))
+    layer = cut_out(structure, tuple(int(i) for i in miller), 1, periodic=True)
+    layers = max(1, int(np.ceil(thickness_A / layer.cell[2, 2] - 1e-6)))
     atoms: Any = cut_out(structure, tuple(int(i) for i in miller), layers, periodic=True)
     atoms.set_constraint()
     height = atoms.cell[2, 2]

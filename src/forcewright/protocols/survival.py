@@ -1,4 +1,4 @@
-"""Survival: how many of several independent runs come to their end (du Toit 2025, section 4.6.1)."""
+"""Survival: how many of several independent runs complete (du Toit 2025, section 4.6.1)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from forcewright.analyze.result import Result
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Snapshot
 
@@ -31,7 +31,7 @@ class Survival(Result):
     times_ps
         How long each run lasted (n,).
     completed
-        Whether it came to its end (n,).
+        Whether it completed (n,).
     reasons
         Why each ended.
     planned_ps
@@ -57,7 +57,7 @@ class Survival(Result):
         return int(self.completed.sum())
 
     def curve(self) -> tuple[FloatArray, FloatArray]:
-        """Return times (ps) and the share of runs alive from each on, as steps."""
+        """Return times (ps) and the share of runs alive from each time on, as steps."""
         failed = np.sort(self.times_ps[~self.completed])
         alive = 1.0 - np.arange(len(failed) + 1) / len(self.times_ps)
         return np.concatenate([[0.0], failed, [self.planned_ps]]), np.concatenate([alive, alive[-1:]])
@@ -87,10 +87,10 @@ def survival(
         raise InputError(f"is {runs}; survival needs at least two runs", field="runs")
     results = []
     for index in range(runs):
-        # Independent numbers for each run, whatever seeds the runs of other studies have.
-        own_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        # Random numbers of runs are independent, also of those of other seeds.
+        run_seed = int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
         result = run(
-            force_field, start, stages, folder / f"run-{index}", engine=engine, seed=own_seed,
+            force_field, start, stages, folder / f"run-{index}", engine=engine, seed=run_seed,
             settings=settings or RunSettings(), fresh=fresh, on_progress=on_progress,
         )  # fmt: skip
         results.append(result)

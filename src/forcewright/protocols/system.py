@@ -1,6 +1,6 @@
-"""What every protocol starts from: a structure with a calculator, asked for numbers that can be trusted.
+"""What every protocol starts from: a structure with a calculator whose results are checked.
 
-Protocols take a calculator, or a function that makes one, and a structure of ours or ASE atoms.
+Protocols take a calculator, or a function that makes one, and a `Structure` or ASE atoms.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> An
     Raises
     ------
     InputError
-        If ``calculator`` is neither a calculator nor a function that returns one, or the structure is none.
+        If ``calculator`` is neither a calculator nor a function that returns one, or ``structure`` is not a structure.
     """
     atoms: Any
     if isinstance(structure, Structure):
@@ -52,7 +52,7 @@ def new_calculator(source: CalculatorSource) -> Any:
 
 @contextmanager
 def explained(atoms: Atoms) -> Iterator[None]:
-    """Turn whatever a calculator raises into one sentence.
+    """Turn any error of a calculator into one sentence.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def _check_finite(values: Any, name: str, atoms: Atoms) -> None:
 
 
 def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:
-    """Return how often to repeat a cell: as asked, or until opposite faces are ``min_height`` Å apart.
+    """Return how often to repeat a cell: ``repeat``, or until opposite faces are ``min_height`` Å apart.
 
     Raises
     ------

@@ -16,7 +16,6 @@ from forcewright.features.ace.basis import AceBasis
 from forcewright.fitting.hyperparameters import linear_model
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
-from forcewright.models.ace import AcePotential
 from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Graded, Potential
@@ -123,9 +122,8 @@ def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[
     name
         What the dataset is called: test or validation.
     """
-    if dataset is None or not knows_grades(potential):
+    if dataset is None or not (isinstance(potential, Graded) and potential.knows_grades):
         return None
-    assert isinstance(potential, Graded)
     grades = [potential.extrapolation_grades(structure) for structure in dataset.structures]
     groups = np.array(dataset.groups)
     by_group = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
@@ -133,13 +131,6 @@ def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[
         "set": name, **_spread(np.concatenate(grades)),
         "groups": {group: _spread(np.concatenate(parts)) for group, parts in by_group.items()},
     }  # fmt: skip
-
-
-def knows_grades(potential: Potential) -> bool:
-    """Whether a potential can grade atoms: it was fitted here, and not read from a bare file."""
-    if isinstance(potential, AcePotential):
-        return potential.fitted is not None and bool(potential.fitted.active)
-    return isinstance(potential, Graded)
 
 
 def _spread(grades: FloatArray) -> dict[str, Any]:

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from matplotlib.figure import Figure
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from forcewright import analyze as analyses
+import forcewright.analyze as analyses
 from forcewright.analyze.result import Result
+from forcewright.configs import did_you_mean
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_path, atomic_write
+from forcewright.files import atomic_path
 from forcewright.recipes import provenance
+from forcewright.recipes.run_folder import RunFolder
 from forcewright.report import PageContent, Section, write_report
 from forcewright.report.drawing import dress, new_figure
 from forcewright.report.numbers import significant
-from forcewright.trajectory import Snapshot, snapshots
+from forcewright.trajectory import Frames, Snapshot, snapshots
 
 Listener = Callable[[str, int], None]
 
@@ -42,7 +42,7 @@ class Selection:
         While it is gone through: if it holds no frame, or has no times where some are asked for.
     """
 
-    path: Path
+    frames: Frames
     skip: int = 0
     every: int = 1
     start_ps: float | None = None
@@ -51,7 +51,7 @@ class Selection:
 
     def __iter__(self) -> Iterator[Snapshot]:
         count = 0
-        for index, snapshot in enumerate(snapshots(self.path)):
+        for index, snapshot in enumerate(snapshots(self.frames)):
             if index >= self.skip and (index - self.skip) % self.every == 0 and self._in_time(snapshot, index):
                 count += 1
                 if self.seen is not None:
@@ -59,13 +59,18 @@ class Selection:
                 yield snapshot
         if count == 0:
             between = "" if self.start_ps is self.end_ps is None else f" from {self.start_ps} to {self.end_ps} ps"
-            raise InputError(f"holds no frame beyond the {self.skip} that are skipped{between}", file=self.path)
+            raise InputError(f"holds no frame beyond the {self.skip} that are skipped{between}", file=self.file)
+
+    @property
+    def file(self) -> Path | None:
+        """The file of the trajectory, None where it is in memory."""
+        return Path(self.frames) if isinstance(self.frames, str | Path) else None
 
     def _in_time(self, snapshot: Snapshot, index: int) -> bool:
         if self.start_ps is None and self.end_ps is None:
             return True
         if snapshot.time is None:
-            raise InputError("does not say its time; select frames by their number", file=self.path, frame=index)
+            raise InputError("does not say its time; select frames by their number", file=self.file, frame=index)
         low = -math.inf if self.start_ps is None else self.start_ps
         high = math.inf if self.end_ps is None else self.end_ps
         return low <= snapshot.time / 1000.0 <= high
@@ -87,19 +92,19 @@ def _is_analysis(function: Callable[..., Any]) -> bool:
 
 
 def analyze(
-    trajectory: str | Path, what: Sequence[str] = ("rdf",), output: str | Path | None = None, *,
+    trajectory: Frames, what: str | Sequence[str] = ("rdf",), output: str | Path | None = None, *,
     options: Mapping[str, Mapping[str, Any]] | None = None, skip: int = 0, every: int = 1,
     start_ps: float | None = None, end_ps: float | None = None,
     on_frame: Listener | None = None,
 ) -> dict[str, Result]:  # fmt: skip
-    """Run analyses over a trajectory and write tables, figures and a page.
+    """Run analyses over a trajectory, and write tables, figures and a page where ``output`` is given.
 
     Parameters
     ----------
     trajectory
-        A trajectory file, or the output folder of a simulation.
+        A trajectory file, the output folder of a simulation, or frames in memory, such as a list of ASE atoms.
     what
-        Names of analyses (`names`).
+        Name of an analysis or several (`names`).
     output
         Folder to write to; nothing is written where it is not given.
     options
@@ -118,25 +123,32 @@ def analyze(
     """
     if skip < 0 or every < 1:
         raise InputError(f"skip is {skip} and every {every}; they must be at least 0 and 1")
-    path, options = _trajectory_in(Path(trajectory)), dict(options or {})
+    frames, options = _frames(trajectory), dict(options or {})
+    what = [what] if isinstance(what, str) else list(what)
     calls = {name: _call(name, options.pop(name, {})) for name in what}
     if options:
-        raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {list(what)}")
+        raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {what}")
     results, seconds = {}, {}
     for name, call in calls.items():
         start = time.perf_counter()
         listener = None if on_frame is None else lambda count, name=name: on_frame(name, count)
-        table = Path(trajectory) / "thermo.csv"
-        of_table = name == "thermodynamics" and table.is_file()
-        results[name] = call(table if of_table else Selection(path, skip, every, start_ps, end_ps, listener))
+        table = Path(trajectory) / "thermo.csv" if isinstance(trajectory, str | Path) else None
+        if name == "thermodynamics" and table is not None and table.is_file():
+            results[name] = call(table)
+        else:
+            results[name] = call(Selection(frames, skip, every, start_ps, end_ps, listener))
         seconds[name] = time.perf_counter() - start
     if output is not None:
-        _write(Path(output), results, seconds, Selection(path, skip, every, start_ps, end_ps))
+        with RunFolder(output, "analyze") as folder:
+            _write(folder, results, seconds, Selection(frames, skip, every, start_ps, end_ps))
     return results
 
 
-def _trajectory_in(path: Path) -> Path:
-    """Return the trajectory of a run, where a folder is given."""
+def _frames(trajectory: Frames) -> Frames:
+    """Return the trajectory of a run where a folder is given; frames that can be gone through once are kept."""
+    if not isinstance(trajectory, str | Path):
+        return trajectory if isinstance(trajectory, Sized) else [*snapshots(trajectory)]
+    path = Path(trajectory)
     if not path.is_dir():
         return path
     for name in ("trajectory.extxyz", "trajectory.h5"):
@@ -149,9 +161,7 @@ def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path],
     """Return the analysis as a function of frames alone."""
     known = names()
     if name not in known:
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-        raise InputError(f"{name!r} is no analysis; {hint}", field="what")
+        raise InputError(f"{name!r} is not an analysis; {did_you_mean(name, known)}", field="what")
     function = getattr(analyses, name)
     parameters = list(inspect.signature(function).parameters.values())[1:]
     for key in options:
@@ -170,7 +180,7 @@ def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path],
             if error.file is not None or error.frame is None or isinstance(frames, Path):
                 raise
             frame = frames.skip + error.frame * frames.every
-            raise InputError(error.problem, file=frames.path, frame=frame, field=error.field) from None
+            raise InputError(error.problem, file=frames.file, frame=frame, field=error.field) from None
         return result
 
     return call
@@ -189,9 +199,13 @@ def _checked_option(function: Callable[..., Any], name: str, value: Any) -> Any:
         raise InputError(f"is {value!r}: {error.errors()[0]['msg']}", field=name) from None
 
 
-def _write(folder: Path, results: Mapping[str, Result], seconds: Mapping[str, float], selection: Selection) -> None:
-    path = selection.path
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(
+    folder: RunFolder, results: Mapping[str, Result], seconds: Mapping[str, float], selection: Selection
+) -> None:
+    path = selection.file
+    source = "in memory" if path is None else str(path)
+    title = "trajectory" if path is None else path.stem
+    title = path.parent.name if path is not None and title == "trajectory" else title
     sections = []
     for name, result in results.items():
         result.save(folder / f"{name}.json")
@@ -204,19 +218,17 @@ def _write(folder: Path, results: Mapping[str, Result], seconds: Mapping[str, fl
             with atomic_path(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=150)
         sections.append(section_of(name, result, figure))
-    summary = {
-        "trajectory": str(path), "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
-        "end_ps": selection.end_ps, "seconds": dict(seconds), **provenance.record([path]),
-    }  # fmt: skip
-    atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
-    times = [f"{told} {time:g} ps" for told, time in (("from", selection.start_ps), ("to", selection.end_ps))
+    content = {"trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
+            "end_ps": selection.end_ps, "seconds": dict(seconds)}  # fmt: skip
+    summary = folder.write_result(content, [] if path is None else [path])
+    times = [f"{word} {time:g} ps" for word, time in (("from", selection.start_ps), ("to", selection.end_ps))
              if time is not None]  # fmt: skip
-    facts = [("trajectory", str(path)), ("frames left out at the start", str(selection.skip)),
+    facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),
              ("every", str(selection.every)), ("times", " ".join(times))]  # fmt: skip
     write_report(
         folder / "report.html",
         PageContent(
-            title=path.parent.name if path.stem == "trajectory" else path.stem, kicker="Forcewright analyses",
+            title=title, kicker="Forcewright analyses",
             facts=facts, sections=sections, result=summary, citations=provenance.cited(["forcewright", "ase"]),
         ),
     )  # fmt: skip
@@ -271,10 +283,10 @@ def _is_single(*values: Any) -> bool:
 
 def single_numbers(result: Result) -> dict[str, Any]:
     """Return numbers and texts of a result by name; of those by species only the ones that tell species apart."""
-    found: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, value in result.to_dict().items():
         parts = dict(value) if isinstance(value, dict) else {"": value}
         if len(parts) == 2:  # one species and the total are the same
             parts.pop("total", None)
-        found |= {f"{name} {key}".strip(): part for key, part in parts.items() if _is_single(part)}
-    return {name: value for name, value in found.items() if value not in ("", None)}
+        numbers |= {f"{name} {key}".strip(): part for key, part in parts.items() if _is_single(part)}
+    return {name: value for name, value in numbers.items() if value not in ("", None)}

@@ -128,13 +128,13 @@ def sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, Error
             [] if sets is None else [sets], list(_set_tables(summary)),
         )  # fmt: skip
     series = _series(tables)
-    told = "set" if len(summary["sets"]) > 1 else "group"
+    colors = "set" if len(summary["sets"]) > 1 else "group"
     strips, parity = draw_errors_by_source(series), draw_family_parity(series)
     if strips is not None:
-        text = f"The absolute error of every frame, colored by {told}; a bar marks the mean."
+        text = f"The absolute error of every frame, colored by {colors}; a bar marks the mean."
         yield Section("Errors by source", text, [strips])
     if parity is not None:
-        yield Section("Prediction against reference", f"Colored by {told}.", [parity])
+        yield Section("Prediction against reference", f"Colored by {colors}.", [parity])
 
 
 def _set_tables(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -151,15 +151,15 @@ def _set_tables(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _series(tables: Mapping[str, Mapping[str, ErrorTable]]) -> dict[str, dict[str, ParitySeries]]:
     """Return energies and force norms of each family over all sets; the source is the set, or the group of one set."""
-    found: dict[str, dict[str, ParitySeries]] = {}
+    pooled_errors: dict[str, dict[str, ParitySeries]] = {}
     for family, by_set in tables.items():
         sides = {
             "energy": {name: table.parity.energy for name, table in by_set.items()},
             "force_norm": {name: force_norms(table.parity) for name, table in by_set.items()},
         }
         pooled = {key: _pooled(parts) for key, parts in sides.items()}
-        found[family] = {key: series for key, series in pooled.items() if series is not None}
-    return found
+        pooled_errors[family] = {key: series for key, series in pooled.items() if series is not None}
+    return pooled_errors
 
 
 def _pooled(parts: Mapping[str, ParitySeries | None]) -> ParitySeries | None:
@@ -177,10 +177,10 @@ def _pooled(parts: Mapping[str, ParitySeries | None]) -> ParitySeries | None:
 
 def citations(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     """Return what all families together cite, each once."""
-    found: dict[str, dict[str, str]] = {}
+    cited: dict[str, dict[str, str]] = {}
     for row in summary["families"].values():
         model = (row["settings"] or {}).get("model", {})
         searched = (row["trials"] or 0) > 1
         for entry in provenance.citations(model, TuneStudySettings(), searched):
-            found.setdefault(entry["key"], entry)
-    return list(found.values())
+            cited.setdefault(entry["key"], entry)
+    return list(cited.values())

@@ -10,19 +10,16 @@ runs because of its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from forcewright.configs import validate
 from forcewright.errors import InputError
-from forcewright.lammps_session import LammpsNative
-from forcewright.models import load
+from forcewright.force_field import ForceField
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
-from forcewright.reference.identity import hash_files, hash_parts, hash_saved, potential_files
+from forcewright.reference.identity import hash_parts, identify, version_of
 from forcewright.reference.settings import CalculatorSettings, calculator_reference
-from forcewright.simulation.force_field import ForceField
 
 
 class ForceFieldSettings(CalculatorSettings):
@@ -48,13 +45,10 @@ def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) 
     MissingExtraError
         If the package of a calculator is an extra that is not installed.
     """
-    if isinstance(source, str | Path):
-        path = base / source
-        return _of_potential(load(path), path.name, hash_files(potential_files(path)))
     if isinstance(source, Mapping):
         return _of_settings(_validated(source), base)
-    if isinstance(source, Potential):
-        return _of_potential(source, type(source).__name__, hash_saved(source))
+    if isinstance(source, str | Path | Potential):
+        return _of_potential(source if isinstance(source, Potential) else base / source)
     raise InputError(f"is a {type(source).__name__}; give a potential, {ForceFieldSettings.choices}", field="potential")
 
 
@@ -67,17 +61,15 @@ def _validated(source: Mapping[str, Any]) -> ForceFieldSettings:
 
 def _of_settings(settings: ForceFieldSettings, base: Path) -> ForceField:
     if settings.lammps is None:
-        made = calculator_reference(settings, place="potential")
-        return ForceField(made.name, made.calculator, made.content_hash, made.species)
+        return calculator_reference(settings, field="potential")
     try:
-        potential = settings.lammps.potential(base)
+        return _of_potential(settings.lammps.potential(base))
     except InputError as error:
         raise InputError(error.problem, field=f"potential.lammps.{error.field}") from None
-    return _of_potential(potential, potential.name, hash_saved(potential))
 
 
-def _of_potential(potential: Potential, name: str, content_hash: str) -> ForceField:
-    native = potential.pair_style if isinstance(potential, LammpsNative) else None
+def _of_potential(source: Path | Potential) -> ForceField:
+    potential, name, content_hash = identify(source)
     if isinstance(potential, PairStylePotential):
-        content_hash = hash_parts([content_hash.encode(), metadata.version("lammps").encode()])
-    return ForceField(name, potential.calculator, content_hash, potential.species, potential, native)
+        content_hash = hash_parts([content_hash.encode(), version_of("lammps").encode()])
+    return ForceField.of_potential(potential, name, content_hash)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from forcewright.configs import validate
+from forcewright.configs import did_you_mean, validate
 from forcewright.data import write
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import writing
 from forcewright.generation.generated import Generated, as_dataset
 from forcewright.generation.steps import STEPS, ForceFields, Step
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.run_folder import read_yaml
+from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.structure import Dataset, Structure
 
 Listener = Callable[[str, int], None]
@@ -34,15 +34,15 @@ class GenerateConfig(BaseModel):
     recipes: list[dict[str, Any]] = Field(min_length=1)
     """Steps, each a mapping with a kind."""
     seed: int = Field(default=0, ge=0)
-    """Seed of everything that is left to chance."""
-    output: Path
-    """File to write."""
+    """Seed of all random numbers."""
+    output: Path | None = None
+    """File to write; needed in a file."""
 
 
 def generate(
     config: str | Path | Mapping[str, Any], *, output: str | Path | None = None, on_made: Listener | None = None
 ) -> Dataset:
-    """Make the structures of a config and write them.
+    """Make the structures of a config, and write them where it, or ``output``, names a file.
 
     Each recipe has random numbers of its own: one added at the end changes nothing before it.
 
@@ -58,52 +58,49 @@ def generate(
     Raises
     ------
     InputError
-        If the config makes no sense or a step cannot be done; nothing is written then.
+        If the config is invalid or a step cannot be done; nothing is written then.
     """
-    if isinstance(config, str | Path):
-        file: Path | None = Path(config)
-        folder, content = Path(config).parent.resolve(), read_yaml(Path(config))
-    else:
-        file, folder, content = None, Path().resolve(), dict(config)
-    if output is not None:
-        content = {**content, "output": str(Path(output).resolve())}
-    settings = validate(GenerateConfig, content, file)
+    settings, folder, file = read_config(GenerateConfig, config)
+    settings = with_absolute_paths(settings, folder)
+    target = settings.output if output is None else Path(output).resolve()
+    if target is None and file is not None:
+        raise InputError("is missing; add it, or name it with -o (output=)", file=file, field="output")
     rooted = _parse(settings.recipes, "recipes", file)
     starts = {name: build_structure(source, folder).structure for name, source in settings.structures.items()}
     _check_starts(rooted, starts, file)
     made: list[Generated] = []
 
-    def collect(one: Generated) -> None:
-        made.append(one)
+    def collect(structure: Generated) -> None:
+        made.append(structure)
         if on_made is not None:
-            on_made(str(one.info["config_type"]), len(made))
+            on_made(str(structure.info["config_type"]), len(made))
 
-    for index, (step, following, place) in enumerate(rooted):
+    for index, (step, following, where) in enumerate(rooted):
         rng = np.random.default_rng([settings.seed, index])
-        own: dict[str, Structure | None] = {"": None}
+        chosen: dict[str, Structure | None] = {"": None}
         if step.needs_start:
-            own = {name: starts[name] for name in step.of or starts}
-        for name, start in own.items():
-            _grow((step, following, place), start, name, rng, lambda source: force_field(source, folder), collect, file)
-    target = (folder / settings.output).resolve()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    dataset = as_dataset(made, target.stem)
-    write(dataset, target)
+            chosen = {name: starts[name] for name in step.of or starts}
+        for name, start in chosen.items():
+            _grow((step, following, where), start, name, rng, lambda source: force_field(source, folder), collect, file)
+    dataset = as_dataset(made, "generated" if target is None else target.stem)
+    if target is not None:
+        with writing(target.parent):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        write(dataset, target)
     return dataset
 
 
-def _parse(recipes: Sequence[Any], place: str, file: Path | None) -> list[_Rooted]:
+def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Rooted]:
     """Return the steps with those that follow them."""
     parsed = []
-    for index, given in enumerate(recipes):
-        here = f"{place}.{index}"
-        kind = given.get("kind") if isinstance(given, Mapping) else None
+    for index, content in enumerate(recipes):
+        here = f"{where}.{index}"
+        kind = content.get("kind") if isinstance(content, Mapping) else None
         if kind not in STEPS:
-            close = get_close_matches(str(kind), STEPS, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(STEPS)}"
+            hint = did_you_mean(str(kind), list(STEPS))
             raise InputError(f"has the kind {kind!r}, which is not known; {hint}", file=file, field=here)
         try:
-            step = validate(STEPS[str(kind)], dict(given))
+            step = validate(STEPS[str(kind)], dict(content))
         except InputError as error:
             raise _placed(error, here, file) from None
         parsed.append((step, _parse(step.then, f"{here}.then", file), here))
@@ -111,13 +108,13 @@ def _parse(recipes: Sequence[Any], place: str, file: Path | None) -> list[_Roote
 
 
 def _check_starts(rooted: Sequence[_Rooted], starts: Mapping[str, Structure], file: Path | None) -> None:
-    for step, _, place in rooted:
+    for step, _, where in rooted:
         unknown = [name for name in step.of or [] if name not in starts]
         if unknown:
-            told = f"there are {', '.join(starts)}" if starts else "there are none"
-            raise InputError(f"{unknown[0]!r} is not among the structures; {told}", file=file, field=f"{place}.of")
+            known = f"there are {', '.join(starts)}" if starts else "there are none"
+            raise InputError(f"{unknown[0]!r} is not among the structures; {known}", file=file, field=f"{where}.of")
         if step.needs_start and not starts:
-            raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=place)
+            raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=where)
 
 
 def _grow(
@@ -125,21 +122,21 @@ def _grow(
     collect: Callable[[Generated], None], file: Path | None,
 ) -> None:  # fmt: skip
     """Do a step and those that follow it; ``name`` is that of the start, or its group."""
-    step, following, place = rooted
+    step, following, where = rooted
     group = step.group or "_".join(filter(None, [name, "" if step.kind == "unchanged" else step.kind])) or step.kind
     try:
-        for one in step.make(start, group, rng, fields):
+        for made in step.make(start, group, rng, fields):
             if not following or step.keep:
-                collect(one)
+                collect(made)
             for inner in following:
-                _grow(inner, one.structure, group, rng, fields, collect, file)
+                _grow(inner, made.structure, group, rng, fields, collect, file)
     except InputError as error:
-        raise error if error.file is not None else _placed(error, place, file) from None
+        raise error if error.file is not None else _placed(error, where, file) from None
     except ForcewrightError as error:
-        raise ForcewrightError(f"{place} ({step.kind} of {name}): {error}") from error
+        raise ForcewrightError(f"{where} ({step.kind} of {name}): {error}") from error
 
 
-def _placed(error: InputError, place: str, file: Path | None) -> InputError:
-    inner = (error.field or "").removeprefix(f"{place}.")
-    told = inner if inner.startswith("recipes.") else f"{place}.{inner}".rstrip(".")
-    return InputError(error.problem, file=file, field=told)
+def _placed(error: InputError, where: str, file: Path | None) -> InputError:
+    inner = (error.field or "").removeprefix(f"{where}.")
+    field = inner if inner.startswith("recipes.") else f"{where}.{inner}".rstrip(".")
+    return InputError(error.problem, file=file, field=field)

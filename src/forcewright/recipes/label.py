@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
-from forcewright.configs import validate
-from forcewright.data import read, write
+from forcewright.data import FORMATS, dataset_of, write
 from forcewright.data.formats import find_format
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import write_table, writing
 from forcewright.potential import Failure
-from forcewright.recipes.config import Paths
-from forcewright.recipes.run_folder import read_yaml
+from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.reference import Labelling, Progress, ReferenceSettings, VaspReference, label_all, reference_from
 from forcewright.structure import Dataset, Frame, Labels
+from forcewright.tables import Tabular
 from forcewright.trajectory.reading import snapshots
+
+
+def _files_or_dataset(value: Any) -> Any:
+    """Take one name of a file for a list, and structures in memory for a dataset."""
+    several = [value] if isinstance(value, str | Path) or not isinstance(value, Sequence) else value
+    return several if all(isinstance(item, str | Path) for item in several) else dataset_of(value)
 
 
 class LabelConfig(BaseModel):
@@ -31,26 +34,30 @@ class LabelConfig(BaseModel):
 
     reference: ReferenceSettings
     """What labels: one of {xtb: GFN1-xTB}, {lammps: ...}, {ase: ...}, {cp2k: ...}, {vasp: ...}, {potential: path}."""
-    structures: Paths
-    """File or files of structures; labels in them are not looked at, groups and origins stay."""
-    output: Path
-    """File of labelled structures; its ending decides the format."""
+    structures: Annotated[list[Path] | InstanceOf[Dataset], BeforeValidator(_files_or_dataset)]
+    """File or files of structures; labels in them are not looked at, groups and origins stay. In Python also ASE atoms
+    or a dataset."""
+    output: Path | None = None
+    """File of labelled structures; its ending decides the format. Needed in a file."""
     workers: int = Field(default=1, ge=1)
     """Structures computed at the same time, each by one process with one thread."""
     cache: Path = Path("label-cache")
-    """Folder that keeps every label; references share it. Run again to go on where it was stopped."""
+    """Folder that keeps every label; references share it. Run again to go on where it was stopped. Without output
+    labels are kept only where a folder is named."""
     retry_failures: bool = False
     """Try again what failed before in a way that is expected to repeat itself, such as a cycle without convergence."""
 
 
-@dataclass(frozen=True)
-class LabelResult:
+@dataclass(frozen=True, repr=False)
+class LabelResult(Tabular):
     """What came of labelling.
 
     Attributes
     ----------
     reference
         Its name.
+    dataset
+        The labelled structures, without those that failed.
     labelling
         Labels or failure of each structure.
     output
@@ -60,6 +67,7 @@ class LabelResult:
     """
 
     reference: str
+    dataset: Dataset
     labelling: Labelling
     output: Path | None
     failures: Path | None
@@ -67,33 +75,37 @@ class LabelResult:
     @property
     def labelled(self) -> int:
         """Number of labelled structures."""
-        found = self.labelling
-        return len(found.results) - len(found.failures) - len(found.pending)
+        return len(self.dataset)
+
+    def __repr__(self) -> str:
+        return f"LabelResult({self.labelled} of {len(self.labelling.results)} structures labelled by {self.reference})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each labelled structure."""
+        return self.dataset.to_rows()
 
     def __str__(self) -> str:
         """Return a few lines for a terminal: counts, and the first failures by their reason."""
-        found = self.labelling
+        labelling = self.labelling
         lines = [
-            f"{self.labelled} of {len(found.results)} structures labelled by {self.reference} "
-            f"({found.cached} known already) in {found.seconds:.0f} s"
+            f"{self.labelled} of {len(labelling.results)} structures labelled by {self.reference} "
+            f"({labelling.cached} known already) in {labelling.seconds:.0f} s"
         ]
-        for name, some in (("failed", found.failures), ("wait for another program", found.pending)):
-            if some:
-                lines.append(f"{len(some)} {name}:")
-                lines += [f"  structure {index}: {failure.reason}" for index, failure in list(some.items())[:5]]
-                lines += [f"  and {len(some) - 5} more"] if len(some) > 5 else []
+        for name, failures in (("failed", labelling.failures), ("wait for another program", labelling.pending)):
+            if failures:
+                lines.append(f"{len(failures)} {name}:")
+                lines += [f"  structure {index}: {failure.reason}" for index, failure in list(failures.items())[:5]]
+                lines += [f"  and {len(failures) - 5} more"] if len(failures) > 5 else []
         if self.failures is not None:
             lines.append(f"all of them: {self.failures}")
         return "\n".join(lines)
 
 
 def label(
-    config: Path | Mapping[str, Any] | LabelConfig,
-    *,
-    base: Path | None = None,
+    config: str | Path | Mapping[str, Any] | LabelConfig, *, base: str | Path | None = None,
     on_done: Callable[[Progress], None] | None = None,
-) -> LabelResult:
-    """Label the structures of files and write them; what fails is listed and left out.
+) -> LabelResult:  # fmt: skip
+    """Label structures, and write them where the config names a file; what fails is listed and left out.
 
     Parameters
     ----------
@@ -111,30 +123,30 @@ def label(
     MissingExtraError
         If the reference needs a package that is not installed.
     """
-    settings, folder = _settings(config, base)
-    output = folder / settings.output
-    _check_output(output)
+    read, folder, file = read_config(LabelConfig, config, base=base)
+    settings = with_absolute_paths(read, folder)
+    output = settings.output
+    caches = output is not None or "cache" in read.model_fields_set  # nothing is written that nobody asked for
+    if output is not None:
+        _check_output(output)
+    elif file is not None:
+        raise InputError("is missing; add it", file=file, field="output")
     reference = reference_from(settings.reference, folder)
-    given = _read_structures([folder / path for path in settings.structures])
+    structures = settings.structures
+    structures = structures if isinstance(structures, Dataset) else _read_structures(structures)
     by_hand = isinstance(reference, VaspReference)  # its folders are its cache, and it computes nothing
-    found = label_all(
-        reference, given, cache=None if by_hand else folder / settings.cache,
+    labelling = label_all(
+        reference, structures, cache=settings.cache if caches and not by_hand else None,
         workers=0 if by_hand else settings.workers,
         retry_failures=settings.retry_failures, on_done=on_done,
     )  # fmt: skip
-    labelled = found.dataset(given, output.stem)
+    labelled = labelling.dataset(structures, structures.name if output is None else output.stem)
+    if output is None:
+        return LabelResult(reference.name, labelled, labelling, None, None)
     if len(labelled):
         write(labelled, output)
-    listed = _list_failures(output.with_suffix(".failures.csv"), given, found)
-    return LabelResult(reference.name, found, output if len(labelled) else None, listed)
-
-
-def _settings(config: Path | Mapping[str, Any] | LabelConfig, base: Path | None) -> tuple[LabelConfig, Path]:
-    if isinstance(config, LabelConfig):
-        return config, base or Path()
-    if isinstance(config, Mapping):
-        return validate(LabelConfig, dict(config)), base or Path()
-    return validate(LabelConfig, read_yaml(Path(config)), Path(config)), base or Path(config).parent
+    listed = _list_failures(output.with_suffix(".failures.csv"), structures, labelling)
+    return LabelResult(reference.name, labelled, labelling, output if len(labelled) else None, listed)
 
 
 def _read_structures(paths: Sequence[Path]) -> Dataset:
@@ -146,41 +158,36 @@ def _read_structures(paths: Sequence[Path]) -> Dataset:
         except InputError:
             if not path.is_file():
                 raise InputError("does not exist", file=path, field="structures") from None
-            found = enumerate(snapshots(path))
-            frames += [Frame(one.structure, Labels(), f"{path}#{index}") for index, one in found]
+            frames_of_file = enumerate(snapshots(path))
+            frames += [Frame(snapshot.structure, Labels(), f"{path}#{index}") for index, snapshot in frames_of_file]
         else:
-            frames += read(path, require_energy=False)
+            frames += dataset_of(path)
     return Dataset(tuple(frames), paths[0].stem, ", ".join(map(str, paths)))
 
 
 def _check_output(output: Path) -> None:
     """Refuse before hours are spent what cannot be written after them."""
-    from forcewright.data import FORMATS
-
     name = find_format(output, None)
     if FORMATS[name].write is None:
         writable = ", ".join(key for key, entry in FORMATS.items() if entry.write)
         raise InputError(f"{name} files can only be read; write one of {writable}", file=output, field="output")
     if output.is_dir():
         raise InputError("is a folder, expected the name of a file to write", file=output, field="output")
-    try:
+    with writing(output.parent):
         output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"its folder cannot be made: {error}", file=output, field="output") from None
 
 
-def _list_failures(path: Path, given: Dataset, found: Labelling) -> Path | None:
+def _list_failures(path: Path, structures: Dataset, labelling: Labelling) -> Path | None:
     """Write structures without labels as a table, or remove one that is out of date."""
-    without = {index: result for index, result in enumerate(found.results) if isinstance(result, Failure)}
+    without = {index: result for index, result in enumerate(labelling.results) if isinstance(result, Failure)}
     if not without:
         path.unlink(missing_ok=True)
         return None
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["structure", "origin", "formula", "group", "state", "reason"])
+    rows = []
     for index, failure in without.items():
-        frame = given[index]
-        state = "waits" if failure.pending else "failed"
-        row = [index, frame.origin, frame.structure.formula, frame.labels.group, state, failure.reason]
-        table.writerow(row)
-    return atomic_write(path, text.getvalue())
+        frame = structures[index]
+        rows.append({
+            "structure": index, "origin": frame.origin, "formula": frame.structure.formula,
+            "group": frame.labels.group, "state": "waits" if failure.pending else "failed", "reason": failure.reason,
+        })  # fmt: skip
+    return write_table(path, rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -33,7 +32,7 @@ from forcewright.recipes.config import TuneConfig, parse_config
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
-from forcewright.structure import Dataset
+from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
 
@@ -46,13 +45,9 @@ _TABLE = (
 )  # fmt: skip
 
 
-#: rows of the last audit by its data
-_audits: dict[Any, list[dict[str, Any]]] = {}
-
-
 @dataclass(frozen=True, eq=False)
-class TuneResult:
-    """What a study found.
+class TuneResult(Tabular):
+    """What a study found; as a table, its trials.
 
     Attributes
     ----------
@@ -87,22 +82,9 @@ class TuneResult:
         trials = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
         return f"TuneResult({self.potential!r}; {trials}; {errors})"
 
-    def _repr_html_(self) -> str:
-        tables = [("validation", self.validation), *([] if self.test is None else [("test", self.test)])]
-        parts = [f"<p>{name}</p><pre>{html.escape(str(table))}</pre>" for name, table in tables]
-        return f"<p><b>{html.escape(repr(self.potential))}</b></p>{''.join(parts)}"
-
-    def to_dataframe(self) -> Any:
-        """Return the trials as a pandas DataFrame, a row each (extra ``pandas``).
-
-        Raises
-        ------
-        MissingExtraError
-            If pandas is not installed.
-        """
-        import pandas
-
-        return pandas.DataFrame(flat_trials(self.trials, self.summary["best_trial"]))
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a mapping per trial in which every hyperparameter is a column."""
+        return flat_trials(self.trials, self.summary["best_trial"])
 
 
 def result_in_memory(
@@ -140,7 +122,7 @@ def write_outputs(
     final.validation.write_csv(folder / "errors_validation.csv")
     if final.test is not None:
         final.test.write_csv(folder / "errors_test.csv")
-    findings = _audited(problem.everything, inputs.test)
+    findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
     monitor.update()
     content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
@@ -158,20 +140,6 @@ def write_outputs(
     return TuneResult(
         potential, summary, final.validation, final.test, outcome.records, folder.path, final.committee
     )  # fmt: skip
-
-
-def _audited(data: Dataset, test: Dataset | None) -> list[dict[str, Any]]:
-    """Return what the audit finds, kept for the next study of the same data: compared families share theirs."""
-    key = tuple(
-        (frames.content_hash, *((frame.origin, str(frame.labels.info)) for frame in frames))
-        for frames in (data, test)
-        if frames is not None
-    )
-    if key not in _audits:
-        rows = audit(data, test=test).to_rows()
-        _audits.clear()
-        _audits[key] = rows
-    return _audits[key]
 
 
 def _load_stored(config: TuneConfig) -> Potential:

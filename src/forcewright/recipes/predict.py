@@ -1,37 +1,67 @@
-"""Predict the structures of files with a saved potential."""
+"""Predict structures with a potential, and judge it where they carry labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from forcewright.accuracy.errors import ErrorTable, check_species, compare
-from forcewright.data import read, write
+from forcewright.accuracy.errors import evaluate as evaluate_dataset
+from forcewright.data import Sources, dataset_of, write
 from forcewright.errors import InputError
 from forcewright.models import load
-from forcewright.potential import Graded, Potential
+from forcewright.potential import Graded, Potential, Prediction
 from forcewright.structure import Dataset, Frame, Labels
+from forcewright.tables import Tabular
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Predicted(Tabular):
+    """Predictions of structures.
+
+    Attributes
+    ----------
+    dataset
+        The structures with the predictions in place of their labels.
+    predictions
+        What the potential said of each.
+    errors
+        How far it is off; None where no structure carries a label.
+    """
+
+    dataset: Dataset
+    predictions: tuple[Prediction, ...]
+    errors: ErrorTable | None
+
+    def __repr__(self) -> str:
+        against = "no labels to compare with" if self.errors is None else repr(self.errors)
+        return f"Predicted({len(self.dataset)} frames; {against})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each frame."""
+        return self.dataset.to_rows()
 
 
 def predict(
-    potential: Path,
-    files: Sequence[Path],
-    output: Path | None = None,
-    labels: Mapping[str, str] | None = None,
-    grades: bool = False,
-) -> tuple[ErrorTable | None, int]:
-    """Predict every frame of the files; write the predictions and compare them with what labels there are.
+    potential: str | Path | Potential, structures: Sources, output: str | Path | None = None, *,
+    labels: Mapping[str, str] | None = None, grades: bool = False,
+) -> Predicted:  # fmt: skip
+    """Predict structures and compare the predictions with what labels there are.
 
-    With ``grades`` every written frame also tells its largest extrapolation grade (``max_extrapolation_grade``).
-
-    Returns
-    -------
-    table
-        Errors, or None where no frame carries a label.
-    count
-        Number of frames predicted.
+    Parameters
+    ----------
+    potential
+        A potential, or where it is saved.
+    structures, labels
+        As `forcewright.read` takes them.
+    output
+        File for the predictions; nothing is written where it is not given.
+    grades
+        Whether every predicted frame also tells its largest extrapolation grade (``max_extrapolation_grade``).
 
     Raises
     ------
@@ -39,23 +69,51 @@ def predict(
         If the potential or a file cannot be read, or a frame holds an element the potential does not know,
         or grades are asked of a potential that has no active set.
     """
-    model = load(potential)
-    dataset = read(list(files), labels=dict(labels) if labels else None, require_energy=False)
+    model, dataset = _load(potential), dataset_of(structures, labels=labels)
     check_species(model, dataset)
     predictions = model.predict(dataset.structures)
     if grades and not isinstance(model, Graded):
-        raise InputError("knows no extrapolation grades; ACE potentials fitted here do", file=potential)
-    if output is not None:
-        frames = tuple(
-            Frame(structure, Labels(p.energy, p.forces, p.stress, known.group, {**known.info, **told}), origin)
-            for (structure, known, origin), p, told in zip(
-                dataset, predictions, _grades(model, dataset, grades), strict=True
-            )
+        file = potential if isinstance(potential, str | Path) else None
+        raise InputError("knows no extrapolation grades; ACE potentials fitted here do", file=file)
+    frames = tuple(
+        Frame(structure, Labels(p.energy, p.forces, p.stress, known.group, {**known.info, **grade}), origin)
+        for (structure, known, origin), p, grade in zip(
+            dataset, predictions, _grades(model, dataset, grades), strict=True
         )
-        write(Dataset(frames, dataset.name), output)
-    if not any(dataset.count_labels().values()):
-        return None, len(dataset)
-    return compare(dataset, predictions, rng=np.random.default_rng(0)), len(dataset)
+    )
+    predicted = Dataset(frames, dataset.name)
+    if output is not None:
+        write(predicted, output)
+    labelled = any(dataset.count_labels().values())
+    table = compare(dataset, predictions, rng=np.random.default_rng(0)) if labelled else None
+    return Predicted(predicted, tuple(predictions), table)
+
+
+def evaluate(
+    potential: str | Path | Potential, structures: Sources, *, labels: Mapping[str, str] | None = None,
+    rng: np.random.Generator | None = None, resamples: int = 1000,
+) -> ErrorTable:  # fmt: skip
+    """Predict labelled structures and return the errors, overall and per group.
+
+    Parameters
+    ----------
+    potential
+        A potential, or where it is saved.
+    structures, labels
+        As `forcewright.read` takes them.
+    rng, resamples
+        For standard errors by a bootstrap over frames; without ``rng`` there are none.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or a frame has an element the potential does not know.
+    """
+    return evaluate_dataset(_load(potential), dataset_of(structures, labels=labels), rng=rng, resamples=resamples)
+
+
+def _load(potential: str | Path | Potential) -> Potential:
+    return load(potential) if isinstance(potential, str | Path) else potential
 
 
 def _grades(model: Potential, dataset: Dataset, asked: bool) -> list[dict[str, float]]:

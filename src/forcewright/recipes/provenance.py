@@ -38,13 +38,13 @@ _CITATIONS = {
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
+    known = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            known[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return known
 
 
 def machine() -> str:
@@ -70,8 +70,8 @@ def _file_hash(path: Path) -> str:
 
 def record(files: Iterable[Path] | None = None) -> dict[str, Any]:
     """Return what every result.json tells of its origin: versions, machine, command, and hashes of files if given."""
-    told: dict[str, Any] = {"versions": versions(), "machine": machine(), "command": command()}
-    return told if files is None else {**told, "data_hashes": file_hashes(files)}
+    origin: dict[str, Any] = {"versions": versions(), "machine": machine(), "command": command()}
+    return origin if files is None else {**origin, "data_hashes": file_hashes(files)}
 
 
 def cited(keys: Iterable[str]) -> list[dict[str, str]]:

@@ -24,6 +24,9 @@ Model = TypeVar("Model", bound=BaseModel)
 _MOST_NODES = 100_000  # values in a config, those counted again that aliases repeat
 _DEEPEST = 50  # levels of lists and mappings in a config
 
+#: Name of the file that is locked while a command writes to a folder.
+LOCK = ".forcewright.lock"
+
 #: Commands that write the same kind of result, so that one goes on with what the other left.
 _SAME = {"fit": "tune"}
 
@@ -71,12 +74,6 @@ def read_config(
         raise InputError(f"is a {type(config).__name__}; give a YAML file or a mapping", field="config")
     file = Path(config)
     return Config(validate(model, read_yaml(file), file), Path(base or file.parent).resolve(), file)
-
-
-def read_settings(model: type[Model], config: str | Path | Mapping[str, Any]) -> tuple[Model, Path, Path | None]:
-    """Do what `read_config` does; the folder is that of the file as it was given."""
-    settings, folder, file = read_config(model, config)
-    return settings, folder if file is None else file.parent, file
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -151,7 +148,7 @@ def _line(node: yaml.Node) -> str:
 def with_absolute_paths(settings: Model, folder: Path) -> Model:
     """Return settings in which every relative path is taken from a folder: in lists, mappings and nested models, too.
 
-    Texts that may be paths among other things stay as they are.
+    Texts that may be paths among other things stay as they are: who reads them takes them from the folder.
     """
     changed: Model = _absolute(settings, folder)
     return changed
@@ -166,14 +163,14 @@ def _absolute(value: Any, folder: Path) -> Any:
         return type(value)(_absolute(part, folder) for part in value)
     if isinstance(value, BaseModel):
         values = {name: getattr(value, name) for name in type(value).model_fields}
-        absolute = {name: _absolute(one, folder) for name, one in values.items()}
-        return value.model_copy(update={name: one for name, one in absolute.items() if one != values[name]})
+        absolute = {name: _absolute(field, folder) for name, field in values.items()}
+        return value.model_copy(update={name: field for name, field in absolute.items() if field != values[name]})
     return value
 
 
 def config_text(settings: BaseModel, **options: Any) -> str:
     """Return settings as YAML; ``options`` are those of pydantic's ``model_dump``."""
-    content = settings.model_dump(mode="json", **options)
+    content = settings.model_dump(mode="json", fallback=echo, **options)  # what is in memory by its name
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
@@ -201,7 +198,7 @@ class RunFolder:
     def __enter__(self) -> Self:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(only_writer(self.path, ".forcewright.lock"))
+        self._held.enter_context(only_writer(self.path, LOCK))
         try:
             self.refuse_other_command()
         except BaseException:
@@ -236,36 +233,6 @@ class RunFolder:
                 file=self.path,
             )
 
-    def refuse_changes(self, settings: BaseModel, *, ignoring: Iterable[str] = (), **options: Any) -> None:
-        """Refuse to go on with a config that differs from the stored one, where there is one.
-
-        Parameters
-        ----------
-        ignoring
-            Keys of the top level that do not matter.
-        **options
-            As in `config_text`.
-
-        Raises
-        ------
-        InputError
-            Naming the first keys that differ.
-        """
-        known = self.read_config()
-        if known is None:
-            return
-        old, new = (dict(_flat(one)) for one in (known, yaml.safe_load(config_text(settings, **options))))
-        passed_over = tuple(ignoring)
-        changed = [key for key in (old | new) if old.get(key) != new.get(key) and key.split(".")[0] not in passed_over]
-        if changed:
-            told = [f"{key} was {echo(old.get(key))}, is {echo(new.get(key))}" for key in changed[:3]]
-            told += [f"and {len(changed) - 3} more"] if len(changed) > 3 else []
-            raise InputError(
-                f"holds a run of another config ({'; '.join(told)}); choose another output, or start again with "
-                "--fresh (fresh=True), which removes it",
-                file=self.path,
-            )
-
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json; None where there is none that can be read."""
         try:
@@ -273,14 +240,6 @@ class RunFolder:
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
-
-    def read_config(self) -> dict[str, Any] | None:
-        """Return the content of config.resolved.yaml; None where there is none that can be read."""
-        path = self.path / "config.resolved.yaml"
-        try:
-            return read_yaml(path) if path.is_file() else None
-        except InputError:
-            return None
 
     def write_result(self, summary: Mapping[str, Any], data: Iterable[Path] | None = None) -> dict[str, Any]:
         """Write result.json and return its content: a summary, what wrote it, and where it comes from.
@@ -339,11 +298,3 @@ def _command_of(result: Mapping[str, Any]) -> str | None:
     words = str(result.get("command", "")).split()
     known = ("tune", "fit", "compare", "learning-curve", "simulate", "analyze", "validate", "statistics")
     return words[1] if len(words) > 1 and words[0] == "forcewright" and words[1] in known else None
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

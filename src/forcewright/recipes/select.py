@@ -1,40 +1,48 @@
-"""Select frames of files, and split files into training and test sets."""
+"""Select frames, and split them into training and test sets."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from forcewright.data import read, write
+from forcewright.configs import did_you_mean
+from forcewright.data import Sources, dataset_of, write
 from forcewright.data.leakage import NearCopy, near_copies
 from forcewright.data.split import SPLITTERS
 from forcewright.errors import InputError
 from forcewright.models import load
+from forcewright.potential import Potential
 from forcewright.selection import SELECTORS
 from forcewright.structure import Dataset
+from forcewright.tables import Tabular
 
 
 def select(
-    files: Sequence[str | Path] | Dataset, output: str | Path, *, by: str = "fps", count: int = 100, seed: int = 0,
-    potential: str | Path | None = None, labels: Mapping[str, str] | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> tuple[Dataset, int]:  # fmt: skip
-    """Select frames and write them, in the order of the files; return them and how many there were.
+    structures: Sources, output: str | Path | None = None, *, by: str = "fps", count: int = 100, seed: int = 0,
+    potential: str | Path | Potential | None = None, labels: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None, on_read: Callable[[int], None] = lambda count: None,
+) -> Dataset:  # fmt: skip
+    """Select frames and return them in the order they had.
 
     Parameters
     ----------
+    structures, labels
+        As `forcewright.read` takes them.
+    output
+        File to write; nothing is written where it is not given.
     by
         A key of `forcewright.selection.SELECTORS`.
     potential
-        Folder of a potential with an active set, for "novelty".
+        A potential with an active set, or where it is saved, for "novelty".
     options
         Further arguments of the selection, such as ``{"cutoff": 4.5}``.
+    on_read
+        Called with the number of frames there are.
 
     Raises
     ------
@@ -46,52 +54,64 @@ def select(
     if "potential" in inspect.signature(chosen_by).parameters:
         if potential is None:
             raise InputError(f"{by} needs a potential; give --potential FOLDER", field="potential")
-        arguments["potential"] = load(Path(potential))
+        arguments["potential"] = load(potential) if isinstance(potential, str | Path) else potential
     elif potential is not None:
         raise InputError(f"{by} uses no potential; leave it out", field="potential")
-    dataset = _dataset(files, labels)
+    dataset = dataset_of(structures, labels=labels)
+    on_read(len(dataset))
     selected = dataset[np.sort(_call(chosen_by, dataset, count, np.random.default_rng(seed), **arguments))]
     if not len(selected):
         raise InputError("no frame was selected; nothing is written", field="by")
-    write(selected, output)
-    return selected, len(dataset)
+    if output is not None:
+        write(selected, output)
+    return selected
 
 
-@dataclass(frozen=True, eq=False)
-class SplitFiles:
-    """The two sets written, how many frames were left out in between, and near-copies across the split."""
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Tabular):
+    """The two sets, how many frames were left out in between, and near-copies across the split."""
 
     train: Dataset
     test: Dataset
     dropped: int
     copies: tuple[NearCopy, ...]
 
+    def __repr__(self) -> str:
+        return f"Split({self.lines()[0]}, {len(self.copies)} near-copies across the two)"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each frame, with the set it is in."""
+        parts = {"train": self.train, "test": self.test}
+        return [{"set": name, **row} for name, part in parts.items() for row in part.to_rows()]
+
     def lines(self) -> list[str]:
         """Return what happened, a sentence each; near-copies with file and frame."""
-        told = [f"{len(self.train)} frames to train on, {len(self.test)} to test on, {self.dropped} left out in gaps"]
+        said = [f"{len(self.train)} frames to train on, {len(self.test)} to test on, {self.dropped} left out in gaps"]
         if self.copies:
-            told.append(
+            said.append(
                 f"warning: {len(self.copies)} of {len(self.test)} test frames are near-copies of training frames; the "
                 "test errors would flatter. Use blocks of trajectories with a longer gap, or hold back whole groups"
             )
-            told += [
+            said += [
                 f"  {self.test[pair.test].origin} is nearly {self.train[pair.train].origin} ({pair.distance_A:.2g} Å, "
                 f"{pair.scaled:.0%} of what independent frames differ by)"
                 for pair in self.copies[:5]
             ]
-        return told
+        return said
 
 
 def split(
-    files: Sequence[str | Path] | Dataset, outputs: Sequence[str | Path], *, by: str = "blocks", test: float = 0.1,
+    structures: Sources, output: Sequence[str | Path] | None = None, *, by: str = "blocks", test: float = 0.1,
     seed: int = 0, labels: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None,
-) -> SplitFiles:  # fmt: skip
-    """Split frames into a training and a test file, and look for near-copies across the two.
+) -> Split:  # fmt: skip
+    """Split frames into a training and a test set, and look for near-copies across the two.
 
     Parameters
     ----------
-    outputs
-        Files for training and for test.
+    structures, labels
+        As `forcewright.read` takes them.
+    output
+        Files for training and for test; nothing is written where they are not given.
     by
         A key of `forcewright.data.split.SPLITTERS`.
     test
@@ -104,31 +124,23 @@ def split(
     InputError
         If a file cannot be read, the way to split or an option is not known, or one side would be empty.
     """
-    if len(outputs) != 2 or Path(outputs[0]).resolve() == Path(outputs[1]).resolve():
+    if output is not None and (len(output) != 2 or Path(output[0]).resolve() == Path(output[1]).resolve()):
         raise InputError("name two different files: one for training, one for test", field="output")
     way = _function(SPLITTERS, by, "way to split")
     arguments = _checked_options(way, by, options or {})
-    dataset = _dataset(files, labels)
+    dataset = dataset_of(structures, labels=labels)
     parts = _call(way, dataset, test, np.random.default_rng(seed), **arguments)
     train, held = dataset[parts.train], dataset[parts.test]
-    result = SplitFiles(train, held, len(parts.dropped), tuple(near_copies(train, held)))
-    for part, path in zip((train, held), outputs, strict=True):
+    result = Split(train, held, len(parts.dropped), tuple(near_copies(train, held)))
+    for part, path in zip((train, held), output or (), strict=output is not None):
         write(part, path)
     return result
-
-
-def _dataset(files: Sequence[str | Path] | Dataset, labels: Mapping[str, str] | None) -> Dataset:
-    if isinstance(files, Dataset):
-        return files
-    return read([Path(file) for file in files], labels=dict(labels) if labels else None, require_energy=False)
 
 
 def _function(table: Mapping[str, Callable[..., Any]], name: str, what: str) -> Callable[..., Any]:
     if name in table:
         return table[name]
-    close = get_close_matches(name, table, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(table)}"
-    raise InputError(f"{name!r} is no {what}; {hint}", field="by")
+    raise InputError(f"{name!r} is not a {what}; {did_you_mean(name, list(table))}", field="by")
 
 
 def _checked_options(
@@ -138,8 +150,8 @@ def _checked_options(
     known = [option for option in known if option not in hidden]
     for option in options:
         if option not in known:
-            told = f"it has {', '.join(known)}" if known else "it has none"
-            raise InputError(f"{name} has no option {option!r}; {told}", field=option)
+            allowed = f"it has {', '.join(known)}" if known else "it has none"
+            raise InputError(f"{name} has no option {option!r}; {allowed}", field=option)
     return dict(options)
 
 

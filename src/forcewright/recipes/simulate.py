@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, InstanceOf, model_validator
 
 from forcewright.configs import validate
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
-from forcewright.protocols.growth import GrowthSettings, growth
+from forcewright.force_field import ForceField
+from forcewright.potential import Potential
+from forcewright.protocols.growth import Growth, GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
-from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
-from forcewright.recipes.run_folder import read_settings
+from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.trajectory import Snapshot
 
 Progress = Callable[..., None]
@@ -31,8 +28,9 @@ Progress = Callable[..., None]
 class SimulateConfig(RunSettings):
     """Everything `forcewright simulate` needs."""
 
-    potential: str | dict[str, Any]
-    """A potential by path, {xtb: GFN1-xTB}, {lammps: {...}} or {ase: "module:factory", kwargs: {...}}."""
+    potential: str | dict[str, Any] | InstanceOf[Potential]
+    """A potential by path (in Python also itself), {xtb: GFN1-xTB}, {lammps: {...}} or {ase: "module:factory",
+    kwargs: {...}}."""
     structure: StructureSource
     """What to start from."""
     stages: list[Stage] | None = None
@@ -49,7 +47,7 @@ class SimulateConfig(RunSettings):
     """Folder for everything that comes out."""
 
     @model_validator(mode="after")
-    def _one_plan(self) -> Self:
+    def _check_plan(self) -> Self:
         if (self.stages is None) == (self.protocol is None):
             raise ValueError("give stages or a protocol, one of the two")
         return self
@@ -72,7 +70,7 @@ def protocol_of(content: Mapping[str, Any]) -> Schedule | GrowthSettings:
     Raises
     ------
     InputError
-        If its kind is unknown or a number is missing or makes no sense.
+        If its kind is unknown or a number is missing or invalid.
     """
     known: dict[str, type[Schedule] | type[GrowthSettings]] = {**SCHEDULES, "growth": GrowthSettings}
     kind = str(content.get("kind"))
@@ -85,7 +83,10 @@ def protocol_of(content: Mapping[str, Any]) -> Schedule | GrowthSettings:
 
 
 def simulate(
-    config: str | Path | Mapping[str, Any], *, fresh: bool = False, on_progress: Progress | None = None
+    config: str | Path | Mapping[str, Any] | SimulateConfig,
+    *,
+    fresh: bool = False,
+    on_progress: Progress | None = None,
 ) -> SimulationResult | Survival:
     """Run or resume the simulation of a config and write its results to the config's output folder.
 
@@ -108,58 +109,70 @@ def simulate(
     InputError
         If the config is not usable, or the output folder holds a run of another config.
     """
-    settings, folder, file = read_settings(SimulateConfig, config)
+    settings, folder, file = read_config(SimulateConfig, config)
+    settings = with_absolute_paths(settings, folder)
     try:
         plan, start = settings.plan(), build_structure(settings.structure, folder)
     except InputError as error:
         raise InputError(error.problem, file=error.file or file, frame=error.frame, field=error.field) from None
-    source, output = force_field(settings.potential, folder), (folder / settings.output).resolve()
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    if isinstance(plan, GrowthSettings):
-        return _grow(settings, plan, source, start, output, text, fresh, on_progress)
-    if settings.runs > 1:
-        return _survive(settings, source, start, plan, output, text, fresh, on_progress)
-    result = run(
-        source, start, plan, output, engine=settings.engine, seed=settings.seed, settings=settings.run_settings(),
-        fresh=fresh, on_progress=on_progress,
-    )  # fmt: skip
-    atomic_write(output / "config.resolved.yaml", text)
-    write_run_page(output, result, plan, source.name, text)
-    return result
+    if isinstance(plan, GrowthSettings) and settings.runs > 1:
+        raise InputError(f"is {settings.runs}; growth is one run", file=file, field="runs")
+    source = force_field(settings.potential, folder)
+    with RunFolder(settings.output, "simulate") as output:
+        if isinstance(plan, GrowthSettings):
+            return _grow(settings, plan, source, start, output, fresh, on_progress)
+        if settings.runs > 1:
+            return _survive(settings, source, start, plan, output, fresh, on_progress)
+        result = run(
+            source, start, plan, output.path, engine=settings.engine, seed=settings.seed,
+            settings=settings.run_settings(), fresh=fresh, on_progress=on_progress,
+        )  # fmt: skip
+        _finish(output, settings, result, plan, source)
+        return result
+
+
+def _finish(
+    output: RunFolder, settings: SimulateConfig, result: SimulationResult, stages: list[Stage], source: ForceField,
+    grown: Growth | None = None,
+) -> None:  # fmt: skip
+    """Add to result.json of a finished run where it comes from, and write config and page."""
+    summary = output.read_result() or {}
+    if "written_by" not in summary:
+        summary = output.write_result(summary)
+    text = output.write_config(settings)
+    if grown is not None:
+        grown.save(output / "growth.json")
+    write_run_page(output.path, result, stages, source.name, summary, text, grown)
 
 
 def _grow(
-    settings: SimulateConfig, plan: GrowthSettings, source: ForceField, start: Snapshot, output: Path, text: str,
+    settings: SimulateConfig, plan: GrowthSettings, source: ForceField, start: Snapshot, output: RunFolder,
     fresh: bool, on_progress: Progress | None,
 ) -> SimulationResult:  # fmt: skip
-    if settings.runs > 1:
-        raise InputError(f"is {settings.runs}; growth is one run", field="runs")
     result, grown = growth(
-        source, start, output, plan, engine=settings.engine, seed=settings.seed,
+        source, start, output.path, plan, engine=settings.engine, seed=settings.seed,
         run_settings=settings.run_settings(), fresh=fresh, on_progress=on_progress,
     )  # fmt: skip
-    atomic_write(result.folder / "config.resolved.yaml", text)
-    if grown is not None:
-        grown.save(result.folder / "growth.json")
-    stages = plan.melting() if grown is None else plan.growing()
-    write_run_page(result.folder, result, stages, source.name, text, grown)
+    with RunFolder(result.folder, "simulate") as inner:
+        _finish(inner, settings, result, plan.melting() if grown is None else plan.growing(), source, grown)
     return result
 
 
 def _survive(
-    settings: SimulateConfig, source: ForceField, start: Snapshot, stages: list[Stage], output: Path, text: str,
+    settings: SimulateConfig, source: ForceField, start: Snapshot, stages: list[Stage], output: RunFolder,
     fresh: bool, on_progress: Progress | None,
 ) -> Survival:  # fmt: skip
-    def on_run(index: int, result: SimulationResult) -> None:
-        write_run_page(output / f"run-{index}", result, stages, source.name, text)
+    text = config_text(settings)
 
-    output.mkdir(parents=True, exist_ok=True)
+    def on_run(index: int, result: SimulationResult) -> None:
+        inner = RunFolder(output / f"run-{index}", "simulate")
+        write_run_page(inner.path, result, stages, source.name, inner.read_result() or {}, text)
+
     outcome = survival(
-        source, start, stages, output, runs=settings.runs, engine=settings.engine, seed=settings.seed,
+        source, start, stages, output.path, runs=settings.runs, engine=settings.engine, seed=settings.seed,
         settings=settings.run_settings(), fresh=fresh, on_run=on_run, on_progress=on_progress,
     )  # fmt: skip
-    summary = {**outcome.to_dict(), "seed": settings.seed, **provenance.record()}
-    atomic_write(output / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    atomic_write(output / "config.resolved.yaml", text)
-    write_survival_page(output, outcome, stages, source.name, text, summary)
+    summary = output.write_result({**outcome.to_dict(), "seed": settings.seed})
+    output.write_config(text)
+    write_survival_page(output.path, outcome, stages, source.name, text, summary)
     return outcome

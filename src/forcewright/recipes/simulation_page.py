@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,13 @@ _MOST_FRAMES = 50  # of the last quarter of a run, for its g(r)
 
 
 def write_run_page(
-    folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, text: str, grown: Growth | None = None
-) -> Path:
-    """Write report.html of one run, with the growth of a crystal where it was about that, and return its path."""
-    told = json.loads((folder / "result.json").read_text())
+    folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, summary: dict[str, Any], text: str,
+    grown: Growth | None = None,
+) -> Path:  # fmt: skip
+    """Write report.html of one run, with the growth of a crystal where it was about that, and return its path.
+
+    ``told`` is the content of its result.json, ``text`` its config.
+    """
     thermo = read_thermo(folder / "thermo.csv")
     atoms = len(result.final)
     figure = draw_run(thermo, atoms)
@@ -40,8 +42,8 @@ def write_run_page(
     page = PageContent(
         title=folder.name, kicker="Forcewright simulation", summary=_ending(result, stages, name),
         warnings=[] if result.alarm is None else [result.alarm.message],
-        cards=list(_cards(thermo, atoms)), facts=_facts(result, told, name), sections=sections,
-        result={**told, **provenance.record()},
+        cards=list(_cards(thermo, atoms)), facts=_facts(result, summary, name), sections=sections,
+        result={**summary, **provenance.record()},
         config_text=text, citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     return write_report(folder / "report.html", page)
@@ -84,28 +86,28 @@ def _cards(thermo: dict[str, np.ndarray], atoms: int) -> list[Card]:
     return cards
 
 
-def _facts(result: SimulationResult, told: dict[str, Any], name: str) -> list[tuple[str, str]]:
+def _facts(result: SimulationResult, summary: dict[str, Any], name: str) -> list[tuple[str, str]]:
     return [
         ("atoms", significant(len(result.final))),
         ("steps", significant(result.steps)),
         ("steps per second", significant(float(result.steps_per_s))),
-        ("wall time", duration(told.get("wall_s"))),
-        ("CPU time", duration(told.get("cpu_s"))),
-        ("engine", str(told.get("engine", ""))),
+        ("wall time", duration(summary.get("wall_s"))),
+        ("CPU time", duration(summary.get("cpu_s"))),
+        ("engine", str(summary.get("engine", ""))),
         ("forces", name),
-        ("seed", str(told.get("seed", ""))),
+        ("seed", str(summary.get("seed", ""))),
     ]
 
 
 def _growth_section(grown: Growth) -> Section:
-    told = (
+    text = (
         f"Share of crystal-like atoms: {100 * grown.crystalline_share[0]:.0f} % at the start, "
         f"{100 * (grown.crystalline_share[0] + grown.grew):.0f} % at the end. An atom counts as crystal-like where its "
         f"bond order, averaged over its neighbors, lies beyond {grown.threshold:.3f}, halfway between template "
         f"({grown.order_of_template:.3f}) and melt ({grown.order_of_melt:.3f})."
     )
     figure = figure_of(grown)
-    return Section("Growth", told, [] if figure is None else [figure])
+    return Section("Growth", text, [] if figure is None else [figure])
 
 
 def _structure_at_the_end(trajectory: Path) -> list[Section]:
@@ -113,15 +115,15 @@ def _structure_at_the_end(trajectory: Path) -> list[Section]:
     frames = count_frames(trajectory) or 0
     last = frames - max(1, frames // 4)
     try:
-        found = rdf(Selection(trajectory, last, max(1, (frames - last) // _MOST_FRAMES)))
+        distribution = rdf(Selection(trajectory, last, max(1, (frames - last) // _MOST_FRAMES)))
     except ForcewrightError:  # an open structure, for one
         return []
-    figure = figure_of(found)
+    figure = figure_of(distribution)
     return [] if figure is None else [Section("Structure at the end", "", [figure])]
 
 
 def write_survival_page(
-    folder: Path, outcome: Survival, stages: Sequence[Stage], name: str, text: str, told: dict[str, Any]
+    folder: Path, outcome: Survival, stages: Sequence[Stage], name: str, text: str, summary: dict[str, Any]
 ) -> Path:
     """Write report.html of several runs and return its path."""
     rows = [
@@ -143,6 +145,6 @@ def write_survival_page(
             Section("Survival", "", [figure for figure in [figure_of(outcome)] if figure is not None], [table]),
             Section("Stages", "", [], [_plan(stages)]),
         ],
-        result=told, config_text=text, citations=provenance.cited(["forcewright", "ase"]),
+        result=summary, config_text=text, citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     return write_report(folder / "report.html", page)

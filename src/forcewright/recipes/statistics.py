@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from forcewright.data import read
+from forcewright.data import Sources, dataset_of
 from forcewright.data.statistics import (
     UNITS,
     By,
     DatasetStatistics,
     VolumeSeries,
     histogram,
-    statistics,
     volumes_over_time,
 )
-from forcewright.files import atomic_path, atomic_write
+from forcewright.data.statistics import statistics as describe_sets
+from forcewright.files import atomic_path
 from forcewright.recipes import provenance
+from forcewright.recipes.run_folder import RunFolder
 from forcewright.report import PageContent, Section, write_report
 from forcewright.report.drawing import color_of, dress, new_figure, plain
 from forcewright.report.numbers import significant
+from forcewright.structure import Dataset
+from forcewright.tables import Tabular
 
 _NAMES = {
     "energy": "total energy", "energy_per_atom": "energy per atom", "force_norm": "force norm of a structure",
@@ -37,13 +37,46 @@ _LEGEND_LIMIT = 10  # sets that a legend names
 _BINS = 60
 
 
-def describe_files(
-    files: Sequence[str | Path], output: str | Path, *, by: By = "group", labels: Mapping[str, str] | None = None
-) -> tuple[list[DatasetStatistics], list[VolumeSeries]]:
-    """Write ``result.json``, ``statistics.csv``, figures and ``report.html`` on the frames of files to a folder.
+@dataclass(frozen=True, eq=False, repr=False)
+class Statistics(Tabular):
+    """What frames hold: the statistics of each set of frames, and the volumes of trajectories over time."""
+
+    sets: tuple[DatasetStatistics, ...]
+    volumes: tuple[VolumeSeries, ...]
+
+    def __repr__(self) -> str:
+        frames = sum(part.frames for part in self.sets)
+        return f"Statistics({frames} frames in {len(self.sets)} sets, {len(self.volumes)} trajectories)"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each set and quantity."""
+        return [
+            {"set": part.name, "quantity": quantity, "unit": UNITS[quantity], "count": s.count, "min": s.minimum,
+             "max": s.maximum, "mean": s.mean, "std": s.std}
+            for part in self.sets for quantity, s in part.summaries.items()
+        ]  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = [f"{'set':28s} {'quantity':16s} {'frames':>7s} {'min':>12s} {'max':>12s} {'mean':>12s} {'std':>10s}"]
+        for row in self.to_rows():
+            numbers = "{count:7d} {min:12.5g} {max:12.5g} {mean:12.5g} {std:10.3g} {unit}".format_map(row)
+            lines.append(f"{_short(row['set'])[:28]:28s} {row['quantity']:16s} {numbers}")
+        return "\n".join(lines)
+
+
+def statistics(
+    structures: Sources, output: str | Path | None = None, *, by: By = "group",
+    labels: Mapping[str, str] | None = None,
+) -> Statistics:  # fmt: skip
+    """Return the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
     Parameters
     ----------
+    structures, labels
+        As `forcewright.read` takes them.
+    output
+        Folder for ``result.json``, ``statistics.csv``, figures and ``report.html``; nothing is written where it is not
+        given.
     by
         What makes a set of frames: its file, its group, its trajectory, or nothing ("all").
 
@@ -52,69 +85,58 @@ def describe_files(
     InputError
         If a file cannot be read or ``by`` is not known.
     """
-    paths = [Path(file) for file in files]
-    dataset = read(paths, labels=dict(labels) if labels else None, require_energy=False)
-    sets, series = statistics(dataset, by), volumes_over_time(dataset)
-    folder = Path(output)
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = {
-        "by": by, "sets": [_plain(one) for one in sets],
-        "volume_over_time": [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
-                             for s in series],
-        "units": dict(UNITS), **provenance.record(paths),
-    }  # fmt: skip
-    atomic_write(folder / "result.json", json.dumps(summary, indent=1) + "\n")
-    atomic_write(folder / "statistics.csv", _table_text(sets))
-    figures = {"histograms": draw_histograms(sets)} | ({"volume": draw_volumes(series)} if series else {})
+    dataset = dataset_of(structures, labels=labels)
+    result = Statistics(tuple(describe_sets(dataset, by)), tuple(volumes_over_time(dataset)))
+    if output is not None:
+        with RunFolder(output, "statistics") as folder:
+            _write(folder, dataset, result, by)
+    return result
+
+
+def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> None:
+    files = [Path(file) for file in dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset) if file]
+    summary = folder.write_result(
+        {
+            "by": by, "sets": [_plain(part) for part in result.sets],
+            "volume_over_time": [
+                {"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
+                for s in result.volumes
+            ],
+            "units": dict(UNITS),
+        },
+        [file for file in files if file.is_file()],
+    )  # fmt: skip
+    folder.write_table("statistics.csv", result.to_rows())
+    figures = {"histograms": draw_histograms(result.sets)}
+    figures |= {"volume": draw_volumes(result.volumes)} if result.volumes else {}
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=150)
-    write_report(folder / "report.html", _page(dataset.name, sets, series, figures, summary))
-    return sets, series
+    write_report(folder / "report.html", _page(dataset.name, result.sets, result.volumes, figures, summary))
 
 
-def _plain(one: DatasetStatistics) -> dict[str, Any]:
-    summaries = {quantity: asdict(summary) for quantity, summary in one.summaries.items()}
-    return {"name": one.name, "frames": one.frames, "formulas": list(one.formulas), "quantities": summaries}
-
-
-def _table_text(sets: Sequence[DatasetStatistics]) -> str:
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["set", "quantity", "unit", "count", "min", "max", "mean", "std"])
-    for one in sets:
-        for quantity, s in one.summaries.items():
-            writer.writerow([one.name, quantity, UNITS[quantity], s.count, s.minimum, s.maximum, s.mean, s.std])
-    return stream.getvalue()
-
-
-def table(sets: Sequence[DatasetStatistics]) -> str:
-    """Return the summaries as lines for a terminal."""
-    lines = [f"{'set':28s} {'quantity':16s} {'frames':>7s} {'min':>12s} {'max':>12s} {'mean':>12s} {'std':>10s}"]
-    for one in sets:
-        for quantity, s in one.summaries.items():
-            numbers = f"{s.count:7d} {s.minimum:12.5g} {s.maximum:12.5g} {s.mean:12.5g} {s.std:10.3g}"
-            lines.append(f"{_short(one.name)[:28]:28s} {quantity:16s} {numbers} {UNITS[quantity]}")
-    return "\n".join(lines)
+def _plain(part: DatasetStatistics) -> dict[str, Any]:
+    summaries = {quantity: asdict(summary) for quantity, summary in part.summaries.items()}
+    return {"name": part.name, "frames": part.frames, "formulas": list(part.formulas), "quantities": summaries}
 
 
 def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
     """Return the histograms of all quantities, the sets in colors."""
-    present = [quantity for quantity in UNITS if any(quantity in one.values for one in sets)]
+    present = [quantity for quantity in UNITS if any(quantity in part.values for part in sets)]
     figure = new_figure(2.7 * ((len(present) + 2) // 3) + 0.4)
-    for place, quantity in enumerate(present):
-        ax = figure.add_subplot((len(present) + 2) // 3, 3, place + 1)
+    for number, quantity in enumerate(present):
+        ax = figure.add_subplot((len(present) + 2) // 3, 3, number + 1)
         drawn = histogram(list(sets), quantity, _BINS)
-        for number, one in enumerate(sets):
-            if one.name in drawn.counts:
+        for index, part in enumerate(sets):
+            if part.name in drawn.counts:
                 ax.stairs(
-                    drawn.counts[one.name], drawn.edges, fill=True, alpha=0.55, color=color_of(number),
-                    label=plain(_short(one.name)),
+                    drawn.counts[part.name], drawn.edges, fill=True, alpha=0.55, color=color_of(index),
+                    label=plain(_short(part.name)),
                 )  # fmt: skip
-        dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if place % 3 == 0 else "")
+        dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if number % 3 == 0 else "")
         ax.tick_params(axis="x", labelrotation=20)
     if 1 < len(sets) <= _LEGEND_LIMIT:
-        swatches = [Patch(color=color_of(k), alpha=0.55, label=plain(_short(one.name))) for k, one in enumerate(sets)]
+        swatches = [Patch(color=color_of(k), alpha=0.55, label=plain(_short(part.name))) for k, part in enumerate(sets)]
         figure.legend(handles=swatches, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     return figure
 
@@ -123,9 +145,9 @@ def draw_volumes(series: Sequence[VolumeSeries]) -> Figure:
     """Return the volume of every trajectory over time."""
     figure = new_figure(3.2)
     ax = figure.subplots()
-    for number, one in enumerate(series):
-        ax.plot(one.times, one.volumes, color=color_of(number), linewidth=0.8, label=plain(_short(one.name)))
-    names = {one.time_name for one in series}
+    for number, part in enumerate(series):
+        ax.plot(part.times, part.volumes, color=color_of(number), linewidth=0.8, label=plain(_short(part.name)))
+    names = {part.time_name for part in series}
     name = names.pop() if len(names) == 1 else "time or frame"
     unit = {"time_fs": "time (fs)", "time": "time (fs)"}.get(name, name)
     dress(ax, unit, "volume (Å³)")
@@ -146,11 +168,11 @@ def _page(
     tables = [
         {
             "caption": f"{_NAMES[quantity]} ({UNITS[quantity]})", "headings": headings, "style": "plain",
-            "rows": [[_short(one.name), str(s.count), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
+            "rows": [[_short(part.name), str(s.count), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
                       significant(s.std, 3)]
-                     for one in sets if (s := one.summaries.get(quantity)) is not None],
+                     for part in sets if (s := part.summaries.get(quantity)) is not None],
         }
-        for quantity in UNITS if any(quantity in one.summaries for one in sets)
+        for quantity in UNITS if any(quantity in part.summaries for part in sets)
     ]  # fmt: skip
     norm = "The force norm of a structure is the root of the sum of the squares of all its force components."
     sections = [
@@ -158,8 +180,8 @@ def _page(
         Section("Histograms", "", [figures["histograms"]]),
     ]
     if series:
-        longest = max(one.correlation_length for one in series)
-        rows = [[_short(one.name), str(len(one.volumes)), str(one.correlation_length)] for one in series]
+        longest = max(part.correlation_length for part in series)
+        rows = [[_short(part.name), str(len(part.volumes)), str(part.correlation_length)] for part in series]
         table = {"headings": [("trajectory", ""), ("frames", ""), ("correlated over", "frames")], "rows": rows,
                  "style": "plain"}  # fmt: skip
         text = (
@@ -168,8 +190,8 @@ def _page(
             "blocks is safe for all trajectories."
         )
         sections.append(Section("Volume over time", text, [figures["volume"]], [table]))
-    facts = [("frames", str(sum(one.frames for one in sets))),
-             ("formulas", ", ".join(sorted({f for one in sets for f in one.formulas})[:12]))]  # fmt: skip
+    facts = [("frames", str(sum(part.frames for part in sets))),
+             ("formulas", ", ".join(sorted({f for part in sets for f in part.formulas})[:12]))]  # fmt: skip
     return PageContent(
         title=name or "dataset", kicker="Forcewright dataset statistics", facts=facts, sections=sections,
         result=summary, citations=provenance.cited(["forcewright", "ase"]),

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
-
 from forcewright.configs import validate
 from forcewright.data import read, write
 from forcewright.errors import InputError
@@ -28,7 +26,6 @@ from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
-from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright")
 
@@ -136,11 +133,11 @@ def _tune_structures(
     if isinstance(validation, Mapping):
         content["validation"] = validation
     elif validation is not None:
-        external = dataset_of(validation)
+        external = read(validation)
     checked = validate(FitSettings, content)
     checked.refuse_what_does_not_apply()
     checked.family.require_packages()
-    inputs = Inputs(dataset_of(data), None if test is None else dataset_of(test), external)
+    inputs = Inputs(read(data), None if test is None else read(test), external)
     if output is not None:
         return _study(command, _config_beside(content, inputs, Path(output).resolve()), fresh, on_trial)
     inputs.require_sound()
@@ -162,17 +159,6 @@ def _config_beside(content: Mapping[str, Any], inputs: Inputs, folder: Path) -> 
     if "validation" in names:
         content["validation"] = {"external": names.pop("validation")}
     return parse_config({**content, "data": names, "output": "."}, folder=folder)
-
-
-def dataset_of(data: Any) -> Dataset:
-    """Return structures of any form as a dataset."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, Atoms):
-        return Dataset.from_ase([data])
-    if isinstance(data, str | Path):
-        return read(data)
-    return Dataset.from_ase(data)
 
 
 def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | None) -> TuneResult:

@@ -7,41 +7,44 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, only_writer
+from forcewright.potential import Potential
 from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.outputs import rebuild_report
-from forcewright.recipes.run_folder import read_settings
+from forcewright.recipes.run_folder import LOCK, RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, draw_svg, write_report
 from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant
 from forcewright.validation.physics import PhysicsReport, ValidationConfig, Verdict
 from forcewright.validation.physics import validate as judge
-from forcewright.validation.properties import PropertySettings, name_of
+from forcewright.validation.properties import name_of
 
 _RULES = ("black", "k", "gray", "0.8")  # colors of lines that only guide the eye
 _VERDICT_MARKS = {"pass": "pass", "fail": "fail", "failed": "fail"}
 
 
 def validate(
-    config: str | Path | Mapping[str, Any], *, potential: str | Path | None = None, output: str | Path | None = None,
+    config: str | Path | Mapping[str, Any] | ValidationConfig, *,
+    potential: str | Path | Potential | Mapping[str, Any] | None = None, output: str | Path | None = None,
     on_property: Callable[[str], None] = lambda name: None,
 ) -> PhysicsReport:  # fmt: skip
     """Compute the physical properties a config names, compare and judge them, and write what comes out.
+
+    Nothing is written where neither a config in memory nor ``output`` names a folder.
 
     Parameters
     ----------
     config
         A YAML file, or its content (paths are then relative to the working directory).
     potential
-        Path of the potential, in place of the one the config names.
+        The potential or its path, in place of the one the config names.
     output
         Folder to write to, in place of the one the config names.
     on_property
@@ -52,39 +55,31 @@ def validate(
     InputError
         If the config is not usable, or neither it nor ``potential`` says what to validate.
     """
-    settings, folder, file = read_settings(ValidationConfig, config)
-    given = settings.potential if potential is None else Path(potential).resolve()
+    settings, folder, file = read_config(ValidationConfig, config)
+    settings = with_absolute_paths(settings, folder)
+    source = settings.potential if potential is None else potential
+    if isinstance(potential, str | Path):
+        source = Path(potential).resolve()
     target = settings.output if output is None else Path(output).resolve()
-    if given is None or target is None:
-        missing = "potential" if given is None else "output"
+    if source is None or (target is None and file is not None):
+        missing = "potential" if source is None else "output"
         raise InputError("is missing; add it, or say it on the command line", file=file, field=missing)
-    source = force_field(given, folder)
+    judged = force_field(source, folder)
     reference = None if settings.reference is None else force_field(settings.reference, folder)
     structure = build_structure(settings.structure, folder).structure
-    asked = {name: _absolute(one, folder) for name, one in settings.asked().items()}
-    report = judge(source, structure, asked, reference, started=on_property)
-    text = yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    _write((folder / target).resolve(), report, text)
-    if isinstance(given, str | Path):
-        _add_to_study((folder / given).resolve().parent, report)
+    if target is None:
+        return judge(judged, structure, settings.asked(), reference, started=on_property)
+    with RunFolder(target, "validate") as opened:
+        report = judge(judged, structure, settings.asked(), reference, started=on_property)
+        _write(opened, report, config_text(settings))
+    if isinstance(source, str | Path):
+        _add_to_study((folder / source).resolve().parent, report)
     return report
 
 
-def _absolute(settings: PropertySettings, folder: Path) -> PropertySettings:
-    """Return the settings with paths taken from the config's folder."""
-    paths = {
-        name: (folder / value).resolve()
-        for name in type(settings).model_fields
-        if isinstance(value := getattr(settings, name), Path)
-    }
-    return settings.model_copy(update=paths)
-
-
-def _write(folder: Path, report: PhysicsReport, text: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    summary = {**report.to_dict(), **provenance.record()}
-    atomic_write(folder / "result.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    atomic_write(folder / "config.resolved.yaml", text)
+def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
+    summary = folder.write_result(report.to_dict())
+    folder.write_config(text)
     page = PageContent(
         title=f"Physics of {report.potential}", kicker="Forcewright validation", summary=_summary(report),
         cards=_cards(report), sections=sections(report), result=summary, config_text=text,
@@ -95,18 +90,19 @@ def _write(folder: Path, report: PhysicsReport, text: str) -> None:
 
 def _add_to_study(folder: Path, report: PhysicsReport) -> None:
     """Show the physics in the report of the study that made the potential, where that lies around it."""
-    if not (folder / "report.json").is_file():
+    if not (folder / "report.json").is_file():  # not the folder of a study
         return
     stored = [
         {
-            "title": f"Physics: {one.title.lower()}", "text": one.text, "paired": one.paired,
-            "tables": list(one.tables),
-            "figures": [[svg := draw_svg(figure), svg.width] for figure in one.figures if isinstance(figure, Figure)],
+            "title": f"Physics: {part.title.lower()}", "text": part.text, "paired": part.paired,
+            "tables": list(part.tables),
+            "figures": [[svg := draw_svg(figure), svg.width] for figure in part.figures if isinstance(figure, Figure)],
         }
-        for one in sections(report)
+        for part in sections(report)
     ]  # fmt: skip
-    atomic_write(folder / "physics.json", json.dumps(stored) + "\n")
-    rebuild_report(folder)
+    with only_writer(folder, LOCK):
+        atomic_write(folder / "physics.json", json.dumps(stored) + "\n")
+        rebuild_report(folder)
 
 
 def _summary(report: PhysicsReport) -> str:
@@ -119,9 +115,9 @@ def _summary(report: PhysicsReport) -> str:
 
 
 def _cards(report: PhysicsReport) -> list[Card]:
-    told: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
-    counts = {verdict: report.count(verdict) for verdict in told}
-    return [Card(told[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
+    captions: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
+    counts = {verdict: report.count(verdict) for verdict in captions}
+    return [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
 
 
 def sections(report: PhysicsReport) -> list[Section]:
@@ -142,8 +138,8 @@ def sections(report: PhysicsReport) -> list[Section]:
         figure for name, results in report.results.items()
         for figure in _figures(name, results, report.reference_results.get(name, {}))
     ]  # fmt: skip
-    told = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
-    return [Section("Numbers", "", [], [table]), *([Section("Figures", told, drawn, paired=True)] if drawn else [])]
+    text = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
+    return [Section("Numbers", "", [], [table]), *([Section("Figures", text, drawn, paired=True)] if drawn else [])]
 
 
 def _number(value: float | bool | None) -> str:

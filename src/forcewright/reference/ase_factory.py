@@ -38,7 +38,7 @@ class AseFactory:
         Where the factory is: ``ase.calculators.emt`` and ``EMT``.
     kwargs
         Arguments for it.
-    place
+    setting
         The field of a settings file it comes from, which errors name.
 
     Raises
@@ -52,7 +52,7 @@ class AseFactory:
     module: str
     name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    place: str = "potential"
+    setting: str = "potential"
 
     def __call__(self) -> Calculator:
         """Return a new calculator."""
@@ -62,12 +62,12 @@ class AseFactory:
         except Exception as error:  # anything may go wrong in somebody else's code
             raise InputError(
                 f"{self.module}:{self.name} does not work with kwargs {dict(self.kwargs)}: {error}",
-                field=f"{self.place}.kwargs",
+                field=f"{self.setting}.kwargs",
             ) from error
         if not hasattr(calculator, "get_property"):
             raise InputError(
                 f"{self.module}:{self.name} returns a {type(calculator).__name__}, expected an ASE calculator",
-                field=f"{self.place}.ase",
+                field=f"{self.setting}.ase",
             )
         made: Calculator = calculator
         return made
@@ -81,10 +81,10 @@ class AseFactory:
                 raise MissingExtraError(package, _EXTRAS[package], f"the calculator {self.name}") from None
             raise InputError(
                 f"the module {self.module} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
-                field=f"{self.place}.ase",
+                field=f"{self.setting}.ase",
             ) from None
         except AttributeError:
-            raise InputError(f"the module {self.module} has no {self.name}", field=f"{self.place}.ase") from None
+            raise InputError(f"the module {self.module} has no {self.name}", field=f"{self.setting}.ase") from None
 
     def code_version(self) -> bytes:
         """Return the version of the package, or the source of a module that belongs to none."""

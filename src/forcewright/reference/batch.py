@@ -79,12 +79,12 @@ class Labelling:
         """Structures whose labels another program has yet to compute, by place."""
         return {i: r for i, r in enumerate(self.results) if isinstance(r, Failure) and r.pending}
 
-    def dataset(self, given: Dataset | Sequence[Structure], name: str = "") -> Dataset:
+    def dataset(self, structures: Dataset | Sequence[Structure], name: str = "") -> Dataset:
         """Return the labelled structures; group, info and origin of a dataset's frames stay with them."""
         return Dataset(
             tuple(
                 Frame(frame.structure, _with(frame.labels, result), frame.origin)
-                for frame, result in zip(_frames(given), self.results, strict=True)
+                for frame, result in zip(_frames(structures), self.results, strict=True)
                 if isinstance(result, Labels)
             ),
             name,
@@ -127,17 +127,17 @@ def label_all(
     if workers < 0:
         raise InputError(f"is {workers}; give 0 or more processes", field="workers")
     start = time.perf_counter()
-    given = [frame.structure for frame in _frames(structures)]
+    ordered = [frame.structure for frame in _frames(structures)]
     kept = LabelCache.of(reference, cache) if cache is not None else None
-    places: dict[str, list[int]] = {}
-    for index, structure in enumerate(given):
-        places.setdefault(structure.content_hash, []).append(index)
-    tally = _Tally(given, places, on_done)
+    indices_of: dict[str, list[int]] = {}
+    for index, structure in enumerate(ordered):
+        indices_of.setdefault(structure.content_hash, []).append(index)
+    tally = _Tally(ordered, indices_of, on_done)
     missing: list[_Item] = []
-    for first, *_ in places.values():
-        known = kept.get(given[first]) if kept is not None else None
+    for first, *_ in indices_of.values():
+        known = kept.get(ordered[first]) if kept is not None else None
         if known is None or (retry_failures and isinstance(known, Failure)):
-            missing.append((first, given[first]))
+            missing.append((first, ordered[first]))
         else:
             tally.add(first, known)
     cached = tally.done
@@ -151,9 +151,10 @@ class _Tally:
     """Results as they come in, and how long the rest will take."""
 
     def __init__(
-        self, given: Sequence[Structure], places: dict[str, list[int]], on_done: Callable[[Progress], None] | None
-    ) -> None:
-        self._given, self._places, self._on_done = given, places, on_done
+        self, structures: Sequence[Structure], indices_of: dict[str, list[int]],
+        on_done: Callable[[Progress], None] | None,
+    ) -> None:  # fmt: skip
+        self._structures, self._indices_of, self._on_done = structures, indices_of, on_done
         self._results: dict[int, Labels | Failure] = {}
         self._started: float | None = None
         self._at_start = 0
@@ -168,25 +169,25 @@ class _Tally:
 
     def add(self, first: int, result: Labels | Failure) -> None:
         """Take the result of a structure for all places at which it stands."""
-        for index in self._places[self._given[first].content_hash]:
+        for index in self._indices_of[self._structures[first].content_hash]:
             self._results[index] = result
             if self._on_done is not None:
-                self._on_done(Progress(index, result, self.done, len(self._given), self._seconds_left()))
+                self._on_done(Progress(index, result, self.done, len(self._structures), self._seconds_left()))
 
     def _seconds_left(self) -> float | None:
         fresh = self.done - self._at_start if self._started is not None else 0
         if self._started is None or not fresh:
             return None
-        return (time.perf_counter() - self._started) / fresh * (len(self._given) - self.done)
+        return (time.perf_counter() - self._started) / fresh * (len(self._structures) - self.done)
 
     def ordered(self) -> tuple[Labels | Failure, ...]:
-        return tuple(self._results[index] for index in range(len(self._given)))
+        return tuple(self._results[index] for index in range(len(self._structures)))
 
 
-def _frames(given: Dataset | Sequence[Structure]) -> Sequence[Frame]:
-    if isinstance(given, Dataset):
-        return given.frames
-    return [Frame(structure, Labels(), f"#{index}") for index, structure in enumerate(given)]
+def _frames(structures: Dataset | Sequence[Structure]) -> Sequence[Frame]:
+    if isinstance(structures, Dataset):
+        return structures.frames
+    return [Frame(structure, Labels(), f"#{index}") for index, structure in enumerate(structures)]
 
 
 def _with(before: Labels, labels: Labels) -> Labels:
@@ -203,7 +204,7 @@ def _computed(
     left = deque(items)
     while left:
         suspects = yield from _with_pool(reference, cache, left, min(workers, len(left)))
-        yield from _one_by_one(reference, cache, suspects)
+        yield from _singly(reference, cache, suspects)
 
 
 def _with_pool(
@@ -235,7 +236,7 @@ def _with_pool(
     return []
 
 
-def _one_by_one(reference: Reference, cache: LabelCache | None, items: Sequence[_Item]) -> Iterator[_Result]:
+def _singly(reference: Reference, cache: LabelCache | None, items: Sequence[_Item]) -> Iterator[_Result]:
     """Yield results of structures one of which has killed its process."""
     left = deque(items)
     while left:

@@ -43,15 +43,15 @@ class LabelCache:
         InputError
             If the folder cannot be made.
         """
-        own = Path(folder) / reference.content_hash[:16]
+        path = Path(folder) / reference.content_hash[:16]
         try:
-            own.mkdir(parents=True, exist_ok=True)
-            if not (own / "reference.json").exists():
+            path.mkdir(parents=True, exist_ok=True)
+            if not (path / "reference.json").exists():
                 about = {"name": reference.name, "content_hash": reference.content_hash}
-                atomic_write(own / "reference.json", json.dumps(about, indent=1) + "\n")
+                atomic_write(path / "reference.json", json.dumps(about, indent=1) + "\n")
         except OSError as error:
             raise InputError(f"cannot be used as a cache: {error}", file=Path(folder), field="cache") from None
-        return cls(own)
+        return cls(path)
 
     def get(self, structure: Structure) -> Labels | Failure | None:
         """Return what is known of a structure, None where nothing is."""
@@ -63,10 +63,10 @@ class LabelCache:
                 if "failure" in about:
                     return Failure(str(about["failure"]), repeatable=True)
                 stress = content.get("stress")
-                found = checked_labels(structure, float(content["energy"]), content["forces"], stress, about["info"])
+                labels = checked_labels(structure, float(content["energy"]), content["forces"], stress, about["info"])
         except Exception:  # absent or damaged in one of many ways
             return None
-        return found if isinstance(found, Labels) else None
+        return labels if isinstance(labels, Labels) else None
 
     def put(self, structure: Structure, result: Labels | Failure) -> None:
         """Keep labels, and failures that would repeat themselves."""

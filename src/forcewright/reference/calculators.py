@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,13 +17,14 @@ from ase.calculators.calculator import (
 )
 
 from forcewright.errors import InputError, MissingExtraError
+from forcewright.force_field import ForceField
 from forcewright.potential import Failure
 from forcewright.reference.checks import checked_labels, has_stress, unknown_elements
 from forcewright.structure import Labels, Structure
 
 
 @dataclass(frozen=True, eq=False)
-class CalculatorReference:
+class CalculatorReference(ForceField):
     """A reference that an ASE calculator computes.
 
     The energy is the calculator's free energy where it has one, because the forces are its derivative. The stress is
@@ -31,23 +32,11 @@ class CalculatorReference:
 
     Parameters
     ----------
-    name
-        How reports call it.
-    calculator
-        Returns a new ASE calculator; importable by name or something else that can be pickled.
-    content_hash
-        SHA-256 of everything that decides its numbers.
-    species
-        Atomic numbers it knows; None where it does not tell.
     reuse
         Use one calculator for all structures. Faster where making one is slow; what it remembers of one structure may
         then change the last digits of the next.
     """
 
-    name: str
-    calculator: Callable[[], Calculator]
-    content_hash: str
-    species: tuple[int, ...] | None = None
     reuse: bool = False
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Failure]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from forcewright.errors import InputError
 from forcewright.potential import Failure
-from forcewright.structure import Labels, Structure, from_voigt
+from forcewright.structure import Labels, Structure, from_voigt, require_known_species
 
 
 def has_stress(structure: Structure) -> bool:
@@ -18,14 +19,12 @@ def has_stress(structure: Structure) -> bool:
 
 def unknown_elements(structure: Structure, species: tuple[int, ...] | None) -> Failure | None:
     """Return the failure of a structure that holds an element a method does not know, or None."""
-    from ase.data import chemical_symbols
-
-    unknown = sorted(set(structure.numbers.tolist()) - set(species)) if species is not None else []
-    if not unknown:
-        return None
-    names = ", ".join(chemical_symbols[z] for z in unknown)
-    known = ", ".join(chemical_symbols[z] for z in species or ())
-    return Failure(f"holds {names}, which the reference does not know; it knows {known}", repeatable=True)
+    try:
+        if species is not None:
+            require_known_species(structure, species, knower="the reference")
+    except InputError as error:
+        return Failure(error.problem, repeatable=True)
+    return None
 
 
 def checked_labels(

@@ -96,8 +96,8 @@ class Cp2kCalculator(CP2K):
         boxed = [
             re.sub(r"[*\\/_|()-]{2,}|^[ *\\/|]+|[ *|]+$", " ", line) for line in output.splitlines() if "*" in line
         ]
-        told = " ".join(" ".join(boxed).split())
-        return told.rpartition("[ABORT]")[2].strip(" *")
+        message = " ".join(" ".join(boxed).split())
+        return message.rpartition("[ABORT]")[2].strip(" *")
 
     def close(self) -> None:
         """End the program and remove its folder."""
@@ -132,8 +132,8 @@ class _Shell(Cp2kShell):
                 break
         else:
             self.close()
-            told = next((text for text in reversed(lines) if text), "it says nothing")
-            raise InputError(f"{' '.join(command)!r} is no CP2K shell: {told}", field="cp2k.command")
+            last = next((text for text in reversed(lines) if text), "it says nothing")
+            raise InputError(f"{' '.join(command)!r} is not a CP2K shell: {last}", field="cp2k.command")
         self.isready = True
         shell: Any = self
         shell.send("VERSION")
@@ -214,31 +214,31 @@ def cp2k_reference(
     Raises
     ------
     InputError
-        If the program is not installed, is no CP2K shell, or a setting is not known.
+        If the program is not installed, is not a CP2K shell, or a setting is not known.
     """
-    given = dict(settings or {})
+    parameters = dict(settings or {})
     known = CP2K.default_parameters
-    if unknown := [name for name in given if name not in known]:
+    if unknown := [name for name in parameters if name not in known]:
         raise InputError(
             f"{unknown[0]!r} is not known; allowed are {', '.join(sorted(known))}; "
             "everything else of CP2K goes into inp",
             field="cp2k",
         )
-    given = {"print_level": "LOW", **given, "auto_write": False}
+    parameters = {"print_level": "LOW", **parameters, "auto_write": False}
     words = find_program(command)
-    identity = hash_settings("cp2k", {**given, "program": program_version(words), "ase": version_of("ase")})
-    Cp2kCalculator(words, given).close()  # whether it works is told now, and not after an hour
-    name = f"CP2K ({given.get('xc', known['xc'])}, {given.get('basis_set', known['basis_set'])})"
-    return CalculatorReference(name, Cp2kFactory(words, given), identity)
+    identity = hash_settings("cp2k", {**parameters, "program": program_version(words), "ase": version_of("ase")})
+    Cp2kCalculator(words, parameters).close()  # whether it works shows now, and not after an hour
+    name = f"CP2K ({parameters.get('xc', known['xc'])}, {parameters.get('basis_set', known['basis_set'])})"
+    return CalculatorReference(name, Cp2kFactory(words, parameters), identity)
 
 
 def program_version(command: Sequence[str]) -> str:
     """Return what the program says of its version."""
     try:
-        told = subprocess.run(
+        answer = subprocess.run(
             [command[0], "--version"], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    found = re.search(r"CP2K version\s+(\S+)", told.stdout)
-    return found[1] if found else "unknown"
+    version = re.search(r"CP2K version\s+(\S+)", answer.stdout)
+    return version[1] if version else "unknown"

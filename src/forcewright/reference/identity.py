@@ -1,4 +1,4 @@
-"""What a reference is, as a hash: equal hashes, equal labels."""
+"""What computes energies and forces, as a hash: equal hashes, equal numbers."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from forcewright.models import load
+from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
 
 _NO_NUMBERS = {"in.lammps", "structure.data"}  # files beside a saved potential that do not decide what it predicts
 
 
 def hash_parts(parts: Iterable[bytes]) -> str:
-    """Return the SHA-256 of byte strings, in order, each told from the next."""
+    """Return the SHA-256 of byte strings, in order and apart from each other."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(hashlib.sha256(part).digest())
@@ -33,10 +35,20 @@ def hash_files(files: Iterable[Path]) -> str:
     return hash_parts(file.read_bytes() for file in files)
 
 
-def hash_saved(potential: Potential) -> str:
-    """Return the SHA-256 of what a potential writes when it is saved."""
+def identify(source: Potential | str | Path) -> tuple[Potential, str, str]:
+    """Return a potential, or what lies at a path, its name, and the SHA-256 of its files as they are when saved.
+
+    Raises
+    ------
+    InputError
+        If nothing that can be read lies at the path.
+    """
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        return load(path), path.name, hash_files(potential_files(path))
+    name = source.name if isinstance(source, PairStylePotential) else type(source).__name__
     with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        return hash_files(potential_files(potential.save(Path(folder) / "potential")))
+        return source, name, hash_files(potential_files(source.save(Path(folder) / "potential")))
 
 
 def potential_files(path: Path) -> list[Path]:

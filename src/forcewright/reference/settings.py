@@ -16,10 +16,11 @@ from forcewright.models.pair_style import PairStylePotential, pair_style_potenti
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-_OPTIONS = ("kwargs", "reuse")  # of ase, and nothing that computes by itself
+_OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
 
 
 class PairStyleSettings(BaseModel):
@@ -121,10 +122,10 @@ class CalculatorSettings(BaseModel):
         return [name for name in names if getattr(self, name) is not None]
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _exactly_one_kind(self) -> Self:
         if len(self.kinds) != 1:
-            found = f"has {' and '.join(self.kinds)}" if self.kinds else "is empty"
-            raise ValueError(f"{found}; give {self.choices}")
+            problem = f"has {' and '.join(self.kinds)}" if self.kinds else "is empty"
+            raise ValueError(f"{problem}; give {self.choices}")
         if self.kwargs and self.ase is None:
             raise ValueError("kwargs are for ase")
         return self
@@ -143,6 +144,22 @@ class ReferenceSettings(CalculatorSettings):
     """VASP, run by somebody else."""
     potential: Path | None = None
     """A trained potential as teacher."""
+    offered: dict[str, Any] = Field(default_factory=dict)
+    """A reference of another package by its name; the name may also stand beside those above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_other_packages(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or not (names := set(content) - set(cls.model_fields)):
+            return content
+        offered = {name: content[name] for name in names & offered_names()}
+        kept = {name: value for name, value in content.items() if name not in offered}
+        return {**kept, "offered": {**content.get("offered", {}), **offered}} if offered else content
+
+    @property
+    def kinds(self) -> list[str]:
+        """Which of them are given."""
+        return [*super().kinds, *self.offered]
 
     @model_validator(mode="after")
     def _reused(self) -> Self:
@@ -168,44 +185,46 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
     MissingExtraError
         If its package is an extra that is not installed.
     """
-    given = settings if isinstance(settings, ReferenceSettings) else ReferenceSettings.model_validate(dict(settings))
+    parsed = settings if isinstance(settings, ReferenceSettings) else ReferenceSettings.model_validate(dict(settings))
     try:
-        return _made(given, base)
+        return _made(parsed, base)
     except InputError as error:
-        (kind,) = given.kinds
-        place = (error.field or "").removeprefix("reference.")
-        if place.split(".")[0] not in (kind, "kwargs"):
-            place = ".".join(filter(None, [kind, place]))
-        raise InputError(error.problem, file=error.file, field=f"reference.{place}") from None
+        (kind,) = parsed.kinds
+        field = (error.field or "").removeprefix("reference.")
+        if field.split(".")[0] not in (kind, "kwargs"):
+            field = ".".join(filter(None, [kind, field]))
+        raise InputError(error.problem, file=error.file, field=f"reference.{field}") from None
 
 
-def _made(given: ReferenceSettings, base: Path) -> Reference:
-    if given.xtb is not None or given.ase is not None:
-        return calculator_reference(given, reuse=given.reuse)
-    if given.cp2k is not None:
+def _made(settings: ReferenceSettings, base: Path) -> Reference:
+    if settings.xtb is not None or settings.ase is not None:
+        return calculator_reference(settings, reuse=settings.reuse)
+    if settings.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 
-        return cp2k_reference(given.cp2k.settings, given.cp2k.command)
-    if given.vasp is not None:
+        return cp2k_reference(settings.cp2k.settings, settings.cp2k.command)
+    if settings.vasp is not None:
         from forcewright.reference.vasp import VaspReference
 
-        return VaspReference(**{**given.vasp.model_dump(), "folder": base / given.vasp.folder})
+        return VaspReference(**{**settings.vasp.model_dump(), "folder": base / settings.vasp.folder})
+    for name, content in settings.offered.items():
+        return offered_reference(name, content, base)
     from forcewright.reference.teacher import potential_reference
 
-    if given.lammps is not None:
-        return potential_reference(given.lammps.potential(base))
-    assert given.potential is not None
-    return potential_reference(base / given.potential)
+    if settings.lammps is not None:
+        return potential_reference(settings.lammps.potential(base))
+    assert settings.potential is not None
+    return potential_reference(base / settings.potential)
 
 
 def calculator_reference(
-    given: CalculatorSettings, *, reuse: bool = False, place: str = "reference"
+    settings: CalculatorSettings, *, reuse: bool = False, field: str = "reference"
 ) -> CalculatorReference:
     """Return what stands behind ``xtb`` or ``ase``.
 
     Parameters
     ----------
-    reuse, place
+    reuse, field
         As in `ase_reference`.
 
     Raises
@@ -215,13 +234,13 @@ def calculator_reference(
     MissingExtraError
         If its package is an extra that is not installed.
     """
-    if given.xtb is not None:
-        return xtb_reference(**given.xtb.model_dump())
-    return ase_reference(str(given.ase), given.kwargs, reuse=reuse, place=place)
+    if settings.xtb is not None:
+        return xtb_reference(**settings.xtb.model_dump())
+    return ase_reference(str(settings.ase), settings.kwargs, reuse=reuse, field=field)
 
 
 def ase_reference(
-    name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False, place: str = "reference"
+    name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False, field: str = "reference"
 ) -> CalculatorReference:
     """Return any ASE calculator as a reference.
 
@@ -233,7 +252,7 @@ def ase_reference(
         Arguments for it.
     reuse
         Use one calculator for all structures (see `CalculatorReference`).
-    place
+    field
         The field of a settings file it comes from, which errors name.
 
     Raises
@@ -244,8 +263,8 @@ def ase_reference(
         If its package is an extra that is not installed.
     """
     module, _, factory_name = name.partition(":")
-    factory = AseFactory(module, factory_name, dict(kwargs or {}), place)
-    calculator: Any = factory()  # whether it works is told now, and not after an hour
+    factory = AseFactory(module, factory_name, dict(kwargs or {}), field)
+    calculator: Any = factory()  # whether it works shows now, and not after an hour
     if hasattr(calculator, "close"):
         calculator.close()
     return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse)

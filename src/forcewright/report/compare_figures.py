@@ -28,7 +28,7 @@ from forcewright.report.drawing import (
 from forcewright.report.numbers import significant
 from forcewright.report.search_figures import pareto_front
 
-#: key, title, unit of the axes, unit of the errors, factor from the one to the other
+#: key, title, unit of the axes, unit of the errors, factor between the two
 QUANTITIES = (
     ("energy", "Energy per atom", "eV/atom", "meV/atom", 1e3),
     ("force_norm", "Norm of a structure's forces", "eV/Å", "eV/Å", 1.0),
@@ -39,7 +39,7 @@ Series = Mapping[str, ParitySeries]  # by quantity
 
 
 def draw_pareto(rows: Mapping[str, Mapping[str, Any]]) -> Figure | None:
-    """Draw the error of each family against its cost in µs per atom, with those that no other beats in both.
+    """Draw the error of each family against its cost in µs per atom, with the families that no other beats in both.
 
     Parameters
     ----------
@@ -115,17 +115,17 @@ def _draw_parity_panel(ax: Axes, series: ParitySeries, unit: str, error_unit: st
     ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), box_aspect=1)
     ax.locator_params(nbins=5)
     ax.ticklabel_format(useOffset=False)
-    told = [
+    lines = [
         f"{name} {significant(factor * measure(series.reference, series.predicted))} {error_unit}"
         for name, measure in (("RMSE", metrics.rmse), ("MAE", metrics.mae))
     ]
-    told.append(f"R² {significant(metrics.r2(series.reference, series.predicted), 4)}")
-    ax.text(0.04, 0.96, "\n".join(told), transform=ax.transAxes, va="top", fontsize=8, color=INK, linespacing=1.4,
+    lines.append(f"R² {significant(metrics.r2(series.reference, series.predicted), 4)}")
+    ax.text(0.04, 0.96, "\n".join(lines), transform=ax.transAxes, va="top", fontsize=8, color=INK, linespacing=1.4,
             bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 2})  # fmt: skip
 
 
 def draw_errors_by_source(families: Mapping[str, Series]) -> Figure | None:
-    """Draw the absolute error of every frame, a line per family, colored by where the frame comes from."""
+    """Draw the absolute error of every frame, a line per family, colored by the source of the frame."""
     columns = _quantities(families)
     if not columns:
         return None
@@ -149,26 +149,27 @@ def draw_errors_by_source(families: Mapping[str, Series]) -> Figure | None:
 def _draw_strips(ax: Axes, lines: Sequence[ParitySeries | None], names: Sequence[str], factor: float) -> np.ndarray:
     """Draw one strip per line and source with a bar at its mean; return all errors above zero."""
     rng = np.random.default_rng(0)
-    found = [np.zeros(0)]
+    drawn = [np.zeros(0)]
     step = 0.8 / max(1, len(names))
-    for place, series in enumerate(lines):
+    for row, series in enumerate(lines):
         if series is None:
             continue
         errors = factor * np.abs(series.predicted - series.reference)
         for index in np.unique(series.group):
-            own = errors[series.group == index]
-            own = np.maximum(own, errors.max() * 1e-6)  # exact predictions stay on a logarithmic axis
-            y = place - 0.4 + (index + 0.5) * step
-            scatter = y + 0.3 * step * rng.uniform(-1, 1, len(own))
-            ax.scatter(own, scatter, s=6, color=color_of(index), alpha=0.5, linewidths=0, rasterized=len(own) > _MANY)
-            ax.plot([own.mean()] * 2, [y - 0.45 * step, y + 0.45 * step], color=INK, linewidth=1.4)
-            found.append(own)
-        ax.axhline(place + 0.5, color=RULE, linewidth=0.6)
-    return np.concatenate(found)
+            part = errors[series.group == index]
+            part = np.maximum(part, errors.max() * 1e-6)  # exact predictions stay on a logarithmic axis
+            y = row - 0.4 + (index + 0.5) * step
+            scatter = y + 0.3 * step * rng.uniform(-1, 1, len(part))
+            many = len(part) > _MANY
+            ax.scatter(part, scatter, s=6, color=color_of(index), alpha=0.5, linewidths=0, rasterized=many)
+            ax.plot([part.mean()] * 2, [y - 0.45 * step, y + 0.45 * step], color=INK, linewidth=1.4)
+            drawn.append(part)
+        ax.axhline(row + 0.5, color=RULE, linewidth=0.6)
+    return np.concatenate(drawn)
 
 
 def draw_sets(families: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure | None:
-    """Draw the errors of each family on each test set, in order: how far it can be trusted outside its data.
+    """Draw the errors of each family on each test set, in order, to show how it extrapolates.
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ def draw_sets(families: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure
     for ax, (key, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         values: list[float] = []
         for index, (family, tables) in enumerate(families.items()):
-            points = [(place, tables[name][key]) for place, name in enumerate(sets) if tables.get(name, {}).get(key)]
+            points = [(x, tables[name][key]) for x, name in enumerate(sets) if tables.get(name, {}).get(key)]
             if points:
                 ax.plot(*zip(*points, strict=True), color=color_of(index), marker=marker_of(index), markersize=6,
                         linewidth=1.2, label=plain(family, 22))  # fmt: skip
@@ -244,8 +245,8 @@ def _with_slope(name: str, fit: Mapping[str, Any] | None) -> str:
     if fit is None:
         return plain(name, 22)
     error = fit.get("slope_standard_error")
-    told = significant(fit["slope"], 2) + (f" ± {significant(error, 1)}" if error else "")
-    return f"{plain(name, 22)}: slope {told}"
+    slope = significant(fit["slope"], 2) + (f" ± {significant(error, 1)}" if error else "")
+    return f"{plain(name, 22)}: slope {slope}"
 
 
 def _quantities(families: Mapping[str, Series]) -> list[tuple[str, str, str, str, float]]:
@@ -253,7 +254,7 @@ def _quantities(families: Mapping[str, Series]) -> list[tuple[str, str, str, str
 
 
 def _sources(families: Mapping[str, Series]) -> tuple[str, ...]:
-    return next((one.names for series in families.values() for one in series.values()), ())
+    return next((parity.names for series in families.values() for parity in series.values()), ())
 
 
 def _add_legend(figure: Figure, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""What a report shows, as plain data. Everything but the title may be absent."""
+"""The contents of a report as plain data. Everything but the title may be absent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from forcewright.accuracy.parity import Parity
 
 
 class Svg(str):
-    """A figure that was drawn before: the text of an inline ``<svg>`` element and its width in inches."""
+    """A figure drawn earlier: the text of an inline ``<svg>`` element and its width in inches."""
 
     width: float
 
@@ -24,11 +24,11 @@ class Svg(str):
 
 
 class Section(NamedTuple):
-    """One more section at the end of a report.
+    """A further section at the end of a report.
 
-    ``text`` is plain text, blank lines part paragraphs; a figure is a matplotlib figure, an `Svg`, or the bytes of a
-    PNG; a table is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a
-    ``caption``, ``style`` "plain" where the last row is no summary, and ``marks``, "pass", "fail" or "" for each row.
+    ``text`` is plain text, blank lines separate paragraphs; a figure is a matplotlib figure, an `Svg`, or PNG bytes; a
+    table is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a
+    ``caption``, ``style`` "plain" if the last row is not a summary, and ``marks``, "pass", "fail" or "" for each row.
     With ``paired`` small figures stand side by side.
     """
 
@@ -50,10 +50,10 @@ class Card(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class PageContent:
-    """A page on anything: a simulation, analyses of a trajectory, a physical validation.
+    """Any other page: a simulation, analyses of a trajectory, a physical validation.
 
-    ``summary`` is plain text, blank lines part paragraphs; ``facts`` are pairs of name and text; ``result`` holds what
-    provenance shows (command, seed, versions, data_hashes, machine); ``citations`` have ``key`` and ``text`` each.
+    ``summary`` is plain text, blank lines separate paragraphs; ``facts`` are pairs of name and text; ``result`` holds
+    the provenance (command, seed, versions, data_hashes, machine); ``citations`` have ``key`` and ``text`` each.
     """
 
     title: str
@@ -70,19 +70,19 @@ class PageContent:
 
 @dataclass(frozen=True, eq=False)
 class ReportContent:
-    """What `write_report` lays out.
+    """The contents of the report of a study.
 
     Attributes
     ----------
     result
-        What ``result.json`` holds: trials and evaluations (how many), validation, nested and test
+        Contents of ``result.json``: numbers of trials and evaluations, validation, nested and test
         (``ErrorTable.to_dict()``), wall_s, cpu_s, peak_memory_bytes, cost_us_per_atom, protocol, seed, versions,
         data_hashes, command, machine, warnings (sentences), max_cost_us_per_atom.
     config_text
         The resolved configuration, YAML.
     trials
-        One mapping a trial: index, state ("complete" or "failed"), phase ("initial" or "bayesian"), loss, params,
-        energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, chosen (whether it won), evaluations,
+        One mapping per trial: index, state ("complete" or "failed"), phase ("initial" or "bayesian"), loss, params,
+        energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, chosen (whether it is the best), evaluations,
         wall_s, error.
     parity
         Values behind the parity plots by data set: "validation", "test".
@@ -99,7 +99,7 @@ class ReportContent:
     chosen
         The chosen hyperparameters; a mapping of mappings (weights by group and property) becomes a table of its own.
     citations
-        What was used, each with ``key`` and ``text``.
+        Works to cite, each with ``key`` and ``text``.
     sections
         Further sections, shown after the last built-in one of results.
     """

@@ -1,4 +1,4 @@
-"""The figure of a fit that goes step by step: the validation loss by iteration."""
+"""The figure of an iterative fit: the validation loss by iteration."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from forcewright.report.drawing import BEST, INK, MAIN, SOFT, dress, new_figure
 from forcewright.report.numbers import significant
 
-_FAR = 1.3  # times the loss of the linear fit: what lies higher is not shown
+_FAR = 1.3  # times the loss of the linear fit: higher losses are not shown
 
 
 def draw_convergence(fit: Mapping[str, Any]) -> Figure | None:
@@ -21,7 +21,7 @@ def draw_convergence(fit: Mapping[str, Any]) -> Figure | None:
     ----------
     fit
         ``curve``, the loss by iteration (None where it was not finite), ``linear_loss``, ``iterations`` (chosen),
-        ``kept`` (whether the fit of several densities was).
+        ``kept`` (whether the fit of several densities was kept).
     """
     points = [(k, loss) for k, loss in enumerate(fit.get("curve") or []) if loss is not None]
     if not points:
@@ -47,7 +47,7 @@ def draw_convergence(fit: Mapping[str, Any]) -> Figure | None:
 
 
 def _leave_out_the_start(ax: Axes, losses: Sequence[float], linear: float | None) -> None:
-    """Cut the axis above where a fit starts far above what it reaches, and say so."""
+    """Cut off the axis if a fit starts far above its later losses, and say so."""
     level = min(losses) if linear is None else max(linear, min(losses))
     shown = [loss for loss in losses if loss <= _FAR * level]
     if len(shown) in (0, len(losses)):

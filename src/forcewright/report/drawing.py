@@ -1,6 +1,6 @@
-"""How figures look: colors, axes, and the way into a page as inline SVG.
+"""The look of figures: colors, axes, and their conversion to inline SVG.
 
-Figures are made with ``matplotlib.figure.Figure`` alone; pyplot and its global state are never touched.
+Figures are made with ``matplotlib.figure.Figure`` alone, without pyplot and its global state.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def set_log(axis: Axis) -> None:
 
 
 def spans_decades(values: Sequence[float] | np.ndarray, ratio: float = 20.0) -> bool:
-    """Whether positive values spread so far that only a logarithmic axis shows them."""
+    """Whether positive values span a ratio that needs a logarithmic axis."""
     array = np.asarray(values, dtype=float)
     return bool(array.size and array.min() > 0 and array.max() / array.min() > ratio)
 
@@ -71,19 +71,19 @@ def color_of(index: int) -> str:
 
 
 def marker_of(index: int) -> str:
-    """Return the marker of the group number ``index``: it changes where colors start again."""
+    """Return the marker of the group number ``index``: it changes when colors repeat."""
     return MARKERS[index // len(PALETTE) % len(MARKERS)]
 
 
 def plain(text: object, longest: int = 30) -> str:
-    """Return text that a figure shows as it stands: no mathematics, no control characters, not too long."""
+    """Return text that matplotlib shows literally: no mathematics, no control characters, shortened."""
     clean = "".join(c if c.isprintable() else " " for c in str(text))
     clean = clean if len(clean) <= longest else clean[: longest - 1] + "…"
     return clean.replace("$", r"\$")
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a figure as an inline ``<svg>`` element whose text stays text and that refers to nothing outside."""
+    """Return a figure as an inline ``<svg>`` element whose text stays text and that refers to nothing external."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "forcewright"}), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a glyph the layout font lacks is still shown by the browser

@@ -27,7 +27,7 @@ from forcewright.report.drawing import (
 )  # fmt: skip
 from forcewright.report.numbers import significant
 
-#: field of Parity, title, axis unit, unit of the errors, factor from the one to the other
+#: field of Parity, title, axis unit, unit of the errors, factor between the two
 _PANELS = (
     ("energy", "Energy", "eV/atom", "meV/atom", 1e3),
     ("forces", "Force components", "eV/Å", "eV/Å", 1.0),

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: three or four significant digits, errors rounded to their uncertainty."""
+"""Numbers as text for readers: three or four significant digits, errors rounded to their uncertainty."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def significant(value: Any, digits: int = 3) -> str:
-    """Return a number with so many significant digits; large integers are kept whole, other things are text.
+    """Return a number with this many significant digits; large integers are kept whole, other values are text.
 
     >>> significant(0.0123456), significant(1234567), significant(None), significant(True)
     ('0.0123', '1\u202f234\u202f567', '–', 'yes')
@@ -34,14 +34,14 @@ def significant(value: Any, digits: int = 3) -> str:
     return _sign(text)
 
 
-def setting(value: Any) -> str:
-    """Return a hyperparameter's value: numbers to four digits, without the zeros that end them.
+def parameter(value: Any) -> str:
+    """Return a hyperparameter's value: numbers to four digits, without trailing zeros.
 
-    >>> setting(100.0), setting(0.8712345), setting([1, 2.5]), setting("linear")
+    >>> parameter(100.0), parameter(0.8712345), parameter([1, 2.5]), parameter("linear")
     ('100', '0.8712', '1, 2.5', 'linear')
     """
     if isinstance(value, (list, tuple)):
-        return ", ".join(setting(item) for item in value)
+        return ", ".join(parameter(item) for item in value)
     text = significant(value, 4)
     if not isinstance(value, float) or "." not in text:
         return text
@@ -68,7 +68,7 @@ def with_error(value: float | None, error: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return seconds as a reader says them.
+    """Return seconds in readable units.
 
     >>> duration(0.25), duration(42.3), duration(200), duration(3900)
     ('0.25 s', '42 s', '3 min 20 s', '1 h 5 min')

@@ -1,4 +1,4 @@
-"""One offline HTML page: text escaped, figures inline, nothing loaded from anywhere."""
+"""One offline HTML page: text escaped, figures inline, nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from forcewright.report.tables import error_table, error_text, finding_row, flat
 
 _MOST_FINDINGS = 100  # rows of the audit that are shown
 _PROTOCOLS = {
-    "honest": "the test set took no part in any choice",
+    "honest": "the test set was not used in any choice",
     "xpot": "errors of an external set that also chose the hyperparameters",
     "kfold": "k-fold cross-validation",
     "k-fold": "k-fold cross-validation",
     "nested": "nested cross-validation",
-    "holdout": "one held-back part",
+    "holdout": "one held-out part",
 }
 
 
 _STUDY_SECTIONS = (
     "Summary", "Loss over trials", "Prediction against reference", "Errors by group",
-    "What mattered among the hyperparameters", "Accuracy and cost", "Data audit",
+    "Importance of hyperparameters", "Accuracy and cost", "Data audit",
 )  # fmt: skip
 
 
@@ -138,14 +138,13 @@ def _cards(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
 
 
 def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
-    """Yield name and text of what the run was and took, as far as it is known."""
+    """Yield name and text of the known facts of a run: trials, times, memory, cost."""
     result = content.result
     failed = sum(trial.get("state") == "failed" for trial in content.trials)
     trials = _count(result.get("trials")) or len(content.trials)
     rows = (
         ("trials", significant(trials) + (f" ({failed} failed)" if failed else "") if trials else None),
-        ("descriptor settings", _text(_count(result.get("settings")))),
-        ("weight and ridge settings", _text(_count(result.get("evaluations")))),
+        ("weight and ridge trials", _text(_count(result.get("evaluations")))),
         ("wall time", _text(result.get("wall_s"), duration)),
         ("CPU time", _text(result.get("cpu_s"), duration)),
         ("peak memory", _text(result.get("peak_memory_bytes"), memory)),
@@ -156,7 +155,7 @@ def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
 
 
 def _count(value: Any) -> int | None:
-    """Return a count given as a number or as the things counted; a mapping is not a count."""
+    """Return the count of a number or a list; None for anything else."""
     return len(value) if isinstance(value, (list, tuple)) else value if isinstance(value, int) else None
 
 
@@ -165,14 +164,14 @@ def _text(value: Any, write: Any = significant) -> str | None:
 
 
 def _chosen(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Sort the chosen hyperparameters into one list of values, and a table for each mapping of mappings."""
+    """Split the chosen hyperparameters into a list of values and a table per mapping of mappings."""
     tables = {name: value for name, value in chosen.items() if is_grid(value)}
     rest = {name: value for name, value in chosen.items() if name not in tables}
     return {"chosen": list(flatten(rest)), "chosen_grids": [(name, grid(value)) for name, value in tables.items()]}
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield the tables of provenance: one of single values, one for each mapping."""
+    """Yield the tables of provenance: one of single values, one per mapping."""
     single = {
         key: result[key]
         for key in ("command", "seed", "protocol", "started", "finished")
@@ -205,18 +204,18 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _picture(figure: Figure | Svg | bytes | None) -> Markup | None:
-    """Return the element that shows a figure; its inner texts are escaped by matplotlib."""
+    """Return the element that shows a figure; matplotlib escapes its texts."""
     if figure is None:
         return None
     if isinstance(figure, bytes):
         return Markup('<img alt="figure" src="{}">').format(to_data_uri(figure))
     drawn = figure if isinstance(figure, Svg) else draw_svg(figure)
     share = drawn.width / WIDTH
-    # A figure that was made small keeps the size of its letters.
+    # A small figure keeps its font size.
     element = Markup(str(drawn))  # noqa: S704
     return element if share > 0.95 else Markup('<div style="max-width: {:.0f}%">{}</div>').format(100 * share, element)
 
 
 def draw_svg(figure: Figure) -> Svg:
-    """Return a figure as it stands in a page, to be kept for later pages."""
+    """Return a figure as it appears in a page, to be kept for later pages."""
     return Svg(to_svg(figure), figure.get_figwidth())

@@ -1,4 +1,4 @@
-"""The figure of a simulation, what the thermometer showed, and the table of its stages."""
+"""The figure of a simulation (temperature, energies, pressure, volume) and the table of its stages."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def draw_run(thermo: Mapping[str, ArrayLike], atoms: int) -> Figure | None:
     for ax in grid[len(panels) :]:
         ax.set_visible(False)
     for ax, (label, per_atom, lines) in zip(grid, panels, strict=False):
-        for name, color, told in lines:
+        for name, color, legend in lines:
             if _known(thermo, name):
                 values = np.asarray(thermo[name], dtype=float) / (atoms if per_atom else 1)
-                _draw_line(ax, time, values, color, told, dashed="target" in name)
+                _draw_line(ax, time, values, color, legend, dashed="target" in name)
         dress(ax, "time (ps)", label)
         for k in _changes(stage):
             ax.axvline(time[k], color=RULE, linewidth=1.0, zorder=0)
@@ -70,10 +70,10 @@ def _draw_line(ax: Axes, x: np.ndarray, y: np.ndarray, color: str, label: str, d
         return
     edges = np.linspace(0, len(x), _MOST_POINTS // 4 + 1).astype(int)
     bins = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    middle = [float(x[one].mean()) for one in bins]
-    ax.fill_between(middle, [y[one].min() for one in bins], [y[one].max() for one in bins], color=color, alpha=0.25,
+    middle = [float(x[part].mean()) for part in bins]
+    ax.fill_between(middle, [y[part].min() for part in bins], [y[part].max() for part in bins], color=color, alpha=0.25,
                     linewidth=0)  # fmt: skip
-    ax.plot(middle, [y[one].mean() for one in bins], color=color, linewidth=0.9, label=label)
+    ax.plot(middle, [y[part].mean() for part in bins], color=color, linewidth=0.9, label=label)
 
 
 def _changes(stage: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ def _changes(stage: np.ndarray) -> np.ndarray:
 
 
 def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray) -> None:
-    """Write the names of the stages above their spans, where they fit."""
+    """Write the names of the stages above their spans if they fit."""
     bounds = [0, *_changes(stage).tolist(), len(time) - 1]
     for a, b in zip(bounds[:-1], bounds[1:], strict=True):
         width = (time[b] - time[a]) / max(time[-1] - time[0], 1e-300)
@@ -91,7 +91,7 @@ def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray) -> None:
 
 
 def stage_table(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the table of stages, each a mapping of what `Stage` holds."""
+    """Return the table of stages, each a mapping with the fields of `Stage`."""
     headings = [("stage", ""), ("ensemble", ""), ("temperature", "K"), ("pressure", "GPa"), ("time", "ps"),
                 ("time step", "fs")]  # fmt: skip
     rows = [

@@ -36,7 +36,7 @@ def complete(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def best(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial that was chosen; where none says so the complete one of smallest loss, the first of equals."""
+    """Return the chosen trial; if none is marked, the complete one of smallest loss, the first of equals."""
     return min(complete(trials), key=lambda trial: (not trial.get("chosen"), trial["loss"]), default=None)
 
 
@@ -112,8 +112,8 @@ def draw_importance(importance: Mapping[str, float]) -> Figure | None:
     values = [100 * value for _, value in items]
     ax.barh(range(len(items)), values, color=MAIN, height=0.62)
     ax.set_yticks(range(len(items)), [plain(name) for name, _ in items])
-    for place, value in enumerate(values):
-        ax.annotate(f"{value:.0f} %", (value, place), xytext=(4, 0), textcoords="offset points", va="center",
+    for row, value in enumerate(values):
+        ax.annotate(f"{value:.0f} %", (value, row), xytext=(4, 0), textcoords="offset points", va="center",
                     fontsize=8, color=SOFT)  # fmt: skip
     dress(ax, "share of the variation of the loss (%)", "")
     ax.grid(visible=False, axis="y")
@@ -170,8 +170,8 @@ def _draw_slice(ax: Axes, done: list[Trial], name: str) -> Any:
                         rasterized=len(x) > _MANY)  # fmt: skip
     winner = best(have)
     assert winner is not None
-    place = have.index(winner)
-    ax.scatter([x[place]], [losses[place]], s=80, facecolors="none", edgecolors=BEST, linewidths=1.6)
+    k = have.index(winner)
+    ax.scatter([x[k]], [losses[k]], s=80, facecolors="none", edgecolors=BEST, linewidths=1.6)
     dress(ax, plain(name, 34), "")
     if categories is not None:
         ax.set_xticks(range(len(categories)), [plain(c, 14) for c in categories])
@@ -194,12 +194,12 @@ def _categories(values: Sequence[Any]) -> list[str] | None:
 
 
 def draw_cost(trials: Sequence[Trial], limit: float | None = None) -> Figure | None:
-    """Draw loss, energy and force error against the cost per atom, with the trials that no other one beats in both.
+    """Draw loss, energy and force error against the cost per atom, with the trials that no other beats in both.
 
     Parameters
     ----------
     limit
-        Largest cost in µs per atom that was allowed.
+        Largest allowed cost in µs per atom.
     """
     done = [trial for trial in complete(trials) if trial.get("cost_us_per_atom")]
     shown = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from forcewright.report.numbers import DASH, duration, setting, significant, with_error
+from forcewright.report.numbers import DASH, duration, parameter, significant, with_error
 from forcewright.report.search_figures import best
 
 #: columns of the error tables: key of ErrorTable.to_dict(), heading, unit
@@ -79,7 +79,7 @@ def _trial_row(trial: Mapping[str, Any], names: list[str]) -> dict[str, Any]:
         significant(trial.get("index")), str(trial.get("phase") or DASH), significant(trial.get("loss"), 4),
         significant(trial.get("energy_rmse_meV_per_atom")), significant(trial.get("force_rmse_eV_per_A")),
         significant(trial.get("cost_us_per_atom")), duration(trial.get("wall_s")),
-        *(setting(params.get(name)) for name in names),
+        *(parameter(params.get(name)) for name in names),
     ]  # fmt: skip
     failed = trial.get("state") == "failed"
     return {"cells": cells, "failed": failed, "error": str(trial.get("error") or "failed") if failed else ""}
@@ -96,7 +96,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", setting(value)
+            yield f"{prefix}{name}", parameter(value)
 
 
 def is_grid(value: Any) -> bool:
@@ -109,7 +109,7 @@ def grid(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     return {
         "headings": ["", *columns],
-        "rows": [[name, *(setting(row[c]) if c in row else DASH for c in columns)] for name, row in rows.items()],
+        "rows": [[name, *(parameter(row[c]) if c in row else DASH for c in columns)] for name, row in rows.items()],
     }
 
 

@@ -1,4 +1,4 @@
-"""Which frames to label, or to fit to: functions of a dataset, a number and a generator that return frame numbers."""
+"""Selections of frames to label or to fit to: functions of a dataset, a count and a generator that return indices."""
 
 from __future__ import annotations
 

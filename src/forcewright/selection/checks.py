@@ -1,4 +1,4 @@
-"""What every selection asks of its arguments."""
+"""Checks that all selections share."""
 
 from __future__ import annotations
 

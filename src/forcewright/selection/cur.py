@@ -1,4 +1,4 @@
-"""CUR: frames drawn in proportion to their leverage, their share in the leading directions of the descriptors.
+"""CUR: frames drawn in proportion to their leverage on the leading directions of the descriptors.
 
 The leverage of row i is the squared length of its part in the space of the k leading left singular vectors U,
 π_i = Σ_j≤k U_ij² (Mahoney and Drineas, PNAS 106, 697 (2009)); they add up to k, and none exceeds 1. Frames are drawn
@@ -19,7 +19,7 @@ _RANK = 1e-10  # of the largest singular value: below this a direction is roundi
 
 
 def leverage_scores(rows: FloatArray, rank: int | None = None) -> FloatArray:
-    """Return the leverages (M,) of rows (M, p) in their ``rank`` leading directions, all there are where not given.
+    """Return the leverages (M,) of rows (M, p) in their ``rank`` leading directions, by default all.
 
     Raises
     ------
@@ -29,15 +29,15 @@ def leverage_scores(rows: FloatArray, rank: int | None = None) -> FloatArray:
     if rank is not None and rank < 1:
         raise InputError(f"is {rank}; it must be at least 1", field="rank")
     left, singular, _ = np.linalg.svd(rows, full_matrices=False)
-    there = int((singular > _RANK * singular[0]).sum()) if len(singular) and singular[0] > 0 else 0
-    used = there if rank is None else min(rank, there)
+    present = int((singular > _RANK * singular[0]).sum()) if len(singular) and singular[0] > 0 else 0
+    used = present if rank is None else min(rank, present)
     return np.asarray((left[:, :used] ** 2).sum(axis=1))
 
 
 def greedy_rows(rows: FloatArray, count: int, rank: int) -> IntArray:
     """Return row numbers, each the largest leverage after the directions of the earlier ones are projected out.
 
-    Where nothing is left to project the remaining rows follow in their order.
+    When nothing is left to project, the remaining rows follow in order.
     """
     left = np.array(rows, dtype=np.float64)
     size = float(np.abs(left).max())
@@ -49,9 +49,9 @@ def greedy_rows(rows: FloatArray, count: int, rank: int) -> IntArray:
             return np.array(chosen + rest[: count - len(chosen)], dtype=np.int64)
         scores = leverage_scores(left, rank)
         scores[chosen] = -1.0
-        at = int(scores.argmax())
-        chosen.append(at)
-        direction = left[at] / max(lengths[at], 1e-300)
+        row = int(scores.argmax())
+        chosen.append(row)
+        direction = left[row] / max(lengths[row], 1e-300)
         left -= np.outer(left @ direction, direction)
     return np.array(chosen, dtype=np.int64)
 
@@ -65,17 +65,17 @@ def select_cur(
     Parameters
     ----------
     rank
-        Leading directions that count; as many as frames are wanted, or as there are, where not given (with ``greedy``
-        one, as usual there).
+        Number of leading directions; by default ``count`` or as many as there are (with ``greedy`` one, as usual
+        there).
     greedy
-        Take the largest leverage each time instead of drawing; then nothing is left to chance.
+        Take the largest leverage each time instead of drawing; then nothing is random.
     cutoff, functions, with_deviation
         As in `frame_descriptors`.
 
     Raises
     ------
     InputError
-        If there are not so many frames.
+        If there are fewer frames.
     """
     require_count(count, len(dataset))
     rows = frame_descriptors(dataset, cutoff=cutoff, functions=functions, with_deviation=with_deviation)

@@ -1,8 +1,8 @@
-"""One vector for each frame, by which frames are compared.
+"""Descriptors of frames: one vector per frame.
 
 An atom is described by the invariant functions of linear ACE (`forcewright.features.ace`), a frame by their mean over
-its atoms; the columns of different center elements stand side by side, so that the mean also tells the composition.
-Where a frame is to be judged by its strangest atom, `with_deviation` adds the standard deviation over the atoms.
+its atoms; the columns of different center elements stand side by side, so that the mean also describes the
+composition. To account for unusual atoms, `with_deviation` adds the standard deviation over the atoms.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ def ace_basis(species: Sequence[int], cutoff: float | None = None, functions: in
     species
         Atomic numbers.
     cutoff
-        In Å; 3.6 times the largest covalent radius, between 3.5 and 6 Å, where not given.
+        In Å; 3.6 times the largest covalent radius, between 3.5 and 6 Å, by default.
     functions
         Invariant functions per center element, the first in the order of their degree.
 
     Raises
     ------
     InputError
-        If a number makes no sense.
+        If a number is invalid.
     """
     if functions < 1 or (cutoff is not None and not cutoff > 0):
         raise InputError(f"needs a cutoff above 0 Å and functions from 1 on, not {cutoff} and {functions}")
     species = tuple(sorted(set(species)))
     range_A = cutoff or float(np.clip(_RANGE * max(covalent_radii[z] for z in species), *_LIMITS))
-    own = generate_functions(len(species), nradmax=_NRADMAX, lmax=_LMAX, count=functions)
-    return AceBasis(species, RadialSettings(), ((range_A,) * len(species),) * len(species), own)
+    chosen = generate_functions(len(species), nradmax=_NRADMAX, lmax=_LMAX, count=functions)
+    return AceBasis(species, RadialSettings(), ((range_A,) * len(species),) * len(species), chosen)
 
 
 def frame_descriptors(

@@ -22,18 +22,18 @@ def farthest_points(rows: FloatArray, count: int, start: int) -> tuple[IntArray,
     Raises
     ------
     InputError
-        If there are not so many rows.
+        If there are fewer rows.
     """
     require_count(count, len(rows), "rows")
     chosen = np.empty(count, dtype=np.int64)
     distances = np.empty(count)
     nearest = np.full(len(rows), np.inf)
-    at = start
+    row = start
     for step in range(count):
-        chosen[step], distances[step] = at, nearest[at]
-        nearest = np.minimum(nearest, np.linalg.norm(rows - rows[at], axis=1))
-        nearest[at] = -1.0  # a chosen row is not chosen again, even where others are its copies
-        at = int(nearest.argmax())
+        chosen[step], distances[step] = row, nearest[row]
+        nearest = np.minimum(nearest, np.linalg.norm(rows - rows[row], axis=1))
+        nearest[row] = -1.0  # a chosen row is not chosen again, even if others are copies of it
+        row = int(nearest.argmax())
     return chosen, distances
 
 
@@ -43,12 +43,12 @@ def select_fps(
 ) -> IntArray:  # fmt: skip
     """Return ``count`` frame numbers by farthest point sampling on mean ACE descriptors, in the order of choice.
 
-    The first frame is drawn by chance. Parameters are those of `frame_descriptors`.
+    The first frame is drawn at random. Parameters are those of `frame_descriptors`.
 
     Raises
     ------
     InputError
-        If there are not so many frames.
+        If there are fewer frames.
     """
     require_count(count, len(dataset))
     rows = frame_descriptors(dataset, cutoff=cutoff, functions=functions, with_deviation=with_deviation)

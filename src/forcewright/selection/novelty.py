@@ -1,4 +1,4 @@
-"""Frames a potential knows least: by the extrapolation grade of their strangest atom."""
+"""Frames by novelty: the largest extrapolation grade of their atoms, or the volume of their descriptors."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def novelty(dataset: Dataset, potential: Graded) -> FloatArray:
 def select_novelty(
     dataset: Dataset, count: int, rng: np.random.Generator, *, potential: Any = None, above: float = 0.0
 ) -> IntArray:
-    """Return ``count`` frame numbers of largest extrapolation grade, the largest first; ties are broken by chance.
+    """Return ``count`` frame numbers of largest extrapolation grade, the largest first; ties are broken at random.
 
     Parameters
     ----------
     potential
         A potential with an active set (`Graded`), such as a fitted ACE.
     above
-        Only frames with a grade above this are taken, and so there may be fewer; 1 is where extrapolation begins.
+        Only frames with a grade above this are taken, so there may be fewer; extrapolation begins at 1.
 
     Raises
     ------
     InputError
-        If the potential knows no grades or there are not so many frames.
+        If the potential has no grades or there are fewer frames.
     """
     require_count(count, len(dataset))
     if not isinstance(potential, Graded):
-        raise InputError("needs a potential that knows extrapolation grades, as fitted ACE potentials do", field="by")
+        raise InputError("needs a potential with extrapolation grades, such as a fitted ACE potential", field="by")
     grades = novelty(dataset, potential)
     order = rng.permutation(len(dataset))
     order = order[np.argsort(-grades[order], kind="stable")]
@@ -51,14 +51,14 @@ def select_max_volume(
 ) -> IntArray:  # fmt: skip
     """Return ``count`` frame numbers, first those whose descriptors span the largest volume (D-optimality).
 
-    The volume is that of as many leading principal components as frames are wanted, or as there are; where more frames
-    are wanted, the rows chosen are taken out and the rest is gone through again. Parameters are those of
-    `frame_descriptors`; nothing is left to chance but what is added where all frames are alike.
+    The volume is that of ``count`` leading principal components, or as many as there are; if more frames are wanted,
+    the chosen rows are removed and the search is repeated on the rest. Parameters are those of `frame_descriptors`;
+    nothing is random unless all frames are alike.
 
     Raises
     ------
     InputError
-        If there are not so many frames.
+        If there are fewer frames.
     """
     require_count(count, len(dataset))
     rows = frame_descriptors(dataset, cutoff=cutoff, functions=functions, with_deviation=with_deviation)
@@ -66,11 +66,11 @@ def select_max_volume(
     chosen: list[int] = []
     while len(chosen) < count and len(left):
         part = _leading(rows[left], count - len(chosen))
-        found = max_volume(part).indices if part.shape[1] else np.zeros(0, dtype=np.int64)
-        if not len(found):
-            found = rng.permutation(len(left))[: count - len(chosen)]
-        chosen += left[found].tolist()
-        left = np.delete(left, found)
+        selected = max_volume(part).indices if part.shape[1] else np.zeros(0, dtype=np.int64)
+        if not len(selected):
+            selected = rng.permutation(len(left))[: count - len(chosen)]
+        chosen += left[selected].tolist()
+        left = np.delete(left, selected)
     return np.array(chosen[:count], dtype=np.int64)
 
 

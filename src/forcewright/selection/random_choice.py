@@ -1,4 +1,4 @@
-"""Frames by chance."""
+"""Frames at random."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from forcewright.structure import Dataset, IntArray
 
 
 def select_random(dataset: Dataset, count: int, rng: np.random.Generator) -> IntArray:
-    """Return ``count`` frame numbers drawn by chance, in the order of drawing.
+    """Return ``count`` frame numbers drawn at random, in the order of drawing.
 
     Raises
     ------
     InputError
-        If there are not so many frames.
+        If there are fewer frames.
     """
     require_count(count, len(dataset))
     return rng.permutation(len(dataset))[:count]

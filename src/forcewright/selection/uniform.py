@@ -1,8 +1,8 @@
-"""Frames that are spread evenly over a quantity, however unevenly the data are: energy, force or time.
+"""Frames spread evenly over a quantity that is unevenly distributed: energy, force or time.
 
 The range from the lowest to the highest value is cut into as many bins as frames are wanted, and each bin gives one
-frame by chance. What empty bins do not give is dealt out again: the bins that still have frames give one more each, in
-random order, until there are enough. So the number taken from a bin is flat, min(its frames, level), up to one frame.
+random frame. Bins that still have frames then give one more each, in random order, until there are enough. So the
+number taken from a bin is flat, min(its frames, level), up to one frame.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from forcewright.errors import InputError
 from forcewright.selection.checks import require_count
 from forcewright.structure import Dataset, FloatArray, IntArray
 
-#: Keys of ``info`` that tell the time of a frame.
+#: Keys of ``info`` that hold the time of a frame.
 _TIME_KEYS = ("time_fs", "time", "step")
 
 
 def spread_evenly(values: FloatArray, count: int, rng: np.random.Generator, bins: int | None = None) -> IntArray:
-    """Return the numbers of ``count`` of the values (M,) that are spread evenly over their range, ascending.
+    """Return ascending indices of ``count`` of the values (M,) that are spread evenly over their range.
 
     Parameters
     ----------
     bins
-        Bins of equal width; one for each value wanted where not given.
+        Bins of equal width; ``count`` by default.
 
     Raises
     ------
     InputError
-        If there are not so many values or a number makes no sense.
+        If there are fewer values or a number is invalid.
     """
     require_count(count, len(values), "frames with that quantity")
     bins = count if bins is None else bins
     if bins < 1:
         raise InputError(f"is {bins}; it must be at least 1", field="bins")
     low, width = values.min(), np.ptp(values) / bins
-    places = np.zeros(len(values), dtype=np.int64) if width == 0 else ((values - low) / width).astype(np.int64)
+    bin_of = np.zeros(len(values), dtype=np.int64) if width == 0 else ((values - low) / width).astype(np.int64)
     shuffled = rng.permutation(len(values))
-    of_bin = [shuffled[np.minimum(places[shuffled], bins - 1) == b] for b in range(bins)]
-    return np.sort(_deal([members for members in of_bin if len(members)], count, rng))
+    contents = [shuffled[np.minimum(bin_of[shuffled], bins - 1) == b] for b in range(bins)]
+    return np.sort(_deal([members for members in contents if len(members)], count, rng))
 
 
 def _deal(bins: list[IntArray], count: int, rng: np.random.Generator) -> IntArray:
-    """Take one from every bin, again and again; what a last round gives too much is left out by chance."""
+    """Take one from every bin, round by round; the surplus of the last round is left out at random."""
     chosen: list[int] = []
     depth = 0
     while len(chosen) < count:
@@ -70,7 +70,7 @@ def select_uniform_energy(
     Raises
     ------
     InputError
-        If there are not so many frames with an energy.
+        If there are fewer frames with an energy.
     """
     energies = [None if f.labels.energy is None else f.labels.energy / len(f.structure) for f in dataset]
     return _select(energies, "an energy", count, rng, bins)
@@ -84,7 +84,7 @@ def select_uniform_force(
     Raises
     ------
     InputError
-        If there are not so many frames with forces.
+        If there are fewer frames with forces.
     """
     forces = [
         None if f.labels.forces is None else float(np.linalg.norm(f.labels.forces, axis=1).max()) for f in dataset
@@ -93,15 +93,15 @@ def select_uniform_force(
 
 
 def select_uniform_time(dataset: Dataset, count: int, rng: np.random.Generator, *, bins: int | None = None) -> IntArray:
-    """Return ``count`` frame numbers spread evenly over time; within each interval by chance.
+    """Return ``count`` frame numbers spread evenly over time, at random within each interval.
 
-    Equal steps would meet the same phase of an oscillation again and again. Times are ``info["time_fs"]``, ``time`` or
+    Equal steps could sample the same phase of an oscillation every time. Times are ``info["time_fs"]``, ``time`` or
     ``step``, whichever all frames have, or else the number of the frame.
 
     Raises
     ------
     InputError
-        If there are not so many frames.
+        If there are fewer frames.
     """
     for key in _TIME_KEYS:
         times = [frame.labels.info.get(key) for frame in dataset]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.simulation.monitors import Alarm, Monitors
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result
 from forcewright.simulation.run import ENGINES, Progress, run

@@ -1,4 +1,4 @@
-"""ASE moves the atoms."""
+"""The engine that moves atoms with ASE's integrators."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ase.optimize import LBFGS
 from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.simulation.ase_integrators import integrator_of
 from forcewright.simulation.calculation import Calculation
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.stages import Stage
 from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
 from forcewright.structure import Structure, from_voigt
@@ -28,9 +28,9 @@ from forcewright.trajectory import Snapshot
 class AseEngine:
     """An `Engine` over ASE's integrators (`ase_integrators`).
 
-    The center of mass is at rest: its motion is taken from velocities that are given. Velocities that are needed and
-    not there are drawn from the Maxwell-Boltzmann distribution at the temperature with which the stage starts; they
-    are not scaled to it exactly, so that the energies of independent runs are spread as those of an ensemble.
+    The center of mass is at rest: its motion is removed from initial velocities. Missing velocities are drawn from the
+    Maxwell-Boltzmann distribution at the starting temperature of the stage; they are not scaled to it exactly, so that
+    the energies of independent runs are distributed as in the ensemble.
 
     Raises
     ------
@@ -54,19 +54,19 @@ class AseEngine:
         Raises
         ------
         InputError
-            If the stage needs a cell, a stress or velocities that are not there.
+            If the stage needs a cell, a stress or velocities that are missing.
         """
         if stage.pressure_GPa is not None or stage.ensemble == "npt":
             self._check_cell()
         self._stage_time, self._stage_step, self._stage = self._time, 0, stage
         if stage.ensemble == "nve" and not self._atoms.has("momenta"):
-            raise InputError("an nve stage keeps the energy it finds, and there are no velocities; begin with nvt")
+            raise InputError("an nve stage conserves the initial energy, but there are no velocities; begin with nvt")
         if stage.temperature_K is not None and not self._atoms.get_momenta().any():
             draw_momenta(self._atoms, stage.temperature_K[0], self._rng)
         self._make_dynamics()
 
     def _make_dynamics(self) -> None:
-        """Make the integrator of the stage at its present step, thermostat at rest."""
+        """Make the integrator of the stage at the current step, thermostat at rest."""
         assert self._stage is not None
         self._dynamics = None
         if self._stage.ensemble != "relax":
@@ -74,7 +74,7 @@ class AseEngine:
             self._dynamics = self._integrator.make(self._atoms, self._stage, *self._targets(), self._rng)
 
     def _targets(self) -> tuple[float, float]:
-        """Return temperature (K) and pressure (eV/Å³) targets at the present step."""
+        """Return temperature (K) and pressure (eV/Å³) targets at the current step."""
         assert self._stage is not None
         pressure = self._stage.pressure_at(self._stage_step) or 0.0
         return self._stage.temperature_at(self._stage_step) or 0.0, pressure * units.GPa
@@ -82,7 +82,7 @@ class AseEngine:
     def advance(self, steps: int) -> None:
         """Move the atoms; the last step of a ramp is done at its end."""
         assert self._stage is not None
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # monitors see what comes of it
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # monitors see the result
             if self._stage.ensemble == "relax":
                 self._relax(steps)
                 return
@@ -104,14 +104,14 @@ class AseEngine:
             cell_filter: Any = FrechetCellFilter
             relaxed = cell_filter(self._atoms, hydrostatic_strain=isotropic, scalar_pressure=pressure)
         optimizer: Any = LBFGS(relaxed, logfile=None)  # type: ignore[arg-type]
-        # BLAS threads only wait for one another in 3 x 3 matrices, whose logarithm is good to 1e-12 and warns.
+        # BLAS threads only wait for one another at 3 x 3 matrices; the logarithm is accurate to 1e-12, but warns.
         with threadpool_limits(limits=1, user_api="blas"), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "logm result may be inaccurate", RuntimeWarning)
             optimizer.run(self._stage.fmax_eV_per_A, steps)
         self._atoms.set_momenta(np.zeros((len(self._atoms), 3)))
 
     def snapshot(self) -> Snapshot:
-        """Return the present moment."""
+        """Return the current state as a snapshot."""
         atoms = self._atoms
         energy = atoms.get_potential_energy()
         velocities = atoms.get_momenta() / self._masses[:, None] * units.fs if atoms.has("momenta") else None
@@ -135,7 +135,7 @@ class AseEngine:
         return self._stage_time + passed
 
     def state(self) -> Mapping[str, Any]:
-        """Return all that decides how the run goes on, and take it up anew, with a new calculator."""
+        """Return everything that determines how the run continues, and restart from it with a new calculator."""
         assert self._stage is not None
         state: dict[str, Any] = {
             "cell": self._atoms.cell.array.copy(),
@@ -155,7 +155,7 @@ class AseEngine:
         return state
 
     def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
-        """Take up a stage where ``state`` was taken."""
+        """Continue a stage from where ``state`` was taken."""
         self._stage = stage
         self._step, self._stage_step = int(state["step"]), int(state["stage_step"])
         self._stage_time = float(state["stage_time"])
@@ -171,7 +171,7 @@ class AseEngine:
                 value = state[name]
                 target = attrgetter(owner)(self._dynamics) if owner else self._dynamics
                 setattr(target, attribute, np.array(value) if isinstance(value, np.ndarray) else float(value))
-        # The last of what happens on the way: making an integrator may draw numbers.
+        # Last of all, because making an integrator may draw random numbers.
         self._rng.bit_generator.state = json.loads(str(state["rng"]))
 
     def close(self) -> None:

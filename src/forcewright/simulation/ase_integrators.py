@@ -2,12 +2,12 @@
 
 The momentum of the center of mass is zero and stays so, which leaves ``g = 3N - 3`` degrees of freedom. ASE's
 integrators count 3N. For those of Nosé-Hoover type the number enters the equations of motion, and with a wrong one a
-chain of thermostats samples no canonical ensemble (the first thermostat and the others would want different
-temperatures); so the number itself is corrected here, by telling them of N - 1 atoms. In the same way the cell of
+chain of thermostats does not sample the canonical ensemble (the first thermostat and the others would have different
+target temperatures); so the number itself is corrected here, by passing N - 1 atoms. In the same way the cell of
 `MTKNPT`, whose rate of strain is symmetric, has 6 degrees of freedom and not 9.
 
 Along a ramp the masses of thermostats and barostats, all proportional to the temperature, follow it, and their
-velocities (momentum / mass) stay as they are: their periods stay those asked for.
+velocities (momentum / mass) stay as they are, so that their periods remain the requested ones.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Integrator:
     aim
         Sets the targets, given the integrator, the temperature in K and the pressure in eV/Å³.
     state
-        Its attributes that change as it runs or with the targets, besides the atoms.
+        Its attributes that change during a run or with the targets, besides the atoms.
     conserved
         Returns the conserved quantity in eV, if there is one; called with the integrator and the total energy.
     conserved_on_ramps
@@ -57,7 +57,7 @@ class Integrator:
 
 
 def integrator_of(stage: Stage) -> Integrator:
-    """Return the integrator of a stage that is no relaxation."""
+    """Return the integrator of a stage that is not a relaxation."""
     if stage.ensemble == "nvt":
         return INTEGRATORS[stage.thermostat]
     return INTEGRATORS[f"npt {stage.cell}" if stage.ensemble == "npt" else stage.ensemble]
@@ -66,8 +66,8 @@ def integrator_of(stage: Stage) -> Integrator:
 class _Chain(AseChain):
     """ASE's thermostat, with the forces on its variables from the kinetic energy alone.
 
-    All momenta are scaled by one factor, so the loops over the chain need no array: the same numbers, some hundred
-    microseconds a step sooner.
+    All momenta are scaled by one factor, so the loops over the chain need no arrays: the same numbers, and some hundred
+    microseconds saved per step.
     """
 
     def integrate_nhc(self, p: FloatArray, delta: float) -> FloatArray:
@@ -119,7 +119,7 @@ def _make_nve(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: n
 
 
 def _make_langevin(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: np.random.Generator) -> Any:
-    # Without a barostat "hydrostatic" only says that friction is a number, which saves a matrix exponential a step.
+    # Without a barostat "hydrostatic" only means that friction is a number, which saves a matrix exponential per step.
     return _StillLangevin(  # type: ignore[no-untyped-call]
         atoms, stage.timestep_fs * units.fs, temperature_K=kelvin, T_tau=stage.thermostat_time_fs * units.fs,
         hydrostatic=True, rng=rng,

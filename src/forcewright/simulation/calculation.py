@@ -1,4 +1,4 @@
-"""A calculator for integrators: asks the force field once for each new arrangement of the atoms, and no more."""
+"""A calculator for integrators that evaluates the force field once per configuration."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from forcewright.structure import FloatArray, Structure, to_voigt
 
 
 class Calculation:
-    """Stands between ASE's integrators and a calculator, for one set of atoms of which only positions and cell change.
+    """Caches a calculator for ASE's integrators, for one set of atoms of which only positions and cell change.
 
-    ASE's own cache compares and copies whole Atoms several times a step, which takes longer than the forces of a small
-    system.
+    ASE's own cache compares and copies whole Atoms several times per step, which takes longer than the forces of a
+    small system.
     """
 
     def __init__(self, calculator: Calculator) -> None:
@@ -26,7 +26,7 @@ class Calculation:
         self._results: dict[str, Any] = {}
 
     def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True) -> Any:
-        """Return a property of the atoms as they are now; None for a stress nobody knows."""
+        """Return a property of the atoms in their current state; None for an unavailable stress."""
         self._forget_if_moved(atoms)
         if name not in self._results:
             self._calculate(name, atoms)
@@ -44,7 +44,7 @@ class Calculation:
 
     def _calculate(self, name: str, atoms: Atoms) -> None:
         if isinstance(self._calculator, PotentialCalculator):
-            prediction = self._calculator.potential.predict([Structure.from_ase(atoms)])[0]
+            prediction = self._calculator.evaluate(Structure.from_ase(atoms))
             stress = None if prediction.stress is None else to_voigt(prediction.stress)
             self._results = {"energy": prediction.energy, "forces": prediction.forces, "stress": stress}
             return

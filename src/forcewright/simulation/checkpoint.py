@@ -1,8 +1,8 @@
-"""Checkpoints: from where a run goes on after its process was killed, and whether it is the same run.
+"""Checkpoints: where a run continues after its process was killed, and whether it is the same run.
 
-Order of writing, so that a kill at any moment does no harm: frames and rows are brought to the disk first, then the
-checkpoint that knows the length of their files replaces the one before. A run that goes on cuts the files back to those
-lengths and writes the rest again, the same to the last digit.
+Order of writing, so that a kill at any moment does no harm: frames and rows are synced to disk first, then the
+checkpoint with the lengths of their files replaces the previous one. A run that continues cuts the files back to those
+lengths and writes the rest again, identical to the last digit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.files import write_arrays
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.simulation.settings import RunSettings
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot
@@ -30,7 +30,7 @@ _FORMAT = 1
 def identity(
     force_field: ForceField, start: Snapshot, stages: Sequence[Stage], engine: str, seed: int, settings: RunSettings
 ) -> dict[str, str]:
-    """Return hashes of all that decides the numbers of a run, by the words a user would say."""
+    """Return hashes of everything that determines the numbers of a run, by names that a user understands."""
     velocities = b"" if start.velocities is None else np.ascontiguousarray(start.velocities).tobytes()
     parts: dict[str, Any] = {
         "potential": force_field.content_hash,
@@ -48,15 +48,15 @@ def _hash(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def check_identity(own: Mapping[str, str], stored: Mapping[str, str], folder: Path) -> None:
+def check_identity(current: Mapping[str, str], stored: Mapping[str, str], folder: Path) -> None:
     """Refuse to mix two runs in one folder.
 
     Raises
     ------
     InputError
-        Naming what differs.
+        If they differ; names what does.
     """
-    different = [name for name in own if own[name] != stored.get(name)]
+    different = [name for name in current if current[name] != stored.get(name)]
     if different:
         raise InputError(
             f"holds another run, which differs in {', '.join(different)}; choose another output, or start again "
@@ -67,7 +67,7 @@ def check_identity(own: Mapping[str, str], stored: Mapping[str, str], folder: Pa
 
 @dataclass
 class Checkpoint:
-    """Where a run stands: at a step of a stage, with the lengths of its files in bytes."""
+    """The state of a run at a step of a stage, with the lengths of its files in bytes."""
 
     identity: dict[str, str]
     stage: int
@@ -82,7 +82,7 @@ class Checkpoint:
     state: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
-        """Replace the checkpoint at ``path``, at once."""
+        """Replace the checkpoint at ``path`` atomically."""
         arrays = {f"state.{name}": value for name, value in self.state.items() if isinstance(value, np.ndarray)}
         plain = {name: value for name, value in self.state.items() if not isinstance(value, np.ndarray)}
         content = json.dumps(

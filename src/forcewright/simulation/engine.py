@@ -1,4 +1,4 @@
-"""The contract of engines, which move atoms."""
+"""The protocol of engines, which move atoms."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ class Engine(Protocol):
     """Moves the atoms of one simulation; made with a force field, a starting snapshot and a seed.
 
     The driver calls ``begin`` at the start of each stage, then ``advance`` and ``snapshot``; at the steps of its
-    checkpoints it calls ``state``. A new engine that was given a state by ``restore`` goes on as the old one would.
+    checkpoints it calls ``state``. A new engine restored from a state continues as the old one would.
     """
 
     def begin(self, stage: Stage) -> None:
-        """Start a stage from the present positions, velocities and cell, with a thermostat at rest.
+        """Start a stage from the current positions, velocities and cell, with a thermostat at rest.
 
-        Velocities that are not there, or all zero, are drawn where the stage has a temperature.
+        Velocities that are missing or all zero are drawn if the stage has a temperature.
         """
         ...
 
     def advance(self, steps: int) -> None:
-        """Move the atoms by some steps of the present stage, along its ramps.
+        """Move the atoms by some steps of the current stage, along its ramps.
 
         Step k = 1 ... n of a stage is done at the targets T(k) = T_0 + (T_n - T_0) k / n. In a relaxation ``steps`` is
-        the largest number of iterations; it ends sooner when nothing exceeds the stage's limit, leaves velocities at
-        zero, and takes no time: the step of the simulation stays the same. ``state`` is taken before it, never within.
+        the largest number of iterations; it ends earlier when nothing exceeds the stage's limit, leaves velocities
+        at zero, and takes no time: the step of the simulation stays the same. ``state`` is never taken within it.
         """
         ...
 
     def snapshot(self) -> Snapshot:
-        """Return the present moment; step and time count from the start of the simulation."""
+        """Return the current snapshot; step and time count from the start of the simulation."""
         ...
 
     def state(self) -> Mapping[str, Any]:
-        """Return all that decides how the run goes on: arrays, numbers and texts.
+        """Return everything that determines how the run continues: arrays, numbers and texts.
 
-        Whatever is cached and could change a rounding (neighbor lists) is dropped, so that a run that goes on after
-        this call and one that is restored from it stay the same.
+        Whatever is cached and could affect rounding (neighbor lists) is dropped, so that a run that continues after
+        this call and one that is restored from it stay identical.
         """
         ...
 
     def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
-        """Take up a stage where ``state`` was taken."""
+        """Continue a stage from where ``state`` was taken."""
         ...
 
     def close(self) -> None:

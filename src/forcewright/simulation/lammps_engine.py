@@ -1,4 +1,4 @@
-"""LAMMPS moves the atoms, in a process of its own: what ends LAMMPS does not end the run without a word."""
+"""The engine that moves atoms with LAMMPS, in a separate process: a crash there becomes an error here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot
 
@@ -29,44 +29,44 @@ class LammpsEngine:
 
     Constant energy: ``fix nve``; temperature: ``fix nvt``, or ``fix langevin`` or ``fix temp/csvr`` with ``fix nve``;
     pressure: ``fix npt``; relaxation: ``minimize``, with ``fix box/relax`` where the cell changes. Open directions
-    grow with the atoms. Random numbers start anew at each call of ``state``, from the seed and the step.
+    grow with the atoms. Random numbers are reseeded at each call of ``state``, from the seed and the step.
 
     Raises
     ------
     InputError
-        If the force field does not know a species of ``start``, cannot travel to another process, or atoms of an
-        element have different masses.
+        If the force field does not know a species of ``start``, cannot be pickled, or atoms of an element have
+        different masses.
     ForcewrightError
-        If LAMMPS refuses the system or its process ends.
+        If LAMMPS rejects the system or its process ends.
     """
 
     def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:
         try:
-            made_of = pickle.dumps((force_field, start, seed))
-        except Exception as error:  # pickle raises whatever it likes
+            arguments = pickle.dumps((force_field, start, seed))
+        except Exception as error:  # pickle raises anything
             raise InputError(
-                f"{force_field.name} cannot travel to LAMMPS's process ({error}); let its calculator be a function "
-                "or a class of a module"
+                f"{force_field.name} cannot be sent to LAMMPS's process ({error}); make its calculator a function or "
+                "a class of a module"
             ) from None
         self._number = 0
         self._scratch: str | None = None
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
         self._connection, theirs = Pipe()
         self._process = self._spawn(theirs)
         theirs.close()
         try:
-            self._scratch = self._call("start", made_of)
+            self._scratch = self._call("start", arguments)
         except BaseException:
             self.close()
             raise
 
     def _spawn(self, theirs: Connection) -> subprocess.Popen[bytes]:
-        """Start a process that imports what this one can import, and shares nothing else with it."""
+        """Start a process that can import what this one can, and shares nothing else with it."""
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         return subprocess.Popen(
             [sys.executable, "-P", "-c", _START, str(theirs.fileno())],
             pass_fds=[theirs.fileno()], env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, stderr=self._said,
+            stdout=subprocess.DEVNULL, stderr=self._stderr,
         )  # fmt: skip
 
     def begin(self, stage: Stage) -> None:
@@ -75,7 +75,7 @@ class LammpsEngine:
         Raises
         ------
         InputError
-            If the stage needs a cell, a stress or velocities that are not there.
+            If the stage needs a cell, a stress or velocities that are missing.
         """
         self._call("begin", stage)
 
@@ -85,22 +85,22 @@ class LammpsEngine:
         Raises
         ------
         ForcewrightError
-            If LAMMPS stops, because atoms are lost, say.
+            If LAMMPS stops, for example because atoms are lost.
         """
         self._call("advance", steps)
 
     def snapshot(self) -> Snapshot:
-        """Return the present moment; see `Engine`."""
-        found: Snapshot = self._call("snapshot")
-        return found
+        """Return the current snapshot; see `Engine`."""
+        snapshot: Snapshot = self._call("snapshot")
+        return snapshot
 
     def state(self) -> Mapping[str, Any]:
-        """Return all that decides how the run goes on: LAMMPS's restart file and what it does not know."""
-        found: Mapping[str, Any] = self._call("state")
-        return found
+        """Return everything that determines how the run continues: LAMMPS's restart file and what it lacks."""
+        state: Mapping[str, Any] = self._call("state")
+        return state
 
     def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
-        """Take up a stage where ``state`` was taken."""
+        """Continue a stage from where ``state`` was taken."""
         self._call("restore", stage, dict(state))
 
     def close(self) -> None:
@@ -115,12 +115,12 @@ class LammpsEngine:
         self._process.kill()
         self._process.wait()
         self._connection.close()
-        self._said.close()
+        self._stderr.close()
         if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)  # is there only if the process was killed
+            shutil.rmtree(self._scratch, ignore_errors=True)  # exists only if the process was killed
 
     def _call(self, method: str, *arguments: Any) -> Any:
-        """Have a method called there and return what it returns or raise what it raises."""
+        """Call a method there and return what it returns or raise what it raises."""
         if self._connection.closed:
             raise ForcewrightError("this LAMMPS engine was closed")
         self._number += 1
@@ -141,7 +141,7 @@ class LammpsEngine:
         except subprocess.TimeoutExpired:
             return "LAMMPS's process does not answer"
         how = f"with status {status}" if status >= 0 else f"by signal {signal.Signals(-status).name}"
-        self._said.seek(0)
-        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines() if line.strip()]
+        self._stderr.seek(0)
+        lines = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
         last = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "")
-        return f"LAMMPS's process ended {how}{f'; its last words: {last}' if last else ''}"
+        return f"LAMMPS's process ended {how}{f'; its last line: {last}' if last else ''}"

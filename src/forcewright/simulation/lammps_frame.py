@@ -1,9 +1,9 @@
-"""Where the atoms of a simulation stand in LAMMPS, and where in the frame of the structure it started from.
+"""Positions of atoms in LAMMPS and in the frame of the structure that the simulation started from.
 
-LAMMPS wants a lower triangular cell H and folds atoms back into it; R turns its frame into ours (h = H Rᵀ). With the
-images n that LAMMPS counts and the whole cells m by which atoms were folded back at the start, a position is
-r = (x + (n + m) H) Rᵀ. LAMMPS keeps a corner of the cell at the origin. Open directions stand at right angles to the
-others and grow with the atoms; the cell vectors given for them stay as they are.
+LAMMPS needs a lower triangular cell H and wraps atoms into it; R rotates its frame into that of the structure
+(h = H Rᵀ). With the images n that LAMMPS counts and the whole cells m by which atoms were wrapped at the start, a
+position is r = (x + (n + m) H) Rᵀ. LAMMPS keeps a corner of the cell at the origin. Open directions are at right angles
+to the others and grow with the atoms; their cell vectors in the structure stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from forcewright.errors import InputError
 from forcewright.lammps_session import to_lammps_box
 from forcewright.structure import FloatArray, IntArray, Structure
 
-_MARGIN = 10.0  # Å around the atoms in open directions at the start: LAMMPS dislikes boxes thinner than the cutoff
+_MARGIN = 10.0  # Å around the atoms in open directions at the start: LAMMPS warns of boxes thinner than the cutoff
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,7 @@ class LammpsFrame:
     rotation
         R (3, 3).
     folded
-        m (N, 3): whole cells by which atoms were folded back at the start.
+        m (N, 3): whole cells by which atoms were wrapped at the start.
     """
 
     start: Structure
@@ -39,7 +39,7 @@ class LammpsFrame:
     folded: IntArray
 
     def structure(self, positions: FloatArray, images: IntArray, cell: FloatArray) -> Structure:
-        """Return what LAMMPS holds, atoms in order, in the frame of the start."""
+        """Return LAMMPS's structure, atoms in order, in the frame of the start."""
         pbc = self.start.pbc
         turned = np.where(pbc[:, None], cell @ self.rotation.T, self.start.cell)
         unfolded = positions + (images + self.folded) @ np.where(pbc[:, None], cell, 0.0)
@@ -75,7 +75,7 @@ def to_lammps(structure: Structure) -> tuple[LammpsFrame, FloatArray, list[str]]
 
 
 def cell_of(lmp: Any) -> FloatArray:
-    """Return the present cell H (3, 3) of a LAMMPS instance."""
+    """Return the current cell H (3, 3) of a LAMMPS instance."""
     low, high, xy, yz, xz, *_ = lmp.extract_box()
     lengths = np.subtract(high, low)
     return np.array([[lengths[0], 0.0, 0.0], [xy, lengths[1], 0.0], [xz, yz, lengths[2]]])

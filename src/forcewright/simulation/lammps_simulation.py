@@ -1,4 +1,4 @@
-"""One simulation in one LAMMPS instance, units metal; runs in a process of its own (`lammps_worker`).
+"""One simulation in one LAMMPS instance, units metal; runs in a separate process (`lammps_worker`).
 
 Forces come from a pair style that LAMMPS knows, or else from the force field itself through ``fix external``. LAMMPS
 counts 3N - 3 degrees of freedom, as everywhere here.
@@ -19,9 +19,9 @@ from ase import units
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.force_field import ForceField
 from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, error_sentence, new_instance, type_of_species
 from forcewright.simulation.calculation import Calculation
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.lammps_frame import LammpsFrame, cell_of, images_of, to_lammps
 from forcewright.simulation.stages import Stage
 from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
@@ -30,8 +30,8 @@ from forcewright.trajectory import Snapshot
 
 _FS_PER_PS = 1000.0
 _BAR_PER_GPA = 1e4
-_ETAP = 8  # place of η of the barostat's first thermostat in the vector of fix npt iso: after 3 + 3 + 1 + 1 others
-_ROUNDS = 20  # times a minimizer starts anew from where it stopped too early
+_ETAP = 8  # position of η of the barostat's first thermostat in the vector of fix npt iso: after 3 + 3 + 1 + 1 others
+_ROUNDS = 20  # restarts of a minimizer that stopped too early
 
 
 class LammpsSimulation:
@@ -40,7 +40,7 @@ class LammpsSimulation:
     Parameters
     ----------
     scratch
-        Folder for files that LAMMPS reads and writes on the way; nothing stays there.
+        Folder for temporary files of LAMMPS; nothing stays there.
     """
 
     def __init__(self, force_field: ForceField, start: Snapshot, seed: int, scratch: Path) -> None:
@@ -56,7 +56,7 @@ class LammpsSimulation:
         self._moves = atoms.has("momenta")
         self._failure: BaseException | None = None
         self._lmp: Any = new_instance()
-        with self._told():
+        with self._explained():
             self._frame, positions, box = to_lammps(start.structure)
             self._build(positions, box)
             if self._moves:
@@ -85,7 +85,7 @@ class LammpsSimulation:
         self._set_forces()
 
     def _set_forces(self) -> None:
-        """Say where forces come from and what every run ends with."""
+        """Set up the forces and the output of every run."""
         lmp, pair_style = self._lmp, self._force_field.pair_style
         lmp.commands_list(["neighbor 1.0 bin", "neigh_modify every 1 delay 0 check yes one 20000 page 200000"])
         if pair_style is not None:
@@ -93,7 +93,7 @@ class LammpsSimulation:
                 lmp.commands_list(list(pair_style.commands(Path(folder))))
         else:
             self._calculation = Calculation(self._force_field.calculator())
-            self._asked: Any = self._frame.start.to_ase()
+            self._atoms: Any = self._frame.start.to_ase()
             lmp.commands_list(
                 [
                     "pair_style zero 0.5", "pair_coeff * *", "fix forces all external pf/callback 1 1",
@@ -109,24 +109,24 @@ class LammpsSimulation:
         )  # fmt: skip
 
     def _external(self, caller: Any, step: int, count: int, ids: Any, positions: Any, forces: Any) -> None:
-        """Fill in the forces of the force field; whatever is raised waits until LAMMPS returns."""
+        """Fill in the forces of the force field; errors wait until LAMMPS returns."""
         try:
             if self._failure is None:
-                forces[:] = self._asked_forces(np.array(ids).ravel() - 1, np.array(positions), count)
+                forces[:] = self._forces_of(np.array(ids).ravel() - 1, np.array(positions), count)
                 return
-        except BaseException as error:  # a callback from C can pass nothing on
+        except BaseException as error:  # a callback from C cannot raise
             self._failure = error
         forces[:] = 0.0
 
-    def _asked_forces(self, order: Any, positions: FloatArray, count: int) -> FloatArray:
-        frame, atoms = self._frame, self._asked
+    def _forces_of(self, order: Any, positions: FloatArray, count: int) -> FloatArray:
+        frame, atoms = self._frame, self._atoms
         x, images = np.empty((count, 3)), np.empty((count, 3), dtype=np.int64)
         x[order], images[order] = positions, images_of(self._lmp, count)
         structure = frame.structure(x, images, cell_of(self._lmp))
         atoms.positions[:] = structure.positions
         if not np.array_equal(atoms.cell.array, structure.cell):
             atoms.set_cell(structure.cell)
-        with np.errstate(all="ignore"):  # monitors see what comes of it
+        with np.errstate(all="ignore"):  # monitors see the result
             energy = float(self._calculation.get_property("energy", atoms))
             forces = self._calculation.get_property("forces", atoms)
             stress = self._calculation.get_property("stress", atoms) if atoms.pbc.all() else None
@@ -146,7 +146,7 @@ class LammpsSimulation:
         if self._stage is not None:
             self._stage_time = self._time
         self._stage, self._stage_start = stage, self._step
-        with self._told():
+        with self._explained():
             self._draw_velocities(stage)
             for name in self._lmp.available_ids("fix"):
                 if name != "forces":
@@ -156,7 +156,7 @@ class LammpsSimulation:
 
     def _check(self, stage: Stage) -> None:
         if stage.ensemble == "nve" and not self._moves:
-            raise InputError("an nve stage keeps the energy it finds, and there are no velocities; begin with nvt")
+            raise InputError("an nve stage conserves the initial energy, but there are no velocities; begin with nvt")
         if stage.pressure_GPa is None and stage.ensemble != "npt":
             return
         if not self._frame.start.pbc.all():
@@ -181,7 +181,7 @@ class LammpsSimulation:
         self._give_velocities(atoms)
 
     def _give_velocities(self, atoms: Any) -> None:
-        """Hand the velocities of ASE atoms to LAMMPS, in Å/ps and its frame."""
+        """Pass the velocities of ASE atoms to LAMMPS, in Å/ps and its frame."""
         velocities = atoms.get_momenta() / self._masses[:, None] * units.fs * _FS_PER_PS @ self._frame.rotation
         flat = np.ascontiguousarray(velocities).ravel()
         self._lmp.scatter_atoms("v", 1, 3, (ctypes.c_double * flat.size)(*flat))
@@ -192,9 +192,9 @@ class LammpsSimulation:
         self._lmp.commands_list(_dynamics(stage, self._random_seed()))
 
     def _random_seed(self) -> int:
-        """Return a seed for what happens from this step on, the same whether a run was interrupted here or not."""
+        """Return a seed for the steps from here on, the same whether a run was interrupted here or not."""
         state = np.random.SeedSequence([self._seed, self._step]).generate_state(1)
-        return 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS takes
+        return 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS accepts
 
     def _run(self, steps: int, setup: bool = True) -> None:
         stage = self._stage
@@ -205,14 +205,14 @@ class LammpsSimulation:
     def advance(self, steps: int) -> None:
         """Move the atoms; see `Engine`."""
         assert self._stage is not None
-        with self._told():
+        with self._explained():
             if self._stage.ensemble == "relax":
                 self._relax(self._stage, steps)
             else:
                 self._run(steps, setup=False)
 
     def _relax(self, stage: Stage, steps: int) -> None:
-        """Let LAMMPS minimize, again where it stops too early, until the forces are small or steps are used up."""
+        """Minimize with LAMMPS, again if it stops too early, until forces are small or no steps are left."""
         lmp, step = self._lmp, self._step
         lmp.commands_list(["velocity all set 0 0 0", "min_style cg", "min_modify norm max dmax 0.1"])
         last = np.inf
@@ -222,7 +222,7 @@ class LammpsSimulation:
                 break
             lmp.command(f"minimize 0 {0.5 * stage.fmax_eV_per_A:.17g} {left} {10 * left}")
             if (residual := self._residual(stage)) >= last and stage.pressure_GPa is None:
-                lmp.command("min_style fire")  # looks at forces only, where energies have no digits left
+                lmp.command("min_style fire")  # uses forces only, where energies have no digits left
             last = residual
         self._moves = True
         lmp.command(f"reset_timestep {step}")
@@ -239,7 +239,7 @@ class LammpsSimulation:
         volume = float(np.linalg.det(cell_of(self._lmp)))
         return max(largest, float(np.linalg.norm(excess, axis=1).max()) * volume / self._count)
 
-    # what is seen
+    # state
 
     @property
     def _step(self) -> int:
@@ -253,8 +253,8 @@ class LammpsSimulation:
 
     def _of_atoms(self, name: str) -> FloatArray:
         """Return a vector of each atom (N, 3) in LAMMPS's frame, atoms in order."""
-        found = np.array(self._lmp.numpy.extract_atom(name, nelem=self._count, dim=3))
-        return found[np.argsort(self._ids())]
+        vectors = np.array(self._lmp.numpy.extract_atom(name, nelem=self._count, dim=3))
+        return vectors[np.argsort(self._ids())]
 
     def _ids(self) -> Any:
         return np.array(self._lmp.numpy.extract_atom("id", nelem=self._count)).ravel()
@@ -269,9 +269,9 @@ class LammpsSimulation:
         return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
 
     def snapshot(self) -> Snapshot:
-        """Return the present moment; see `Engine`."""
+        """Return the current snapshot; see `Engine`."""
         rotation = self._frame.rotation
-        with self._told():
+        with self._explained():
             velocities = self._of_atoms("v") @ rotation.T / _FS_PER_PS if self._moves else None
             stress = rotation @ self._stress() @ rotation.T if self._knows_stress() else None
             return Snapshot(
@@ -283,7 +283,7 @@ class LammpsSimulation:
         if not self._frame.start.pbc.all():
             return False
         return self._force_field.pair_style is not None or (
-            self._calculation.get_property("stress", self._asked) is not None
+            self._calculation.get_property("stress", self._atoms) is not None
         )
 
     def _conserved(self) -> float | None:
@@ -291,30 +291,30 @@ class LammpsSimulation:
         if stage is None or stage.ensemble == "relax":
             return None
         if stage.ensemble == "nvt" and stage.thermostat == "langevin":
-            return None  # LAMMPS's account of it begins with memory that nothing was written to
+            return None  # LAMMPS's tally of it starts from uninitialized memory
         chains = stage.ensemble == "npt" or (stage.ensemble == "nvt" and stage.thermostat == "nose-hoover")
         if chains and not stage.constant:
             return None
         energy = float(self._lmp.get_thermo("etotal") + self._lmp.get_thermo("ecouple"))
         if stage.ensemble == "npt" and stage.cell == "isotropic":
-            energy -= self._too_much(stage)
+            energy -= self._barostat_excess(stage)
         return energy
 
-    def _too_much(self, stage: Stage) -> float:
-        """Return what LAMMPS counts too much of the barostat's first thermostat.
+    def _barostat_excess(self, stage: Stage) -> float:
+        """Return by how much LAMMPS overcounts the energy of the barostat's first thermostat.
 
-        The equations of ``fix npt iso`` give the barostat one degree of freedom, its energy has 3 kT η for it.
+        The equations of ``fix npt iso`` give the barostat one degree of freedom, but its energy has 3 kT η for it.
         """
         assert stage.temperature_K is not None
         kT = float(self._lmp.extract_global("boltz")) * stage.temperature_K[0]
         return 2.0 * kT * float(self._lmp.extract_fix("motion", 0, 1, _ETAP))
 
-    # going on later
+    # restart
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how the run goes on, and take it up anew; see `Engine`."""
+        """Return everything that determines how the run continues, and restart from it; see `Engine`."""
         assert self._stage is not None
-        with self._told(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+        with self._explained(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             path = Path(folder) / "restart"
             self._lmp.command(f'write_restart "{path}"')
             state = {
@@ -327,13 +327,13 @@ class LammpsSimulation:
         return state
 
     def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
-        """Take up a stage where ``state`` was taken."""
+        """Continue a stage from where ``state`` was taken."""
         self._stage = stage
         self._stage_start, self._stage_time = int(state["stage_start"]), float(state["stage_time"])
         self._moves = bool(state["moves"])
         self._rng.bit_generator.state = json.loads(str(state["rng"]))
         self._frame = LammpsFrame(self._frame.start, np.array(state["rotation"]), np.array(state["folded"]))
-        with self._told(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+        with self._explained(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             path = Path(folder) / "restart"
             path.write_bytes(np.asarray(state["restart"], dtype=np.uint8).tobytes())
             self._lmp.commands_list(["clear", "box tilt large", f'read_restart "{path}"', "atom_modify sort 0 2.0"])
@@ -346,8 +346,8 @@ class LammpsSimulation:
         self._lmp.close()
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Make a sentence of what LAMMPS raises, and raise what the force field raised while LAMMPS called it."""
+    def _explained(self) -> Iterator[None]:
+        """Turn LAMMPS's errors into a sentence, and raise what the force field raised while LAMMPS called it."""
         try:
             yield
         except (ForcewrightError, AssertionError):
@@ -372,13 +372,13 @@ def _species_of(force_field: ForceField, structure: Structure) -> tuple[int, ...
 def _mass_commands(types: Any, masses: FloatArray, count: int) -> list[str]:
     commands = []
     for kind in range(1, count + 1):
-        own = np.unique(masses[types == kind])
-        if len(own) > 1:
+        distinct = np.unique(masses[types == kind])
+        if len(distinct) > 1:
             raise InputError(
-                f"LAMMPS takes one mass for all atoms of an element, and there are {own.tolist()} u; use engine: ase",
+                f"LAMMPS takes one mass per element, but there are {distinct.tolist()} u; use engine: ase",
                 field="masses",
             )
-        commands.append(f"mass {kind} {own[0] if len(own) else 1.0:.17g}")
+        commands.append(f"mass {kind} {distinct[0] if len(distinct) else 1.0:.17g}")
     return commands
 
 

@@ -1,8 +1,8 @@
-"""The process in which LAMMPS runs: answers requests until it is told to end or its parent is gone.
+"""The process in which LAMMPS runs: answers requests until it is closed or its parent is gone.
 
 Requests are pickled tuples (number, method, arguments), answers (number, whether it worked, result or error). They
 come from the process that started this one, over a pipe that nothing else can reach. Standard input carries nothing;
-that it ends tells that the parent ended, however it did.
+its end means that the parent ended, however it did.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def _end_with_parent(scratch: str) -> None:
 
 def _end(scratch: str) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
-    os._exit(0)  # at once: tidying up takes the interpreter and MPI a second
+    os._exit(0)  # at once: the cleanup of the interpreter and MPI takes a second
 
 
 def _portable(error: Exception) -> Exception:
-    """Return an error that survives the way back: other packages' errors may not."""
+    """Return an error that can be pickled: other packages' errors may not be."""
     if isinstance(error, ForcewrightError | ArithmeticError | ValueError):
         return error
     return ForcewrightError(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""Monitors: what stops a simulation that has left physics, and says where it broke."""
+"""Monitors that stop a simulation which has become unphysical, and say where it broke."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ase.data import chemical_symbols, covalent_radii
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
+from forcewright.force_field import ForceField
 from forcewright.potential import Graded
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.stages import Stage
-from forcewright.structure import FloatArray, IntArray
+from forcewright.structure import FloatArray, IntArray, atomic_number
 from forcewright.trajectory import Snapshot
 
-#: Temperatures below this are judged as if they were this one (K).
+#: Target temperatures below this count as this one (K).
 _COOL = 300.0
 
 
@@ -30,7 +30,7 @@ class Monitors(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     every_fs: float = Field(default=20.0, gt=0)
-    """How often to look."""
+    """Time between checks."""
     finite: bool = True
     """Stop when a position, a force or the energy is not a finite number."""
     force_eV_per_A: float | None = Field(default=100.0, gt=0)
@@ -42,7 +42,7 @@ class Monitors(BaseModel):
     closest_A: dict[str, float] = {}
     """Stop when two atoms of a pair of elements, such as Si-O, are closer than this; instead of the fraction."""
     lost_A: float | None = Field(default=10.0, gt=0)
-    """In structures open in some direction: stop when an atom has no other one within this distance."""
+    """In structures open in some direction: stop when an atom has no other within this distance."""
     volume_factor: float | None = Field(default=1.5, gt=1)
     """Stop when the volume exceeds the one at the start by this factor, or falls below it by the same."""
     thinning_factor: float | None = Field(default=3.0, gt=1)
@@ -55,9 +55,9 @@ class Monitors(BaseModel):
 
 @dataclass(frozen=True)
 class Alarm:
-    """What a monitor saw.
+    """What a monitor reported.
 
-    ``atoms`` count from 0; ``value`` and ``limit`` are in the unit of the monitor's setting, ``distance`` in Å.
+    ``atoms`` count from 0; ``value`` and ``limit`` are in the unit of the monitor's limit, ``distance`` in Å.
     """
 
     monitor: str
@@ -80,7 +80,7 @@ class Alarm:
 
 
 class _Seen(NamedTuple):
-    """An alarm before it knows its step."""
+    """An alarm before its step is added."""
 
     monitor: str
     message: str
@@ -106,7 +106,7 @@ class Watch:
     Raises
     ------
     InputError
-        If extrapolation grades are asked for and the potential knows none, or a pair of elements is no such.
+        If extrapolation grades are asked for and the potential has none, or a pair of elements is invalid.
     """
 
     def __init__(self, settings: Monitors, force_field: ForceField) -> None:
@@ -115,21 +115,21 @@ class Watch:
         self._grading: Graded | None = None
         self._closest = {_pair(name): distance for name, distance in settings.closest_A.items()}
         if settings.extrapolation_grade is not None:
-            if not isinstance(force_field.potential, Graded):
+            if not (isinstance(force_field.potential, Graded) and force_field.potential.knows_grades):
                 raise InputError(
-                    f"{force_field.name} knows no extrapolation grades; leave the monitor out or fit a linear ACE",
+                    f"{force_field.name} has no extrapolation grades; leave the monitor out or fit a linear ACE",
                     field="extrapolation_grade",
                 )
             self._grading = force_field.potential
 
     def begin(self, stage: Stage, snapshot: Snapshot) -> None:
-        """Take what a stage is compared with from its first moment, and the volume from that of the run."""
+        """Take the references of a stage from its first snapshot, and the volume from that of the run."""
         first, structure = self.references, snapshot.structure
         volume, height = first.volume or structure.volume, first.height or _height(snapshot)
         self.references = References(volume, height, snapshot.temperature, snapshot.conserved)
 
     def look(self, stage: Stage, target_K: float | None, snapshot: Snapshot) -> Alarm | None:
-        """Return the first alarm, the deepest cause before its consequences."""
+        """Return the first alarm; causes come before their consequences."""
         seen = next(self._alarms(stage, target_K, snapshot), None)
         if seen is None:
             return None
@@ -143,7 +143,7 @@ class Watch:
         if broken is not None:
             if settings.finite:
                 yield broken
-            return  # nothing else can be judged
+            return  # nothing else can be checked
         yield from _closest_pair(snapshot, settings.closest_fraction, self._closest)
         if settings.force_eV_per_A is not None:
             yield from _force(snapshot, settings.force_eV_per_A)
@@ -164,9 +164,9 @@ class Watch:
 
 def _pair(name: str) -> tuple[int, int]:
     symbols = name.split("-")
-    if len(symbols) != 2 or any(symbol not in chemical_symbols[1:] for symbol in symbols):
+    if len(symbols) != 2:
         raise InputError(f"{name!r} is not a pair of elements such as Si-O", field="closest_A")
-    first, second = sorted(chemical_symbols.index(symbol) for symbol in symbols)
+    first, second = sorted(atomic_number(symbol, "closest_A") for symbol in symbols)
     return first, second
 
 
@@ -200,7 +200,7 @@ def _temperature(snapshot: Snapshot, reference: float, factor: float) -> Iterato
     if snapshot.temperature is None or snapshot.velocities is None:
         return
     freedom = 3 * max(len(snapshot) - 1, 1)
-    # The kinetic energy of few atoms fluctuates by itself: relative variance 2 / freedom.
+    # The kinetic energy of few atoms fluctuates: relative variance 2 / freedom.
     limit = factor * max(reference, _COOL) * (1 + 5 * np.sqrt(2 / freedom))
     if snapshot.temperature > limit:
         speeds = snapshot.masses * np.sum(snapshot.velocities**2, axis=1)
@@ -221,16 +221,16 @@ def _closest_pair(
         return
     from forcewright.neighbors import find_neighbors  # loads Numba, which LAMMPS's process does without
 
-    found = find_neighbors(snapshot.structure, float(limits.max()))
-    if not len(found.indices):
+    pairs = find_neighbors(snapshot.structure, float(limits.max()))
+    if not len(pairs.indices):
         return
-    place = np.searchsorted(kinds, numbers)
-    centers, distances = found.centers, found.distances
-    allowed = limits[place[centers], place[found.indices]]
+    kind_of = np.searchsorted(kinds, numbers)
+    centers, distances = pairs.centers, pairs.distances
+    allowed = limits[kind_of[centers], kind_of[pairs.indices]]
     shares = distances / np.maximum(allowed, 1e-9)
     worst = int(shares.argmin())
     if shares[worst] < 1.0:
-        i, j, distance = int(centers[worst]), int(found.indices[worst]), float(distances[worst])
+        i, j, distance = int(centers[worst]), int(pairs.indices[worst]), float(distances[worst])
         limit = float(allowed[worst])
         message = f"{_name(snapshot, i)} and {_name(snapshot, j)} are {distance:.3f} Å apart, closer than {limit:.3f} Å"
         yield _Seen("closest", message, (i, j), distance, distance, limit)
@@ -251,8 +251,8 @@ def _lost(snapshot: Snapshot, limit: float) -> Iterator[_Seen]:
         return
     from forcewright.neighbors import find_neighbors
 
-    found = find_neighbors(snapshot.structure, limit)
-    alone = np.flatnonzero(np.diff(found.starts) == 0)
+    pairs = find_neighbors(snapshot.structure, limit)
+    alone = np.flatnonzero(np.diff(pairs.starts) == 0)
     if len(alone):
         atom = int(alone[0])
         message = f"{_name(snapshot, atom)} has no other atom within {limit:g} Å; it is lost"

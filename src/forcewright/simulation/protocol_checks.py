@@ -1,4 +1,4 @@
-"""Whether a protocol makes sense for a structure, before anything moves."""
+"""Checks of a protocol against a structure, before anything moves."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _THINNEST = 1.5  # Å
 
 
 def check_protocol(stages: Sequence[Stage], start: Snapshot, settings: RunSettings) -> None:
-    """Refuse stages, or intervals of writing, that make no sense for a start.
+    """Refuse stages or output intervals that are invalid for a starting structure.
 
     Raises
     ------
     InputError
-        With what is wrong, and in which stage.
+        If one is; says what is wrong, and in which stage.
     """
     if not stages:
         raise InputError("there is nothing to do; give at least one stage", field="stages")
     _check_start(start)
     for index, stage in enumerate(stages):
-        place = f"stages[{index}]"
-        _check_timestep(stage, start, place)
+        position = f"stages[{index}]"
+        _check_timestep(stage, start, position)
         if (stage.ensemble == "npt" or stage.pressure_GPa is not None) and not start.structure.pbc.all():
             raise InputError(
                 f"{stage.ensemble} at a pressure needs a structure that is periodic in all directions; use nvt, or "
                 "leave pressure_GPa out",
-                field=place,
+                field=position,
             )
     _check_velocities(stages, start)
     whole = 1000.0 * sum(stage.time_ps or 0.0 for stage in stages)
     if whole and settings.trajectory.every_fs > whole:
         raise InputError(
-            f"is {settings.trajectory.every_fs:g}, but the whole run lasts {whole:g} fs; give less to see frames",
+            f"is {settings.trajectory.every_fs:g}, but the whole run lasts {whole:g} fs; give less to get frames",
             field="trajectory.every_fs",
         )
 
@@ -57,20 +57,20 @@ def _check_start(start: Snapshot) -> None:
         heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
         if heights.min() < _THINNEST:
             raise InputError(
-                f"has a cell only {heights.min():.3g} Å thin, so that atoms all but touch their own images; repeat it",
+                f"has a cell only {heights.min():.3g} Å thin, so that atoms almost touch their own images; repeat it",
                 field="structure",
             )
 
 
-def _check_timestep(stage: Stage, start: Snapshot, place: str) -> None:
+def _check_timestep(stage: Stage, start: Snapshot, position: str) -> None:
     if stage.ensemble == "relax":
         return
     lightest = float(start.masses.min())
     if lightest < _LIGHT and stage.timestep_fs > _LONGEST_LIGHT_FS:
         raise InputError(
             f"timestep_fs is {stage.timestep_fs:g}, too long for atoms of {lightest:.3g} u, whose bonds vibrate once "
-            f"in 10 fs; 0.5 is usual, {_LONGEST_LIGHT_FS:g} the most",
-            field=place,
+            f"in 10 fs; 0.5 is usual, {_LONGEST_LIGHT_FS:g} the maximum",
+            field=position,
         )
     times = {"thermostat_time_fs": stage.ensemble in ("nvt", "npt"), "barostat_time_fs": stage.ensemble == "npt"}
     for name in (name for name, used in times.items() if used):
@@ -78,17 +78,17 @@ def _check_timestep(stage: Stage, start: Snapshot, place: str) -> None:
             raise InputError(
                 f"{name} is {getattr(stage, name):g}, hardly more than a step of {stage.timestep_fs:g} fs; 50 to 1000 "
                 "steps are usual",
-                field=place,
+                field=position,
             )
 
 
 def _check_velocities(stages: Sequence[Stage], start: Snapshot) -> None:
-    """Refuse an nve stage where nothing moves: velocities are drawn at a temperature, of which it has none."""
+    """Refuse an nve stage without velocities, which it cannot draw because it has no temperature."""
     moving = start.velocities is not None
     for index, stage in enumerate(stages):
         if stage.ensemble == "nve" and not moving:
             raise InputError(
-                "an nve stage keeps the energy it finds, and there are no velocities; put an nvt stage before it",
+                "an nve stage conserves the initial energy, but there are no velocities; put an nvt stage before it",
                 field=f"stages[{index}]",
             )
         moving = stage.ensemble != "relax" and (moving or stage.temperature_K is not None)

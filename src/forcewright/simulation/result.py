@@ -1,17 +1,18 @@
-"""What a run leaves behind."""
+"""The result of a run, in memory and on disk."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_json
 from forcewright.simulation.monitors import Alarm
+from forcewright.tables import Tabular
 from forcewright.trajectory import Snapshot, snapshots
 from forcewright.trajectory.extxyz import frame_text
 
@@ -26,12 +27,12 @@ class StageRecord:
     done: int
 
 
-@dataclass(frozen=True, eq=False)
-class SimulationResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SimulationResult(Tabular):
     """The outcome of a run; its files lie in ``folder``.
 
-    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor saw, if one did. Times are those of all
-    processes that worked on the run, less what was lost by kills.
+    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor reported, if any did. Times are sums over
+    all processes that worked on the run, without work lost to kills.
     """
 
     folder: Path
@@ -49,6 +50,13 @@ class SimulationResult:
     trajectory: Path
     thermo: Path
 
+    def __repr__(self) -> str:
+        return f"SimulationResult({self.reason}; {self.steps} steps, {self.time_ps:.5g} ps, in {str(self.folder)!r})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each stage."""
+        return [asdict(stage) for stage in self.stages]
+
     @property
     def steps_per_s(self) -> float:
         """Steps per second of wall time."""
@@ -59,12 +67,12 @@ _PLAIN = ("completed", "reason", "steps", "time_ps", "wall_s", "cpu_s", "restart
 
 
 def write_result(result: SimulationResult, about: dict[str, Any]) -> None:
-    """Write final.extxyz, then result.json, with which a run counts as finished.
+    """Write final.extxyz, then result.json, which marks a run as finished.
 
     Parameters
     ----------
     about
-        What else result.json shall tell: seed, names and hashes.
+        Further contents of result.json: seed, names and hashes.
     """
     atomic_write(result.folder / "final.extxyz", frame_text(result.final, stage=result.stages[-1].name))
     content = {name: getattr(result, name) for name in _PLAIN}
@@ -101,15 +109,15 @@ def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
             **{name: content[name] for name in _PLAIN if name != "steps_per_s"},
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"is no result of a simulation ({error}); start again with --fresh", file=path) from None
+        raise InputError(f"is not the result of a simulation ({error}); start again with --fresh", file=path) from None
     return result, content
 
 
 def _versions(*packages: str) -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in packages:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""The driver: does the stages of a run, writes its files, watches it, and goes on where it was killed."""
+"""The driver: runs the stages, writes the files, checks the monitors, and continues after a kill."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ase import Atoms
 from forcewright import units
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import only_writer
+from forcewright.force_field import ForceField
 from forcewright.simulation import thermo
 from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity
 from forcewright.simulation.engine import Engine
-from forcewright.simulation.force_field import ForceField
 from forcewright.simulation.monitors import Alarm, References, Watch
 from forcewright.simulation.protocol_checks import check_protocol
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result, write_result
@@ -32,13 +32,13 @@ from forcewright.trajectory import Snapshot, Writer, open_writer, snapshots
 from forcewright.trajectory.extxyz import open_at, sync
 from forcewright.trajectory.writing import remove_remains
 
-#: Where engines are, each with the constructor (force_field, start, seed).
+#: Module and class of each engine; all are constructed from (force_field, start, seed).
 ENGINES = {
     "ase": ("forcewright.simulation.ase_engine", "AseEngine"),
     "lammps": ("forcewright.simulation.lammps_engine", "LammpsEngine"),
 }
 
-#: What a force field or an integrator raises where the atoms have left physics.
+#: What a force field or an integrator raises where the simulation has become unphysical.
 _FAILURES = (ForcewrightError, ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 _FILES = ("result.json", "checkpoint.npz", "thermo.csv", "final.extxyz", "trajectory.extxyz", "trajectory.h5",
@@ -61,31 +61,31 @@ def run(
     engine: str = "ase", seed: int = 0, settings: RunSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None, fresh: bool = False,
 ) -> SimulationResult:  # fmt: skip
-    """Do the stages one after the other and write everything to ``folder``.
+    """Run the stages one after another and write everything to ``folder``.
 
-    The same call goes on with a run whose process was killed, and ends with the files of an undisturbed run, to the
-    last byte with the engine "ase"; a finished run is not done again, its result is returned. A keyboard interrupt is
-    passed on and may be followed by the same call, too.
+    The same call continues a run whose process was killed, and ends with the files of an uninterrupted run, to the last
+    byte with the engine "ase"; a finished run is not repeated, its result is returned. A keyboard interrupt is raised,
+    and the same call continues such a run, too.
 
     Parameters
     ----------
     start
-        Velocities it has are kept, less the motion of the center of mass.
+        Its velocities are kept, without the motion of the center of mass.
     fresh
-        Whether to remove what an earlier run left in ``folder``.
+        Whether to remove an earlier run in ``folder``.
 
     Raises
     ------
     InputError
-        If the protocol makes no sense, the force field does not fit the structure, or the folder holds another run or
-        is in use.
+        If the protocol is invalid, the force field does not know an element, or the folder holds another run or is in
+        use.
     """
     settings = settings or RunSettings()
     start = next(snapshots([start]))
     check_protocol(stages, start, settings)
     if engine not in ENGINES:
-        raise InputError(f"{engine!r} is no engine; there are {', '.join(ENGINES)}", field="engine")
-    own = identity(force_field, start, stages, engine, seed, settings)
+        raise InputError(f"unknown engine {engine!r}; allowed are {', '.join(ENGINES)}", field="engine")
+    current = identity(force_field, start, stages, engine, seed, settings)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
@@ -94,15 +94,15 @@ def run(
             _clear(folder)
         if (folder / "result.json").exists():
             result, content = read_result(folder)
-            check_identity(own, content.get("identity", {}), folder)
+            check_identity(current, content.get("identity", {}), folder)
             _tidy(result)
             return result
-        checkpoint = _checkpoint(folder, own)
+        checkpoint = _checkpoint(folder, current)
         module, name = ENGINES[engine]
         moving: Engine = getattr(importlib.import_module(module), name)(force_field, start, seed)
         about = {
             "engine": engine, "seed": seed, "potential": force_field.name, "potential_hash": force_field.content_hash,
-            "structure_hash": start.structure.content_hash, "identity": own,
+            "structure_hash": start.structure.content_hash, "identity": current,
         }  # fmt: skip
         try:
             return _Run(moving, force_field, stages, folder, settings, about, on_progress).go(checkpoint)
@@ -111,29 +111,29 @@ def run(
 
 
 def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run; that which says it is finished first."""
+    """Remove the files of an earlier run, first the one that marks it as finished."""
     for name in _FILES:
         (folder / name).unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what atomic writing leaves where a process is killed."""
+    """Remove temporary files of atomic writing by a killed process."""
     for name in map(Path, _FILES):
         for remains in folder.glob(f".{name.stem}-*{name.suffix}"):
             remains.unlink()
 
 
 def _tidy(result: SimulationResult) -> None:
-    """Remove what a finished run needs no more."""
+    """Remove what a finished run no longer needs."""
     remove_remains(result.trajectory)
     (result.folder / "checkpoint.npz").unlink(missing_ok=True)
 
 
-def _checkpoint(folder: Path, own: dict[str, str]) -> Checkpoint | None:
+def _checkpoint(folder: Path, current: dict[str, str]) -> Checkpoint | None:
     path = folder / "checkpoint.npz"
     if path.exists():
         checkpoint = Checkpoint.load(path)
-        check_identity(own, checkpoint.identity, folder)
+        check_identity(current, checkpoint.identity, folder)
         return checkpoint
     present = [name for name in _FILES if (folder / name).exists()]
     if present:
@@ -167,9 +167,9 @@ class _Run:
         self.thermo: IO[bytes] | None = None
 
     def go(self, checkpoint: Checkpoint | None) -> SimulationResult:
-        """Run to the end, and leave files that are closed however it ends."""
+        """Run to the end, and close all files however it ends."""
         if checkpoint is None:
-            self._begin(0)  # its checkpoint is there before any other file
+            self._begin(0)  # its checkpoint is written before any other file
         else:
             self._resume(checkpoint)
         lengths = (0, 0) if checkpoint is None else (checkpoint.trajectory_bytes, checkpoint.thermo_bytes)
@@ -181,13 +181,13 @@ class _Run:
             opened.callback(self.trajectory.close)
             alarm = None
             try:
-                self._do_stages()
+                self._run_stages()
             except _Stopped as stopped:
                 alarm = stopped.alarm
             return self._finish(alarm)
 
-    def _do_stages(self) -> None:
-        """Do what is left of all stages."""
+    def _run_stages(self) -> None:
+        """Run what is left of all stages."""
         assert self.thermo is not None
         if self.stage == 0 and self.stage_step == 0:
             self.thermo.write(thermo.header().encode())
@@ -195,7 +195,7 @@ class _Run:
         for index in range(self.stage, len(self.stages)):
             if index > self.stage:
                 self._begin(index)
-            self._do_stage()
+            self._run_stage()
 
     def _begin(self, index: int) -> None:
         stage = self.stages[index]
@@ -212,7 +212,7 @@ class _Run:
         self.engine.restore(self.stages[self.stage], checkpoint.state)
         self.last = self.engine.snapshot()
 
-    def _do_stage(self) -> None:
+    def _run_stage(self) -> None:
         stage = self.stages[self.stage]
         if stage.ensemble == "relax":
             self._relax(stage)
@@ -227,10 +227,10 @@ class _Run:
             self._record(at % due.thermo == 0 or last, at % due.frame == 0, at % due.monitors == 0 or last)
             if at % due.checkpoint == 0 and not last:
                 self._save_checkpoint()
-            self._tell()
+            self._report_progress()
 
     def _relax(self, stage: Stage) -> None:
-        """Relax in one go; a kill on the way starts it again."""
+        """Relax in one go; after a kill it starts again."""
         with self._alarmed(stage.max_steps):
             self.engine.advance(stage.max_steps)
             left = _residual_force(self.engine.snapshot(), stage)
@@ -243,20 +243,20 @@ class _Run:
 
     @contextmanager
     def _alarmed(self, steps: int) -> Iterator[None]:
-        """Make an alarm of what a force field or an integrator raises where atoms have left physics."""
+        """Turn errors of the force field or the integrator into an alarm."""
         try:
             yield
         except _FAILURES as error:
             step, time_ps = (self.last.step or 0, (self.last.time or 0.0) / 1000.0) if self.last else (0, 0.0)
-            said = str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}"
-            message = f"the forces failed within {steps} steps after step {step} ({time_ps:g} ps): {said}"
+            text = str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}"
+            message = f"the forces failed within {steps} steps after step {step} ({time_ps:g} ps): {text}"
             due, at = self.settings.intervals(self.stages[self.stage]), self.stage_step
-            if self.last is not None:  # the last good moment, where it is not written anyway
+            if self.last is not None:  # the last good snapshot, unless it is written anyway
                 self._write(self.last, at % due.thermo != 0, at % due.frame != 0)
             raise _Stopped(Alarm("engine", message, step, time_ps)) from None
 
     def _record(self, row: bool, frame: bool, look: bool) -> None:
-        """Write a row and a frame where they are due, and both where a monitor stops the run."""
+        """Write a row and a frame if they are due, and both if a monitor stops the run."""
         if not (row or frame or look):
             return
         with self._alarmed(0):
@@ -276,7 +276,7 @@ class _Run:
             self.trajectory.write(snapshot, name)
 
     def _save_checkpoint(self) -> None:
-        """Bring files to the disk, then the checkpoint that knows their lengths."""
+        """Sync files to disk, then write the checkpoint with their lengths."""
         lengths = (0, 0)
         if self.trajectory is not None and self.thermo is not None:
             lengths = (self.trajectory.sync(), sync(self.thermo))
@@ -291,7 +291,7 @@ class _Run:
         wall, cpu = self.clock.passed()
         return self.earlier[0] + wall, self.earlier[1] + cpu
 
-    def _tell(self) -> None:
+    def _report_progress(self) -> None:
         if self.on_progress is None:
             return
         done = sum(stage.steps for stage in self.stages[: self.stage]) + self.stage_step
@@ -301,7 +301,7 @@ class _Run:
         self.on_progress(Progress(self.names[self.stage], done, steps, temperature, left))
 
     def _finish(self, alarm: Alarm | None) -> SimulationResult:
-        """Bring everything to the disk; result.json last, with which the run counts as finished."""
+        """Sync everything to disk; result.json last, which marks the run as finished."""
         assert self.thermo is not None and self.trajectory is not None and self.last is not None
         sync(self.thermo)
         self.trajectory.sync()
@@ -332,7 +332,7 @@ class _Stopped(Exception):
 
 
 def _cpu_seconds() -> float:
-    """Return the CPU time of this process and its children, those that still run included: LAMMPS is one."""
+    """Return the CPU time of this process and its children, running ones (LAMMPS) included."""
     running = 0.0
     for child in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):  # it ended meanwhile
@@ -341,7 +341,7 @@ def _cpu_seconds() -> float:
 
 
 class _Clock:
-    """Wall and CPU time, children included, since it was made; and an estimate of what is left."""
+    """Wall and CPU time since it was made, children included, and an estimate of the time left."""
 
     def __init__(self) -> None:
         self._start = (time.perf_counter(), _cpu_seconds())

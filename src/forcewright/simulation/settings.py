@@ -37,14 +37,14 @@ class RunSettings(BaseModel):
     thermo_every_fs: float = Field(default=10.0, gt=0)
     """Time between rows of thermo.csv, which also has one at the end of each stage."""
     checkpoint_every_steps: int | None = Field(default=None, gt=0)
-    """Steps between checkpoints, 1000 where nothing is given. Results depend on it in their rounding."""
+    """Steps between checkpoints, 1000 by default. It affects the rounding of results."""
     checkpoint_every_ps: float | None = Field(default=None, gt=0)
     """The same as a time."""
     monitors: Monitors = Monitors()
     """What stops the run."""
 
     @model_validator(mode="after")
-    def _one_interval(self) -> Self:
+    def _check_interval(self) -> Self:
         if self.checkpoint_every_steps is not None and self.checkpoint_every_ps is not None:
             raise ValueError("give checkpoint_every_steps or checkpoint_every_ps, not both")
         return self
@@ -62,7 +62,7 @@ class RunSettings(BaseModel):
 
 @dataclass(frozen=True)
 class Intervals:
-    """Steps between what happens in a stage."""
+    """Steps between outputs and checks of a stage."""
 
     frame: int
     thermo: int
@@ -70,7 +70,7 @@ class Intervals:
     checkpoint: int
 
     def until_next(self, step: int) -> int:
-        """Return how many steps may be done from ``step`` on before something happens."""
+        """Return the number of steps from ``step`` to the next output or check."""
         return min(every - step % every for every in (self.frame, self.thermo, self.monitors, self.checkpoint))
 
 

@@ -1,4 +1,4 @@
-"""Stages: what a simulation does, one after the other."""
+"""The stages of a simulation, run one after another."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 
 def _ends(value: Any) -> Any:
-    """Take one number for both ends of a ramp."""
+    """Accept one number for both ends of a ramp."""
     return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -27,17 +27,17 @@ class Stage(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str = ""
-    """How tables call it; numbered where nothing is given."""
+    """Its name in tables; numbered by default."""
     ensemble: Literal["nve", "nvt", "npt", "relax"]
     """Constant energy, temperature, or temperature and pressure; or a relaxation to zero force."""
     time_ps: float | None = Field(default=None, gt=0)
-    """How long; needed unless the stage relaxes."""
+    """Duration; needed unless the stage relaxes."""
     timestep_fs: float = Field(default=1.0, gt=0)
     """Time step."""
     temperature_K: Ramp | None = None
     """Target temperature, or its two ends."""
     pressure_GPa: Ramp | None = None
-    """Target pressure, compression positive, or its two ends; 0 in an npt stage where nothing is given."""
+    """Target pressure, compression positive, or its two ends; 0 by default in an npt stage."""
     thermostat: Literal["langevin", "nose-hoover", "bussi"] = "nose-hoover"
     """How an nvt stage holds its temperature; npt stages use Nosé–Hoover chains. Langevin at 0 K is friction alone."""
     thermostat_time_fs: float = Field(default=100.0, gt=0)
@@ -52,7 +52,7 @@ class Stage(BaseModel):
     """A relaxation gives up after this many steps."""
 
     @model_validator(mode="after")
-    def _sensible(self) -> Self:
+    def _check(self) -> Self:
         if self.ensemble != "relax" and self.time_ps is None:
             raise ValueError("time_ps is missing: say how long the stage lasts")
         if self.ensemble in ("nvt", "npt") and self.temperature_K is None:
@@ -65,21 +65,21 @@ class Stage(BaseModel):
         if self.timestep_fs > LONGEST_TIMESTEP_FS:
             raise ValueError(
                 f"timestep_fs is {self.timestep_fs:g}, which no atom can follow: vibrations take 10 to 200 fs, and a "
-                f"step is a twentieth of the fastest; 1 is usual, {LONGEST_TIMESTEP_FS:g} the most"
+                f"step is a twentieth of the fastest; 1 is usual, {LONGEST_TIMESTEP_FS:g} the maximum"
             )
         if self.time_ps is not None and self.steps < 1:
             raise ValueError(f"time_ps is {self.time_ps:g}, less than one step of {self.timestep_fs:g} fs")
         return self
 
     def _check_temperature(self) -> None:
-        """Refuse absolute zero, but for friction without random forces: a mass of a thermostat would vanish there."""
+        """Refuse absolute zero, where thermostat masses vanish, except for friction without random forces."""
         if self.temperature_K is None or min(self.temperature_K) > 0:
             return
         damped = self.ensemble == "nvt" and self.thermostat == "langevin"
         if min(self.temperature_K) < 0 or not damped:
             raise ValueError(
                 f"temperature_K is {min(self.temperature_K):g}; it must be above 0 K (0 with thermostat: langevin, "
-                "which then is friction alone), or use ensemble: relax"
+                "which is then friction alone), or use ensemble: relax"
             )
 
     @property
@@ -97,7 +97,7 @@ class Stage(BaseModel):
         return _on_ramp(self.temperature_K, step, self.steps)
 
     def pressure_at(self, step: int) -> float | None:
-        """Return the target in GPa, like `temperature_at`; 0 in an npt stage that names none."""
+        """Return the target in GPa, like `temperature_at`; 0 in an npt stage without one."""
         none = (0.0, 0.0) if self.ensemble == "npt" else None
         return _on_ramp(self.pressure_GPa or none, step, self.steps)
 

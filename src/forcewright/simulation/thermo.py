@@ -1,4 +1,4 @@
-"""The table of a run: one row of numbers at a time."""
+"""The table of thermodynamic quantities of a run, row by row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def header() -> str:
 
 
 def row(snapshot: Snapshot, stage: Stage, stage_step: int, name: str) -> str:
-    """Return the line of a snapshot; what is not known stays empty."""
+    """Return the line of a snapshot; unknown values stay empty."""
     values = _values(snapshot, stage, stage_step)
     cells = ("" if value is None else f"{value:.12g}" for value in values)
     time_ps = (snapshot.time or 0.0) / 1000.0
@@ -38,7 +38,7 @@ def _plain(name: str) -> str:
 
 
 def _values(snapshot: Snapshot, stage: Stage, stage_step: int) -> Iterator[float | None]:
-    """Yield what stands in the columns after the name of the stage."""
+    """Yield the columns after the name of the stage."""
     potential, kinetic = snapshot.energy, snapshot.kinetic_energy
     yield snapshot.temperature
     yield stage.temperature_at(stage_step)
@@ -57,7 +57,7 @@ def _values(snapshot: Snapshot, stage: Stage, stage_step: int) -> Iterator[float
 
 
 def pressure_GPa(snapshot: Snapshot) -> float | None:
-    """Return the pressure, that of atoms at rest where velocities are unknown."""
+    """Return the pressure, that of atoms at rest if velocities are unknown."""
     if snapshot.velocities is not None:
         return None if snapshot.pressure is None else snapshot.pressure / units.GPA
     return None if snapshot.stress is None else -float(np.trace(snapshot.stress)) / 3.0 / units.GPA

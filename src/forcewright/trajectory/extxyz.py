@@ -1,8 +1,8 @@
 """Trajectories as extended XYZ: written and read one frame at a time, with every digit.
 
-Columns are those ASE knows: positions in Å, momenta in ASE's unit sqrt(u eV) (velocities are momenta / masses), forces
-in eV/Å, and masses in u where they are not those of the elements. The comment holds Lattice, pbc, energy (eV), stress
-(nine numbers, eV/Å³), step, time (fs) and stage.
+`forcewright.extxyz` is the grammar. Columns are those ASE knows: positions in Å, momenta in ASE's unit sqrt(u eV)
+(velocities are momenta / masses), forces in eV/Å, and masses in u where they are not those of the elements. The comment
+holds Lattice, pbc, energy (eV), stress (nine numbers, eV/Å³), step, time (fs) and stage.
 """
 
 from __future__ import annotations
@@ -10,29 +10,25 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 from ase import units
-from ase.data import atomic_masses, atomic_numbers, chemical_symbols
-from numpy.typing import NDArray
+from ase.data import atomic_masses
 
 from forcewright.errors import InputError
-from forcewright.structure import FloatArray, IntArray, Structure, from_voigt
+from forcewright.extxyz import CutOffError, ExtxyzFrame, format_frame, format_value, quote, read_frames
+from forcewright.structure import FloatArray, from_voigt
 from forcewright.trajectory.snapshot import Snapshot
 
 _log = logging.getLogger(__name__)
 
-_PAIR = re.compile(r'([A-Za-z_][\w.-]*)\s*=\s*("[^"]*"|\'[^\']*\'|\{[^}]*\}|\[[^\]]*\]|[^\s"]+)')
-_PLAIN = "species:S:1:pos:R:3"
-_TRUE, _FALSE = ("T", "True", "true", "TRUE", "1"), ("F", "False", "false", "FALSE", "0")
-#: Names of columns, ours first.
+#: Columns by their names, ours first, and how wide they are.
 _COLUMNS = {
-    "species": ("species", "symbols"), "Z": ("Z", "numbers"), "pos": ("pos", "positions"), "momenta": ("momenta",),
-    "velocities": ("velocities", "velo", "vel"), "forces": ("forces", "force"), "masses": ("masses", "mass"),
+    "momenta": (("momenta",), 3), "velocities": (("velocities", "velo", "vel"), 3),
+    "forces": (("forces", "force"), 3), "masses": (("masses", "mass"), 1),
 }  # fmt: skip
 
 
@@ -87,49 +83,20 @@ def sync(file: IO[bytes]) -> int:
 
 def frame_text(snapshot: Snapshot, *, forces: bool = True, stage: str = "") -> str:
     """Return one frame; numbers have the fewest digits that read back exactly."""
-    structure = snapshot.structure
-    properties, columns = _PLAIN, [structure.positions]
+    columns = {}
     if snapshot.velocities is not None:
-        properties += ":momenta:R:3"
-        columns.append(snapshot.velocities * (snapshot.masses[:, None] / units.fs))
+        columns["momenta"] = snapshot.velocities * (snapshot.masses[:, None] / units.fs)
     if forces and snapshot.forces is not None:
-        properties += ":forces:R:3"
-        columns.append(snapshot.forces)
-    if not np.array_equal(snapshot.masses, atomic_masses[structure.numbers]):
-        properties += ":masses:R:1"
-        columns.append(snapshot.masses[:, None])
-    lines = [str(len(structure)), _comment(snapshot, properties, stage)]
-    symbols = [chemical_symbols[z] for z in structure.numbers]
-    rows = np.hstack(columns).tolist()
-    lines += [f"{symbol} {' '.join(map(repr, row))}" for symbol, row in zip(symbols, rows, strict=True)]
-    return "\n".join(lines) + "\n"
-
-
-def _comment(snapshot: Snapshot, properties: str, stage: str) -> str:
-    structure = snapshot.structure
-    words = [f"Lattice={_quoted(structure.cell)}"] if structure.cell.any() else []
-    words += [f"Properties={properties}", f'pbc="{" ".join("FT"[int(one)] for one in structure.pbc)}"']
+        columns["forces"] = snapshot.forces
+    if not np.array_equal(snapshot.masses, atomic_masses[snapshot.structure.numbers]):
+        columns["masses"] = snapshot.masses[:, None]
     numbers = {"step": snapshot.step, "time": snapshot.time, "energy": snapshot.energy}
-    words += [f"{name}={value!r}" for name, value in numbers.items() if value is not None]
+    pairs = {name: repr(value) for name, value in numbers.items() if value is not None}
     if snapshot.stress is not None:
-        words.append(f"stress={_quoted(snapshot.stress)}")
+        pairs["stress"] = format_value(snapshot.stress.ravel().tolist())
     if stage:
-        words.append('stage="' + re.sub(r'["\\\s]+', " ", stage).strip() + '"')
-    return " ".join(words)
-
-
-def _quoted(matrix: FloatArray) -> str:
-    return '"' + " ".join(map(repr, matrix.ravel().tolist())) + '"'
-
-
-class _Header(NamedTuple):
-    columns: dict[str, tuple[int, int]]  # first and last + 1 column of each quantity
-    width: int
-    info: dict[str, str]
-
-
-class _CutOff(Exception):
-    """The file ends within a frame."""
+        pairs["stage"] = quote(re.sub(r'["\\\s]+', " ", stage).strip())
+    return format_frame(snapshot.structure, columns, pairs)
 
 
 def read_extxyz(path: Path) -> Iterator[Snapshot]:
@@ -142,144 +109,71 @@ def read_extxyz(path: Path) -> Iterator[Snapshot]:
     InputError
         If a frame cannot be read, or there is none; says which.
     """
-    number = 0
-    with open(path, encoding="utf-8", errors="replace") as file:
-        while True:
-            try:
-                snapshot = _next_frame(file)
-            except _CutOff:
-                if number == 0:
-                    raise InputError("ends within its first frame", file=path, frame=0) from None
-                _log.warning("%s ends within frame %d, which is left out", path, number)
-                return
-            except InputError as error:
-                raise InputError(error.problem, file=path, frame=number, field=error.field) from None
-            if snapshot is None:
-                break
-            yield snapshot
-            number += 1
-    if number == 0:
+    number = -1
+    for number, frame in enumerate(read_frames(path)):
+        # Frames of ours end with a line break: without it, the last number may be half of one.
+        cut_off = isinstance(frame, CutOffError) or (
+            isinstance(frame, ExtxyzFrame) and not frame.ends_with_line_break and "step" in frame.info
+        )
+        if cut_off and number:
+            _log.warning("%s ends within frame %d, which is left out", path, number)
+            return
+        if isinstance(frame, InputError):
+            raise frame
+        if cut_off:
+            raise InputError("ends within its first frame", file=path, frame=0)
+        try:
+            snapshot = _snapshot(frame)
+        except InputError as error:
+            raise InputError(error.problem, file=path, frame=number, field=error.field) from None
+        yield snapshot
+    if number < 0:
         raise InputError("holds no frame", file=path)
 
 
-def _next_frame(file: IO[str]) -> Snapshot | None:
-    first = file.readline()
-    while first.isspace():  # blank lines between frames are harmless
-        first = file.readline()
-    if not first:
-        return None
-    try:
-        count = int(first)
-    except ValueError:
-        text = first.strip() if len(first) < 40 else first[:40] + "..."
-        raise InputError(f"{text!r} stands where the number of atoms is expected") from None
-    if count < 1:
-        raise InputError(f"promises {count} atoms; a frame needs at least one")
-    comment = file.readline()
-    lines = list(islice(file, count))
-    if len(lines) < count or not (lines[-1].endswith("\n") or _complete(lines, comment)):
-        raise _CutOff
-    return _parse(lines, count, _header(comment))
-
-
-def _complete(lines: list[str], comment: str) -> bool:
-    """Whether the last line, which no line break ends, is whole: not in files of ours, which all end with one."""
-    return "step=" not in comment and len(lines[-1].split()) == len(lines[0].split())
-
-
-def _header(comment: str) -> _Header:
-    info = {key: value.strip("\"'{}[]") for key, value in _PAIR.findall(comment)}
-    parts = info.pop("Properties", _PLAIN).split(":")
-    names = {alias: name for name, aliases in _COLUMNS.items() for alias in aliases}
-    columns, width = {}, 0
-    try:
-        for name, columns_wide in zip(parts[::3], map(int, parts[2::3]), strict=True):
-            if name in names:
-                columns[names[name]] = (width, width + columns_wide)
-            width += columns_wide
-    except ValueError:
-        raise InputError(f"{':'.join(parts)!r} is not a list of name:type:columns", field="Properties") from None
-    if "pos" not in columns or not ({"species", "Z"} & set(columns)):
-        raise InputError("names no species and pos; there are no atoms without them", field="Properties")
-    return _Header(columns, width, info)
-
-
-def _parse(lines: list[str], count: int, header: _Header) -> Snapshot:
-    words = "".join(lines).split()
-    if len(words) != count * header.width:
-        bad = next((k for k, line in enumerate(lines) if len(line.split()) != header.width), 0)
-        raise InputError(
-            f"row {bad} has {len(lines[bad].split())} columns, Properties announces {header.width}; mend the row or "
-            f"the number of atoms ({count})"
-        )
-    parts = {name: _column(words, header, name) for name in header.columns if name not in ("species", "Z")}
-    numbers = _numbers(words, header)
-    cell, pbc = _cell(header.info)
-    masses = parts["masses"][:, 0] if "masses" in parts else atomic_masses[numbers]
-    velocities = parts.get("velocities")
-    if "momenta" in parts:
-        velocities = parts["momenta"] / masses[:, None] * units.fs
+def _snapshot(frame: ExtxyzFrame) -> Snapshot:
+    columns = {name: _column(frame, name, *entry) for name, entry in _COLUMNS.items()}
+    masses = columns["masses"]
+    masses = atomic_masses[frame.structure.numbers] if masses is None else masses.ravel()
+    velocities = columns["velocities"]
+    if columns["momenta"] is not None:
+        velocities = columns["momenta"] / masses[:, None] * units.fs
     return Snapshot(
-        Structure(numbers, parts["pos"], cell, pbc), _number(header.info, "step", int),
-        _number(header.info, "time", float), velocities, _number(header.info, "energy", float), parts.get("forces"),
-        _stress(header.info), None, masses,
+        frame.structure, _number(frame.info, "step", int), _number(frame.info, "time", float), velocities,
+        _number(frame.info, "energy", float), columns["forces"], _stress(frame.info), None, masses,
     )  # fmt: skip
 
 
-def _column(words: list[str], header: _Header, name: str) -> FloatArray:
-    first, last = header.columns[name]
-    wanted = 1 if name == "masses" else 3
-    if last - first != wanted:
-        raise InputError(f"has {last - first} columns, expected {wanted}", field=name)
+def _column(frame: ExtxyzFrame, name: str, aliases: tuple[str, ...], width: int) -> FloatArray | None:
+    values = next((frame.arrays[alias] for alias in aliases if alias in frame.arrays), None)
+    if values is None:
+        return None
+    values = values.reshape(len(values), -1)
+    if values.shape[1] != width:
+        raise InputError(f"has {values.shape[1]} columns, expected {width}", field=name)
     try:
-        return np.array([list(map(float, words[k :: header.width])) for k in range(first, last)]).T.copy()
+        return values.astype(np.float64, copy=False)
     except ValueError as error:
         raise InputError(f"is not a column of numbers ({error})", field=name) from None
 
 
-def _numbers(words: list[str], header: _Header) -> IntArray:
-    if "species" not in header.columns:
-        return np.array(words[header.columns["Z"][0] :: header.width]).astype(np.int64)
-    symbols = words[header.columns["species"][0] :: header.width]
-    try:
-        return np.array([_atomic_number(symbol) for symbol in symbols], dtype=np.int64)
-    except KeyError as error:
-        raise InputError(f"{error.args[0]!r} is not the symbol of an element", field="species") from None
-
-
-def _atomic_number(symbol: str) -> int:
-    """Return the atomic number of a symbol, or of the number itself."""
-    return int(symbol) if symbol.isdigit() else int(atomic_numbers[symbol])
-
-
-def _cell(info: dict[str, str]) -> tuple[FloatArray, NDArray[np.bool_]]:
-    lattice = info.get("Lattice", "")
-    cell = _matrix(lattice, "Lattice") if lattice else np.zeros((3, 3))
-    flags = info.get("pbc", " ".join("TTT" if lattice else "FFF")).replace(",", " ").split()
-    if len(flags) != 3 or any(flag not in _TRUE + _FALSE for flag in flags):
-        raise InputError(f'{info["pbc"]!r} is not three of T and F, as in pbc="T T F"', field="pbc")
-    return cell, np.array([flag in _TRUE for flag in flags])
-
-
-def _matrix(text: str, name: str) -> FloatArray:
-    try:
-        values = np.array([float(word) for word in text.replace(",", " ").replace("[", " ").replace("]", " ").split()])
-        return from_voigt(values) if name == "stress" and len(values) == 6 else values.reshape(3, 3)
-    except ValueError:
-        raise InputError(f"{text!r} is not nine numbers", field=name) from None
-
-
-def _stress(info: dict[str, str]) -> FloatArray | None:
-    return _matrix(info["stress"], "stress") if "stress" in info else None
-
-
-def _number(info: dict[str, str], name: str, kind: Any) -> Any:
-    if name not in info:
+def _stress(info: Mapping[str, Any]) -> FloatArray | None:
+    if "stress" not in info:
         return None
     try:
-        return kind(info[name])
-    except ValueError:
-        raise InputError(f"{info[name]!r} is not a number", field=name) from None
+        return from_voigt(info["stress"])
+    except (TypeError, ValueError):
+        raise InputError(f"{info['stress']!r} is not made of numbers", field="stress") from None
+
+
+def _number(info: Mapping[str, Any], name: str, kind: type) -> Any:
+    value = info.get(name)
+    if value is None:
+        return None
+    whole = isinstance(value, int) or (isinstance(value, float) and (kind is float or value.is_integer()))
+    if isinstance(value, bool) or not whole:
+        raise InputError(f"{value!r} is not {'a whole' if kind is int else 'a'} number", field=name)
+    return kind(value)
 
 
 def count_extxyz(path: Path) -> int | None:

@@ -184,7 +184,7 @@ def read_h5md(path: Path) -> Iterator[Snapshot]:
     Raises
     ------
     InputError
-        If the file is damaged, is no H5MD file with positions and species, or holds no frame.
+        If the file is damaged, is not an H5MD file with positions and species, or holds no frame.
     """
     import h5py
 
@@ -194,13 +194,13 @@ def read_h5md(path: Path) -> Iterator[Snapshot]:
     except OSError as error:
         raise InputError(f"cannot be read as HDF5 ({error})", file=path) from None
     except KeyError as error:
-        raise InputError(f"is no H5MD trajectory: {error.args[0]}", file=path) from None
+        raise InputError(f"is not an H5MD trajectory: {error.args[0]}", file=path) from None
 
 
 def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
     groups = [group for group in h5["particles"].values() if "position" in group]
     if not groups:
-        raise InputError("is no H5MD trajectory: nothing in particles has positions", file=path)
+        raise InputError("is not an H5MD trajectory: nothing in particles has positions", file=path)
     group, observables = groups[0], h5.get("observables", {})
     positions = group["position/value"]
     frames, count = positions.shape[:2]
@@ -208,7 +208,7 @@ def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
         raise InputError("holds no frame", file=path)
     numbers = _species(group, path)
     masses = _fixed(group, "mass") if "mass" in group else atomic_masses[numbers]
-    pbc = [_text(one) == "periodic" for one in group["box"].attrs["boundary"]]
+    pbc = [_text(boundary) == "periodic" for boundary in group["box"].attrs["boundary"]]
     varying = {
         "position": (positions, _scale(positions, _LENGTHS)),
         "velocity": (group.get("velocity/value"), _velocity_scale(group.get("velocity/value"))),
@@ -224,11 +224,11 @@ def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
         cells = _cells(group["box"], some, path)
         block = {name: _block(dataset, some, scale) for name, (dataset, scale) in varying.items()}
         for k in range(some.stop - at):
-            own = {name: None if part is None or _absent(part[k]) else part[k] for name, part in block.items()}
+            values = {name: None if part is None or _absent(part[k]) else part[k] for name, part in block.items()}
             yield Snapshot(
-                Structure(numbers, own["position"], cells[k], pbc),  # type: ignore[arg-type]
-                None if own["step"] is None else int(own["step"]), _plain(own["time"]), own["velocity"],
-                _plain(own["energy"]), own["force"], own["stress"], None, masses,
+                Structure(numbers, values["position"], cells[k], pbc),  # type: ignore[arg-type]
+                None if values["step"] is None else int(values["step"]), _plain(values["time"]), values["velocity"],
+                _plain(values["energy"]), values["force"], values["stress"], None, masses,
             )  # fmt: skip
 
 
@@ -287,7 +287,7 @@ def _scale(dataset: Any, known: dict[str, float]) -> float:
         return 1.0
     if _text(unit) not in known:
         raise InputError(
-            f"{_text(unit)!r} is no unit that can be read; it may be one of {', '.join(known)}", field="unit"
+            f"{_text(unit)!r} is not a unit that can be read; it may be one of {', '.join(known)}", field="unit"
         )
     return known[_text(unit)]
 
@@ -298,7 +298,7 @@ def _velocity_scale(dataset: Any) -> float:
         return 1.0
     words = _text(unit).split()
     if len(words) != 2 or words[0] not in _LENGTHS or words[1].removesuffix("-1") not in _TIMES:
-        raise InputError(f"{_text(unit)!r} is no unit that can be read; it may be 'nm ps-1'", field="unit")
+        raise InputError(f"{_text(unit)!r} is not a unit that can be read; it may be 'nm ps-1'", field="unit")
     return _LENGTHS[words[0]] / _TIMES[words[1].removesuffix("-1")]
 
 

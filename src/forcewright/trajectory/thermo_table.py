@@ -18,7 +18,7 @@ def read_thermo(path: str | Path) -> dict[str, NDArray[Any]]:
     Raises
     ------
     InputError
-        If the file does not exist or holds no rows, or an entry is no number.
+        If the file does not exist or holds no rows, or an entry is not a number.
     """
     path = Path(path)
     if not path.is_file():
@@ -34,4 +34,4 @@ def read_thermo(path: str | Path) -> dict[str, NDArray[Any]]:
             for name, entries in columns.items()
         }
     except (TypeError, ValueError) as error:
-        raise InputError(f"has an entry that is no number ({error}); is it the table of a run?", file=path) from None
+        raise InputError(f"has an entry that is not a number ({error}); is it the table of a run?", file=path) from None

@@ -1,1 +1,1 @@
-"""The physics of potentials, judged against a reference."""
+"""Physical validation of potentials against a reference."""

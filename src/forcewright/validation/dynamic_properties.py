@@ -18,10 +18,10 @@ from forcewright.analyze.displacement import msd
 from forcewright.analyze.result import Result
 from forcewright.analyze.self_diffusion import diffusion
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.force_field import ForceField
 from forcewright.protocols.structures import repeat_snapshot
 from forcewright.protocols.survival import Survival, survival
 from forcewright.simulation import Monitors, RunSettings, SimulationResult, Stage, TrajectorySettings, run
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Snapshot, read_thermo, snapshots
 from forcewright.validation.properties import Computed, Property, PropertySettings
@@ -35,14 +35,14 @@ Repeat = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotat
 
 
 class DynamicSettings(PropertySettings):
-    """What all simulations of a validation take."""
+    """The settings that all simulations of a validation share."""
 
     repeat: Repeat = (2, 2, 2)
     """How often the unit cell is repeated."""
     timestep_fs: Positive = 1.0
     """Time step."""
     engine: Literal["auto", "ase", "lammps"] = "auto"
-    """What moves the atoms; auto takes LAMMPS where it knows the potential itself."""
+    """What moves the atoms; auto takes LAMMPS if it evaluates the potential itself."""
     seed: int = Field(default=0, ge=0)
     """Seed of velocities."""
 
@@ -59,15 +59,15 @@ class LiquidSettings(DynamicSettings):
     temperature_K: Positive
     """Temperature of the liquid."""
     melt_K: Positive | None = None
-    """Temperature at which the crystal is melted at its volume; 1.6 times the liquid's where nothing is given."""
+    """Temperature at which the crystal is melted at constant volume; 1.6 times the liquid's by default."""
     melt_ps: Positive = 5.0
     """How long it is melted."""
     settle_ps: Positive = 5.0
-    """How long the liquid comes to equilibrium, at zero pressure."""
+    """How long the liquid equilibrates, at zero pressure."""
     time_ps: Positive = 20.0
-    """How long it is looked at."""
+    """How long it is sampled."""
     every_fs: Positive = 50.0
-    """Time between the frames that are looked at."""
+    """Time between sampled frames."""
     r_max_A: Positive = 6.0
     """g(r) is computed and compared up to here."""
     bins: int = Field(default=120, ge=10)
@@ -79,10 +79,10 @@ class LiquidSettings(DynamicSettings):
 
 @dataclass(frozen=True, eq=False)
 class Liquid(Result):
-    """A liquid: g(r), distribution of angles, and how far the atoms went.
+    """A liquid: g(r), distribution of angles, and mean square displacement.
 
     ``r`` (Å) and ``g``; ``angle`` (°) and ``p`` (1/°); ``time`` (fs) and ``msd`` (Å²); ``stored_r`` and ``stored_g``
-    are the curve it was compared with, empty where there was none.
+    are the curve it was compared with, empty if there was none.
     """
 
     r: FloatArray
@@ -99,7 +99,7 @@ class Liquid(Result):
         if len(self.stored_r):
             ax.plot(self.stored_r, self.stored_g, "--", color="black", label="stored")
             ax.legend(frameon=False)
-        highest = max(np.max(line.get_ydata()) for line in ax.lines)  # of others that are in the figure, too
+        highest = max(np.max(line.get_ydata()) for line in ax.lines)  # including curves already in the figure
         ax.set(xlabel="r (Å)", ylabel="g(r)", xlim=(0, self.r[-1]), ylim=(0, 1.05 * highest))
 
 
@@ -116,25 +116,25 @@ def _liquid(force_field: ForceField, structure: Structure, settings: LiquidSetti
     with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
         result = _run(force_field, structure, settings, stages, Path(folder), settings.every_fs)
         start = 1000.0 * (settings.melt_ps + settings.settle_ps)
-        frames = [one for one in snapshots(result.trajectory) if (one.time or 0.0) > start]
-    found = rdf(frames, r_max=settings.r_max_A, bins=settings.bins)
+        frames = [frame for frame in snapshots(result.trajectory) if (frame.time or 0.0) > start]
+    pair = rdf(frames, r_max=settings.r_max_A, bins=settings.bins)
     angles, moved = adf(frames), msd(frames)
     diffused = diffusion(moved)
     numbers: dict[str, float | bool] = {
-        "volume_A3_per_atom": 1.0 / found.density,
-        "first_peak_A": float(found.r[np.argmax(found.g)]),
+        "volume_A3_per_atom": 1.0 / pair.density,
+        "first_peak_A": float(pair.r[np.argmax(pair.g)]),
         "mean_angle_degree": float(np.sum(angles.angle * angles.p) / np.sum(angles.p)),
         "diffusion_cm2_per_s": diffused.D["total"],
     }
     expected = {}
     if len(stored[0]):
-        numbers["stored_rdf_rms"], expected["stored_rdf_rms"] = curve_rms((found.r, found.g), stored), 0.0
-    curves = Liquid(found.r, found.g, angles.angle, angles.p, moved.time, moved.msd["total"], *stored)
+        numbers["stored_rdf_rms"], expected["stored_rdf_rms"] = curve_rms((pair.r, pair.g), stored), 0.0
+    curves = Liquid(pair.r, pair.g, angles.angle, angles.p, moved.time, moved.msd["total"], *stored)
     return Computed(numbers, {"liquid": curves}, expected)
 
 
 def _liquid_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
-    a, b = (one.results["liquid"] for one in (ours, theirs))
+    a, b = (computed.results["liquid"] for computed in (ours, theirs))
     assert isinstance(a, Liquid) and isinstance(b, Liquid)
     return {"rdf_rms": curve_rms((a.r, a.g), (b.r, b.g))}
 
@@ -142,7 +142,7 @@ def _liquid_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
 def curve_rms(ours: tuple[FloatArray, FloatArray], stored: tuple[FloatArray, FloatArray]) -> float:
     """Return the root mean square of the difference of two curves (x, y) where both are known.
 
-    The points are those of the second; the first is interpolated between its own.
+    The points are those of the second; the first is interpolated.
     """
     inside = (stored[0] >= ours[0][0]) & (stored[0] <= ours[0][-1])
     return float(np.sqrt(np.mean((np.interp(stored[0][inside], *ours) - stored[1][inside]) ** 2)))
@@ -154,7 +154,7 @@ def read_curve(path: Path) -> tuple[FloatArray, FloatArray]:
     Raises
     ------
     InputError
-        If the file cannot be read or holds no such curve.
+        If the file cannot be read or does not hold such a curve.
     """
     try:
         if path.suffix == ".csv":
@@ -164,7 +164,7 @@ def read_curve(path: Path) -> tuple[FloatArray, FloatArray]:
             pairs = _pairs(json.loads(path.read_text()))
         table = np.array(pairs, dtype=float).reshape(-1, 2)
     except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise InputError(f"holds no curve g(r) ({error}); expected columns or lists r and g", file=path) from None
+        raise InputError(f"does not hold g(r) ({error}); expected columns or lists r and g", file=path) from None
     if len(table) < 2:
         raise InputError("holds fewer than two points of g(r)", file=path)
     return table[:, 0], table[:, 1]
@@ -176,24 +176,24 @@ def _pairs(content: Mapping[str, Any]) -> Sequence[Any]:
     named = [value for key, value in content.items() if key.endswith("rdf")]
     if len(named) != 1:
         raise ValueError(f"{len(named)} names end in rdf")
-    found: Sequence[Any] = named[0]
-    return found
+    curve: Sequence[Any] = named[0]
+    return curve
 
 
 class EnergyConservationSettings(DynamicSettings):
     """Settings of energy conservation."""
 
     temperature_K: Positive = 300.0
-    """Temperature to which the crystal is brought before."""
+    """Temperature at which the crystal is equilibrated before."""
     settle_ps: Positive = 1.0
-    """How long that takes."""
+    """How long it is equilibrated."""
     time_ps: Positive = 5.0
-    """How long the energy is looked at."""
+    """How long the energy is recorded."""
 
 
 @dataclass(frozen=True, eq=False)
 class EnergyConservation(Result):
-    """Total energy per atom (eV) over time (ps) at constant energy, less its mean."""
+    """Total energy per atom (eV) over time (ps) at constant energy, minus its mean."""
 
     time_ps: FloatArray
     deviation_eV_per_atom: FloatArray
@@ -217,22 +217,22 @@ def _energy_conservation(
     kept = table["time_ps"] > settings.settle_ps
     time, energy = table["time_ps"][kept], table["total_eV"][kept] / len(result.final)
     slope, _ = np.polyfit(time, energy, 1)
-    found = EnergyConservation(time, energy - energy.mean())
+    deviations = EnergyConservation(time, energy - energy.mean())
     numbers = {"drift_eV_per_atom_per_ps": float(slope), "spread_eV_per_atom": float(energy.std())}
-    return Computed(numbers, {"energy conservation": found}, {"drift_eV_per_atom_per_ps": 0.0})
+    return Computed(numbers, {"energy conservation": deviations}, {"drift_eV_per_atom_per_ps": 0.0})
 
 
 class SurvivalSettings(DynamicSettings):
     """Settings of survival."""
 
     temperature_K: Positive
-    """Temperature of the runs, high enough to be a trial."""
+    """Temperature of the runs, high enough to be demanding."""
     time_ps: Positive = 10.0
     """How long each run is."""
     runs: int = Field(default=5, ge=2)
     """Number of independent runs."""
     pressure_GPa: float | None = None
-    """Pressure that is held; the volume is held where nothing is given."""
+    """Pressure that is held; without it the volume is held."""
     monitors: Monitors = Monitors()
     """What ends a run."""
 
@@ -242,12 +242,12 @@ def _survival(force_field: ForceField, structure: Structure, settings: SurvivalS
     held = {"ensemble": "nvt"} if settings.pressure_GPa is None else {
         "ensemble": "npt", "pressure_GPa": settings.pressure_GPa}  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        found: Survival = survival(
+        runs: Survival = survival(
             force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
             [Stage.model_validate({**stage, **held})], Path(folder), runs=settings.runs, seed=settings.seed,
             engine=settings.engine_for(force_field), settings=RunSettings(monitors=settings.monitors),
         )  # fmt: skip
-    return Computed({"share": found.share}, {"survival": found}, {"share": 1.0})
+    return Computed({"share": runs.share}, {"survival": runs}, {"share": 1.0})
 
 
 def _run(
@@ -268,7 +268,7 @@ def _run(
         settings=RunSettings(trajectory=TrajectorySettings(every_fs=every_fs, format="h5")),
     )  # fmt: skip
     if not result.completed:
-        raise ForcewrightError(f"the simulation broke: {result.reason}")
+        raise ForcewrightError(f"the simulation was stopped: {result.reason}")
     return result
 
 

@@ -1,4 +1,4 @@
-"""Physical validation: the same calculations with a potential and a reference, judged row by row."""
+"""Physical validation: the same calculations with a potential and a reference, compared row by row."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, model
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError
+from forcewright.force_field import ForceField
 from forcewright.protocols.structures import StructureSource
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import Structure
+from forcewright.tables import Tabular
 from forcewright.validation.dynamic_properties import DYNAMIC_PROPERTIES
 from forcewright.validation.properties import Computed, Number, Property, PropertySettings, unit_of
 from forcewright.validation.static_properties import STATIC_PROPERTIES
 
-#: Everything that can stand under ``properties`` in a config.
-PROPERTIES: dict[str, Property] = {one.name: one for one in (*STATIC_PROPERTIES, *DYNAMIC_PROPERTIES)}
+#: The possible entries of ``properties`` in a config.
+PROPERTIES: dict[str, Property] = {item.name: item for item in (*STATIC_PROPERTIES, *DYNAMIC_PROPERTIES)}
 
 Verdict = Literal["pass", "fail", "no reference", "failed"]
 
 
 def _property_fields() -> dict[str, Any]:
-    return {name: (Annotated[one.settings | None, BeforeValidator(one.read)], None) for name, one in PROPERTIES.items()}
+    return {name: (Annotated[p.settings | None, BeforeValidator(p.read)], None) for name, p in PROPERTIES.items()}
 
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -42,15 +43,15 @@ class ValidationConfig(BaseModel):
     model_config = _STRICT
 
     potential: Any = None
-    """What is validated, where the command does not say it: a folder, xTB, a LAMMPS pair style, an ASE calculator."""
+    """The potential, unless the command names it: a folder, xTB, a LAMMPS pair style, an ASE calculator."""
     structure: StructureSource
-    """The crystal that properties are computed of: its conventional unit cell."""
+    """The conventional unit cell of the crystal whose properties are computed."""
     reference: Any = None
-    """What to compare with, given as a potential is; properties may state known values instead, which come first."""
+    """What to compare with, in the form of ``potential``; known values of properties take precedence."""
     properties: PropertiesSettings  # type: ignore[valid-type]
     """The properties and their settings."""
     output: Path | None = None
-    """Folder for what comes out."""
+    """Folder for the results."""
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -60,12 +61,12 @@ class ValidationConfig(BaseModel):
 
     def asked(self) -> dict[str, PropertySettings]:
         """Return the settings of the properties that are asked for."""
-        return {name: one for name in PROPERTIES if (one := getattr(self.properties, name)) is not None}
+        return {name: chosen for name in PROPERTIES if (chosen := getattr(self.properties, name)) is not None}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number against its reference; ``reason`` tells why it failed or has no reference."""
+    """One number against its reference; ``reason`` says why it failed or has no reference."""
 
     property: str
     number: str
@@ -77,8 +78,8 @@ class Row:
     reason: str = ""
 
 
-@dataclass(frozen=True, eq=False)
-class PhysicsReport:
+@dataclass(frozen=True, eq=False, repr=False)
+class PhysicsReport(Tabular):
     """All rows, and the results behind them, for figures: by property, then by name."""
 
     potential: str
@@ -103,11 +104,20 @@ class PhysicsReport:
         lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in table]
         return "\n".join(line.rstrip() for line in lines)
 
+    def __repr__(self) -> str:
+        verdicts: tuple[Verdict, ...] = ("pass", "fail", "failed", "no reference")
+        counts = ", ".join(f"{verdict} {count}" for verdict in verdicts if (count := self.count(verdict)))
+        return f"PhysicsReport({self.potential}: {counts})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each number."""
+        return [_finite(asdict(row)) for row in self.rows]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values."""
         return {
             "potential": self.potential, "reference": self.reference, "passed": self.passed,
-            "rows": [_finite(asdict(row)) for row in self.rows],
+            "rows": self.to_rows(),
             "results": _plain(self.results), "reference_results": _plain(self.reference_results),
         }  # fmt: skip
 
@@ -116,18 +126,18 @@ def validate(
     force_field: ForceField, structure: Structure, properties: Mapping[str, PropertySettings],
     reference: ForceField | None = None, *, started: Callable[[str], None] = lambda name: None,
 ) -> PhysicsReport:  # fmt: skip
-    """Compute properties with a potential and a reference and judge every number.
+    """Compute properties with a potential and a reference and compare every number.
 
     A property that cannot be computed becomes a row that says why.
 
     Parameters
     ----------
     structure
-        The crystal that properties are computed of.
+        The crystal whose properties are computed.
     properties
         Settings by name, as in `PROPERTIES`.
     reference
-        What the same calculations are done with; values that are stated in the settings come before its own.
+        The force field to compare with; reference values in the settings take precedence.
     started
         Called with the name of each property before it is computed.
     """
@@ -136,13 +146,13 @@ def validate(
     reference_results: dict[str, Mapping[str, Result]] = {}
     for name, settings in properties.items():
         started(name)
-        one = PROPERTIES[name]
-        ours, problem = _compute(one, force_field, structure, settings)
+        item = PROPERTIES[name]
+        ours, problem = _compute(item, force_field, structure, settings)
         if ours is None:
             rows.append(Row(name, "", None, None, "", "", "failed", problem))
             continue
-        theirs, problem = _compute(one, reference, structure, settings) if reference is not None else (None, "")
-        rows += _judge(one, settings, ours, theirs, problem)
+        theirs, problem = _compute(item, reference, structure, settings) if reference is not None else (None, "")
+        rows += _compare(item, settings, ours, theirs, problem)
         results[name] = ours.results
         if theirs is not None:
             reference_results[name] = theirs.results
@@ -151,55 +161,55 @@ def validate(
 
 
 def _compute(
-    one: Property, force_field: ForceField, structure: Structure, settings: PropertySettings
+    item: Property, force_field: ForceField, structure: Structure, settings: PropertySettings
 ) -> tuple[Computed | None, str]:
     """Return what was computed, or why it could not be."""
     try:
-        return one.run(force_field, structure, settings), ""
+        return item.run(force_field, structure, settings), ""
     except ForcewrightError as error:
         return None, str(error)
-    except Exception as error:  # one property never takes the others with it
+    except Exception as error:  # one property must not stop the others
         return None, f"{type(error).__name__}: {error}"
 
 
-def _judge(
-    one: Property, settings: PropertySettings, ours: Computed, theirs: Computed | None, problem: str
+def _compare(
+    item: Property, settings: PropertySettings, ours: Computed, theirs: Computed | None, problem: str
 ) -> list[Row]:
     numbers, expected = dict(ours.numbers), dict(ours.expected)
     if theirs is not None:
         expected |= theirs.numbers
-        if one.differences is not None:
-            differences = one.differences(ours, theirs)
+        if item.differences is not None:
+            differences = item.differences(ours, theirs)
             numbers |= differences
             expected |= dict.fromkeys(differences, 0.0)
     expected |= settings.reference
     why = f"the reference failed: {problem}" if problem else ""
-    rows = [_row(one, settings, number, value, expected.get(number), why) for number, value in numbers.items()]
+    rows = [_row(item, settings, number, value, expected.get(number), why) for number, value in numbers.items()]
     for number, reason in ours.failures.items():
-        rows.append(Row(one.name, number, None, expected.get(number), unit_of(number), "", "failed", reason))
+        rows.append(Row(item.name, number, None, expected.get(number), unit_of(number), "", "failed", reason))
     stated = [*settings.reference, *(settings.tolerance if isinstance(settings.tolerance, dict) else ())]
-    unknown = [number for number in dict.fromkeys(stated) if number not in {*numbers, *one.tolerance, *ours.failures}]
-    return rows + [_missing(one, number, numbers, settings) for number in unknown]
+    unknown = [number for number in dict.fromkeys(stated) if number not in {*numbers, *item.tolerance, *ours.failures}]
+    return rows + [_missing(item, number, numbers, settings) for number in unknown]
 
 
 def _row(
-    one: Property, settings: PropertySettings, number: str, value: Number, reference: Number | None, why: str
+    item: Property, settings: PropertySettings, number: str, value: Number, reference: Number | None, why: str
 ) -> Row:
-    tolerance = one.tolerance_of(number, settings)
+    tolerance = item.tolerance_of(number, settings)
     if not math.isfinite(value):
-        return Row(one.name, number, None, reference, unit_of(number), str(tolerance), "failed", "is not finite")
+        return Row(item.name, number, None, reference, unit_of(number), str(tolerance), "failed", "is not finite")
     if reference is None or not math.isfinite(reference):
-        return Row(one.name, number, value, None, unit_of(number), str(tolerance), "no reference", why)
+        return Row(item.name, number, value, None, unit_of(number), str(tolerance), "no reference", why)
     verdict: Verdict = "pass" if tolerance.allows(value, reference) else "fail"
-    return Row(one.name, number, value, reference, unit_of(number), str(tolerance), verdict)
+    return Row(item.name, number, value, reference, unit_of(number), str(tolerance), verdict)
 
 
-def _missing(one: Property, number: str, numbers: Mapping[str, Number], settings: PropertySettings) -> Row:
+def _missing(item: Property, number: str, numbers: Mapping[str, Number], settings: PropertySettings) -> Row:
     """Return the row of a reference or tolerance for a number that was not computed."""
     close = get_close_matches(number, numbers, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"computed are {', '.join(numbers)}"
     reason = f"{number!r} is not among the numbers computed; {hint}"
-    return Row(one.name, number, None, settings.reference.get(number), unit_of(number), "", "failed", reason)
+    return Row(item.name, number, None, settings.reference.get(number), unit_of(number), "", "failed", reason)
 
 
 def _texts(row: Row) -> tuple[str, ...]:
@@ -210,7 +220,7 @@ def _texts(row: Row) -> tuple[str, ...]:
 
 
 def _plain(results: Mapping[str, Mapping[str, Result]]) -> dict[str, Any]:
-    return {name: {key: one.to_dict() for key, one in parts.items()} for name, parts in results.items()}
+    return {name: {key: result.to_dict() for key, result in parts.items()} for name, parts in results.items()}
 
 
 def _finite(row: dict[str, Any]) -> dict[str, Any]:

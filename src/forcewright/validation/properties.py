@@ -1,4 +1,4 @@
-"""What a physical property is to a validation: settings, a calculation that gives numbers, and how these are judged."""
+"""The properties of a validation: settings, a calculation that gives numbers, and their tolerances."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 
 from forcewright.analyze.result import Result
-from forcewright.simulation.force_field import ForceField
+from forcewright.force_field import ForceField
 from forcewright.structure import Structure
 from forcewright.validation.tolerance import Tolerance, ToleranceField
 
@@ -18,14 +18,14 @@ Number = float | bool
 
 
 class PropertySettings(BaseModel):
-    """What every property takes in a config; a property adds the settings of its calculation."""
+    """The settings of every property in a config; a property adds those of its calculation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     reference: dict[str, Number] = {}
-    """Known values by name of the number; they come before those of a reference that is computed."""
+    """Known values by name of the number; they take precedence over those of a computed reference."""
     tolerance: ToleranceField | dict[str, ToleranceField] = {}
-    """How far numbers may lie from the reference: one tolerance for all, or by name; as usual for each where absent."""
+    """Allowed deviation from the reference: one tolerance for all numbers, or by name; a usual one by default."""
 
     def arguments(self) -> dict[str, Any]:
         """Return the settings of the calculation alone."""
@@ -37,7 +37,7 @@ _COMMON = frozenset(PropertySettings.model_fields)
 
 @dataclass(frozen=True)
 class Computed:
-    """What a calculation gives.
+    """The results of a calculation.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Computed:
     results
         By name, for figures.
     expected
-        What numbers should be for every potential, where no reference says otherwise.
+        Expected numbers for every potential, unless a reference says otherwise.
     failures
         Why parts of it could not be computed, by the name of their number.
     """
@@ -66,13 +66,13 @@ class Property:
     name
         Its key under ``properties`` in a config.
     settings
-        What can be set there.
+        Model of its settings there.
     run
         Computes it with a force field, starting from a structure.
     tolerance
-        What is usual: for all numbers, or by the end of a name, the longest that fits; ``""`` fits all.
+        Usual tolerances by the end of a number's name, of which the longest matching one counts; ``""`` matches all.
     list_means
-        The setting that a list stands for, where one may be given in place of settings.
+        The setting that a list in place of settings stands for, if one is allowed.
     differences
         Numbers that compare curves of a potential with those of a reference and should be zero.
     """
@@ -85,7 +85,7 @@ class Property:
     differences: Callable[[Computed, Computed], Mapping[str, float]] | None = None
 
     def tolerance_of(self, number: str, settings: PropertySettings) -> Tolerance:
-        """Return the tolerance of a number: as set, or as is usual."""
+        """Return the tolerance of a number: that of the settings, or the usual one."""
         if isinstance(settings.tolerance, Tolerance):
             return settings.tolerance
         if number in settings.tolerance:
@@ -93,15 +93,15 @@ class Property:
         fitting = [end for end in self.tolerance if number.endswith(end)]
         return self.tolerance[max(fitting, key=len)]
 
-    def read(self, given: Any) -> Any:
-        """Return settings as a mapping: nothing and true mean the usual ones, a list the setting it stands for."""
-        if given is None or given is True:
+    def read(self, value: Any) -> Any:
+        """Return settings as a mapping: None and true mean the defaults, a list the setting it stands for."""
+        if value is None or value is True:
             return {}
-        return {self.list_means: given} if isinstance(given, list) and self.list_means else given
+        return {self.list_means: value} if isinstance(value, list) and self.list_means else value
 
 
 def protocol_settings(protocol: Callable[..., Any], *, leave_out: frozenset[str] = frozenset()) -> type[Any]:
-    """Return settings that are the keyword arguments of a protocol, with their defaults."""
+    """Return a model of the keyword arguments of a protocol, with their defaults."""
     hints = get_type_hints(protocol)
     fields: dict[str, Any] = {
         name: (hints[name], parameter.default)

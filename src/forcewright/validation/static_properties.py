@@ -1,4 +1,4 @@
-"""Properties of crystals and atom pairs at zero temperature, as the protocols compute them."""
+"""Properties of crystals and atom pairs at zero temperature, computed by the protocols."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.force_field import ForceField
 from forcewright.protocols.compression import compression
 from forcewright.protocols.defects import DefectEnergies, interstitials, vacancy
 from forcewright.protocols.dimer import dimer_curve
@@ -16,7 +17,6 @@ from forcewright.protocols.equation_of_state import EquationOfState, equation_of
 from forcewright.protocols.phases import phase_energies
 from forcewright.protocols.phonons import Phonons, phonons
 from forcewright.protocols.surfaces import surface_energies
-from forcewright.simulation.force_field import ForceField
 from forcewright.structure import VOIGT, Structure
 from forcewright.validation.properties import Computed, Property, PropertySettings, protocol_settings
 from forcewright.validation.tolerance import Tolerance
@@ -26,21 +26,21 @@ class DimerSettings(protocol_settings(dimer_curve)):  # type: ignore[misc]
     """Settings of dimer curves."""
 
     pairs: tuple[tuple[str, str], ...] | None = None
-    """Pairs of elements; all of the structure where absent."""
+    """Pairs of elements; all of the structure by default."""
 
 
 def _equation_of_state(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = equation_of_state(force_field.calculator, structure, **settings.arguments())
+    eos = equation_of_state(force_field.calculator, structure, **settings.arguments())
     numbers = {
-        "a0_A": found.a0_A, "volume_A3_per_atom": found.volume_A3, "bulk_modulus_GPa": found.bulk_modulus_GPa,
-        "bulk_modulus_derivative": found.bulk_modulus_derivative,
+        "a0_A": eos.a0_A, "volume_A3_per_atom": eos.volume_A3, "bulk_modulus_GPa": eos.bulk_modulus_GPa,
+        "bulk_modulus_derivative": eos.bulk_modulus_derivative,
     }  # fmt: skip
-    return Computed(numbers, {"equation_of_state": found})
+    return Computed(numbers, {"equation_of_state": eos})
 
 
 def _curve_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
     """Compare E(V), each from its own minimum, at the same relative volumes."""
-    a, b = (one.results["equation_of_state"] for one in (ours, theirs))
+    a, b = (computed.results["equation_of_state"] for computed in (ours, theirs))
     assert isinstance(a, EquationOfState) and isinstance(b, EquationOfState)
     relative = np.linspace(0.95, 1.05, 21)
     rise = [c.form.energies(relative * c.volume_A3) - c.energy_eV for c in (a, b)]
@@ -48,49 +48,49 @@ def _curve_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
 
 
 def _elastic(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = elastic_constants(force_field.calculator, structure, **settings.arguments())
-    numbers: dict[str, float | bool] = {"c11_GPa": found.c11_GPa, "c12_GPa": found.c12_GPa, "c44_GPa": found.c44_GPa}
-    if np.isnan(found.c11_GPa):  # not cubic: all that is not negligible
-        largest = np.abs(found.tensor_GPa).max()
+    constants = elastic_constants(force_field.calculator, structure, **settings.arguments())
+    numbers: dict[str, float | bool] = {f"{c}_GPa": getattr(constants, f"{c}_GPa") for c in ("c11", "c12", "c44")}
+    if np.isnan(constants.c11_GPa):  # not cubic: all that is not negligible
+        largest = np.abs(constants.tensor_GPa).max()
         pairs = [(i, j) for i in range(len(VOIGT)) for j in range(i, len(VOIGT))]
         numbers = {
-            f"c{i + 1}{j + 1}_GPa": float(found.tensor_GPa[i, j])
+            f"c{i + 1}{j + 1}_GPa": float(constants.tensor_GPa[i, j])
             for i, j in pairs
-            if abs(found.tensor_GPa[i, j]) > 0.01 * largest
+            if abs(constants.tensor_GPa[i, j]) > 0.01 * largest
         }
     numbers |= {
-        "bulk_modulus_GPa": found.bulk_modulus_GPa, "shear_modulus_GPa": found.shear_modulus_GPa,
-        "stable": found.stable,
+        "bulk_modulus_GPa": constants.bulk_modulus_GPa, "shear_modulus_GPa": constants.shear_modulus_GPa,
+        "stable": constants.stable,
     }  # fmt: skip
-    return Computed(numbers, {"elastic": found}, {"stable": True})
+    return Computed(numbers, {"elastic": constants}, {"stable": True})
 
 
 def _vacancy(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = vacancy(force_field.calculator, structure, **settings.arguments())
-    if len(found.formation_energies_eV) == 1 and not found.failures:
-        energy = next(iter(found.formation_energies_eV.values()))
-        return Computed({"formation_energy_eV": energy}, {"vacancy": found})
-    return _named("vacancy", found)
+    defects = vacancy(force_field.calculator, structure, **settings.arguments())
+    if len(defects.formation_energies_eV) == 1 and not defects.failures:
+        energy = next(iter(defects.formation_energies_eV.values()))
+        return Computed({"formation_energy_eV": energy}, {"vacancy": defects})
+    return _named("vacancy", defects)
 
 
 def _interstitials(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
     return _named("interstitials", interstitials(force_field.calculator, structure, **settings.arguments()))
 
 
-def _named(name: str, found: DefectEnergies) -> Computed:
+def _named(name: str, defects: DefectEnergies) -> Computed:
     def number(defect: str) -> str:
         return f"{defect.replace(' ', '_')}_eV"
 
-    numbers = {number(defect): energy for defect, energy in found.formation_energies_eV.items()}
-    failures = {number(defect): reason for defect, reason in found.failures.items()}
-    return Computed(numbers, {name: found}, failures=failures)
+    numbers = {number(defect): energy for defect, energy in defects.formation_energies_eV.items()}
+    failures = {number(defect): reason for defect, reason in defects.failures.items()}
+    return Computed(numbers, {name: defects}, failures=failures)
 
 
 def _surfaces(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = surface_energies(force_field.calculator, structure, **settings.arguments())
-    relaxed = np.where(np.isnan(found.relaxed_J_per_m2), found.unrelaxed_J_per_m2, found.relaxed_J_per_m2)
-    numbers = {f"{label.strip('()')}_J_per_m2": float(e) for label, e in zip(found.labels, relaxed, strict=True)}
-    return Computed(numbers, {"surfaces": found})
+    surfaces = surface_energies(force_field.calculator, structure, **settings.arguments())
+    relaxed = np.where(np.isnan(surfaces.relaxed_J_per_m2), surfaces.unrelaxed_J_per_m2, surfaces.relaxed_J_per_m2)
+    numbers = {f"{label.strip('()')}_J_per_m2": float(e) for label, e in zip(surfaces.labels, relaxed, strict=True)}
+    return Computed(numbers, {"surfaces": surfaces})
 
 
 def _dimer(force_field: ForceField, structure: Structure, settings: Any) -> Computed:
@@ -108,16 +108,16 @@ def _dimer(force_field: ForceField, structure: Structure, settings: Any) -> Comp
 
 
 def _phonons(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = phonons(force_field.calculator, structure, **settings.arguments())
+    bands = phonons(force_field.calculator, structure, **settings.arguments())
     numbers = {
-        "gamma_highest_THz": float(found.gamma_frequencies_THz[-1]), "highest_THz": found.highest_THz,
-        "lowest_THz": found.lowest_THz, "stable": found.stable,
+        "gamma_highest_THz": float(bands.gamma_frequencies_THz[-1]), "highest_THz": bands.highest_THz,
+        "lowest_THz": bands.lowest_THz, "stable": bands.stable,
     }  # fmt: skip
-    return Computed(numbers, {"phonons": found}, {"stable": True})
+    return Computed(numbers, {"phonons": bands}, {"stable": True})
 
 
 def _band_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
-    a, b = (one.results["phonons"] for one in (ours, theirs))
+    a, b = (computed.results["phonons"] for computed in (ours, theirs))
     assert isinstance(a, Phonons) and isinstance(b, Phonons)
     if a.frequencies_THz.shape != b.frequencies_THz.shape:  # relaxed to another lattice, with another path
         return {}
@@ -125,18 +125,18 @@ def _band_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
 
 
 def _phases(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = phase_energies(force_field.calculator, structure, **settings.arguments())
-    names = [name for name in found.energies_eV if name != "given"]
-    numbers = {f"{name}_eV_per_atom": found.energies_eV[name] for name in names}
-    numbers |= {f"{name}_A3_per_atom": found.volumes_A3[name] for name in names}
-    failures = {f"{name}_eV_per_atom": reason for name, reason in found.failures.items()}
-    return Computed(numbers, {"phases": found}, failures=failures)
+    energies = phase_energies(force_field.calculator, structure, **settings.arguments())
+    names = [name for name in energies.energies_eV if name != "given"]
+    numbers = {f"{name}_eV_per_atom": energies.energies_eV[name] for name in names}
+    numbers |= {f"{name}_A3_per_atom": energies.volumes_A3[name] for name in names}
+    failures = {f"{name}_eV_per_atom": reason for name, reason in energies.failures.items()}
+    return Computed(numbers, {"phases": energies}, failures=failures)
 
 
 def _compression(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
-    found = compression(force_field.calculator, structure, **settings.arguments())
-    points = zip(found.pressures_GPa, found.volumes_A3, strict=True)
-    return Computed({f"at_{p:g}_GPa_A3_per_atom": float(v) for p, v in points}, {"compression": found})
+    curve = compression(force_field.calculator, structure, **settings.arguments())
+    points = zip(curve.pressures_GPa, curve.volumes_A3, strict=True)
+    return Computed({f"at_{p:g}_GPa_A3_per_atom": float(v) for p, v in points}, {"compression": curve})
 
 
 def _relative(percent: float) -> Tolerance:

@@ -1,4 +1,4 @@
-"""How far a number may lie from its reference: a share of it, such as ``1%``, or a number in its unit."""
+"""Tolerances of numbers: a share of the reference, such as ``1%``, or a number in its unit."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class Tolerance(NamedTuple):
     relative: bool
 
     def allows(self, value: float, reference: float) -> bool:
-        """Tell whether a value lies within the tolerance of the reference."""
+        """Return whether a value is within the tolerance of the reference."""
         return abs(value - reference) <= self.size * (abs(reference) if self.relative else 1.0)
 
     def __str__(self) -> str:
         return f"{100 * self.size:g}%" if self.relative else f"{self.size:g}"
 
 
-def parse_tolerance(given: Any) -> Tolerance:
+def parse_tolerance(value: Any) -> Tolerance:
     """Read ``1%`` or ``0.05``.
 
     Raises
@@ -30,15 +30,15 @@ def parse_tolerance(given: Any) -> Tolerance:
     ValueError
         If it is neither.
     """
-    if isinstance(given, Tolerance):
-        return given
-    text = str(given).strip()
+    if isinstance(value, Tolerance):
+        return value
+    text = str(value).strip()
     try:
         size = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         size = -1.0
-    if isinstance(given, bool) or not (math.isfinite(size) and size >= 0):
-        raise ValueError(f"{given!r} is no tolerance; give a share such as 1% or a number in the unit of the quantity")
+    if isinstance(value, bool) or not (math.isfinite(size) and size >= 0):
+        raise ValueError(f"{value!r} is not a tolerance; give a share such as 1% or a number in the quantity's unit")
     return Tolerance(size, text.endswith("%"))
 
 

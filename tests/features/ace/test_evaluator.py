@@ -223,7 +223,7 @@ def test_graph_sums_the_same_densities_as_the_products(shared_data: Path) -> Non
 
 def test_errors_are_sentences() -> None:
     evaluator = AceEvaluator(random_expansion(2, 2, "distance", range(1, 3)))
-    with pytest.raises(InputError, match="Si is not among the species of this potential, which are Al, Cu"):
+    with pytest.raises(InputError, match="holds Si, but the potential knows only Al, Cu"):
         evaluator.evaluate(Structure(np.array([14, 13]), np.eye(3)[:2] * 3))
     close = np.array([[0, 0, 0], [3.0, 0, 0], [3.0004, 0, 0]])
     with pytest.raises(InputError, match="atoms 1 and 2 are 0.0004 Å apart"):

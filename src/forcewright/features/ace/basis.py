@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
-from forcewright.errors import InputError
 from forcewright.features.ace import design
 from forcewright.features.ace.conversion import to_products
 from forcewright.features.ace.evaluator import AceEvaluator
@@ -27,7 +26,7 @@ from forcewright.features.ace.function_table import FunctionTable, tabulate_func
 from forcewright.features.ace.radial import radial_functions, switch
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import DesignRows
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, require_known_species
 from forcewright.threads import thread_count
 
 #: Parts of a structure with rows of their own, summed in order: the same sums whatever the number of threads. Few, as
@@ -97,14 +96,14 @@ class AceBasis:
 
     def __repr__(self) -> str:
         """Tell everything the design rows depend on, which are cached by it."""
-        names = [f"{f.species}{f.ns}{f.ls}{f.intermediate}" for own in self.functions for f in own]
-        counts = [len(own) for own in self.functions]
+        names = [f"{f.species}{f.ns}{f.ls}{f.intermediate}" for block in self.functions for f in block]
+        counts = [len(block) for block in self.functions]
         return f"AceBasis({self.species}, {self.radial}, {self.cutoffs}, {self.core}, {counts}, {names})"
 
     @property
     def size(self) -> int:
         """Number of columns p."""
-        return sum(len(own) for own in self.functions)
+        return sum(len(block) for block in self.functions)
 
     @property
     def cutoff(self) -> float:
@@ -114,12 +113,12 @@ class AceBasis:
     @property
     def columns(self) -> tuple[BasisFunction, ...]:
         """The functions column by column, center species after center species."""
-        return tuple(f for own in self.functions for f in own)
+        return tuple(f for block in self.functions for f in block)
 
     def select(self, columns: Sequence[int]) -> AceBasis:
         """Return the basis of some of the columns, in their order here."""
         kept = {int(c) for c in columns}
-        functions = tuple(tuple(f for k, f in enumerate(own, start) if k in kept) for own, start in self.blocks())
+        functions = tuple(tuple(f for k, f in enumerate(block, start) if k in kept) for block, start in self.blocks())
         return replace(self, functions=functions)
 
     def prior_features(self) -> FloatArray:
@@ -169,9 +168,9 @@ class AceBasis:
         energy, forces = np.zeros(self.size), np.zeros((self.size, 3 * len(pairs.species)))
         virial = np.zeros((self.size, 6))
         for atoms, part, table in self._parts(pairs):
-            own = atoms[np.arange(len(atoms)) // design.LANES % stripes == stripe]
+            striped = atoms[np.arange(len(atoms)) // design.LANES % stripes == stripe]
             design.add_rows(  # type: ignore[call-arg]
-                own, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
+                striped, pairs.segments, pairs.indices, pairs.vectors, pairs.g, pairs.dg, pairs.scale, pairs.slope,
                 pairs.closest, self._recursion, *table.arrays, energy[part], forces[part], virial[part],
             )  # fmt: skip
         return energy, forces, virial
@@ -239,14 +238,14 @@ class AceBasis:
     def blocks(self) -> Iterator[tuple[tuple[BasisFunction, ...], int]]:
         """Yield the functions of each center species and the column they begin at."""
         start = 0
-        for own in self.functions:
-            yield own, start
-            start += len(own)
+        for block in self.functions:
+            yield block, start
+            start += len(block)
 
     def _parts(self, pairs: Pairs) -> Iterator[tuple[IntArray, slice, FunctionTable]]:
         """Yield the atoms of each species, the columns of their functions, and these as a table."""
-        for mu, (own, start) in enumerate(self.blocks()):
-            yield np.flatnonzero(pairs.species == mu), slice(start, start + len(own)), self._tables[mu]
+        for mu, (block, start) in enumerate(self.blocks()):
+            yield np.flatnonzero(pairs.species == mu), slice(start, start + len(block)), self._tables[mu]
 
     def pairs(self, structure: Structure) -> Pairs:
         """Return the pairs inside the cutoffs and their radial functions.
@@ -281,9 +280,7 @@ class AceBasis:
 
     def species_of(self, structure: Structure) -> IntArray:
         """Return each atom's species index (N,)."""
-        if unknown := sorted(set(structure.numbers.tolist()) - set(self.species)):
-            names = ", ".join(chemical_symbols[z] for z in unknown)
-            raise InputError(f"holds {names}, which this basis does not know")
+        require_known_species(structure, self.species, knower="the basis")
         return np.searchsorted(np.array(self.species), structure.numbers)
 
     def _core_switch(
@@ -307,7 +304,7 @@ class AceBasis:
     ) -> Expansion:
         """Return the potential of given coefficients (p,) or (p, P) in products of A, as a `.yace` file holds it."""
         coefficients = coefficients[:, None] if coefficients.ndim == 1 else coefficients
-        functions = [to_products(own, coefficients[start : start + len(own)]) for own, start in self.blocks()]
+        functions = [to_products(block, coefficients[start : start + len(block)]) for block, start in self.blocks()]
         return Expansion(
             tuple(chemical_symbols[z] for z in self.species),
             np.array([energies.get(z, 0.0) for z in self.species]), self.bonds,
@@ -333,7 +330,7 @@ class AceBasis:
 
     @cached_property
     def _tables(self) -> tuple[FunctionTable, ...]:
-        return tuple(tabulate_functions(own) for own in self.functions)
+        return tuple(tabulate_functions(block) for block in self.functions)
 
     @cached_property
     def bonds(self) -> dict[tuple[int, int], Bond]:
@@ -363,6 +360,6 @@ def _sum(parts: Iterator[tuple[FloatArray, FloatArray, FloatArray]]) -> tuple[Fl
     """Add up the arrays of all parts, in order."""
     totals = next(parts)
     for part in parts:
-        for total, own in zip(totals, part, strict=True):
-            total += own
+        for total, addend in zip(totals, part, strict=True):
+            total += addend
     return totals

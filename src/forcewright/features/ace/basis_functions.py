@@ -90,10 +90,10 @@ def generate_functions(
     _check(limits, count, order)
     if order == "pacemaker":
         share = None if count is None else count * species // (species * 2 ** (species - 1))  # of each block
-        labels = _labels(limits, None if share is None else lambda found: _all_fill(found, limits, share))
+        labels = _labels(limits, None if share is None else lambda candidates: _all_fill(candidates, limits, share))
         chosen = [_by_blocks(labels, center, share) for center in range(species)]
     else:
-        labels = sorted(_labels(limits, None if count is None else lambda found: len(found) >= count))[:count]
+        labels = sorted(_labels(limits, None if count is None else lambda candidates: len(candidates) >= count))[:count]
         chosen = [labels] * species
     return tuple(tuple(_function(center, label) for label in of) for center, of in enumerate(chosen))
 
@@ -116,7 +116,10 @@ def basis_function(
     couplings = all_couplings(tuple(ls), _groups(factors))
     if tuple(intermediate) not in couplings.intermediate:
         problem = f"l {list(ls)} cannot be coupled to an invariant through L {list(intermediate)}"
-        raise InputError(f"{problem}; possible are {[list(one) for one in couplings.intermediate]}", field="functions")
+        raise InputError(
+            f"{problem}; possible are {[list(path) for path in couplings.intermediate]}",
+            field="functions",
+        )
     ms, coefficients = couplings.rows_of(couplings.intermediate.index(tuple(intermediate)))
     return BasisFunction(center, tuple(species), tuple(ns), tuple(ls), tuple(intermediate), ms, coefficients)
 
@@ -148,9 +151,9 @@ def _labels(limits: _Limits, enough: Callable[[list[_Label]], bool] | None) -> l
     largest = limits.largest_degree()
     budget = largest if enough is None else 0.0
     while True:
-        found = [label for rank in range(1, len(limits.nradmax) + 1) for label in _of_rank(limits, rank, budget)]
-        if budget >= largest or (enough is not None and enough(found)):
-            return found
+        labels = [label for rank in range(1, len(limits.nradmax) + 1) for label in _of_rank(limits, rank, budget)]
+        if budget >= largest or (enough is not None and enough(labels)):
+            return labels
         budget += 1.0
 
 
@@ -206,7 +209,7 @@ def _fills(labels: list[_Label], center: int, limits: _Limits, share: int) -> bo
 
 def _by_blocks(labels: list[_Label], center: int, share: int | None) -> list[_Label]:
     """Take ``share`` of every block in order of degree, ties in the order in which pacemaker creates functions."""
-    ordered = sorted(labels, key=lambda one: (one.degree, one.rank, one.species, one.ns, one.ls, one.coupling))
+    ordered = sorted(labels, key=lambda x: (x.degree, x.rank, x.species, x.ns, x.ls, x.coupling))
     sizes: Counter[frozenset[int]] = Counter()
     taken = []
     for label in ordered:

@@ -123,11 +123,11 @@ def _rounds(
         if parts[0][0] == parts[1][0]:
             yield chosen, _couple(parts[0], parts[1], 0)[..., 0]
         return
-    for ls, coupled in _one_round(parts):
+    for ls, coupled in _round(parts):
         yield from _rounds(coupled, chosen + ls)
 
 
-def _one_round(
+def _round(
     parts: list[tuple[int, FloatArray]],
 ) -> Iterator[tuple[tuple[int, ...], list[tuple[int, FloatArray]]]]:
     if len(parts) < 2:
@@ -136,7 +136,7 @@ def _one_round(
     (l1, _), (l2, _) = parts[:2]
     for l3 in range(abs(l1 - l2), l1 + l2 + 1):
         first = _couple(parts[0], parts[1], l3)
-        for ls, rest in _one_round(parts[2:]):
+        for ls, rest in _round(parts[2:]):
             yield (l3, *ls), [(l3, first), *rest]
 
 

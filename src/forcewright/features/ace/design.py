@@ -28,8 +28,8 @@ from forcewright.structure import FloatArray
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
 LANES = 8  # atoms whose functions are evaluated together
 
-# Loops copy and scale arrays one number at a time: for an assignment of arrays Numba compiles a check of their shapes,
-# with an error message whose strings take longer to compile than the loops.
+# Loops copy and scale arrays one number at a time: for an assignment of arrays Numba compiles a check of their shapes
+# with an error message, whose strings take longer to compile than the loops.
 _kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
 
 
@@ -221,8 +221,8 @@ def _evaluate_block(  # type: ignore[no-untyped-def]
             for w in range(LANES):
                 touched[s - slots[f], 0, w] = sums[slot_leaf[s], 0, w]
                 touched[s - slots[f], 1, w] = sums[slot_leaf[s], 1, w]
-        own = weights[slots[f] : slots[f + 1]]
-        function_values(f, rows, factors, slot, conjugate, coupling, touched, own, before, values[f])
+        weight = weights[slots[f] : slots[f + 1]]
+        function_values(f, rows, factors, slot, conjugate, coupling, touched, weight, before, values[f])
 
 
 @_kernel
@@ -281,7 +281,7 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
     )
     gradients = np.zeros((2 * len(leaves), 3 * most + 9 + _STRIDE))
     count, densities = len(values), coefficients.shape[1]
-    own = np.zeros((count, 3 * most + 9 + _STRIDE))
+    gradient = np.zeros((count, 3 * most + 9 + _STRIDE))
     turned, out = np.zeros(3 * most + 9 + _STRIDE), np.zeros(3 * most + 9 + _STRIDE)
     for begin in range(0, len(atoms), LANES):
         block = atoms[begin : begin + LANES]
@@ -296,14 +296,14 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
             width = (end + 9 + _STRIDE - 1) // _STRIDE * _STRIDE
             fill_gradients(leaves, segments[i], vectors, g, dg, table, harmonics, slopes, gradients)
             for f in range(count):
-                _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, own[f, :width])
+                _combine(f, w, chunks, chunk_component, chunk_weight, weights, gradients, gradient[f, :width])
             for p in range(densities):
                 straight = scale[i] * first_derivative[i, p]
                 turned[:width] = 0.0
                 for f in range(count):
                     c = coefficients[start + f, p]
                     for k in range(width):
-                        turned[k] += c * own[f, k]
+                        turned[k] += c * gradient[f, k]
                 for k in range(width):
                     turned[k] *= scale[i] * second_derivative[i, p]
                 if closest[i] >= 0:
@@ -313,7 +313,7 @@ def add_tangent_rows(  # type: ignore[no-untyped-def]
                     value = values[f, w]
                     energy[p, start + f] += straight * value
                     for k in range(width):
-                        out[k] = straight * own[f, k] + value * turned[k]
+                        out[k] = straight * gradient[f, k] + value * turned[k]
                     _scatter(i, indices[first:last], out, forces[p, start + f], virial[p, start + f])
 
 
@@ -397,7 +397,7 @@ def pull(  # type: ignore[no-untyped-def]
     harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
         atoms, segments, table, leaves, factors, slots
     )
-    sweep, own = np.zeros((len(leaves), 2, LANES)), np.zeros((len(leaves), 2))
+    sweep, lane = np.zeros((len(leaves), 2, LANES)), np.zeros((len(leaves), 2))
     amount = np.zeros(LANES)
     for begin in range(0, len(atoms), LANES):
         block = atoms[begin : begin + LANES]
@@ -419,8 +419,8 @@ def pull(  # type: ignore[no-untyped-def]
             first = segments[i, 0]
             fill_harmonics(segments[i], vectors, table, harmonics, slopes)
             for v in range(len(leaves)):
-                own[v, 0] = sweep[v, 0, w]
-                own[v, 1] = sweep[v, 1, w]
+                lane[v, 0] = sweep[v, 0, w]
+                lane[v, 1] = sweep[v, 1, w]
             stop = 0
             for mu in range(segments.shape[1] - 1):
                 start = stop
@@ -435,10 +435,10 @@ def pull(  # type: ignore[no-untyped-def]
                         value_re, value_im, slope_re, slope_im = 0.0, 0.0, 0.0, 0.0
                         while v < stop and leaves[v, 2] == l and leaves[v, 3] == m:
                             n = leaves[v, 1]
-                            value_re += own[v, 0] * g[pair, n]
-                            value_im += own[v, 1] * g[pair, n]
-                            slope_re += own[v, 0] * dg[pair, n]
-                            slope_im += own[v, 1] * dg[pair, n]
+                            value_re += lane[v, 0] * g[pair, n]
+                            value_im += lane[v, 1] * g[pair, n]
+                            slope_re += lane[v, 0] * dg[pair, n]
+                            slope_im += lane[v, 1] * dg[pair, n]
                             v += 1
                         along += slope_re * harmonics[k, l, m, 0] + slope_im * harmonics[k, l, m, 1]
                         gx += value_re * slopes[k, l, m, 0, 0] + value_im * slopes[k, l, m, 1, 0]

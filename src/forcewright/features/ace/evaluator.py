@@ -29,7 +29,7 @@ from forcewright.features.ace.kernels import Buffers, CenterTables, run_blocks
 from forcewright.features.ace.product_graph import ProductGraph, build_graph
 from forcewright.features.ace.radial import tabulate
 from forcewright.neighbors import Neighbors, NeighborSearch
-from forcewright.structure import FloatArray, IntArray, Structure
+from forcewright.structure import FloatArray, IntArray, Structure, require_known_species
 from forcewright.threads import thread_count
 
 _CORE_MODES = {"density": kernels.DENSITY, "distance": kernels.DISTANCE, "zbl": kernels.ZBL}
@@ -97,11 +97,7 @@ class AceEvaluator:
         """
         species = self._species_of[numbers]
         if species.min() < 0:
-            unknown = ", ".join(sorted({chemical_symbols[z] for z in np.asarray(numbers)[species < 0]}))
-            known = ", ".join(self.expansion.elements)
-            raise InputError(
-                f"{unknown} is not among the species of this potential, which are {known}", field="numbers"
-            )
+            require_known_species(numbers, self._numbers)
         return species
 
     def evaluate(
@@ -186,10 +182,10 @@ class AceEvaluator:
                 starts = np.empty(len(chosen) * self.groups + 1, dtype=np.int64)
                 kept = self._lists.get(thread) or (np.empty(0, dtype=np.int32), np.empty((0, 3)))
                 self._lists[thread] = source.of(chosen, starts, *kept)
-                found = Neighbors(starts, *self._lists[thread], self.groups)
+                listed = Neighbors(starts, *self._lists[thread], self.groups)
                 rows = np.arange(len(chosen), dtype=np.int32)
-                largest = _largest(found)
-                self._atoms(center, chosen, rows, found, largest, forces, energies, local, virial, thread)
+                largest = _largest(listed)
+                self._atoms(center, chosen, rows, listed, largest, forces, energies, local, virial, thread)
 
     def _atoms(
         self, center: int, atoms: NDArray[np.int32], rows: NDArray[np.int32], neighbors: Neighbors, pairs: int,
@@ -239,12 +235,12 @@ def _stripes(
 @contextmanager
 def _announced_compilation() -> Iterator[None]:
     """Say once, in the log, that compiling takes a while; loading from the cache on disk says nothing."""
-    told: list[bool] = []
+    announced: list[bool] = []
 
     class Listener(event.Listener):
         def on_start(self, event: Any) -> None:
-            if not told:
-                told.append(True)
+            if not announced:
+                announced.append(True)
                 logging.getLogger("forcewright").info(
                     "compiling the ACE evaluator, once per machine and version; some seconds"
                 )
@@ -330,10 +326,10 @@ def _layout(graph: ProductGraph, species_count: int, densities: int) -> _Layout:
     density_rows = 2 * graph.nodes
     sum_rows = np.full(int(sizes.sum()), density_rows + species_count * tail, dtype=np.int32)
     for node, (species, n, l, m) in enumerate(graph.leaves.tolist()):
-        place, stride = radial[species][l].index(n), (counts[species, l] + 7) // 8 * 8
+        column, stride = radial[species][l].index(n), (counts[species, l] + 7) // 8 * 8
         for part in range(2 if m else 1):
             component = 2 * m - 1 + part if m else 0
-            sum_rows[sum_starts[species, l] + component * stride + place] = 2 * node + part
+            sum_rows[sum_starts[species, l] + component * stride + column] = 2 * node + part
     for species in range(species_count):
         start = sum_starts[species, 0] + len(radial[species][0])
         sum_rows[start : start + tail] = density_rows + species * tail + np.arange(tail)
@@ -346,9 +342,9 @@ def _contraction(expansion: Expansion, center: int, species: int, layout: _Layou
     coefficients = bond.coefficients
     matrix = np.zeros((bond.nradbase + 1, int(layout.columns[species])))
     for l, ns in enumerate(layout.radial[species]):
-        for place, n in enumerate(ns):
+        for column, n in enumerate(ns):
             if n <= bond.nradmax and l <= bond.lmax:
-                matrix[:-1, layout.firsts[species, l] + place] = coefficients[n - 1, l]
+                matrix[:-1, layout.firsts[species, l] + column] = coefficients[n - 1, l]
     tail = len(layout.radial[species][0])
     densities = expansion.embeddings[center].densities
     for function in expansion.functions[center]:

@@ -6,11 +6,10 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from ase.data import atomic_numbers
 
 from forcewright.errors import InputError
 from forcewright.features.ace.expansion import Bond, Embedding, Expansion, ProductFunction
-from forcewright.structure import FloatArray
+from forcewright.structure import FloatArray, atomic_number
 
 
 def check_expansion(expansion: Expansion, file: str | Path | None = None) -> None:
@@ -19,7 +18,7 @@ def check_expansion(expansion: Expansion, file: str | Path | None = None) -> Non
     Raises
     ------
     InputError
-        If an element is unknown or given twice, a bond is missing, a length or number makes no sense, or a function
+        If an element is unknown or given twice, a bond is missing, a length or number is invalid, or a function
         names a species, n, l or m that the bonds do not have.
     """
     try:
@@ -39,8 +38,7 @@ def _check_elements(expansion: Expansion) -> None:
     if not elements:
         raise InputError("is empty, expected at least one element", field="elements")
     for symbol in elements:
-        if atomic_numbers.get(symbol, 0) < 1:
-            raise InputError(f"{symbol!r} is not the symbol of an element", field="elements")
+        atomic_number(symbol, "elements")
         if elements.count(symbol) > 1:
             raise InputError(f"{symbol} is given twice", field="elements")
     _finite(expansion.reference_energies, "E0")

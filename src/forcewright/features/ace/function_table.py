@@ -76,14 +76,14 @@ def tabulate_functions(functions: Sequence[BasisFunction]) -> FunctionTable:
             coupling.append(sign * c)
         rows.append(len(coupling))
         parts = [
-            (2 * ids[leaf] + part, 2 * (slots[-1] + place) + part)
-            for leaf, place in touched.items()
+            (2 * ids[leaf] + part, 2 * (slots[-1] + position) + part)
+            for leaf, position in touched.items()
             for part in range(2 if leaf[3] else 1)
         ]
         parts += [(parts[0][0], -1)] * (-len(parts) % _CHUNK)
         for k in range(0, len(parts), _CHUNK):
             chunk_component.append([component for component, _ in parts[k : k + _CHUNK]])
-            chunk_weight.append([place for _, place in parts[k : k + _CHUNK]])
+            chunk_weight.append([position for _, position in parts[k : k + _CHUNK]])
         slot_leaf += [ids[leaf] for leaf in touched]
         slots.append(len(slot_leaf))
         chunks.append(len(chunk_component))

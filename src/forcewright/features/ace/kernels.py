@@ -222,7 +222,7 @@ def multiply(scalars, s, s_stride, rows, vectors, v, v_stride, columns, count, o
 
 
 @kernel()
-def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagonal, out, place):
+def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagonal, out, begin):
     """Y_lm = P_lm(z) (x + iy)^m of eight pairs, with the recursion in l of the P_lm at fixed m."""
     x, y, z = load8(ux, pair), load8(uy, pair), load8(uz, pair)
     stride = len(diagonal)
@@ -234,9 +234,9 @@ def write_harmonics(ux, uy, uz, pair, momentum, recursion_a, recursion_b, diagon
                 k = l * stride + m
                 p, before = mul(splat8(recursion_a[k]), fma(z, p, mul(splat8(recursion_b[k]), before))), p
             if m == 0:
-                store(out, l * l * CHUNK + place, p)
+                store(out, l * l * CHUNK + begin, p)
             else:
-                o = (l * l + 2 * m - 1) * CHUNK + place
+                o = (l * l + 2 * m - 1) * CHUNK + begin
                 store(out, o, mul(p, re))
                 store(out, o + CHUNK, mul(p, im))
         re, im = fnma(y, im, mul(x, re)), fma(y, re, mul(x, im))
@@ -621,13 +621,13 @@ def write_geometry(
 
     Beyond the last node everything is 0: the lanes filled up count for nothing.
     """
-    one, per_width, last, width, start = (
+    unit, per_width, last, width, start = (
         splat8(1.0), splat8(inverse_width), splat8(float(bins)), splat8(float(stride)), splat8(float(base)),
     )  # fmt: skip
     for o in range(pair, pair + count, 8):
         x, y, z = load8(ux, o), load8(uy, o), load8(uz, o)
         r = sqrt(fma(x, x, fma(y, y, mul(z, z))))
-        inverse, scaled = div(one, r), mul(r, per_width)
+        inverse, scaled = div(unit, r), mul(r, per_width)
         interval = smaller(floor(scaled), last)
         store(ux, o, mul(x, inverse))
         store(uy, o, mul(y, inverse))
@@ -763,15 +763,15 @@ def run_blocks(t, b, centers, rows, starts, indices, vectors, want_forces, energ
                 largest = CHUNK if columns + (momentum + 1) ** 2 <= 96 else CHUNK // 2
                 for start in range(pair, pair + count, largest):
                     chunk = min(largest, pair + count - start)
-                    for place in range(0, chunk, 8):
+                    for o in range(0, chunk, 8):
                         write_harmonics(
-                            ux, uy, uz, start + place, momentum, recursion_a, recursion_b, diagonal, harmonics, place
+                            ux, uy, uz, start + o, momentum, recursion_a, recursion_b, diagonal, harmonics, o
                         )
                     if kept:
-                        for place in range(0, chunk, 8):
+                        for o in range(0, chunk, 8):
                             write_transposed(
-                                spline, offsets, fractions, start + place, columns, transposed, (start + place) * kept,
-                                radial, place, True,
+                                spline, offsets, fractions, start + o, columns, transposed, (start + o) * kept,
+                                radial, o, True,
                             )  # fmt: skip
                     else:
                         write_radial(spline, offsets, fractions, start, chunk, columns, radial)

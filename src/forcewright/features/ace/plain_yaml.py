@@ -34,7 +34,7 @@ def parse_plain(text: str, file: str | Path) -> Tree:
     try:
         return _build(yaml.parse(text, Loader=_LOADER), file)
     except yaml.YAMLError as error:
-        raise InputError(f"is not YAML or was cut off: {_one_line(error)}", file=file) from None
+        raise InputError(f"is not YAML or was cut off: {_as_line(error)}", file=file) from None
 
 
 def _build(events: Iterator[Any], file: str | Path) -> Tree:
@@ -85,7 +85,7 @@ def _line(event: Any) -> str:
     return f"line {event.start_mark.line + 1}"
 
 
-def _one_line(error: yaml.YAMLError) -> str:
+def _as_line(error: yaml.YAMLError) -> str:
     problem, mark = getattr(error, "problem", None), getattr(error, "problem_mark", None)
     where = f" in line {mark.line + 1}" if mark is not None else ""
     return f"{problem or ' '.join(str(error).split())}{where}"
@@ -111,8 +111,8 @@ class Entry:
         """The value of ``key``, which must be there."""
         mapping = self.mapping()
         if key not in mapping:
-            found = ", ".join(map(_text, mapping)) or "nothing"
-            raise self._inside(key).refuse(f"is missing; found {found}")
+            keys = ", ".join(map(_text, mapping)) or "nothing"
+            raise self._inside(key).refuse(f"is missing; found {keys}")
         return Entry(mapping[key], self.file, self._inside(key).field)
 
     def child_or(self, key: Key, default: str) -> Entry:

@@ -451,13 +451,13 @@ class _Coupling:
             return []
         leaves = [self.number[leaf] for leaf in zip(function.species, function.ns, function.ls, strict=True)]
         wanted = self._function_values(function, leaves)
-        found = []
+        options = []
         for candidates in self._candidates(leaves):
             option = self._solve(candidates, wanted)
             if option is None:
                 return []
-            found.append(option)
-        return found
+            options.append(option)
+        return options
 
     def _candidates(self, leaves: Sequence[int]) -> Iterator[list[tuple[_Operand, _Operand]]]:
         """Yield for each distinct way to pair the factors the scalar products it allows."""

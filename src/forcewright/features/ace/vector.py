@@ -201,7 +201,7 @@ def _tile(rows: int, columns: int) -> Callable[..., Any]:
             constant = lambda number: ir.Constant(s_.type, number)  # noqa: E731
             zero = ir.Constant(_llvm_type(8), [0.0] * 8)
             places = [(r, c) for r in range(rows) for c in range(columns)]
-            sums = {place: cgutils.alloca_once_value(builder, zero) for place in places}
+            sums = {element: cgutils.alloca_once_value(builder, zero) for element in places}
             with cgutils.for_range(builder, count_) as loop:
                 k = loop.index
                 start = builder.add(v_, builder.mul(k, v_stride_))
@@ -225,11 +225,11 @@ def _tile(rows: int, columns: int) -> Callable[..., Any]:
                 for r, c in places
             }  # fmt: skip
             with builder.if_then(keep_):
-                for place in places:
-                    kept = builder.load(pointers[place], align=8)
-                    builder.store(builder.fadd(kept, builder.load(sums[place])), sums[place])
-            for place in places:
-                builder.store(builder.load(sums[place]), pointers[place], align=8)
+                for element in places:
+                    kept = builder.load(pointers[element], align=8)
+                    builder.store(builder.fadd(kept, builder.load(sums[element])), sums[element])
+            for element in places:
+                builder.store(builder.load(sums[element]), pointers[element], align=8)
             return context.get_dummy_value()
 
         return signature, generate

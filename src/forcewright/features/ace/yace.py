@@ -85,8 +85,8 @@ def _with_equal_densities(expansion: Expansion) -> Expansion:
     embeddings = tuple(_padded(embedding, most - embedding.densities) for embedding in expansion.embeddings)
     functions = tuple(
         tuple(
-            replace(one, coefficients=np.pad(one.coefficients, ((0, 0), (0, most - one.coefficients.shape[1]))))
-            for one in of_center
+            replace(f, coefficients=np.pad(f.coefficients, ((0, 0), (0, most - f.coefficients.shape[1]))))
+            for f in of_center
         )
         for of_center in expansion.functions
     )
@@ -234,8 +234,8 @@ def _product_function(entry: Entry, center: int, densities: int) -> ProductFunct
         ("mu0", center, "the species it stands under"),
         ("ndensity", densities, "embeddings"),
     ):
-        if (found := entry.child(key).integer()) != expected:
-            raise entry.child(key).refuse(f"is {found}, expected {expected} as {source}")
+        if (stated := entry.child(key).integer()) != expected:
+            raise entry.child(key).refuse(f"is {stated}, expected {expected} as {source}")
     species, ns, ls = (tuple(entry.child(key).integers(rank)) for key in ("mus", "ns", "ls"))
     ms = np.array(entry.child("ms_combs").integers(rows * rank), dtype=np.int64).reshape(rows, rank)
     coefficients = entry.child("ctildes").numbers(rows * densities).reshape(rows, densities)

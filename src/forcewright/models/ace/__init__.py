@@ -10,7 +10,7 @@ from forcewright.models.ace.hyperparameters import AceModel, PruneSettings, Repu
 from forcewright.models.ace.potential import AcePotential, FittedBasis
 from forcewright.models.family import Family
 
-FAMILY = Family(kind="ace", hyperparameters=AceModel, load=AcePotential.load, shrink="functions")
+FAMILY = Family(kind="ace", hyperparameters=AceModel, load=AcePotential.load, shrink="functions", reach="rcut")
 
 __all__ = [
     "FAMILY",

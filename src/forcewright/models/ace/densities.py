@@ -182,12 +182,12 @@ class NonlinearFit:
     def predict(self, x: Coefficients) -> list[Prediction]:
         """Predict all frames."""
 
-        def one(frame: Surroundings) -> Prediction:
+        def predicted(frame: Surroundings) -> Prediction:
             energy, forces, virial, _ = frame.predict(x, self.embedding)
             stress = -from_voigt(virial) / frame.volume if frame.volume > 0 else None
             return Prediction(energy, forces, stress)
 
-        return self._map(one, list(self.frames))
+        return self._map(predicted, list(self.frames))
 
     def loss(self, x: Coefficients, penalty: FloatArray, factor: float = 1.0) -> tuple[float, Coefficients]:
         """Return the loss and its gradient, laid out as the coefficients.
@@ -238,9 +238,9 @@ class NonlinearFit:
             planned.append((1.0, settings.upfit, settings.upfit_iterations))
         most = [count for _, _, count in planned] if stages is None else stages
         for number, ((share, factor, _), count) in enumerate(zip(planned, most, strict=False)):
-            found = self._descend(x, linear, share, factor, count, watch)
-            path = [[x, *found]] if number == 0 else [*path, found]
-            x = found[-1] if found else x
+            iterates = self._descend(x, linear, share, factor, count, watch)
+            path = [[x, *iterates]] if number == 0 else [*path, iterates]
+            x = iterates[-1] if iterates else x
         return path
 
     def start(self, linear: LinearStart, rng: np.random.Generator) -> Coefficients:
@@ -263,10 +263,10 @@ class NonlinearFit:
             spread = values @ direction
             target = 1.0 + self.settings.amplitude * (spread - spread.mean()) / max(float(spread.std()), 1e-12)
             c[:, p] = scipy.linalg.cho_solve(factor, values.T @ target)
-        at_one, slope, _ = embed(self.embedding, np.ones((1, densities)))
+        value, slope, _ = embed(self.embedding, np.ones((1, densities)))
         for p in range(1, densities):
             c[:, 0] -= slope[0, p] / slope[0, 0] * c[:, p]
-            k[:held] -= at_one[0, p] - slope[0, p]
+            k[:held] -= value[0, p] - slope[0, p]
         return Coefficients(c, k)
 
     def _penalty(self, linear: LinearStart) -> FloatArray:
@@ -287,7 +287,7 @@ class NonlinearFit:
         held = len(linear.coefficients) - size
         penalty = self._penalty(linear)
         ladder = np.concatenate(
-            [start + np.arange(math.ceil(share * len(own))) for own, start in self.basis.blocks()]
+            [start + np.arange(math.ceil(share * len(block))) for block, start in self.basis.blocks()]
         ).astype(np.int64)  # fmt: skip
         blocks = [np.arange(held + size), *(held + p * size + ladder for p in range(1, densities))]
         free = np.concatenate(blocks)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -23,8 +23,16 @@ from forcewright.linalg.max_volume import max_volume
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
-from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import FloatArray, Structure, count_species
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import (
+    FloatArray,
+    Frame,
+    Structure,
+    Structures,
+    as_structures,
+    count_species,
+    require_known_species,
+)
 
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
@@ -45,8 +53,8 @@ class FittedBasis:
     active: Mapping[int, FloatArray] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, eq=False)
-class AcePotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class AcePotential(PotentialBase):
     """An ACE potential; ``fitted`` is None for one read from a bare `.yace` file."""
 
     expansion: Expansion
@@ -68,12 +76,25 @@ class AcePotential:
         """The fitted coefficients (p·P,); those of the products where the potential comes from a bare file."""
         if self.fitted is not None:
             return self.fitted.coefficients.ravel()
-        parts = [f.coefficients.ravel() for own in self.expansion.functions for f in own]
+        parts = [f.coefficients.ravel() for block in self.expansion.functions for f in block]
         return np.concatenate([np.zeros(0), *parts])
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell."""
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
         return [self._prediction(structure, forces, stress) for structure in structures]
+
+    def evaluator(self) -> Callable[[Structure], Prediction]:
+        """Return what predicts a structure with a neighbor list that it keeps while atoms move little."""
+        return _Simulated(self, NeighborCache(self.cutoff, _SKIN, len(self.expansion.elements)))
+
+    def describe_size(self) -> str:
+        """Return how many functions or products there are, and densities if several."""
+        densities = max(embedding.densities for embedding in self.expansion.embeddings)
+        if self.fitted is None:
+            size = f"{sum(len(block) for block in self.expansion.functions)} products of a .yace file"
+        else:
+            size = f"{self.fitted.basis.size} functions"
+        return size if densities == 1 else f"{size}, {densities} densities"
 
     def _prediction(
         self, structure: Structure, forces: bool, stress: bool, cache: NeighborCache | None = None
@@ -83,14 +104,14 @@ class AcePotential:
         neighbors = None if cache is None else cache.neighbors(structure, evaluator.species(structure.numbers))
         energies, force, virial = evaluator.evaluate(structure, forces=forces or with_stress, neighbors=neighbors)
         tensor = virial / structure.volume if with_stress else None
-        return Prediction(float(energies.sum()), force if forces else None, tensor)
+        return Prediction(float(energies.sum()), force if forces else None, tensor, energies)
 
-    def atomic_energies(self, structure: Structure) -> FloatArray:
+    def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV, reference energies included."""
-        energies: FloatArray = self._evaluator.evaluate(structure, forces=False)[0]
+        energies: FloatArray = self._evaluator.evaluate(as_structures(structure)[0], forces=False)[0]
         return energies
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
         Raises
@@ -101,14 +122,21 @@ class AcePotential:
         if self.fitted is None or self.fitted.covariance is None:
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
         covariance, basis = self.fitted.covariance, self.fitted.basis
+        structures = as_structures(structures)
         pairs = [basis.pairs(structure) for structure in structures]
-        rows = np.array([one.scale @ basis.values(one) for one in pairs]).reshape(-1, basis.size)
+        rows = np.array([x.scale @ basis.values(x) for x in pairs])
+        rows = rows.reshape(-1, basis.size)
         if len(covariance) > basis.size:
             counts = np.array([count_species(s, self.species) for s in structures])
             rows = np.hstack([counts.reshape(-1, len(self.species)), rows])
         return np.asarray(np.sqrt(np.maximum(np.sum((rows @ covariance) * rows, axis=1), 0.0)))
 
-    def extrapolation_grades(self, structure: Structure) -> FloatArray:
+    @property
+    def knows_grades(self) -> bool:
+        """Whether it has an active set: it was fitted here, and not read from a bare file."""
+        return self.fitted is not None and bool(self.fitted.active)
+
+    def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the extrapolation grade γ of each atom (N,): above 1 its surroundings lie outside the training data.
 
         γ = max |B A⁻¹| with A the active set of the atom's species (Lysogorskiy et al., Phys. Rev. Mater. 7, 043801
@@ -121,18 +149,18 @@ class AcePotential:
         """
         if self.fitted is None or not self.fitted.active:
             raise InputError("this potential has no active set; fit it here to get extrapolation grades")
-        basis = self.fitted.basis
+        basis, (structure,) = self.fitted.basis, as_structures(structure)
         values, grades = basis.project(structure), np.zeros(len(structure))
         for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
             atoms = np.flatnonzero(structure.numbers == z)
             if z not in self.fitted.active:  # nothing was learned of this species
                 grades[atoms] = np.inf
             elif len(atoms):
-                own = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
-                grades[atoms] = np.abs(own).max(axis=1, initial=0.0)
+                projections = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
+                grades[atoms] = np.abs(projections).max(axis=1, initial=0.0)
         return grades
 
-    def with_active_set(self, structures: Sequence[Structure]) -> AcePotential:
+    def with_active_set(self, structures: Structures) -> AcePotential:
         """Return the potential with the active sets of the atoms of training structures, species by species.
 
         Raises
@@ -142,7 +170,7 @@ class AcePotential:
         """
         if self.fitted is None:
             raise InputError("a potential read from a .yace file does not know its invariant functions")
-        basis = self.fitted.basis
+        basis, structures = self.fitted.basis, as_structures(structures)
         values = [basis.project(structure) for structure in structures]
         numbers = np.concatenate([structure.numbers for structure in structures])
         active: dict[int, FloatArray] = {}
@@ -153,11 +181,6 @@ class AcePotential:
             elif len(rows):
                 active[z] = max_volume(rows, tolerance=_GRADE).inverse
         return replace(self, fitted=replace(self.fitted, active=active))
-
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator that keeps its neighbor list while atoms move little."""
-        groups = len(self.expansion.elements)
-        return PotentialCalculator(_Simulated(self, NeighborCache(self.cutoff, _SKIN, groups)))
 
     @cached_property
     def _evaluator(self) -> AceEvaluator:
@@ -192,7 +215,7 @@ class AcePotential:
             "radial": [basis.radial.family, basis.radial.decay, basis.radial.cutoff_width],
             "cutoffs": basis.cutoffs,
             "core": None if basis.core is None else [basis.core.inner, basis.core.width],
-            "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in own] for own in basis.functions],
+            "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in block] for block in basis.functions],
         }
         return content
 
@@ -205,8 +228,8 @@ class AcePotential:
             if described is None:
                 return cls(expansion, None, saved.provenance)
             functions = tuple(
-                tuple(basis_function(mu, *map(tuple, entry)) for entry in own)
-                for mu, own in enumerate(described["functions"])
+                tuple(basis_function(mu, *map(tuple, entry)) for entry in entries)
+                for mu, entries in enumerate(described["functions"])
             )
             core = described["core"]
             basis = AceBasis(
@@ -237,7 +260,7 @@ class AcePotential:
 def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:
     """Refuse parts of a folder that do not belong together."""
     basis, densities = fitted.basis, expansion.embeddings[0].densities
-    sizes = {chemical_symbols[z]: len(own) for z, own in zip(basis.species, basis.functions, strict=True)}
+    sizes = {chemical_symbols[z]: len(block) for z, block in zip(basis.species, basis.functions, strict=True)}
     if tuple(sizes) != expansion.elements or fitted.coefficients.shape != (basis.size, densities):
         elements = ", ".join(expansion.elements)
         raise ValueError(f"coefficients {fitted.coefficients.shape} and elements {elements} are not those of {sizes}")
@@ -255,19 +278,6 @@ class _Simulated:
     potential: AcePotential
     cache: NeighborCache
 
-    @property
-    def species(self) -> tuple[int, ...]:
-        return self.potential.species
-
-    @property
-    def cutoff(self) -> float:
-        return self.potential.cutoff
-
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        return [self.potential._prediction(s, forces, stress, self.cache) for s in structures]
-
-    def save(self, folder: str | Path) -> Path:
-        return self.potential.save(folder)
-
-    def calculator(self) -> Calculator:
-        return self.potential.calculator()
+    def __call__(self, structure: Structure) -> Prediction:
+        require_known_species(structure, self.potential.species)
+        return self.potential._prediction(structure, forces=True, stress=True, cache=self.cache)

@@ -88,11 +88,11 @@ class CommandModel(FittedHyperparameters):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        own = [*self.parameters, *self.integers]
-        for name in own:
+        names = [*self.parameters, *self.integers]
+        for name in names:
             if not re.fullmatch(r"[A-Za-z_]\w*", name):
                 raise ValueError(f"has a parameter {name!r}; a name has letters, digits and underscores")
-            if own.count(name) > 1 or name in {*_FOR_FIT, *_FOR_PREDICT, *_E0}:
+            if names.count(name) > 1 or name in {*_FOR_FIT, *_FOR_PREDICT, *_E0}:
                 raise ValueError(f"has a parameter {name!r}, a name that is taken; choose another")
         try:
             for name in (*self.files, *self.outputs):
@@ -100,9 +100,9 @@ class CommandModel(FittedHyperparameters):
                     raise ValueError(f"names the file {name!r}, a name that is taken; choose another")
             for field, content in (("fit", self.arguments), ("files", self.files)):
                 for text in texts_in(content):
-                    require_known(text, (*own, *_FOR_FIT, *_E0), field)
+                    require_known(text, (*names, *_FOR_FIT, *_E0), field)
             for text in texts_in(self.predict.model_dump()):
-                require_known(text, (*own, *_FOR_PREDICT), "predict")
+                require_known(text, (*names, *_FOR_PREDICT), "predict")
         except InputError as error:
             raise ValueError(str(error)) from None
         return self
@@ -118,12 +118,18 @@ class CommandModel(FittedHyperparameters):
         if not any(labels.energy is not None or labels.forces is not None for labels in train.labels):
             raise InputError("no frame has an energy or forces, so there is nothing to fit", file=train.source or None)
         seed = int(rng.integers(1, 2**31 - 1))
-        own = self._own_values(train.species)
+        shared = self._shared_values(train.species)
         with tempfile.TemporaryDirectory(prefix="forcewright-fit-") as scratch:
             folder, log = Path(scratch) / "fit", Path(scratch) / "fit.log"
             folder.mkdir()
             data = write_training_file(train, folder / _TRAIN, self.labels)
-            values = {**own, **self._values_of_fit(train), "train": str(data), "folder": str(folder), "seed": seed}
+            values = {
+                **shared,
+                **self._values_of_fit(train),
+                "train": str(data),
+                "folder": str(folder),
+                "seed": seed,
+            }
             for name, text in self.files.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(folder / name, fill(text, values, f"model.files.{name}"))
@@ -132,9 +138,9 @@ class CommandModel(FittedHyperparameters):
             said = log.read_text(encoding="utf-8", errors="replace")
             files = self._collected(folder, said)
         provenance = {"model": self.model_dump(by_alias=True), "seed": seed}
-        return CommandPotential(train.species, self.cutoff, files, self.predict, own, said, provenance)
+        return CommandPotential(train.species, self.cutoff, files, self.predict, shared, said, provenance)
 
-    def _own_values(self, species: tuple[int, ...]) -> dict[str, Value]:
+    def _shared_values(self, species: tuple[int, ...]) -> dict[str, Value]:
         """Return what placeholders stand for in fit and predictions alike."""
         symbols = " ".join(chemical_symbols[z] for z in species)
         return {**self.parameters, **self.integers, "cutoff": self.cutoff, "species": symbols}
@@ -150,12 +156,12 @@ class CommandModel(FittedHyperparameters):
     def _collected(self, folder: Path, said: str) -> dict[str, bytes]:
         files: dict[str, bytes] = {}
         for pattern in self.outputs:
-            found = sorted(path for path in folder.glob(pattern) if path.is_file() and not path.is_symlink())
-            if not found:
-                told = " / ".join(last_useful_lines(said)) or "nothing"
+            outputs = sorted(path for path in folder.glob(pattern) if path.is_file() and not path.is_symlink())
+            if not outputs:
+                last_words = " / ".join(last_useful_lines(said)) or "nothing"
                 raise InputError(
-                    f"{Path(self.arguments[0]).name} ended well but wrote no {pattern!r}; it said: {told}",
+                    f"{Path(self.arguments[0]).name} ended well but wrote no {pattern!r}; it said: {last_words}",
                     field="model.outputs",
                 )
-            files |= {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+            files |= {path.relative_to(folder).as_posix(): path.read_bytes() for path in outputs}
         return files

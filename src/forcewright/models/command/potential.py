@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -25,7 +25,7 @@ from forcewright.models.command.template import Value, fill, fill_within, plain_
 from forcewright.models.running import run
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
 from forcewright.models.training_files import LabelNames, write_training_file
-from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure, from_voigt
 from forcewright.threads import thread_count
 
@@ -50,7 +50,7 @@ class Predicting(BaseModel):
     """Seconds after which the program is stopped."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _exactly_one_way(self) -> Self:
         if (self.ase is None) == (not self.command):
             raise ValueError('needs {ase: "module:factory", kwargs: ...} or {command: [...]}, and one of them only')
         if self.kwargs and self.ase is None:
@@ -60,8 +60,8 @@ class Predicting(BaseModel):
         return self
 
 
-@dataclass(frozen=True, eq=False)
-class CommandPotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class CommandPotential(PotentialBase):
     """A potential of files that only its own program understands.
 
     Parameters
@@ -88,31 +88,24 @@ class CommandPotential:
     log: str = field(default="", repr=False)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell, or if the program gives none.
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements; the stress is None also where the program gives none.
 
         Raises
         ------
         InputError
-            If a structure holds an element that is not known, or the program or calculator fails.
+            If the program or calculator fails.
         """
-        for structure in structures:
-            self._require_known(structure)
         if not structures:
             return []
         if self.predicting.command:
             return self._predict_with_program(structures, forces, stress)
         return [self._predict_with_calculator(structure, forces, stress) for structure in structures]
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator."""
-        return PotentialCalculator(self)
-
-    def _require_known(self, structure: Structure) -> None:
-        unknown = sorted(set(structure.numbers.tolist()) - set(self.species))
-        if unknown:
-            known, given = (", ".join(chemical_symbols[z] for z in some) for some in (self.species, unknown))
-            raise InputError(f"this potential knows {known}; the structure holds {given}", field="numbers")
+    def describe_size(self) -> str:
+        """Return what evaluates it."""
+        program = self.predicting.command[0] if self.predicting.command else self.predicting.ase
+        return f"evaluated by {program}"
 
     def _predict_with_calculator(self, structure: Structure, forces: bool, stress: bool) -> Prediction:
         atoms: Any = structure.to_ase()
@@ -137,15 +130,15 @@ class CommandPotential:
     def _predict_with_program(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         with tempfile.TemporaryDirectory(prefix="forcewright-predict-") as scratch:
             folder = Path(scratch)
-            given, found = folder / "structures.extxyz", folder / "predictions.extxyz"
-            write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), given, LabelNames(group=None))
-            values = {**self._all_values, "structures": str(given), "predictions": str(found)}
+            asked, answered = folder / "structures.extxyz", folder / "predictions.extxyz"
+            write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), asked, LabelNames(group=None))
+            values = {**self._all_values, "structures": str(asked), "predictions": str(answered)}
             arguments = [fill(text, values, "model.predict.command") for text in self.predicting.command]
             run(
                 arguments, folder=folder, log=folder / "log", threads=thread_count(),
                 timeout_s=self.predicting.timeout_s, field="model.predict.command",
             )  # fmt: skip
-            return self._read(found, structures, forces, stress)
+            return self._read(answered, structures, forces, stress)
 
     def _read(self, path: Path, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         name = f"the program {Path(self.predicting.command[0]).name}"
@@ -157,7 +150,7 @@ class CommandPotential:
                 f"{name} wrote {len(frames)} frames for {len(structures)} structures", field="model.predict.command"
             )
         predictions = []
-        for place, (frame, structure) in enumerate(zip(frames, structures, strict=True)):
+        for index, (frame, structure) in enumerate(zip(frames, structures, strict=True)):
             if isinstance(frame, InputError):
                 raise frame
             try:
@@ -165,7 +158,7 @@ class CommandPotential:
             except (KeyError, TypeError, ValueError, InputError) as error:
                 reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
                 raise InputError(
-                    f"{name} wrote predictions that cannot be used: {reason}", frame=place, field="model.predict.labels"
+                    f"{name} wrote predictions that cannot be used: {reason}", frame=index, field="model.predict.labels"
                 ) from None
         return predictions
 

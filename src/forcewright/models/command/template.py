@@ -21,7 +21,7 @@ _PLACEHOLDER = re.compile(r"(\$?)\$\{([^{}]*)\}")
 
 def placeholders(text: str) -> list[str]:
     """Return the names of the placeholders in a text."""
-    return [found[2] for found in _PLACEHOLDER.finditer(text) if not found[1]]
+    return [match[2] for match in _PLACEHOLDER.finditer(text) if not match[1]]
 
 
 def require_known(text: str, known: Iterable[str], field: str) -> None:
@@ -45,7 +45,7 @@ def fill(text: str, values: Mapping[str, Value], field: str = "template") -> str
         If a placeholder has no value.
     """
     require_known(text, values, field)
-    return _PLACEHOLDER.sub(lambda found: found[0][1:] if found[1] else shown(values[found[2]]), text)
+    return _PLACEHOLDER.sub(lambda match: match[0][1:] if match[1] else shown(values[match[2]]), text)
 
 
 def fill_within(content: Any, values: Mapping[str, Value], field: str) -> Any:

@@ -22,7 +22,8 @@ from forcewright.models.family import FittedHyperparameters
 from forcewright.models.gap.files import PARAMETERS, collect
 from forcewright.models.gap.potential import GapPotential
 from forcewright.models.running import run
-from forcewright.models.training_files import LabelNames, closed_cell, write_training_file
+from forcewright.models.training_files import LabelNames, write_training_file
+from forcewright.open_cell import closed_cell
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
 
@@ -180,15 +181,15 @@ class GapModel(FittedHyperparameters):
         if not any(labels.energy is not None or labels.forces is not None for labels in train.labels):
             raise InputError("no frame has an energy or forces, so there is nothing to fit", file=train.source or None)
         e0 = self.reference_energies(train)
-        places = {group: f"g{place}" for place, group in enumerate(train.group_sizes)}
+        aliases = {group: f"g{index}" for index, group in enumerate(train.group_sizes)}
         with tempfile.TemporaryDirectory(prefix="forcewright-gap-") as scratch:
             folder = Path(scratch)
             write_training_file(
                 train, folder / "train.extxyz", NAMES,
                 prepare=lambda structure: closed_cell(structure, self.cutoff + _GAP_BETWEEN_IMAGES),
-                group=places.__getitem__,
+                group=aliases.__getitem__,
             )  # fmt: skip
-            arguments = self.arguments("train.extxyz", e0, places, int(rng.integers(1, 2**31 - 1)))
+            arguments = self.arguments("train.extxyz", e0, aliases, int(rng.integers(1, 2**31 - 1)))
             run(
                 [gap_fit_program(), *arguments], folder=folder, log=folder / "gap_fit.log", threads=thread_count(),
                 timeout_s=self.timeout_s, field="model",
@@ -212,11 +213,11 @@ class GapModel(FittedHyperparameters):
         """
         energies = ":".join(f"{chemical_symbols[z]}:{energy!r}" for z, energy in sorted(e0.items()))
         parts = [part for part in (_two_body(self.two_body), _soap(self.soap)) if part]
-        told = [":".join([groups[name], *self._sigmas(name)]) for name in self.group_sigma if name in groups]
+        of_groups = [":".join([groups[name], *self._sigmas(name)]) for name in self.group_sigma if name in groups]
         return [
             f"at_file={train}", f"gap={{{' : '.join(parts)}}}", f"e0={{{energies}}}",
             f"default_sigma={{{' '.join(self._sigmas())}}}",
-            *([f"config_type_sigma={{{':'.join(told)}}}"] if told else []),
+            *([f"config_type_sigma={{{':'.join(of_groups)}}}"] if of_groups else []),
             f"energy_parameter_name={NAMES.energy}", f"force_parameter_name={NAMES.forces}",
             f"virial_parameter_name={NAMES.virial}", f"sparse_jitter={self.sparse_jitter!r}",
             "do_copy_at_file=F", "sparse_separate_file=T", f"gp_file={PARAMETERS}", f"rnd_seed={seed}",
@@ -237,16 +238,16 @@ class GapModel(FittedHyperparameters):
             return {z: self.e0[symbol] for z, symbol in zip(train.species, symbols, strict=True)}
         if self.e0 == "zero":
             return dict.fromkeys(train.species, 0.0)
-        found = isolated_or_fitted_energies(train)
-        if self.e0 == "least_squares" and found.isolated:
-            others = [index for index in range(len(train)) if index not in set(found.isolated)]
-            found = isolated_or_fitted_energies(train[others]) if others else found
-        return found.per_species
+        energies = isolated_or_fitted_energies(train)
+        if self.e0 == "least_squares" and energies.isolated:
+            others = [index for index in range(len(train)) if index not in set(energies.isolated)]
+            energies = isolated_or_fitted_energies(train[others]) if others else energies
+        return energies.per_species
 
     def _sigmas(self, group: str | None = None) -> list[str]:
         """Return the four numbers of gap_fit: energy, force, virial, and a Hessian that nobody has."""
-        own = self.group_sigma.get(group) if group else None
-        values = [getattr(own, name, None) or getattr(self.sigma, name) for name in ("energy", "force", "virial")]
+        of_group = self.group_sigma.get(group) if group else None
+        values = [getattr(of_group, name, None) or getattr(self.sigma, name) for name in ("energy", "force", "virial")]
         return [*(repr(float(value)) for value in values), "0.0"]
 
 

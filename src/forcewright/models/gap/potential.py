@@ -11,21 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
-from forcewright.errors import InputError, MissingExtraError
+from forcewright.errors import MissingExtraError
 from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
-from forcewright.models.training_files import closed_cell
-from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import FloatArray, Structure
+from forcewright.open_cell import closed_cell
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import FloatArray, Structure, Structures, as_structures, require_known_species
 
 _LOG = "logs/gap_fit.log"  # in a folder of its own: it holds times, and decides nothing
 
 
-@dataclass(frozen=True, eq=False)
-class GapPotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class GapPotential(PotentialBase):
     """A Gaussian approximation potential.
 
     Parameters
@@ -54,13 +53,11 @@ class GapPotential:
     def __post_init__(self) -> None:
         check_files(self.files)
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell.
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements.
 
         Raises
         ------
-        InputError
-            If a structure holds an element it was not fitted to.
         MissingExtraError
             If quippy-ase is not installed.
         """
@@ -77,7 +74,7 @@ class GapPotential:
             )  # fmt: skip
         return predictions
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Return the standard error of each predicted energy in eV.
 
         It is the sum of the standard deviations of the atomic energies: the largest value that their correlation
@@ -88,21 +85,14 @@ class GapPotential:
         name = "gap_variance"
         variances = [
             self._evaluate(structure, ["energy"], f"local_gap_variance={name}")[1]["atoms"][name]
-            for structure in structures
+            for structure in as_structures(structures)
         ]
         return np.array([np.sqrt(np.maximum(values, 0.0)).sum() for values in variances])
-
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator."""
-        return PotentialCalculator(self)
 
     def _evaluate(
         self, structure: Structure, properties: list[str], arguments: str = ""
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        unknown = sorted(set(structure.numbers.tolist()) - set(self.species))
-        if unknown:
-            known, given = (", ".join(chemical_symbols[z] for z in some) for some in (self.species, unknown))
-            raise InputError(f"this potential knows {known}; the structure holds {given}", field="numbers")
+        require_known_species(structure, self.species)
         atoms = closed_cell(structure, self.cutoff + 1.0).to_ase()
         quip = self._quip
         quip.calculate(atoms, properties, calc_args=arguments or None)

@@ -71,22 +71,22 @@ def _device(name: str) -> torch.device:
 def _start(model: GraphModel, data: Dataset) -> GraphPotential:
     """Return the potential to go on from, after checking that it is what the config describes."""
     assert model.start_from is not None
-    found = load(model.start_from)
-    if not isinstance(found, GraphPotential):
+    start = load(model.start_from)
+    if not isinstance(start, GraphPotential):
         raise InputError("holds no graph network", file=model.start_from, field="model.start_from")
     for name in ARCHITECTURE:
-        given = getattr(model, name)
-        if name in model.model_fields_set and given != found.settings[name]:
+        value = getattr(model, name)
+        if name in model.model_fields_set and value != start.settings[name]:
             raise InputError(
-                f"is {given}, but the network to start from has {found.settings[name]}; take the field out",
+                f"is {value}, but the network to start from has {start.settings[name]}; take the field out",
                 file=model.start_from, field=f"model.{name}",
             )  # fmt: skip
-    if unknown := sorted(set(data.species) - set(found.species)):
+    if unknown := sorted(set(data.species) - set(start.species)):
         raise InputError(
             f"knows no {', '.join(chemical_symbols[z] for z in unknown)}; train from the beginning",
             file=model.start_from, field="model.start_from",
         )  # fmt: skip
-    return replace(found, precision=model.precision, device=model.device, _built={})
+    return replace(start, precision=model.precision, device=model.device, _built={})
 
 
 def _offsets(model: GraphModel, data: Dataset, start: GraphPotential | None) -> dict[int, float]:
@@ -98,15 +98,15 @@ def _offsets(model: GraphModel, data: Dataset, start: GraphPotential | None) -> 
         return dict.fromkeys(data.species, 0.0)
     if model.energy_offsets == "fitted":
         bonded = labelled[[not is_isolated_atom(frame) for frame in labelled]]
-        found = isolated_or_fitted_energies(bonded if bonded.species == data.species else labelled)
-        return {z: found.per_species.get(z, 0.0) for z in data.species}
-    found = isolated_or_fitted_energies(labelled)
-    if found.source != "isolated atoms":
+        energies = isolated_or_fitted_energies(bonded if bonded.species == data.species else labelled)
+        return {z: energies.per_species.get(z, 0.0) for z in data.species}
+    energies = isolated_or_fitted_energies(labelled)
+    if energies.source != "isolated atoms":
         raise InputError(
             "is isolated, but the data hold no isolated atom of every species; add them, or use fitted",
             field="model.energy_offsets",
         )
-    return dict(found.per_species)
+    return dict(energies.per_species)
 
 
 def _moved_offsets(labelled: Dataset, start: GraphPotential) -> dict[int, float]:

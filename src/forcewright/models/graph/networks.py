@@ -228,10 +228,10 @@ def evaluate(
     wanted = [tensor for tensor, needed in ((positions, forces), (strain, stress)) if needed]
     if not wanted:
         return Evaluated(energies, None, None)
-    found = torch.autograd.grad(
+    derivatives = torch.autograd.grad(
         energies.sum(), wanted, create_graph=training, allow_unused=True, materialize_grads=True
     )
-    return Evaluated(energies, -found[0] if forces else None, found[-1] if stress else None)
+    return Evaluated(energies, -derivatives[0] if forces else None, derivatives[-1] if stress else None)
 
 
 def predict_batch(
@@ -242,14 +242,14 @@ def predict_batch(
     with quiet(dtype):
         graph = join([to_graph(structure, cutoff, device, dtype) for structure in structures], cutoff)
         stress = stress and any(structure.volume > 0 for structure in structures)
-        found = evaluate(network, graph, forces=forces, stress=stress)
-    energies = found.energies.detach().double().cpu().numpy()
+        evaluated = evaluate(network, graph, forces=forces, stress=stress)
+    energies = evaluated.energies.detach().double().cpu().numpy()
     count = len(structures)
-    strains = [None] * count if found.strain_derivatives is None else list(_numpy(found.strain_derivatives))
+    strains = [None] * count if evaluated.strain_derivatives is None else list(_numpy(evaluated.strain_derivatives))
     per_atom: list[Any] = [None] * count
-    if found.forces is not None:
+    if evaluated.forces is not None:
         ends = np.cumsum([len(structure) for structure in structures])[:-1]
-        per_atom = np.split(_numpy(found.forces), ends)
+        per_atom = np.split(_numpy(evaluated.forces), ends)
     return [(float(energies[k]), per_atom[k], strains[k]) for k in range(count)]
 
 

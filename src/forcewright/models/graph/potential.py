@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.models.graph.architecture import Architecture, Precision, require_packages
 from forcewright.models.storage import PotentialFolder, number, write_potential
-from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 
 
-@dataclass(frozen=True, eq=False)
-class GraphPotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class GraphPotential(PotentialBase):
     """A trained graph network.
 
     Parameters
@@ -76,27 +75,20 @@ class GraphPotential:
         """Leave the built network behind when travelling to a worker process."""
         return {**self.__dict__, "_built": {}}
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell.
+    def describe_size(self) -> str:
+        """Return architecture, channels and layers in words."""
+        network = self.settings
+        return f"{network['architecture']}, {network['channels']} channels, {network['layers']} layers"
 
-        Raises
-        ------
-        InputError
-            If a structure holds an element that it does not know.
-        """
-        for index, structure in enumerate(structures):
-            if unknown := sorted(set(structure.numbers.tolist()) - set(self.species)):
-                raise InputError(
-                    f"holds {_symbols(unknown)}, but the potential knows only {_symbols(self.species)}",
-                    frame=index, field="numbers",
-                )  # fmt: skip
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements, in batches."""
         from forcewright.models.graph.networks import DTYPES, choose_device, predict_batch
 
-        network, place = self.network(), (choose_device(self.device), DTYPES[self.precision])
+        network, where = self.network(), (choose_device(self.device), DTYPES[self.precision])
         results: list[Prediction] = []
         for batch in _batches(structures):
             for structure, (energy, force, strain) in zip(
-                batch, predict_batch(network, batch, self.cutoff, *place, forces=forces, stress=stress), strict=True
+                batch, predict_batch(network, batch, self.cutoff, *where, forces=forces, stress=stress), strict=True
             ):
                 offset = sum(self.offsets[int(z)] for z in structure.numbers)
                 results.append(
@@ -107,10 +99,6 @@ class GraphPotential:
                     )
                 )
         return results
-
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator."""
-        return PotentialCalculator(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json`` and ``weights.npz``, which holds plain arrays, to a folder."""
@@ -156,7 +144,3 @@ def _batches(structures: Sequence[Structure], atoms: int = 256) -> list[list[Str
         batches[-1].append(structure)
         held += len(structure)
     return batches
-
-
-def _symbols(species: Sequence[int]) -> str:
-    return " ".join(chemical_symbols[z] for z in species)

@@ -99,25 +99,25 @@ def examples(
     ]
 
 
-def batch_loss(found: Evaluated, batch: Sequence[Example], model: GraphModel) -> Tensor:
+def batch_loss(evaluated: Evaluated, batch: Sequence[Example], model: GraphModel) -> Tensor:
     """Return the loss of a batch.
 
     The mean squared error of a force component, that of the energy per √N (so that the error of a sum of independent
     errors of N atoms counts the same in every cell), and that of a virial component per √N, with their weights.
     """
     sizes = [len(graph.numbers) for graph, _ in batch]
-    total = torch.zeros_like(found.energies[0])
+    total = torch.zeros_like(evaluated.energies[0])
     rows = [k for k, (_, t) in enumerate(batch) if t.energy is not None]
     if rows:
-        errors = found.energies[rows] - torch.stack([t.energy for _, t in batch if t.energy is not None])
+        errors = evaluated.energies[rows] - torch.stack([t.energy for _, t in batch if t.energy is not None])
         total = total + model.energy_weight * torch.mean(errors**2 / errors.new_tensor([sizes[k] for k in rows]))
-    if found.forces is not None:
-        pairs = [(f, t.forces) for f, (_, t) in zip(torch.split(found.forces, sizes), batch, strict=True)]
+    if evaluated.forces is not None:
+        pairs = [(f, t.forces) for f, (_, t) in zip(torch.split(evaluated.forces, sizes), batch, strict=True)]
         errors = torch.cat([f - target for f, target in pairs if target is not None])
         total = total + model.forces_weight * torch.mean(errors**2)
-    if found.strain_derivatives is not None:
+    if evaluated.strain_derivatives is not None:
         rows = [k for k, (_, t) in enumerate(batch) if t.strain is not None]
-        errors = found.strain_derivatives[rows] - torch.stack([t.strain for _, t in batch if t.strain is not None])
+        errors = evaluated.strain_derivatives[rows] - torch.stack([t.strain for _, t in batch if t.strain is not None])
         atoms = errors.new_tensor([sizes[k] for k in rows])[:, None, None]
         total = total + model.stress_weight * torch.mean(errors**2 / atoms)
     return total
@@ -127,8 +127,8 @@ def _evaluate_batch(network: torch.nn.Module, batch: Sequence[Example], model: G
     forces = model.forces_weight > 0 and any(t.forces is not None for _, t in batch)
     stress = any(t.strain is not None for _, t in batch)
     graph = join([graph for graph, _ in batch], model.cutoff)
-    found = evaluate(network, graph, forces=forces, stress=stress, training=training)
-    return batch_loss(found, batch, model)
+    evaluated = evaluate(network, graph, forces=forces, stress=stress, training=training)
+    return batch_loss(evaluated, batch, model)
 
 
 def _mean_loss(network: torch.nn.Module, data: Sequence[Example], model: GraphModel) -> float:
@@ -225,16 +225,16 @@ def _train(
 
 def _epoch(
     network: torch.nn.Module, optimizer: torch.optim.Optimizer, average: _Average, training: Sequence[Example],
-    model: GraphModel, rng: np.random.Generator, place: tuple[int, int],
+    model: GraphModel, rng: np.random.Generator, epoch: tuple[int, int],
 ) -> float:  # fmt: skip
-    """Go through the training set once, in an order of chance, and return the mean loss on the way."""
+    """Go through the training set once, in random order, and return the mean loss on the way."""
     order = rng.permutation(len(training))
     batches = math.ceil(len(order) / model.batch_size)
     total = 0.0
     for step in range(batches):
         batch = [training[i] for i in order[step * model.batch_size : (step + 1) * model.batch_size]]
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(model, (place[0] + step / batches) / place[1])
+            group["lr"] = learning_rate(model, (epoch[0] + step / batches) / epoch[1])
         optimizer.zero_grad()
         loss = _evaluate_batch(network, batch, model, training=True)
         torch.autograd.backward(loss)

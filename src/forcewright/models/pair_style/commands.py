@@ -14,11 +14,12 @@ from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.lammps_session import error_sentence, largest_range, new_instance, potentials_folder
 from forcewright.models.pair_style.potential import PairStylePotential, require_plain_text
+from forcewright.structure import atomic_number
 
 _SYMBOLS = frozenset(chemical_symbols[1:])
 
@@ -52,18 +53,18 @@ def pair_style_potential(
     styles = _pair_styles(style[0])
     types = _types(coefficients, species)
     files = _Files(base, styles, {word for words in (style, *coefficients) for word in words})
-    found = PairStylePotential(
+    potential = PairStylePotential(
         files.take(style), tuple(map(files.take, coefficients)), types, cutoff or 0.0, files.contents
     )
     try:
-        measured = largest_range(types, found.write_commands) if cutoff is None else cutoff
+        measured = largest_range(types, potential.write_commands) if cutoff is None else cutoff
     except ForcewrightError as error:
         raise InputError(str(error), field="cutoff") from None
     except Exception as error:  # LAMMPS raises bare exceptions
         raise InputError(
             f"LAMMPS does not accept {' / '.join([pair_style, *lines])!r}: {error_sentence(error)}", field="pair_coeff"
         ) from None
-    return replace(found, cutoff=measured)
+    return replace(potential, cutoff=measured)
 
 
 def _split(text: str, field: str) -> tuple[str, ...]:
@@ -103,13 +104,12 @@ def _types(coefficients: Sequence[Sequence[str]], species: Sequence[str] | None)
             field="pair_coeff",
         )
     symbols = list(species) if species is not None else [symbol for symbol in named if symbol]
-    if unknown := [symbol for symbol in symbols if symbol not in _SYMBOLS]:
-        raise InputError(f"{', '.join(map(str, unknown))} is no element", field="species")
+    types = tuple(atomic_number(str(symbol), "species") for symbol in symbols)
     if len(set(symbols)) < len(symbols) or not symbols:
         raise InputError(f"is {symbols}; each element stands for one LAMMPS type", field="species")
     if named and any(a is not None and a != b for a, b in zip(named, symbols, strict=False)):
         raise InputError(f"is {symbols}, but pair_coeff names {[name or 'NULL' for name in named]}", field="species")
-    return tuple(atomic_numbers[symbol] for symbol in symbols)
+    return types
 
 
 def _named_elements(coefficients: Sequence[Sequence[str]]) -> list[str | None]:
@@ -120,8 +120,8 @@ def _named_elements(coefficients: Sequence[Sequence[str]]) -> list[str | None]:
             continue
         elements = words[_elements_start(words) :]
         named += [None] * (len(elements) - len(named))
-        for place, word in enumerate(elements):
-            named[place] = named[place] or (None if word == "NULL" else word)
+        for index, word in enumerate(elements):
+            named[index] = named[index] or (None if word == "NULL" else word)
     return named
 
 

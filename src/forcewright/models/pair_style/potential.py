@@ -7,13 +7,12 @@ they name are read once and belong to the potential from then on: it travels, is
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -21,7 +20,7 @@ from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, number, species_of, write_potential
-from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 
 _SYMBOLS = frozenset(chemical_symbols[1:])
@@ -29,8 +28,8 @@ _SYMBOLS = frozenset(chemical_symbols[1:])
 _FORBIDDEN = re.compile(r"[$&#;\n\r\0]")
 
 
-@dataclass(frozen=True, eq=False)
-class PairStylePotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class PairStylePotential(PotentialBase):
     """A LAMMPS pair style.
 
     Parameters
@@ -83,13 +82,17 @@ class PairStylePotential:
         lines = [("pair_style", *self.style), *(("pair_coeff", *words) for words in self.coefficients)]
         return [" ".join(paths.get(word, word) for word in words) for words in lines]
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell."""
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
         return self.pair_style.predict(structures, forces, stress)
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator with a LAMMPS instance of its own."""
-        return PotentialCalculator(replace(self))
+    def evaluator(self) -> Callable[[Structure], Prediction]:
+        """Return what predicts a structure in a LAMMPS instance of its own."""
+        return PotentialBase.evaluator(replace(self))
+
+    def describe_size(self) -> str:
+        """Return the commands in short."""
+        return self.name
 
     def to_lammps(self, folder: str | Path) -> Path:
         """Write the files and a runnable input to a folder and return the input's path."""

@@ -68,15 +68,15 @@ def fit(model: SgdmlModel, train: Dataset, *, rng: np.random.Generator) -> Sgdml
     for part in cells:
         _check_memory(model, len(part), len(part[0].structure), 1)
     _require_sgdml()
-    fitted, told = [], []
+    fitted, trained = [], []
     for part in cells:
         kernel, facts = _fit_cell(model, part, rng)
         structure = part[0].structure
         x, y, z = (bool(periodic) for periodic in structure.pbc)
         fitted.append(CellKernel(tuple(structure.numbers.tolist()), (x, y, z), kernel))
-        told.append({"formula": structure.formula, **facts})
+        trained.append({"formula": structure.formula, **facts})
     provenance = {
-        "package": f"sgdml {version('sgdml')}", "cells": told, "hyperparameters": model.model_dump(mode="json"),
+        "package": f"sgdml {version('sgdml')}", "cells": trained, "hyperparameters": model.model_dump(mode="json"),
     }  # fmt: skip
     return SgdmlPotential(tuple(fitted), provenance)
 
@@ -117,24 +117,25 @@ def _cells(train: Dataset) -> list[Dataset]:
     for index, structure in enumerate(train.structures):
         members.setdefault((structure.numbers.tobytes(), structure.pbc.tobytes()), []).append(index)
     first_of: dict[str, int] = {}
-    for own in members.values():
-        structure = train[own[0]].structure
+    for same in members.values():
+        first = same[0]
+        structure = train[first].structure
         if len(structure) < 2:
-            raise InputError("sGDML needs at least two atoms", file=train.source or None, frame=own[0], field="numbers")
-        if (other := first_of.setdefault(structure.formula, own[0])) != own[0]:
+            raise InputError("sGDML needs at least two atoms", file=train.source or None, frame=first, field="numbers")
+        if (other := first_of.setdefault(structure.formula, first)) != first:
             raise InputError(
                 f"holds {structure.formula} with its atoms in another order, or other pbc, than frame {other}; sGDML "
                 "is a model of whole cells: give the atoms in one order",
-                file=train.source or None, frame=own[0], field="numbers",
+                file=train.source or None, frame=first, field="numbers",
             )  # fmt: skip
-        if len(own) < 2:
+        if len(same) < 2:
             raise InputError(
                 f"is the only one of {structure.formula}; sGDML needs at least 2 frames of each cell",
-                file=train.source or None, frame=own[0], field="numbers",
+                file=train.source or None, frame=first, field="numbers",
             )  # fmt: skip
     if not members:
         raise InputError("sGDML needs at least 2 frames of each cell", file=train.source or None)
-    return [train[own] for own in members.values()]
+    return [train[same] for same in members.values()]
 
 
 def _check_memory(model: SgdmlModel, count: int, atoms: int, permutations: int) -> None:

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.models.sgdml.kernel import KernelModel
 from forcewright.models.storage import PotentialFolder, species_of, write_potential
-from forcewright.potential import PotentialCalculator, Prediction
+from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 
 
@@ -43,8 +42,8 @@ class CellKernel:
         return Structure(np.array(self.numbers), np.zeros((len(self.numbers), 3))).formula
 
 
-@dataclass(frozen=True, eq=False)
-class SgdmlPotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class SgdmlPotential(PotentialBase):
     """A trained sGDML force field of one cell or several, each with a kernel of its own."""
 
     cells: tuple[CellKernel, ...]
@@ -60,8 +59,12 @@ class SgdmlPotential:
         """Largest distance in Å of two atoms in the training set: every pair of a cell interacts."""
         return float(max(1.0 / cell.model.descriptors.min() for cell in self.cells))
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is the exact strain derivative, None for structures without a cell.
+    def describe_size(self) -> str:
+        """Return which cells it knows, and how many structures it was trained on."""
+        return ", ".join(f"{cell.formula} by {len(cell.model.descriptors)} structures" for cell in self.cells)
+
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements; the stress is the exact strain derivative.
 
         Raises
         ------
@@ -92,10 +95,6 @@ class SgdmlPotential:
             if cell.pbc == pbc:
                 return cell
         raise InputError(f"is {list(pbc)}, the model was trained with {list(alike[0].pbc)}", frame=index, field="pbc")
-
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator."""
-        return PotentialCalculator(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json`` and, for every cell, ``kernel-0.npz`` …, which hold plain arrays, to a folder."""

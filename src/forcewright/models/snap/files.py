@@ -105,7 +105,7 @@ def _read_coefficients(file: Path) -> dict[int, tuple[float, float, list[float]]
         if len(elements) != count or not elements:
             raise ValueError(f"it holds {len(elements)} of {count} elements")
         return elements
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, InputError) as error:
         raise InputError(f"is not a SNAP coefficient file: {error}", file=file) from None
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import Calculator
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -21,15 +21,15 @@ from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import PotentialFolder, number, whole, write_potential
-from forcewright.potential import PotentialCalculator, Prediction
-from forcewright.structure import FloatArray, Structure, count_species
+from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
+from forcewright.potential import PotentialBase, Prediction
+from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures, count_species
 
 MAX_TWOJMAX = 16
 
 
-@dataclass(frozen=True, eq=False)
-class SnapPotential:
+@dataclass(frozen=True, eq=False, repr=False)
+class SnapPotential(PotentialBase):
     """A SNAP potential.
 
     Parameters
@@ -70,11 +70,21 @@ class SnapPotential:
         """Interaction range in Å."""
         return self.basis.cutoff
 
-    def predict(self, structures: Sequence[Structure], *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure; the stress is None for structures without a cell."""
+    def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
+        """Predict structures of known elements."""
         return self.pair_style.predict(structures, forces, stress)
 
-    def energy_standard_error(self, structures: Sequence[Structure]) -> FloatArray:
+    def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
+        """Return the energy of each atom (N,) in eV, reference energies included."""
+        energies = self.predict(structure, forces=False, stress=False)[0].energies
+        assert energies is not None
+        return energies
+
+    def describe_size(self) -> str:
+        """Return the number of coefficients in words."""
+        return f"{len(self.coefficients)} coefficients"
+
+    def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
         Raises
@@ -84,20 +94,17 @@ class SnapPotential:
         """
         if self.covariance is None:
             raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
+        structures = as_structures(structures)
         rows = np.array([self.basis.rows(structure).energy for structure in structures])
         if len(self.covariance) > self.basis.size:
             rows = np.hstack([[count_species(s, self.species) for s in structures], rows])
         variances = np.sum((rows @ self.covariance) * rows, axis=1)
         return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
 
-    def calculator(self) -> Calculator:
-        """Return an ASE calculator."""
-        return PotentialCalculator(self)
-
     @cached_property
     def pair_style(self) -> PairStyle:
         """The LAMMPS pair style that computes it."""
-        return PairStyle(self.species, self._write_and_name, self.cutoff)
+        return PairStyle(self.species, self._write_and_name, self.cutoff, per_atom=True)
 
     def _write_and_name(self, folder: Path) -> list[str]:
         self._write_snap_files(folder)
@@ -171,8 +178,8 @@ class SnapPotential:
 
 
 def checked_bispectrum(
-    species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: bool,
-    radii: Sequence[object], weights: Sequence[object], bzero: bool, zbl: Zbl | None = None,
+    species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: object,
+    radii: Sequence[object], weights: Sequence[object], bzero: object, zbl: Zbl | None = None,
 ) -> Bispectrum:  # fmt: skip
     """Return the descriptors that a file describes.
 
@@ -185,7 +192,7 @@ def checked_bispectrum(
         raise ValueError(f"species {list(species)} are not ascending atomic numbers")
     return Bispectrum(
         species, whole(twojmax, "twojmax", 0, MAX_TWOJMAX), number(rcut, "rcut", above=0),
-        number(rfac0, "rfac0", above=0), number(rmin0, "rmin0", low=0), bool(quadratic),
+        number(rfac0, "rfac0", above=0), number(rmin0, "rmin0", low=0), flag(quadratic, "quadratic"),
         tuple(number(radius, "a radius", above=0) for radius in radii),
-        tuple(number(weight, "a weight") for weight in weights), bool(bzero), zbl,
+        tuple(number(weight, "a weight") for weight in weights), flag(bzero, "bzero"), zbl,
     )  # fmt: skip

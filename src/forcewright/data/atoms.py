@@ -1,0 +1,39 @@
+"""ASE atoms in memory as what a reader yields, so that they are labelled by the same rules as files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+from forcewright.data.raw import RawFrame
+from forcewright.errors import InputError
+from forcewright.structure import Structure
+
+_NO_LABELS = ("numbers", "positions")
+
+
+def raw_frame(atoms: Atoms) -> RawFrame:
+    """Return structure, info and arrays of ASE atoms, and energy, forces and stress of their calculator.
+
+    Only results that are there are taken; nothing is computed.
+
+    Raises
+    ------
+    InputError
+        If the results are of other positions, or of another cell, than the atoms have now.
+    """
+    info: dict[str, Any] = {str(key): value for key, value in atoms.info.items()}
+    arrays = {key: value for key, value in atoms.arrays.items() if key not in _NO_LABELS}
+    calculator: Any = atoms.calc
+    results = {} if calculator is None else {k: v for k, v in calculator.results.items() if v is not None}
+    if results and calculator.atoms is not None and calculator.check_state(atoms):
+        raise InputError(
+            "the results of its calculator are of other positions or of another cell; compute them again "
+            "(atoms.get_forces()), or take the calculator off (atoms.calc = None)",
+            field="calculator",
+        )
+    info |= {key: results[key] for key in ("energy", "stress") if key in results}
+    arrays |= {key: np.asarray(results[key]) for key in ("forces",) if key in results}
+    return RawFrame(Structure.from_ase(atoms), info, arrays)

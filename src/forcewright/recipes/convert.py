@@ -1,0 +1,34 @@
+"""Convert: labelled structures of any known format into another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from forcewright.data import LabelSummary, Sources, read_with_summary, write
+from forcewright.structure import Dataset
+
+
+def convert(
+    structures: Sources, output: str | Path, *, format: str | None = None, labels: Mapping[str, str] | None = None,
+    on_read: Callable[[LabelSummary], None] = lambda summary: None, **options: Any,
+) -> Dataset:  # fmt: skip
+    """Write what `forcewright.read` reads to a file whose ending decides the format, and return it.
+
+    Parameters
+    ----------
+    structures, format, labels, **options
+        As `forcewright.read` takes them.
+    on_read
+        Called with the keys that the labels were found under, before anything is written.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or the other format cannot hold these frames.
+    """
+    dataset, summary = read_with_summary(structures, format=format, labels=labels, require_energy=False, **options)
+    on_read(summary)
+    write(dataset, output)
+    return dataset
