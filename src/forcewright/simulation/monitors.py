@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
-from forcewright.neighbors import find_neighbors
 from forcewright.potential import Graded
 from forcewright.simulation.stages import Stage
 from forcewright.structure import FloatArray, IntArray, atomic_number
@@ -220,6 +219,8 @@ def _closest_pair(
     limits = _distance_limits(kinds, fraction, absolute)
     if not limits.max() > 0:
         return
+    from forcewright.neighbors import find_neighbors  # loads Numba, which LAMMPS's process does without
+
     pairs = find_neighbors(snapshot.structure, float(limits.max()))
     if not len(pairs.indices):
         return
@@ -248,6 +249,8 @@ def _distance_limits(kinds: IntArray, fraction: float | None, absolute: Mapping[
 def _lost(snapshot: Snapshot, limit: float) -> Iterator[_Seen]:
     if len(snapshot) == 1:
         return
+    from forcewright.neighbors import find_neighbors
+
     pairs = find_neighbors(snapshot.structure, limit)
     alone = np.flatnonzero(np.diff(pairs.starts) == 0)
     if len(alone):

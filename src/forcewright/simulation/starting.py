@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from ase import units
-from ase.md.velocitydistribution import thermalize_momenta
 
 from forcewright.force_field import ForceField
 from forcewright.structure import Structure, require_known_species
@@ -38,6 +37,8 @@ def draw_momenta(atoms: Any, kelvin: float, rng: np.random.Generator) -> None:
 
     They are not scaled to the temperature exactly: energies of independent runs are distributed as in the ensemble.
     """
+    from ase.md.velocitydistribution import thermalize_momenta  # loads all of ASE's dynamics and half of SciPy
+
     thermalize_momenta(atoms, temperature_K=kelvin, rng=rng)
     if len(atoms) > 1:
         remove_drift(atoms)

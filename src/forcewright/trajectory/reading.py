@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any
 
-import ase.io
 from ase import Atoms, units
-from ase.io.formats import UnknownFileTypeError
 
 from forcewright.errors import InputError
 from forcewright.structure import Structure, from_voigt
@@ -61,9 +59,11 @@ def _read(path: Path) -> Iterator[Snapshot]:
 
 
 def _read_with_ase(path: Path) -> Iterator[Snapshot]:
+    from ase.io.formats import UnknownFileTypeError, iread  # takes half a second, which every worker would wait for
+
     number = 0
     try:
-        for atoms in ase.io.iread(path):
+        for atoms in iread(path):
             yield _snapshot(atoms)
             number += 1
     except UnknownFileTypeError:
