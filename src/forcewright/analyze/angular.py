@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from forcewright.analyze.cutoff import Cutoff, bonded
 from forcewright.analyze.frames import at_least, length
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Triplet = tuple[str, str, str]
 
@@ -104,14 +101,9 @@ def adf(frames: Frames, cutoff: Cutoff = None, bins: int = 180) -> AngularDistri
             partial[key] = counts[i, j, k] / (counts[i, j, k].sum() * width)
             share[key] = float(counts[i, j, k].sum() / total)
     return AngularDistribution(
-        angle=0.5 * (edges[1:] + edges[:-1]),
-        p=counts.sum(axis=(0, 1, 2)) / (total * width),
-        partial=partial,
-        share=share,
-        angles_per_atom=total / (count * len(structure)),
-        cutoff=bonds.table,
-        frames=count,
-    )
+        angle=0.5 * (edges[1:] + edges[:-1]), p=counts.sum(axis=(0, 1, 2)) / (total * width), partial=partial,
+        share=share, angles_per_atom=total / (count * len(structure)), cutoff=bonds.table, frames=count,
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -164,12 +156,9 @@ class AlignedBonds(Result):
         half = 0.5 * (self.r[1] - self.r[0]) if len(self.r) > 1 else self.r[0]
         shown = self.r[self.density.any(axis=0)]
         ax.imshow(
-            self.density,
-            origin="lower",
-            cmap="magma_r",
-            extent=(self.r[0] - half, self.r[-1] + half) * 2,
+            self.density, origin="lower", cmap="magma_r", extent=(self.r[0] - half, self.r[-1] + half) * 2,
             aspect="equal",
-        )
+        )  # fmt: skip
         limits = (shown[0] - half, shown[-1] + half)
         ax.set(xlabel="$r_1$ (Å)", ylabel="$r_2$ (Å)", xlim=limits, ylim=limits)
 
@@ -204,12 +193,11 @@ def aligned_bonds(frames: Frames, r_max: float | None = None, bins: int = 100, d
         r_max = _BEYOND_BONDS * bonds.longest
         bonds = bonds.up_to(r_max)
     counts = np.zeros((len(bonds.species), bins, bins), dtype=np.int64)
-    count = 0
+    limit, count = -np.cos(np.radians(deviation)), 0
     for snapshot in stream:
         count += 1
         structure = snapshot.structure
         pairs = bonds.neighbors(structure)
-        limit = -np.cos(np.radians(deviation))
         _count_aligned(pairs.starts, pairs.vectors, bonds.kinds(structure), limit, bins / r_max, counts)
     total = int(counts.sum())
     if total == 0:

@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import units as ase_units
 
 from forcewright.analyze.block_average import Mean, block_mean
 from forcewright.analyze.frames import same_atoms
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames, Snapshot, read_thermo
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Ensemble = Literal["nve", "nvt", "npt"]
 Columns = Mapping[str, FloatArray]

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import factorial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forcewright.analyze.cutoff import Cutoff, bonded
 from forcewright.analyze.frames import at_least, known_symbol, same_atoms, species_index
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import Neighbors, find_neighbors
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +80,9 @@ def tetrahedral_order(frames: Frames, species: str | None = None, bins: int = 20
         counts += np.histogram(np.clip(last, -3.0, 1.0), edges)[0]  # rounding may leave the range
         means.append(last.mean())
     return TetrahedralOrder(
-        q=0.5 * (edges[1:] + edges[:-1]),
-        density=counts / (counts.sum() * 4.0 / bins),
-        mean=float(np.mean(means)),
-        deviation=float(np.std(means)),
-        last=last,
-        frames=len(means),
-    )
+        q=0.5 * (edges[1:] + edges[:-1]), density=counts / (counts.sum() * 4.0 / bins), mean=float(np.mean(means)),
+        deviation=float(np.std(means)), last=last, frames=len(means),
+    )  # fmt: skip
 
 
 def _only(structure: Structure, species: str | None) -> Structure:
@@ -164,13 +156,9 @@ class BondOrder(Result):
 
 
 def steinhardt(
-    frames: Frames,
-    degree: int = 6,
-    cutoff: Cutoff = None,
-    nearest: int | None = None,
-    average: bool = False,
+    frames: Frames, degree: int = 6, cutoff: Cutoff = None, nearest: int | None = None, average: bool = False,
     bins: int = 200,
-) -> BondOrder:
+) -> BondOrder:  # fmt: skip
     """Compute Steinhardt's bond-orientational order q_l of each atom.
 
     ``q_l = sqrt(4π/(2l+1) Σ_m |q_lm|²)``, where q_lm is the mean of the spherical harmonics Y_lm over the bonds of
@@ -218,14 +206,9 @@ def steinhardt(
         counts += np.histogram(np.clip(last, 0.0, 1.0), edges)[0]
         means.append(last.mean())
     return BondOrder(
-        q=0.5 * (edges[1:] + edges[:-1]),
-        density=counts * bins / counts.sum(),
-        mean=float(np.mean(means)),
-        last=last,
-        degree=degree,
-        cutoff=table,
-        frames=len(means),
-    )
+        q=0.5 * (edges[1:] + edges[:-1]), density=counts * bins / counts.sum(), mean=float(np.mean(means)), last=last,
+        degree=degree, cutoff=table, frames=len(means),
+    )  # fmt: skip
 
 
 def _bond_harmonics(bonds: Neighbors, degree: int) -> NDArray[np.complex128]:

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import combinations_with_replacement
 
 import numpy as np
 
 from forcewright.analyze.cutoff import Cutoff, bonded
-from forcewright.analyze.radial import Pair, unordered
-from forcewright.analyze.result import Result
+from forcewright.analyze.radial import Pair
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +95,14 @@ def coordination(frames: Frames, cutoff: Cutoff = None) -> Coordination:
     mean = np.mean(means, axis=0)
     spread = np.std(np.sum(means, axis=2), axis=0)
     return Coordination(
-        neighbors=np.arange(tally.shape[1]),
-        distribution={a: tally[i] / tally[i].sum() for i, a in enumerate(species)},
+        neighbors=np.arange(tally.shape[1]), distribution={a: tally[i] / tally[i].sum() for i, a in enumerate(species)},
         distribution_total=tally.sum(axis=0) / tally.sum(),
         mean={a: float(mean[i].sum()) for i, a in enumerate(species)},
         mean_total=float(amounts @ mean.sum(axis=1) / amounts.sum()),
         by_pair={(a, b): float(mean[i, j]) for i, a in enumerate(species) for j, b in enumerate(species)},
-        deviation={a: float(spread[i]) for i, a in enumerate(species)},
-        last=last,
-        cutoff=bonds.table,
+        deviation={a: float(spread[i]) for i, a in enumerate(species)}, last=last, cutoff=bonds.table,
         frames=len(means),
-    )
+    )  # fmt: skip
 
 
 def _pair_counts(first: IntArray, second: IntArray, species: int) -> IntArray:
@@ -198,21 +192,13 @@ def bond_statistics(
     shares = once / totals[:, None, None]
     mean, spread, index_of = shares.mean(axis=0), shares.std(axis=0), species.index
     homopolar = np.trace(shares, axis1=1, axis2=2)
-    within = [{index_of(a) for a in group} for group in groups]
-    bad = [
-        (i, j) for i in range(len(species)) for j in range(i, len(species)) if any({i, j} <= group for group in within)
-    ]
+    pairs = list(combinations_with_replacement(species, 2))
+    bad = [(index_of(a), index_of(b)) for a, b in pairs if any({a, b} <= set(group) for group in groups)]
     wrong = sum((shares[:, i, j] for i, j in bad), start=np.zeros(len(shares)))
-    pairs = unordered(species)
     return BondStatistics(
         per_atom={(a, b): float(once[:, index_of(a), index_of(b)].mean() / len(kinds)) for a, b in pairs},
         share={(a, b): float(mean[index_of(a), index_of(b)]) for a, b in pairs},
         deviation={(a, b): float(spread[index_of(a), index_of(b)]) for a, b in pairs},
-        homopolar=float(homopolar.mean()),
-        homopolar_deviation=float(homopolar.std()),
-        wrong=float(wrong.mean()),
-        wrong_deviation=float(wrong.std()),
-        alike=groups,
-        cutoff=bonds.table,
-        frames=len(counts),
-    )
+        homopolar=float(homopolar.mean()), homopolar_deviation=float(homopolar.std()), wrong=float(wrong.mean()),
+        wrong_deviation=float(wrong.std()), alike=groups, cutoff=bonds.table, frames=len(counts),
+    )  # fmt: skip

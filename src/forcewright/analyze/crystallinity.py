@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.analyze.frames import at_least, length, same_atoms, symbols_of
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,17 +52,9 @@ class Similarity(Result):
 
 
 def soap_similarity(
-    frames: Frames,
-    reference: Frames,
-    cutoff: float = 5.0,
-    zeta: int = 4,
-    combine: str = "mean",
-    threshold: float = 0.6,
-    n_max: int = 8,
-    l_max: int = 6,
-    sigma: float = 0.5,
-    bins: int = 200,
-) -> Similarity:
+    frames: Frames, reference: Frames, cutoff: float = 5.0, zeta: int = 4, combine: str = "mean",
+    threshold: float = 0.6, n_max: int = 8, l_max: int = 6, sigma: float = 0.5, bins: int = 200,
+) -> Similarity:  # fmt: skip
     """Compute the SOAP similarity of each atom to a reference crystal, a measure of crystallinity from 0 to 1.
 
     ``k(i, j) = (p_i · p_j / |p_i| |p_j|)^ζ`` compares the power spectra of the smoothed neighbor densities of atom i
@@ -125,14 +114,9 @@ def soap_similarity(
         means.append(float(last.mean()))
         shares.append(float((last > threshold).mean()))
     return Similarity(
-        k=0.5 * (edges[1:] + edges[:-1]),
-        density=counts * bins / counts.sum(),
-        mean=np.array(means),
-        crystalline=np.array(shares),
-        last=last,
-        threshold=float(threshold),
-        frames=len(means),
-    )
+        k=0.5 * (edges[1:] + edges[:-1]), density=counts * bins / counts.sum(), mean=np.array(means),
+        crystalline=np.array(shares), last=last, threshold=float(threshold), frames=len(means),
+    )  # fmt: skip
 
 
 def _check_species(structure: Structure, crystal: Structure) -> None:

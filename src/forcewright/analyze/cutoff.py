@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain, pairwise
+from itertools import chain, combinations_with_replacement, pairwise
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def bonded(frames: Frames, cutoff: Cutoff, *, ordered: bool = False) -> tuple[Bo
 def _complete_table(
     cutoff: float | Mapping[tuple[str, str], float], species: tuple[str, ...]
 ) -> dict[tuple[str, str], float]:
-    pairs = [(a, b) for i, a in enumerate(species) for b in species[i:]]
+    pairs = list(combinations_with_replacement(species, 2))
     if not isinstance(cutoff, Mapping):
         return dict.fromkeys(pairs, length(cutoff, "cutoff"))
     table: dict[tuple[str, str], float] = {}

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import units
 
 from forcewright.analyze.frames import known_symbol, length, require_periodic, same_atoms, species_index
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LARGEST = 50_000_000  # points; 400 MB
 
@@ -109,11 +105,11 @@ def density_grid(frames: Frames, species: str | None = None, spacing: float = 0.
     length(spacing, "spacing")
     if not (np.isfinite(width) and width >= 0):
         raise InputError(f"is {width}; it must be a length of at least 0 Å", field="width")
-    count, cell = 0, np.zeros((3, 3))
-    for snapshot in same_atoms(frames):
+    cell = np.zeros((3, 3))
+    for count, snapshot in enumerate(same_atoms(frames), start=1):
         structure = snapshot.structure
         require_periodic(structure, "a density")
-        if count == 0:
+        if count == 1:
             first, shape = structure, _grid_shape(structure.cell, spacing)
             if species is not None:
                 known_symbol(species, first, "species")
@@ -123,16 +119,11 @@ def density_grid(frames: Frames, species: str | None = None, spacing: float = 0.
         at = np.minimum(((fractions - np.floor(fractions)) * shape).astype(np.int64), np.array(shape) - 1)
         np.add.at(density, tuple(at.T), density.size / structure.volume)
         cell += structure.cell
-        count += 1
     density, cell = density / count, cell / count
     return DensityGrid(
-        density=_smoothed(density, cell, width) if width else density,
-        cell=cell,
-        numbers=first.numbers,
-        positions=first.positions,
-        species=species,
-        frames=count,
-    )
+        density=_smoothed(density, cell, width) if width else density, cell=cell, numbers=first.numbers,
+        positions=first.positions, species=species, frames=count,
+    )  # fmt: skip
 
 
 def _grid_shape(cell: FloatArray, spacing: float) -> tuple[int, int, int]:

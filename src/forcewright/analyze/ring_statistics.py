@@ -13,8 +13,9 @@ network is repeated until it is not, and the atoms of the first cell alone serve
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -22,15 +23,10 @@ from numba import njit
 from forcewright.analyze.cutoff import Bonds, Cutoff, bonded
 from forcewright.analyze.frames import at_least
 from forcewright.analyze.pair_histogram import worker_threads
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.threads import thread_count
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,13 +92,10 @@ def rings(frames: Frames, cutoff: Cutoff = None, max_size: int = 12) -> RingStat
             amounts.append(amount / size)
             members += belongs / size
     return RingStatistics(
-        size=np.arange(3, max_size + 1),
-        rings_per_atom=np.mean(amounts, axis=0)[3:],
-        atoms_in_rings=members[3:] / len(amounts),
-        deviation=np.std(amounts, axis=0)[3:],
-        cutoff=bonds.table,
+        size=np.arange(3, max_size + 1), rings_per_atom=np.mean(amounts, axis=0)[3:],
+        atoms_in_rings=members[3:] / len(amounts), deviation=np.std(amounts, axis=0)[3:], cutoff=bonds.table,
         frames=len(amounts),
-    )
+    )  # fmt: skip
 
 
 def _count_rings(
@@ -124,9 +117,8 @@ def _count_rings(
     belongs = np.zeros((max_size + 1, roots), dtype=np.bool_)  # threads write nothing but True
     parts = pool.map(
         lambda low, high: _rings_of(low, high, roots, pairs.starts, pairs.indices, max_size, belongs),
-        edges[:-1],
-        edges[1:],
-    )
+        edges[:-1], edges[1:],
+    )  # fmt: skip
     counts = np.sum(list(parts), axis=0)[:, 1:] / np.arange(1, max_size + 1)
     return counts.sum(axis=1), belongs.sum(axis=1)
 

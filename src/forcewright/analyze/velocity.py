@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import fft
 
 from forcewright.analyze.displacement import count_lags
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.time_series import VectorSeries, collect
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames, Snapshot
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _THZ = 1000.0  # THz in 1/fs
 
@@ -92,7 +89,8 @@ def vacf(frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None
         not equally spaced.
     """
     velocities = _velocities(frames, dt_fs)
-    lags = _lags(velocities, max_lag_fs)
+    half = max(velocities.times[-1] / 2, velocities.dt)
+    lags = count_lags(velocities, half if max_lag_fs is None else max_lag_fs)
     sums = _autocorrelations(velocities, lags, np.ones(len(velocities.structure)))
     counts = {name: len(atoms) for name, atoms in velocities.species.items()} | {"total": len(velocities.structure)}
     means = {name: values / counts[name] for name, values in sums.items()}
@@ -131,15 +129,14 @@ def vdos(
     if normalize not in ("modes", "unit"):
         raise InputError(f"is {normalize!r}; it may be modes or unit", field="normalize")
     velocities = _velocities(frames, dt_fs)
-    longest = min(velocities.times[-1] / 4, 5000.0) if max_lag_fs is None else max_lag_fs
-    lags = count_lags(velocities, max(longest, velocities.dt) if max_lag_fs is None else longest)
+    quarter = max(min(velocities.times[-1] / 4, 5000.0), velocities.dt)
+    lags = count_lags(velocities, quarter if max_lag_fs is None else max_lag_fs)
     sums = _autocorrelations(velocities, lags, velocities.masses)
     if not sums["total"][0] > 0:
         raise InputError("are all zero; a density of states needs atoms that move", field="velocities")
     shape = WINDOWS[window](np.arange(lags) / lags)
-    frequency = np.arange(2 * lags, dtype=float) * (
-        _THZ / (4 * lags * velocities.dt)
-    )  # padded: twice as fine as the resolution
+    # Padded: twice as fine as the resolution.
+    frequency = np.arange(2 * lags, dtype=float) * (_THZ / (4 * lags * velocities.dt))
     density = {name: _cosine_transform(shape * values) for name, values in sums.items()}
     atoms = len(velocities.structure)
     states = 1.0 if normalize == "unit" else float(3 * atoms - 3 if atoms > 1 else 3)
@@ -160,11 +157,6 @@ def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
         return snapshot.velocities
 
     return collect(frames, velocities_of, dt_fs=dt_fs)
-
-
-def _lags(velocities: VectorSeries, max_lag_fs: float | None) -> int:
-    half = max(velocities.times[-1] / 2, velocities.dt)
-    return count_lags(velocities, half if max_lag_fs is None else max_lag_fs)
 
 
 def _autocorrelations(velocities: VectorSeries, lags: int, weights: FloatArray) -> dict[str, FloatArray]:

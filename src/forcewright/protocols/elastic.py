@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.protocols.relaxation import relax
 from forcewright.protocols.system import (
@@ -19,9 +19,6 @@ from forcewright.protocols.system import (
 )
 from forcewright.structure import VOIGT, FloatArray
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _CUBIC_TOLERANCE = 0.01  # of the largest constant
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.relaxation import Cell, relax
 from forcewright.protocols.system import (
@@ -22,9 +22,6 @@ from forcewright.protocols.system import (
 )
 from forcewright.structure import FloatArray
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class BirchMurnaghan(NamedTuple):
@@ -171,10 +168,8 @@ def fit_birch_murnaghan(volumes_A3: ArrayLike, energies_eV: ArrayLike) -> BirchM
     minima = [float(r.real) for r in slope.roots() if abs(r.imag) < 1e-12 and bend(r.real) > 0]
     minima = [r for r in minima if x.min() <= r <= x.max()]
     if not minima:
-        raise ForcewrightError(
-            f"the energy has no minimum between {volumes.min():.4g} and {volumes.max():.4g} Å³ per atom; "
-            "widen volume_range or start closer to equilibrium"
-        )
+        raise ForcewrightError(f"the energy has no minimum between {volumes.min():.4g} and {volumes.max():.4g} Å³ per "
+                               "atom; widen volume_range or start closer to equilibrium")  # fmt: skip
     root = minima[0]
     volume = middle * root**-1.5
     modulus = 4 / (9 * volume) * bend(root) * root**2  # derivatives by y = x / root

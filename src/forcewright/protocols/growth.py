@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.analyze import steinhardt
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
 from forcewright.simulation import ForceField, Progress, RunSettings, SimulationResult, Stage, run
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames, Snapshot, snapshots
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Positive = Annotated[float, Field(gt=0)]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import crystal
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
 from forcewright.protocols.system import (
@@ -23,9 +23,6 @@ from forcewright.protocols.system import (
     with_calculator,
 )
 from forcewright.structure import FloatArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def _lonsdaleite(symbol: str) -> Any:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.protocols.relaxation import relax
 from forcewright.protocols.system import (
@@ -22,9 +22,6 @@ from forcewright.protocols.system import (
     with_calculator,
 )
 from forcewright.structure import FloatArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MIN_HEIGHT = 12.0  # Å between opposite faces of the supercell, by default
 _IMAGINARY = 0.05  # THz below zero before a mode counts as imaginary: noise of the finite displacements is smaller

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.build import surface
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.protocols.relaxation import relax
 from forcewright.protocols.system import (
@@ -22,9 +22,6 @@ from forcewright.protocols.system import (
     with_calculator,
 )
 from forcewright.structure import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _J_PER_M2 = 1e20 / units.J  # 1 eV/Å² in J/m²
 

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from forcewright.analyze import adf, rdf
 from forcewright.analyze.displacement import msd
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.self_diffusion import diffusion
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.force_field import ForceField
@@ -26,9 +26,6 @@ from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Snapshot, read_thermo, snapshots
 from forcewright.validation.properties import Computed, Property, PropertySettings
 from forcewright.validation.tolerance import Tolerance
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Positive = Annotated[float, Field(gt=0)]
 Repeat = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
