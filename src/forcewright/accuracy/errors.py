@@ -143,12 +143,9 @@ def check_species(potential: Potential, dataset: Dataset) -> None:
 
 
 def compare(
-    dataset: Dataset,
-    predictions: Sequence[Prediction],
-    *,
-    rng: np.random.Generator | None = None,
+    dataset: Dataset, predictions: Sequence[Prediction], *, rng: np.random.Generator | None = None,
     resamples: int = 1000,
-) -> ErrorTable:
+) -> ErrorTable:  # fmt: skip
     """Compare predictions with the labels of ``dataset``, overall and per group.
 
     Parameters
@@ -223,13 +220,9 @@ def _errors(
             sums[chosen], counts[chosen], rng=rng, root=root, resamples=resamples
         )
     return Errors(
-        frames=int(chosen.sum()),
-        energy_r2=_r2(parity.energy, chosen),
-        force_r2=_r2(parity.forces, chosen),
-        force_norm_r2=_r2(force_norms(parity), chosen),
-        standard_error=_by_key(deviations),
-        **_by_key(values),
-    )
+        frames=int(chosen.sum()), energy_r2=_r2(parity.energy, chosen), force_r2=_r2(parity.forces, chosen),
+        force_norm_r2=_r2(force_norms(parity), chosen), standard_error=_by_key(deviations), **_by_key(values),
+    )  # fmt: skip
 
 
 def _by_key(values: FloatArray) -> dict[str, float | None]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.neighbors import IndexArray, find_neighbors
 from forcewright.protocols.relaxation import Relaxation, relax
@@ -27,9 +27,6 @@ from forcewright.protocols.system import (
     with_calculator,
 )
 from forcewright.structure import FloatArray, IntArray, Structure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MIN_HEIGHT = 15.0  # Å between opposite faces of the supercell, by default
 _TETRAHEDRAL_COSINE = -1 / 3
@@ -286,10 +283,8 @@ def _diamond_site(crystal: Any, symbol: str, site: str) -> Any:
     bonds = nearest_neighbors(crystal, 0)[1]
     cosines = [a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for k, a in enumerate(bonds) for b in bonds[:k]]
     if len(bonds) != 4 or not np.allclose(cosines, _TETRAHEDRAL_COSINE, atol=0.05):
-        raise InputError(
-            f"{site!r} is a site of the diamond structure, which this crystal does not have; give positions_A",
-            field="sites",
-        )
+        raise InputError(f"{site!r} is a site of the diamond structure, which this crystal does not have; give "
+                         "positions_A", field="sites")  # fmt: skip
     return _DIAMOND_SITES[site](crystal, symbol, bonds)
 
 

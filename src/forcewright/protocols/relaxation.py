@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +11,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from threadpoolctl import threadpool_limits
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
 from forcewright.protocols.system import (
     AnyStructure,
@@ -26,9 +26,6 @@ from forcewright.protocols.system import (
 )
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Cell = Literal["none", "isotropic", "shape", "full"]
 
@@ -171,7 +168,6 @@ def _excess_stress(atoms: Atoms, cell: Cell, pressure: float) -> float:
 def _check_volume(atoms: Atoms, start: float, step: int) -> None:
     volume = atoms.cell.volume
     if start > 0 and not 1 / _VOLUME_FACTOR < volume / start < _VOLUME_FACTOR:
-        raise ForcewrightError(
-            f"the relaxation of {atoms.symbols.get_chemical_formula()} exploded: after {step} steps its volume went "
-            f"from {start:.4g} to {volume:.4g} Å³; the potential has no minimum near this structure"
-        )
+        raise ForcewrightError(f"the relaxation of {atoms.symbols.get_chemical_formula()} exploded: after {step} steps "
+                               f"its volume went from {start:.4g} to {volume:.4g} Å³; the potential has no minimum "
+                               "near this structure")  # fmt: skip

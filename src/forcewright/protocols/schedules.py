@@ -132,10 +132,8 @@ class MeltQuench(Schedule):
     def _ordered(self) -> Self:
         liquid = self.melt_K if self.liquid_K is None else self.liquid_K
         if not self.final_K < liquid <= self.melt_K:
-            raise ValueError(
-                f"temperatures must fall from melt_K ({self.melt_K:g}) over liquid_K ({liquid:g}) to final_K "
-                f"({self.final_K:g})"
-            )
+            raise ValueError(f"temperatures must fall from melt_K ({self.melt_K:g}) over liquid_K ({liquid:g}) to "
+                             f"final_K ({self.final_K:g})")  # fmt: skip
         return self
 
     def stages(self) -> list[Stage]:
@@ -188,12 +186,9 @@ class Compress(Schedule):
 
 #: Schedules by name in a config.
 SCHEDULES: dict[str, type[Schedule]] = {
-    "compress": Compress,
-    "equilibrate": Equilibrate,
-    "heat_until_failure": HeatUntilFailure,
-    "melt_quench": MeltQuench,
+    "compress": Compress, "equilibrate": Equilibrate, "heat_until_failure": HeatUntilFailure, "melt_quench": MeltQuench,
     "ramp": Ramp,
-}
+}  # fmt: skip
 
 
 def ramp_time_ps(start_K: float, end_K: float, rate_K_per_s: float) -> float:

@@ -64,18 +64,14 @@ def render(content: ReportContent | PageContent) -> str:
 def _plain_context(content: PageContent) -> dict[str, Any]:
     sections = [_section(section) for section in content.sections]
     return {
-        "kicker": content.kicker,
-        "title": content.title,
+        "kicker": content.kicker, "title": content.title,
         "titles": ["Summary", *(section["title"] for section in sections), "Provenance", "Citations"],
-        "warnings": list(content.warnings),
-        "summary": _paragraphs(content.summary),
+        "warnings": list(content.warnings), "summary": _paragraphs(content.summary),
         "cards": [card._asdict() for card in content.cards],
-        "facts": [(name, text) for name, text in content.facts if text],
-        "sections": sections,
-        "config": content.config_text,
-        "provenance": list(_provenance(content.result)),
+        "facts": [(name, text) for name, text in content.facts if text], "sections": sections,
+        "config": content.config_text, "provenance": list(_provenance(content.result)),
         "citations": list(content.citations),
-    }
+    }  # fmt: skip
 
 
 def _context(content: ReportContent) -> dict[str, Any]:
@@ -128,13 +124,8 @@ def _cards(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
                 value, _, error = error_text(table, key).partition(" ± ")
                 frames = f"{significant(table.get('frames'))} frames"
                 yield {
-                    "set": name,
-                    "quantity": quantity,
-                    "value": value,
-                    "error": error,
-                    "unit": unit,
-                    "frames": frames,
-                }
+                    "set": name, "quantity": quantity, "value": value, "error": error, "unit": unit, "frames": frames,
+                }  # fmt: skip
 
 
 def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:

@@ -138,13 +138,10 @@ class AseEngine:
         """Return everything that determines how the run continues, and restart from it with a new calculator."""
         assert self._stage is not None
         state: dict[str, Any] = {
-            "cell": self._atoms.cell.array.copy(),
-            "positions": self._atoms.positions.copy(),
-            "rng": json.dumps(self._rng.bit_generator.state),
-            "step": self._step,
-            "stage_step": self._stage_step,
+            "cell": self._atoms.cell.array.copy(), "positions": self._atoms.positions.copy(),
+            "rng": json.dumps(self._rng.bit_generator.state), "step": self._step, "stage_step": self._stage_step,
             "stage_time": self._stage_time,
-        }
+        }  # fmt: skip
         if self._atoms.has("momenta"):
             state["momenta"] = self._atoms.get_momenta()
         if self._dynamics is not None:
@@ -183,6 +180,5 @@ class AseEngine:
         try:
             self._atoms.get_stress()
         except PropertyNotImplementedError:
-            raise InputError(
-                f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt"
-            ) from None
+            raise InputError(f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt",
+                             ) from None  # fmt: skip

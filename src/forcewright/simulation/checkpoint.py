@@ -58,11 +58,8 @@ def check_identity(current: Mapping[str, str], stored: Mapping[str, str], folder
     """
     different = [name for name in current if current[name] != stored.get(name)]
     if different:
-        raise InputError(
-            f"holds another run, which differs in {', '.join(different)}; choose another output, or start again "
-            "with --fresh (fresh=True), which removes it",
-            file=folder,
-        )
+        raise InputError(f"holds another run, which differs in {', '.join(different)}; choose another output, or start "
+                         "again with --fresh (fresh=True), which removes it", file=folder)  # fmt: skip
 
 
 @dataclass

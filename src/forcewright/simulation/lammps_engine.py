@@ -44,10 +44,8 @@ class LammpsEngine:
         try:
             arguments = pickle.dumps((force_field, start, seed))
         except Exception as error:  # pickle raises anything
-            raise InputError(
-                f"{force_field.name} cannot be sent to LAMMPS's process ({error}); make its calculator a function or "
-                "a class of a module"
-            ) from None
+            raise InputError(f"{force_field.name} cannot be sent to LAMMPS's process ({error}); make its calculator a "
+                             "function or a class of a module") from None  # fmt: skip
         self._number = 0
         self._scratch: str | None = None
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)

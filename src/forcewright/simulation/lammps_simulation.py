@@ -374,10 +374,8 @@ def _mass_commands(types: Any, masses: FloatArray, count: int) -> list[str]:
     for kind in range(1, count + 1):
         distinct = np.unique(masses[types == kind])
         if len(distinct) > 1:
-            raise InputError(
-                f"LAMMPS takes one mass per element, but there are {distinct.tolist()} u; use engine: ase",
-                field="masses",
-            )
+            raise InputError(f"LAMMPS takes one mass per element, but there are {distinct.tolist()} u; use engine: ase",
+                             field="masses")  # fmt: skip
         commands.append(f"mass {kind} {distinct[0] if len(distinct) else 1.0:.17g}")
     return commands
 

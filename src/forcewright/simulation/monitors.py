@@ -117,10 +117,8 @@ class Watch:
         self._closest = {_pair(name): distance for name, distance in settings.closest_A.items()}
         if settings.extrapolation_grade is not None:
             if not (isinstance(force_field.potential, Graded) and force_field.potential.knows_grades):
-                raise InputError(
-                    f"{force_field.name} has no extrapolation grades; leave the monitor out or fit a linear ACE",
-                    field="extrapolation_grade",
-                )
+                raise InputError(f"{force_field.name} has no extrapolation grades; leave the monitor out or fit a "
+                                 "linear ACE", field="extrapolation_grade")  # fmt: skip
             self._grading = force_field.potential
 
     def begin(self, stage: Stage, snapshot: Snapshot) -> None:
