@@ -189,8 +189,7 @@ def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
 
 
 def _series(parity: Parity, quantity: str) -> ParitySeries | None:
-    series: ParitySeries | None = force_norms(parity) if quantity == "force_norm" else getattr(parity, quantity)
-    return series
+    return force_norms(parity) if quantity == "force_norm" else getattr(parity, quantity)
 
 
 def force_norms(parity: Parity) -> ParitySeries | None:

@@ -226,8 +226,7 @@ def _bond_harmonics(bonds: Neighbors, degree: int) -> NDArray[np.complex128]:
     upper = [harmonic(m) for m in range(degree + 1)]
     lower = [(-1) ** m * upper[m].conj() for m in range(degree, 0, -1)]
     values = np.array(lower + upper).T
-    means: NDArray[np.complex128] = _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
-    return means
+    return _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
 
 
 def _sum_over_neighbors(values: NDArray[np.complex128], bonds: Neighbors) -> NDArray[np.complex128]:

@@ -137,5 +137,4 @@ def _smoothed(density: FloatArray, cell: FloatArray, width: float) -> FloatArray
     """Convolute with a Gaussian, whose transform is exp(-q² width² / 2)."""
     orders = np.stack(np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in density.shape), indexing="ij"), axis=-1)
     squares = ((orders @ (2 * np.pi * np.linalg.inv(cell).T)) ** 2).sum(axis=-1)
-    smooth: FloatArray = np.fft.ifftn(np.fft.fftn(density) * np.exp(-0.5 * width**2 * squares)).real
-    return smooth
+    return np.fft.ifftn(np.fft.fftn(density) * np.exp(-0.5 * width**2 * squares)).real

@@ -181,5 +181,4 @@ def _cosine_transform(values: FloatArray) -> FloatArray:
     lags = len(values)
     symmetric = np.zeros(4 * lags)
     symmetric[:lags], symmetric[-lags + 1 :] = values, values[:0:-1]
-    transformed: FloatArray = fft.rfft(symmetric).real[: 2 * lags]
-    return transformed
+    return fft.rfft(symmetric).real[: 2 * lags]

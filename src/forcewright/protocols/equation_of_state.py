@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike
 
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.protocols.relaxation import Cell, relax
+from forcewright.protocols.relaxation import Cell, relax, relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
+    crystal_atoms,
     potential_energy,
-    require_crystal,
     with_calculator,
 )
 from forcewright.structure import FloatArray
@@ -109,8 +109,7 @@ def equation_of_state(
         raise InputError(f"is {points}; four parameters need at least 5 points", field="points")
     if relaxed not in ("none", "ions", "shape"):
         raise InputError(f"is {relaxed!r}; allowed are none, ions and shape", field="relaxed")
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = crystal_atoms(calculator, structure)
     if center:
         cell: Cell = "full" if relaxed == "shape" else "isotropic"
         atoms = relax(atoms.calc, atoms, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry).structure.to_ase()
@@ -140,8 +139,7 @@ def energies_over_volumes(
             last = _scaled(last, volumes[k])
             if relaxed != "none":
                 cell: Cell = "shape" if relaxed == "shape" else "none"
-                end = relax(atoms.calc, last, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry)
-                last = with_calculator(atoms.calc, end.structure)
+                last = relaxed_atoms(last, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry)
             energies[k] = potential_energy(last)
     return energies
 

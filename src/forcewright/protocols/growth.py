@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -52,12 +52,9 @@ class GrowthSettings(BaseModel):
     def melting(self) -> list[Stage]:
         """Return the stages that make the melt, at the volume of the crystal and back to the growth's temperature."""
         common = {"ensemble": "nvt", "timestep_fs": self.timestep_fs}
-        return [
-            Stage.model_validate({**common, "name": "melt", "temperature_K": self.melt_K, "time_ps": self.melt_ps}),
-            Stage.model_validate(
-                {**common, "name": "cool", "temperature_K": (self.melt_K, self.temperature_K), "time_ps": 1.0}
-            ),
-        ]
+        melt = {"name": "melt", "temperature_K": self.melt_K, "time_ps": self.melt_ps}
+        cool = {"name": "cool", "temperature_K": (self.melt_K, self.temperature_K), "time_ps": 1.0}
+        return [Stage.model_validate({**common, **stage}) for stage in (melt, cool)]
 
     def growing(self) -> list[Stage]:
         """Return the stages of the stack: atoms that are too close are pushed apart, then it is annealed."""
@@ -189,7 +186,8 @@ def follow_growth(frames: Frames, template: int, *, axis: int = 2, degree: int =
     """
     first, times, shares, profiles = True, [], [], []
     threshold, of_crystal, of_melt, slices = 0.0, 0.0, 0.0, 2
-    for snapshot, order in _orders(frames, degree):
+    for snapshot in snapshots(frames):
+        order = steinhardt([snapshot], degree=degree, average=True).last
         if first:
             of_crystal, of_melt = float(np.median(order[:template])), float(np.median(order[template:]))
             threshold, first = 0.5 * (of_crystal + of_melt), False
@@ -199,11 +197,6 @@ def follow_growth(frames: Frames, template: int, *, axis: int = 2, degree: int =
         shares.append(crystalline.mean())
         profiles.append(_profile(snapshot.structure, crystalline, axis, slices))
     return Growth(np.array(times), np.array(shares), np.array(profiles), threshold, of_crystal, of_melt)
-
-
-def _orders(frames: Frames, degree: int) -> Iterator[tuple[Snapshot, FloatArray]]:
-    for snapshot in snapshots(frames):
-        yield snapshot, steinhardt([snapshot], degree=degree, average=True).last
 
 
 def _profile(structure: Structure, crystalline: NDArray[np.bool_], axis: int, slices: int) -> FloatArray:

@@ -18,16 +18,15 @@ from forcewright.protocols.equation_of_state import EquationOfState, equation_of
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
+    crystal_atoms,
     potential_energy,
-    require_crystal,
     with_calculator,
 )
 from forcewright.structure import FloatArray
 
 
 def _lonsdaleite(symbol: str) -> Any:
-    ratio = np.sqrt(8 / 3)
-    cell = [1.0, 1.0, ratio, 90, 90, 120]
+    cell = [1.0, 1.0, np.sqrt(8 / 3), 90, 90, 120]
     return crystal(symbol, [(1 / 3, 2 / 3, 1 / 16)], spacegroup=194, cellpar=cell)
 
 
@@ -35,10 +34,6 @@ def _beta_tin(symbol: str) -> Any:
     c = 0.552
     cell = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, c / 2]]
     return Atoms([symbol] * 2, positions=[(0, -0.25, -c / 8), (0, 0.25, c / 8)], cell=cell, pbc=True)
-
-
-def _simple_hexagonal(symbol: str) -> Any:
-    return Atoms(symbol, cell=[1.0, 1.0, 0.94, 90, 90, 120], pbc=True)
 
 
 def _bc8(symbol: str) -> Any:
@@ -60,7 +55,7 @@ PHASES: dict[str, Callable[[str], Any]] = {
     "bcc": lambda symbol: bulk(symbol, "bcc", a=1.0),
     "hcp": lambda symbol: bulk(symbol, "hcp", a=1.0, c=np.sqrt(8 / 3)),
     "simple_cubic": lambda symbol: bulk(symbol, "sc", a=1.0),
-    "simple_hexagonal": _simple_hexagonal,
+    "simple_hexagonal": lambda symbol: Atoms(symbol, cell=[1.0, 1.0, 0.94, 90, 90, 120], pbc=True),
     "beta_tin": _beta_tin,
     "bc8": _bc8,
     "st12": _st12,
@@ -131,8 +126,7 @@ def phase_energies(
     ForcewrightError
         If the equation of state of the given crystal fails.
     """
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = crystal_atoms(calculator, structure)
     symbols = set(atoms.get_chemical_symbols())
     if len(symbols) > 1:
         raise InputError(f"holds {', '.join(sorted(symbols))}; phases are those of one element", field="structure")

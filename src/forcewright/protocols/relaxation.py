@@ -104,6 +104,11 @@ def relax(
     )  # fmt: skip
 
 
+def relaxed_atoms(atoms: Any, **options: Any) -> Any:
+    """Return the relaxed structure of atoms with their calculator; the options are those of `relax`."""
+    return with_calculator(atoms.calc, relax(atoms.calc, atoms, **options).structure)
+
+
 def _fix_symmetry(atoms: Any) -> None:
     try:
         from ase.constraints import FixSymmetry

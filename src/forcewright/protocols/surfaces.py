@@ -12,12 +12,12 @@ from ase.build import surface
 
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
-from forcewright.protocols.relaxation import relax
+from forcewright.protocols.relaxation import relax, relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
+    crystal_atoms,
     potential_energy,
-    require_crystal,
     require_positive,
     with_calculator,
 )
@@ -83,10 +83,9 @@ def surface_energies(
         If a relaxation fails.
     """
     require_positive(thickness_A=thickness_A, vacuum_A=vacuum_A)
-    crystal = with_calculator(calculator, structure)
-    require_crystal(crystal)
+    crystal = crystal_atoms(calculator, structure)
     if relax_cell:
-        crystal = with_calculator(crystal.calc, relax(crystal.calc, crystal, cell="full").structure)
+        crystal = relaxed_atoms(crystal, cell="full")
     energy_per_atom = potential_energy(crystal) / len(crystal)
     rows = [_surface(crystal, indices, energy_per_atom, thickness_A, vacuum_A, relaxed, fmax) for indices in miller]
     unrelaxed, ends, areas, thicknesses, atoms = np.array(rows).reshape(-1, 5).T

@@ -40,6 +40,13 @@ def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> An
     return atoms
 
 
+def crystal_atoms(calculator: CalculatorSource, structure: AnyStructure) -> Any:
+    """Return what `with_calculator` does; InputError if it is not periodic in all three directions."""
+    atoms = with_calculator(calculator, structure)
+    require_crystal(atoms)
+    return atoms
+
+
 def new_calculator(source: CalculatorSource) -> Any:
     """Return the calculator itself, or the one that the function makes."""
     known = (BaseCalculator, GetPropertiesMixin)
@@ -73,33 +80,26 @@ def explained(atoms: Atoms) -> Iterator[None]:
 
 def potential_energy(atoms: Any) -> float:
     """Return the energy in eV."""
-    with explained(atoms):
-        energy = float(atoms.get_potential_energy())
-    _check_finite(energy, "an energy", atoms)
-    return energy
+    return float(_computed(atoms, atoms.get_potential_energy, "an energy"))
 
 
 def forces(atoms: Any) -> FloatArray:
     """Return the forces (N, 3) in eV/Å."""
-    with explained(atoms):
-        values: FloatArray = np.asarray(atoms.get_forces(), dtype=np.float64)
-    _check_finite(values, "a force", atoms)
-    return values
+    return _computed(atoms, atoms.get_forces, "a force")
 
 
 def stress(atoms: Any) -> FloatArray:
     """Return the stress (6,) in eV/Å³, Voigt order, tension positive."""
+    return _computed(atoms, atoms.get_stress, "a stress")
+
+
+def _computed(atoms: Atoms, compute: Callable[[], Any], name: str) -> FloatArray:
     with explained(atoms):
-        values: FloatArray = np.asarray(atoms.get_stress(), dtype=np.float64)
-    _check_finite(values, "a stress", atoms)
-    return values
-
-
-def _check_finite(values: Any, name: str, atoms: Atoms) -> None:
+        values = np.asarray(compute(), dtype=np.float64)
     if not np.isfinite(values).all():
-        calculator = type(atoms.calc).__name__
         formula = atoms.symbols.get_chemical_formula()
-        raise ForcewrightError(f"{calculator} gives {name} that is not finite for {formula}")
+        raise ForcewrightError(f"{type(atoms.calc).__name__} gives {name} that is not finite for {formula}")
+    return values
 
 
 def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:

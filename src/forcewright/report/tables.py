@@ -34,10 +34,8 @@ def error_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     columns = [column for column in ERROR_COLUMNS if table.get(column[0]) is not None]
     groups = table.get("groups") or {}
     named = [*groups.items(), ("all", table)] if len(groups) != 1 else [("all", table)]
-    rows = [
-        [name, significant(errors.get("frames")), *(error_text(errors, key) for key, _, _ in columns)]
-        for name, errors in named
-    ]
+    rows = [[name, significant(errors.get("frames")), *(error_text(errors, key) for key, _, _ in columns)]
+            for name, errors in named]  # fmt: skip
     return {"headings": [("group", ""), ("frames", ""), *((name, unit) for _, name, unit in columns)], "rows": rows}
 
 
@@ -122,6 +120,4 @@ def finding_row(finding: Any) -> dict[str, str]:
         values = [*finding, *[None] * 5][:5]
     else:
         values = [getattr(finding, name, None) for name in names]
-    return {
-        name: DASH if value is None or value == "" else str(value) for name, value in zip(names, values, strict=True)
-    }
+    return {name: DASH if value in (None, "") else str(value) for name, value in zip(names, values, strict=True)}

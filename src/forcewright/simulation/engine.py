@@ -20,6 +20,11 @@ class Engine(Protocol):
         """Start a stage from the current positions, velocities and cell, with a thermostat at rest.
 
         Velocities that are missing or all zero are drawn if the stage has a temperature.
+
+        Raises
+        ------
+        InputError
+            If the stage needs a cell, a stress or velocities that are missing.
         """
         ...
 

@@ -251,13 +251,7 @@ def _run(
     force_field: ForceField, structure: Structure, settings: DynamicSettings, stages: Sequence[Mapping[str, Any]],
     folder: Path, every_fs: float,
 ) -> SimulationResult:  # fmt: skip
-    """Run stages from the repeated unit cell.
-
-    Raises
-    ------
-    ForcewrightError
-        If a monitor stops the run.
-    """
+    """Run stages from the repeated unit cell; ForcewrightError if a monitor stops them."""
     result = run(
         force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
         [Stage.model_validate(stage) for stage in stages], folder / "run", seed=settings.seed,
