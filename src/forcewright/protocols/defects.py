@@ -21,7 +21,7 @@ from forcewright.protocols.relaxation import Relaxation, relax, relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
-    crystal_atoms,
+    new_crystal,
     potential_energy,
     supercell_repeats,
     with_calculator,
@@ -126,7 +126,7 @@ def _host(
     chemical_potentials: Mapping[str, float] | None, fmax: float,
 ) -> tuple[Any, _Host]:  # fmt: skip
     """Return the unit cell, relaxed if asked for, and its supercell."""
-    atoms = crystal_atoms(calculator, structure)
+    atoms = new_crystal(calculator, structure)
     if relax_cell:
         atoms = relaxed_atoms(atoms, cell="full", fmax=fmax)
     supercell = atoms.repeat(supercell_repeats(atoms, repeat, _MIN_HEIGHT))
@@ -227,16 +227,14 @@ def interstitials(
 
     Parameters
     ----------
-    structure
-        A unit cell of the crystal.
+    structure, repeat
+        As in `vacancy`.
     sites
         Sites of the diamond structure by name: tetrahedral, hexagonal, dumbbell (<110> split), bond_center.
     positions_A
         Other sites by name: Cartesian positions in the relaxed unit cell.
     species
         The element inserted; that of the crystal by default.
-    repeat
-        Unit cells of the supercell along each vector; by default enough for 15 Å between faces.
     perturbation_A
         Standard deviation of random displacements at the start. Without them a site keeps its symmetry, even at a
         saddle point.

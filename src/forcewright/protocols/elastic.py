@@ -10,7 +10,7 @@ import numpy as np
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.protocols.relaxation import relaxed_atoms
-from forcewright.protocols.system import AnyStructure, CalculatorSource, crystal_atoms, stress, with_calculator
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, stress, with_calculator
 from forcewright.structure import VOIGT, FloatArray
 from forcewright.units import GPA
 
@@ -75,7 +75,7 @@ def elastic_constants(
     """
     if not 0 < strain <= 0.05:
         raise InputError(f"is {strain}; give a number between 0 and 0.05", field="strain")
-    atoms = crystal_atoms(calculator, structure)
+    atoms = new_crystal(calculator, structure)
     if relax_cell:
         atoms.set_constraint()
         atoms = relaxed_atoms(atoms, cell="full", fmax=fmax, smax_GPa=1e-3)

@@ -70,18 +70,15 @@ class GrowthSettings(BaseModel):
 class Growth(Result):
     """How a crystal grew into its melt.
 
-    Attributes
-    ----------
-    time_ps
-        Of each frame (T,).
-    crystalline_share
-        Share of the atoms that are crystal-like (T,).
-    profile
-        The same in slices of about 3 Å along the axis (T, S), from the start of the cell to its end.
-    threshold
-        Order above which an atom counts as crystal: halfway between the medians of template and melt at the start.
-    order_of_template, order_of_melt
-        Those medians.
+    ================================  =================================================================================
+    time_ps                           of each frame (T,)
+    crystalline_share                 share of the atoms that are crystal-like (T,)
+    profile                           the same in slices of about 3 Å along the axis (T, S), from the start of the cell
+                                      to its end
+    threshold                         order above which an atom counts as crystal: halfway between the medians of
+                                      template and melt at the start
+    order_of_template, order_of_melt  those medians
+    ================================  =================================================================================
     """
 
     time_ps: FloatArray
@@ -109,10 +106,7 @@ class Growth(Result):
 def stack_on_melt(crystal: Structure, melt: Snapshot, *, axis: int = 2, closest: float = 0.85) -> Snapshot:
     """Return crystal and melt, which have the same cell, stacked along one cell vector, at rest; the crystal is first.
 
-    Raises
-    ------
-    InputError
-        If the two cells differ, or a direction is open.
+    InputError if the two cells differ, or a direction is open.
     """
     if not crystal.pbc.all():
         raise InputError("growth needs a crystal that is periodic in all directions", field="structure")
@@ -122,22 +116,17 @@ def stack_on_melt(crystal: Structure, melt: Snapshot, *, axis: int = 2, closest:
     fractions = melt.structure.positions @ np.linalg.inv(crystal.cell)
     wrapped = (fractions - np.floor(fractions)) @ crystal.cell
     shortest = _shortest(crystal, np.zeros(len(crystal)), across=False)
-    gap = 0.0
+    halves = np.repeat([0, 1], len(crystal))
+    gap = 0.0  # Å at both interfaces
     while True:
-        stacked = _stacked(crystal, wrapped, axis, gap)
-        halves = np.repeat([0, 1], len(crystal))
+        shift = crystal.cell[axis] * (1.0 + gap / np.linalg.norm(crystal.cell[axis]))
+        cell = np.array(crystal.cell)
+        cell[axis] = 2.0 * shift
+        positions = np.vstack([crystal.positions, wrapped + shift])
+        stacked = Structure(np.tile(crystal.numbers, 2), positions, cell, crystal.pbc)
         if _shortest(stacked, halves, across=True) >= closest * shortest:
             return Snapshot(stacked)
         gap += 0.05
-
-
-def _stacked(crystal: Structure, melt: FloatArray, axis: int, gap: float) -> Structure:
-    """Return crystal and melt one after the other along a cell vector, with a gap in Å at both interfaces."""
-    shift = crystal.cell[axis] * (1.0 + gap / np.linalg.norm(crystal.cell[axis]))
-    cell = np.array(crystal.cell)
-    cell[axis] = 2.0 * shift
-    positions = np.vstack([crystal.positions, melt + shift])
-    return Structure(np.tile(crystal.numbers, 2), positions, cell, crystal.pbc)
 
 
 def _shortest(structure: Structure, part: FloatArray, *, across: bool) -> float:

@@ -15,13 +15,7 @@ from ase.spacegroup import crystal
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
-from forcewright.protocols.system import (
-    AnyStructure,
-    CalculatorSource,
-    crystal_atoms,
-    potential_energy,
-    with_calculator,
-)
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, potential_energy, with_calculator
 from forcewright.structure import FloatArray
 
 
@@ -84,13 +78,7 @@ class PhaseEnergies(Result):
 
 
 def phase(symbol: str, name: str, volume_A3: float) -> Any:
-    """Return the primitive cell of a phase of an element with the given volume per atom.
-
-    Raises
-    ------
-    InputError
-        If the phase is unknown.
-    """
+    """Return the primitive cell of a phase of an element at a volume per atom; InputError if the phase is unknown."""
     if name not in PHASES:
         close = get_close_matches(name, PHASES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(PHASES)}"
@@ -107,9 +95,8 @@ def _at_minimum(calculator: CalculatorSource, symbol: str, name: str, volume: fl
     energies = [potential_energy(with_calculator(calculator, phase(symbol, name, v))) for v in volumes]
     inner = [k for k in range(1, 16) if energies[k] <= min(energies[k - 1], energies[k + 1])]
     if not inner:
-        raise ForcewrightError(
-            f"{name} has no minimum of the energy between {volumes[0]:.4g} and {volumes[-1]:.4g} Å³ per atom"
-        )
+        low, high = volumes[0], volumes[-1]
+        raise ForcewrightError(f"{name} has no minimum of the energy between {low:.4g} and {high:.4g} Å³ per atom")
     return phase(symbol, name, volumes[min(inner, key=lambda k: energies[k])])
 
 
@@ -126,7 +113,7 @@ def phase_energies(
     ForcewrightError
         If the equation of state of the given crystal fails.
     """
-    atoms = crystal_atoms(calculator, structure)
+    atoms = new_crystal(calculator, structure)
     symbols = set(atoms.get_chemical_symbols())
     if len(symbols) > 1:
         raise InputError(f"holds {', '.join(sorted(symbols))}; phases are those of one element", field="structure")

@@ -15,8 +15,8 @@ from forcewright.protocols.relaxation import relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
-    crystal_atoms,
     forces,
+    new_crystal,
     require_positive,
     supercell_repeats,
 )
@@ -91,7 +91,7 @@ def phonons(
         If the calculator or the relaxation fails.
     """
     require_positive(displacement_A=displacement_A, mesh=mesh, points=points)
-    atoms = crystal_atoms(calculator, structure)
+    atoms = new_crystal(calculator, structure)
     if relax_cell:
         atoms = relaxed_atoms(atoms, cell="full", fmax=fmax)
     phonon = _force_constants(atoms, supercell_repeats(atoms, repeat, _MIN_HEIGHT), displacement_A)

@@ -22,13 +22,7 @@ AnyStructure = Structure | Atoms
 
 
 def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> Any:
-    """Return new ASE atoms with the calculator attached.
-
-    Raises
-    ------
-    InputError
-        If ``calculator`` is neither a calculator nor a function that returns one, or ``structure`` is not a structure.
-    """
+    """Return new ASE atoms with a calculator, or with what a function that makes one returns; InputError if none is."""
     atoms: Any
     if isinstance(structure, Structure):
         atoms = structure.to_ase()
@@ -40,7 +34,7 @@ def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> An
     return atoms
 
 
-def crystal_atoms(calculator: CalculatorSource, structure: AnyStructure) -> Any:
+def new_crystal(calculator: CalculatorSource, structure: AnyStructure) -> Any:
     """Return what `with_calculator` does; InputError if it is not periodic in all three directions."""
     atoms = with_calculator(calculator, structure)
     require_crystal(atoms)
@@ -59,13 +53,7 @@ def new_calculator(source: CalculatorSource) -> Any:
 
 @contextmanager
 def explained(atoms: Atoms) -> Iterator[None]:
-    """Turn any error of a calculator into one sentence.
-
-    Raises
-    ------
-    ForcewrightError
-        If the calculator fails.
-    """
+    """Turn any error of a calculator into a ForcewrightError of one sentence."""
     name = type(atoms.calc).__name__
     try:
         yield
@@ -105,10 +93,7 @@ def _computed(atoms: Atoms, compute: Callable[[], Any], name: str) -> FloatArray
 def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:
     """Return how often to repeat a cell: ``repeat``, or until opposite faces are ``min_height`` Å apart.
 
-    Raises
-    ------
-    InputError
-        If ``repeat`` is not one or three positive whole numbers, or the structure is not periodic.
+    InputError if ``repeat`` is not one or three positive whole numbers, or the structure is not periodic.
     """
     require_crystal(atoms)
     if repeat is None:

@@ -121,9 +121,8 @@ def draw_errors_by_source(families: Mapping[str, Series]) -> Figure | None:
         return None
     names = _sources(families)
     figure = new_figure(1.1 + (0.25 + 0.16 * len(names)) * len(families))
-    for ax, (key, title, _, unit, factor) in zip(
-        figure.subplots(1, len(columns), sharey=True, squeeze=False)[0], columns, strict=True
-    ):
+    axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for ax, (key, title, _, unit, factor) in zip(axes, columns, strict=True):
         shown = _draw_strips(ax, [series.get(key) for series in families.values()], names, factor)
         dress(ax, f"error: {title.lower()} ({unit})", "")
         if spans_decades(shown):

@@ -86,16 +86,13 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "warnings": list(result.get("warnings") or []),
         "xpot": result.get("protocol") == "xpot",
         "protocol": _PROTOCOLS.get(str(result.get("protocol")), result.get("protocol") or ""),
-        "cards": list(_cards(tables)),
-        "facts": list(_facts(content)),
-        **_chosen(content.chosen),
+        "cards": list(_cards(tables)), "facts": list(_facts(content)), **_chosen(content.chosen),
         "single": len(content.trials) == 1,
         "search": _picture(draw_search(content.trials)) if several else None,
         "failed": sum(trial.get("state") == "failed" for trial in content.trials),
         "parities": [(name.capitalize(), _picture(draw_parity(parity))) for name, parity in content.parity.items()],
         "tables": [(name, error_table(table)) for name, table in tables.items()],
-        "groups": _picture(draw_groups(tables)),
-        "importance": _picture(draw_importance(content.importance)),
+        "groups": _picture(draw_groups(tables)), "importance": _picture(draw_importance(content.importance)),
         "slices": _picture(draw_slices(content.trials, content.importance)),
         "cost": _picture(draw_cost(content.trials, result.get("max_cost_us_per_atom"))) if several else None,
         "findings": [finding_row(finding) for finding in content.findings[:_MOST_FINDINGS]],
@@ -105,12 +102,9 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "labels": [] if is_grid(content.label_counts) else list(flatten(content.label_counts)),
         "label_grid": grid(content.label_counts) if is_grid(content.label_counts) else None,
         "group_sizes": [(name, significant(count)) for name, count in content.group_sizes.items()],
-        "sections": sections,
-        "trials": trial_table(content.trials),
-        "config": content.config_text,
-        "provenance": list(_provenance(result)),
-        "citations": list(content.citations),
-    }
+        "sections": sections, "trials": trial_table(content.trials), "config": content.config_text,
+        "provenance": list(_provenance(result)), "citations": list(content.citations),
+    }  # fmt: skip
 
 
 def _cards(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:

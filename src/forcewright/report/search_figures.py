@@ -75,9 +75,8 @@ def _draw_losses(ax: Axes, done: list[Trial]) -> None:
         return
     ordered = sorted(done, key=lambda trial: trial["index"])
     lowest = np.minimum.accumulate([trial["loss"] for trial in ordered])
-    ax.step(
-        [t["index"] for t in ordered], lowest, where="post", color=BEST, linewidth=1.4, label="best so far", zorder=2
-    )
+    x = [trial["index"] for trial in ordered]
+    ax.step(x, lowest, where="post", color=BEST, linewidth=1.4, label="best so far", zorder=2)
     winner = best(done)
     assert winner is not None
     ax.scatter([winner["index"]], [winner["loss"]], s=90, marker="*", color=BEST, zorder=4, label="chosen")

@@ -51,13 +51,12 @@ def grade_table(grades: Mapping[str, Any]) -> dict[str, Any]:
     named = [*groups.items(), ("all", grades)] if len(groups) != 1 else [("all", grades)]
     columns = ("atoms", "median", "percentile_95", "max", "share_above_1")
     headings = ["group", "atoms", "median γ", "95th percentile of γ", "largest γ", "share with γ above 1"]
-    rows = [[name, *(significant(row.get(key)) for key in columns[:-1]), _share(row.get(columns[-1]))]
-            for name, row in named]  # fmt: skip
+    rows = []
+    for name, row in named:
+        share = row.get(columns[-1])
+        percent = DASH if share is None else f"{significant(100.0 * share)}\u202f%"
+        rows.append([name, *(significant(row.get(key)) for key in columns[:-1]), percent])
     return {"headings": [(heading, "") for heading in headings], "rows": rows}
-
-
-def _share(value: float | None) -> str:
-    return DASH if value is None else f"{significant(100.0 * value)}\u202f%"
 
 
 def trial_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -26,14 +26,8 @@ from forcewright.trajectory import Snapshot
 class AseEngine:
     """An `Engine` over ASE's integrators (`ase_integrators`).
 
-    The center of mass is at rest: its motion is removed from initial velocities. Missing velocities are drawn from the
-    Maxwell-Boltzmann distribution at the starting temperature of the stage; they are not scaled to it exactly, so that
-    the energies of independent runs are distributed as in the ensemble.
-
-    Raises
-    ------
-    InputError
-        If the force field does not know a species of ``start``.
+    The center of mass is at rest: its motion is removed from initial velocities. Missing velocities are drawn at the
+    starting temperature of the stage (`draw_momenta`). InputError if the force field does not know a species.
     """
 
     def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:

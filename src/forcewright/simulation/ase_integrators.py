@@ -35,18 +35,15 @@ from forcewright.structure import FloatArray
 class Integrator:
     """One of ASE's integrators.
 
-    Attributes
-    ----------
-    make
-        Makes it from atoms with momenta, a stage, temperature (K) and pressure (eV/Å³) targets, and random numbers.
-    aim
-        Sets the targets, given the integrator, the temperature in K and the pressure in eV/Å³.
-    state
-        Its attributes that change during a run or with the targets, besides the atoms.
-    conserved
-        Returns the conserved quantity in eV, if there is one; called with the integrator and the total energy.
-    conserved_on_ramps
-        Whether it is also conserved while the targets change.
+    ==================  ===============================================================================================
+    make                makes it from atoms with momenta, a stage, temperature (K) and pressure (eV/Å³) targets, and
+                        random numbers
+    aim                 sets the targets, given the integrator, the temperature in K and the pressure in eV/Å³
+    state               its attributes that change during a run or with the targets, besides the atoms
+    conserved           returns the conserved quantity in eV, if there is one; called with the integrator and the total
+                        energy
+    conserved_on_ramps  whether it is also conserved while the targets change
+    ==================  ===============================================================================================
     """
 
     make: Callable[[Atoms, Stage, float, float, np.random.Generator], MolecularDynamics]
@@ -195,16 +192,12 @@ _CHAIN = ("_thermostat._eta", "_thermostat._p_eta", "_thermostat._Q", "_thermost
 _BAROSTAT = ("_barostat._xi", "_barostat._p_xi", "_barostat._R", "_barostat._W", "_barostat._kT", "_pressure_au")
 
 INTEGRATORS: dict[str, Integrator] = {
-    "nve": Integrator(
-        lambda atoms, stage, *_: VelocityVerlet(atoms, stage.timestep_fs * units.fs),
-        lambda made, kelvin, pressure: None, (), lambda made, total: total, True,
-    ),
+    "nve": Integrator(lambda atoms, stage, *_: VelocityVerlet(atoms, stage.timestep_fs * units.fs),
+                      lambda made, kelvin, pressure: None, (), lambda made, total: total, True),
     "langevin": Integrator(_make_langevin, lambda made, kelvin, pressure: made.set_temperature(kelvin)),
     # Conserved is the effective energy of Bussi et al., J. Chem. Phys. 126, 014101 (2007), eq. 15.
-    "bussi": Integrator(
-        _make_bussi, _aim_bussi, ("transferred_energy",), lambda made, total: float(total - made.transferred_energy),
-        True,
-    ),
+    "bussi": Integrator(_make_bussi, _aim_bussi, ("transferred_energy",),
+                        lambda made, total: float(total - made.transferred_energy), True),
     "nose-hoover": Integrator(_make_nose_hoover, _aim_nose_hoover, _CHAIN, _nose_hoover_energy),
     "npt isotropic": Integrator(
         _make_npt, _aim_npt, (*_CHAIN, *_BAROSTAT, "_eps", "_p_eps", "_volume0", "_cell0"), _npt_energy

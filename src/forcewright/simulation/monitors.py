@@ -100,10 +100,7 @@ class References:
 class Watch:
     """The monitors of one run.
 
-    Raises
-    ------
-    InputError
-        If extrapolation grades are asked for and the potential has none, or a pair of elements is invalid.
+    InputError if extrapolation grades are asked for and the potential has none, or a pair of elements is invalid.
     """
 
     def __init__(self, settings: Monitors, force_field: ForceField) -> None:
@@ -263,9 +260,8 @@ def _height(snapshot: Snapshot) -> float | None:
 def _thinning(snapshot: Snapshot, reference: float, factor: float) -> Iterator[Alarm]:
     height = _height(snapshot) or reference
     if height < reference / factor:
-        message = (
-            f"the cell is only {height:.3g} Å thin, where it was {reference:.3g} Å; a liquid needs cell: isotropic"
-        )
+        thinned = f"only {height:.3g} Å thin, where it was {reference:.3g} Å"
+        message = f"the cell is {thinned}; a liquid needs cell: isotropic"
         yield _alarm(snapshot, "thinning_factor", message, distance=height, value=reference / height, limit=factor)
 
 

@@ -131,10 +131,8 @@ def _checkpoint(folder: Path, current: dict[str, str]) -> Checkpoint | None:
         return checkpoint
     present = [name for name in _FILES if (folder / name).exists()]
     if present:
-        raise InputError(
-            f"holds {', '.join(present)} of something else; choose another output, or remove them with --fresh",
-            file=folder,
-        )
+        problem = f"holds {', '.join(present)} of something else; choose another output, or remove them with --fresh"
+        raise InputError(problem, file=folder)
     return None
 
 
@@ -173,23 +171,17 @@ class _Run:
             forces = self.settings.trajectory.forces
             self.trajectory = open_writer(self.trajectory_path, forces=forces, offset=lengths[0])
             opened.callback(self.trajectory.close)
-            alarm = None
             try:
-                self._run_stages()
+                if self.stage == 0 and self.stage_step == 0:
+                    self.thermo.write(thermo.HEADER.encode())
+                    self._record(row=True, frame=True, look=True)
+                for index in range(self.stage, len(self.stages)):
+                    if index > self.stage:
+                        self._begin(index)
+                    self._run_stage()
             except _Stopped as stopped:
-                alarm = stopped.alarm
-            return self._finish(alarm)
-
-    def _run_stages(self) -> None:
-        """Run what is left of all stages."""
-        assert self.thermo is not None
-        if self.stage == 0 and self.stage_step == 0:
-            self.thermo.write(thermo.header().encode())
-            self._record(row=True, frame=True, look=True)
-        for index in range(self.stage, len(self.stages)):
-            if index > self.stage:
-                self._begin(index)
-            self._run_stage()
+                return self._finish(stopped.alarm)
+            return self._finish(None)
 
     def _begin(self, index: int) -> None:
         stage = self.stages[index]

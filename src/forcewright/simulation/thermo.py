@@ -19,11 +19,7 @@ COLUMNS = (
     "conserved_eV", "pressure_GPa", "target_pressure_GPa", "volume_A3", "density_g_cm3", "a_A", "b_A", "c_A",
     "alpha_deg", "beta_deg", "gamma_deg", "max_force_eV_per_A",
 )  # fmt: skip
-
-
-def header() -> str:
-    """Return the first line."""
-    return ",".join(COLUMNS) + "\n"
+HEADER = ",".join(COLUMNS) + "\n"
 
 
 def row(snapshot: Snapshot, stage: Stage, stage_step: int, name: str) -> str:

@@ -146,13 +146,7 @@ def curve_rms(ours: tuple[FloatArray, FloatArray], stored: tuple[FloatArray, Flo
 
 
 def read_curve(path: Path) -> tuple[FloatArray, FloatArray]:
-    """Read r (Å) and g(r) (`LiquidSettings.rdf`).
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or does not hold such a curve.
-    """
+    """Read r (Å) and g(r) (`LiquidSettings.rdf`); InputError if the file does not hold such a curve."""
     try:
         if path.suffix == ".csv":
             rows = list(csv.DictReader(path.read_text().splitlines()))
