@@ -111,7 +111,7 @@ def _print_result(result: Any) -> None:
         _out.print(str(result.test), highlight=False, markup=False)
     counted = "weight/ridge trials" if summary["solver"] else "fits"
     _out.print(
-        f"{summary['trials']} settings, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
+        f"{summary['trials']} trials, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
         f"{summary['cost_us_per_atom']:.0f} µs/atom",
         highlight=False,

@@ -24,12 +24,11 @@ from forcewright.structure import (
     IntArray,
     Labels,
     Structure,
-    Structures,
-    as_structures,
     count_species,
     require_known_species,
     to_voigt,
 )
+from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +74,8 @@ class Potential(Protocol):
     def cutoff(self) -> float:
         """Interaction range in Å."""
 
-    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure, in order; one or several, in any form that `as_structures` takes."""
+    def predict(self, structures: StructuresOrFile, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure, in order; one or several, in any form that `structures_of` takes."""
 
     def save(self, folder: str | Path) -> Path:
         """Write everything `forcewright.load` needs to ``folder`` and return it."""
@@ -170,7 +169,7 @@ class Linear(Protocol):
 class Uncertain(Protocol):
     """Knows how sure it is of an energy."""
 
-    def energy_standard_error(self, structures: Structures) -> FloatArray:
+    def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Standard error of each predicted energy in eV."""
 
 
@@ -190,7 +189,7 @@ class Graded(Protocol):
     def knows_grades(self) -> bool:
         """Whether it has an active set, without which there are no grades."""
 
-    def with_active_set(self, structures: Structures) -> Potential:
+    def with_active_set(self, structures: StructuresOrFile) -> Potential:
         """Return the potential with the active set of these training structures."""
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
@@ -216,13 +215,13 @@ class PotentialBase:
         def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
             """Predict structures of known elements."""
 
-    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+    def predict(self, structures: StructuresOrFile, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure, in order; the stress is None for structures without a cell.
 
         Parameters
         ----------
         structures
-            One or several of ASE atoms, structures and frames, such as a dataset.
+            One or several of ASE atoms, structures and frames, such as a dataset; or the name of their file.
         forces, stress
             Whether they are of interest; None stands where they are not.
 
@@ -231,7 +230,7 @@ class PotentialBase:
         InputError
             If a structure holds an element that the potential does not know.
         """
-        listed = as_structures(structures)
+        listed = structures_of(structures)
         for index, structure in enumerate(listed):
             require_known_species(structure, self.species, index if len(listed) > 1 else None)
         return self.predict_structures(listed, forces, stress)

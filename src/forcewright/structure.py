@@ -312,6 +312,14 @@ def as_structures(structures: Structures) -> list[Structure]:
     return taken
 
 
+def as_structure(structure: Structures) -> Structure:
+    """Return the structure of one ASE atoms, structure or frame; `InputError` for anything else."""
+    several = as_structures(structure)
+    if len(several) != 1:
+        raise InputError(f"holds {len(several)} structures; give one at a time", field="structure")
+    return several[0]
+
+
 def atomic_number(symbol: str, field: str | None = None) -> int:
     """Return the atomic number of a chemical symbol; `InputError` with ``field`` if there is no such element."""
     number = atomic_numbers.get(symbol, 0)  # ASE has an X of number 0
