@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -247,7 +247,7 @@ class PotentialBase:
 
     def evaluator(self) -> Callable[[Structure], Prediction]:
         """Return what a calculator calls for its atoms again and again; it may keep things from call to call."""
-        return _Single(self)
+        return partial(_prediction_of, self)
 
     def describe_size(self) -> str:
         """Return how large the potential is, such as "495 coefficients"."""
@@ -283,14 +283,8 @@ def posterior_errors(
     return np.asarray(np.sqrt(np.maximum(np.sum((full @ covariance) * full, axis=1), 0.0)))
 
 
-@dataclass(frozen=True)
-class _Single:
-    """Predicts structures one at a time."""
-
-    potential: Potential
-
-    def __call__(self, structure: Structure) -> Prediction:
-        return self.potential.predict([structure])[0]
+def _prediction_of(potential: Potential, structure: Structure) -> Prediction:
+    return potential.predict([structure])[0]
 
 
 #: what `PotentialCalculator` adds to ASE's properties where the potential is `Graded`
@@ -324,7 +318,7 @@ class PotentialCalculator(Calculator):
         self, potential: Potential, *, evaluate: Callable[[Structure], Prediction] | None = None, grades: bool = False
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.potential, self.evaluate = potential, evaluate or _Single(potential)
+        self.potential, self.evaluate = potential, evaluate or partial(_prediction_of, potential)
         known = isinstance(potential, Graded) and potential.knows_grades
         if grades and not known:
             raise InputError("this potential knows no extrapolation grades; ACE potentials fitted here do")

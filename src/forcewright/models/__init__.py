@@ -53,10 +53,7 @@ _READERS = {
 def families() -> dict[str, str]:
     """Return where every family is found, "module:attribute" by kind: those of other packages, and `FAMILIES`.
 
-    Raises
-    ------
-    InputError
-        If two installed packages offer families of the same name.
+    Raises `InputError` if two installed packages offer families of the same name.
     """
     offered: dict[str, str] = {}
     for point in entry_points(group=ENTRY_POINTS):
