@@ -68,23 +68,11 @@ class LammpsEngine:
         )  # fmt: skip
 
     def begin(self, stage: Stage) -> None:
-        """Start a stage; see `Engine`.
-
-        Raises
-        ------
-        InputError
-            If the stage needs a cell, a stress or velocities that are missing.
-        """
+        """Start a stage; see `Engine`."""
         self._call("begin", stage)
 
     def advance(self, steps: int) -> None:
-        """Move the atoms; see `Engine`.
-
-        Raises
-        ------
-        ForcewrightError
-            If LAMMPS stops, for example because atoms are lost.
-        """
+        """Move the atoms; see `Engine`. ForcewrightError if LAMMPS stops, for example because atoms are lost."""
         self._call("advance", steps)
 
     def snapshot(self) -> Snapshot:

@@ -17,13 +17,7 @@ _THINNEST = 1.5  # Å
 
 
 def check_protocol(stages: Sequence[Stage], start: Snapshot, settings: RunSettings) -> None:
-    """Refuse stages or output intervals that are invalid for a starting structure.
-
-    Raises
-    ------
-    InputError
-        If one is; says what is wrong, and in which stage.
-    """
+    """Raise InputError where stages or output intervals are invalid for a starting structure; says in which stage."""
     if not stages:
         raise InputError("there is nothing to do; give at least one stage", field="stages")
     _check_start(start)
