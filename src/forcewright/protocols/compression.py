@@ -11,7 +11,7 @@ import numpy as np
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.protocols.relaxation import relax
-from forcewright.protocols.system import AnyStructure, CalculatorSource, require_crystal, with_calculator
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, with_calculator
 from forcewright.structure import FloatArray
 from forcewright.units import GPA
 
@@ -48,8 +48,7 @@ def compression(
         raise InputError(f"is {list(pressures_GPa)}; give at least one pressure", field="pressures_GPa")
     if cell not in ("isotropic", "full"):
         raise InputError(f"is {cell!r}; allowed are isotropic and full", field="cell")
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     cells, energies = [], []
     for pressure in pressures_GPa:
         end = relax(atoms.calc, atoms, cell=cell, pressure_GPa=pressure, keep_symmetry=keep_symmetry, fmax=fmax)

@@ -23,20 +23,15 @@ from forcewright.trajectory import Snapshot
 class Survival(Result):
     """How long independent runs lasted.
 
-    Attributes
-    ----------
-    times_ps
-        How long each run lasted (n,).
-    completed
-        Whether it completed (n,).
-    reasons
-        Why each ended.
-    planned_ps
-        How long each was to last.
-    folder
-        Where the runs lie.
-    share, low, high
-        Share of runs that completed, and its 95 % confidence interval (Wilson, J. Am. Stat. Assoc. 22, 209 (1927)).
+    ================  ===============================================================================================
+    times_ps          how long each run lasted (n,)
+    completed         whether it completed (n,)
+    reasons           why each ended
+    planned_ps        how long each was to last
+    folder            where the runs lie
+    share, low, high  share of runs that completed, and its 95 % confidence interval (Wilson, J. Am. Stat. Assoc. 22,
+                      209 (1927)).
+    ================  ===============================================================================================
     """
 
     times_ps: FloatArray
