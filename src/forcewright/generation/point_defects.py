@@ -42,9 +42,8 @@ def vacancies(
                          field="number")  # fmt: skip
     for _ in range(count):
         removed = np.sort(rng.choice(candidates, number, replace=False))
-        yield generated(
-            without(structure, removed), "vacancy", structure, group=group, removed=" ".join(map(str, removed))
-        )
+        new, indices = without(structure, removed), " ".join(map(str, removed))
+        yield generated(new, "vacancy", structure, group=group, removed=indices)
 
 
 def without(structure: Structure, atoms: Sequence[int] | IntArray) -> Structure:

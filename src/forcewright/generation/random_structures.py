@@ -61,9 +61,8 @@ def random_structures(
     _require_room(numbers, allowed, volumes)
     for _ in range(count):
         structure, tried = _pack(numbers, volumes, allowed, attempts, rng)
-        yield generated(
-            structure, "random", group=group, volume_per_atom_A3=structure.volume / len(structure), attempts=tried
-        )
+        volume = structure.volume / len(structure)
+        yield generated(structure, "random", group=group, volume_per_atom_A3=volume, attempts=tried)
 
 
 def _numbers_of(composition: Mapping[str, int]) -> IntArray:
