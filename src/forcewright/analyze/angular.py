@@ -24,22 +24,16 @@ _BEYOND_BONDS = 1.3  # the aligned bonds of a distorted octahedron reach that fa
 class AngularDistribution(Result):
     """Averages over the frames; see `adf`.
 
-    Attributes
-    ----------
-    angle
-        Centers of the bins (bins,) in degrees.
-    p
-        Density of all angles (bins,) per degree.
-    partial
-        Density of the angles a-b-c at b (bins,) per degree, for the triplets that occur, (a, b, c) and (c, b, a).
-    share
-        Share of the angles a-b-c, counted together with c-b-a, among all.
-    angles_per_atom
-        Number of angles at an atom.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ===============  ===================================================================================================
+    angle            centers of the bins (bins,) in degrees
+    p                density of all angles (bins,) per degree
+    partial          density of the angles a-b-c at b (bins,) per degree, for the triplets that occur, (a, b, c) and (c,
+                     b, a)
+    share            share of the angles a-b-c, counted together with c-b-a, among all
+    angles_per_atom  number of angles at an atom
+    cutoff           longest bonds in Å, for pairs of species
+    frames           number of frames
+    ===============  ===================================================================================================
     """
 
     angle: FloatArray
@@ -129,20 +123,14 @@ def _count_angles(starts: Any, indices: Any, vectors: Any, kinds: Any, counts: A
 class AlignedBonds(Result):
     """Averages over the frames; see `aligned_bonds`.
 
-    Attributes
-    ----------
-    r
-        Centers of the bins (bins,) in Å, the same for both bonds.
-    density
-        Density of pairs of lengths (bins, bins) per Å², symmetric.
-    partial
-        The same for each species of the central atom that has such bonds.
-    pairs_per_atom
-        Number of pairs of aligned bonds at an atom.
-    deviation
-        Largest deviation from a straight line in degrees.
-    frames
-        Number of frames.
+    ==============  =================================================================
+    r               centers of the bins (bins,) in Å, the same for both bonds
+    density         density of pairs of lengths (bins, bins) per Å², symmetric
+    partial         the same for each species of the central atom that has such bonds
+    pairs_per_atom  number of pairs of aligned bonds at an atom
+    deviation       largest deviation from a straight line in degrees
+    frames          number of frames
+    ==============  =================================================================
     """
 
     r: FloatArray

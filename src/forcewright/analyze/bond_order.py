@@ -21,20 +21,14 @@ from forcewright.trajectory import Frames
 class TetrahedralOrder(Result):
     """Averages over the frames; see `tetrahedral_order`.
 
-    Attributes
-    ----------
-    q
-        Centers of the bins (bins,) of the distribution.
-    density
-        Distribution of q over the atoms (bins,), with integral 1.
-    mean
-        Mean of q.
-    deviation
-        Standard deviation of the mean of a frame over the frames.
-    last
-        q of each atom of the last frame, in the order of the frame; of the chosen species alone.
-    frames
-        Number of frames.
+    =========  ========================================================================================
+    q          centers of the bins (bins,) of the distribution
+    density    distribution of q over the atoms (bins,), with integral 1
+    mean       mean of q
+    deviation  standard deviation of the mean of a frame over the frames
+    last       q of each atom of the last frame, in the order of the frame; of the chosen species alone
+    frames     number of frames
+    =========  ========================================================================================
     """
 
     q: FloatArray
@@ -75,7 +69,11 @@ def tetrahedral_order(frames: Frames, species: str | None = None, bins: int = 20
     edges = np.linspace(-3.0, 1.0, bins + 1)
     counts, means = np.zeros(bins, dtype=np.int64), []
     for snapshot in same_atoms(frames):
-        structure = _only(snapshot.structure, species)
+        structure = snapshot.structure
+        if species is not None:
+            known_symbol(species, structure, "species")
+            kept = species_index(structure, [species]) == 0
+            structure = Structure(structure.numbers[kept], structure.positions[kept], structure.cell, structure.pbc)
         last = _tetrahedral(_nearest(structure, 4).vectors.reshape(-1, 4, 3))
         counts += np.histogram(np.clip(last, -3.0, 1.0), edges)[0]  # rounding may leave the range
         means.append(last.mean())
@@ -83,15 +81,6 @@ def tetrahedral_order(frames: Frames, species: str | None = None, bins: int = 20
         q=0.5 * (edges[1:] + edges[:-1]), density=counts / (counts.sum() * 4.0 / bins), mean=float(np.mean(means)),
         deviation=float(np.std(means)), last=last, frames=len(means),
     )  # fmt: skip
-
-
-def _only(structure: Structure, species: str | None) -> Structure:
-    """Return the atoms of one species alone."""
-    if species is None:
-        return structure
-    known_symbol(species, structure, "species")
-    kept = species_index(structure, [species]) == 0
-    return Structure(structure.numbers[kept], structure.positions[kept], structure.cell, structure.pbc)
 
 
 def _nearest(structure: Structure, count: int) -> Neighbors:
@@ -124,22 +113,15 @@ def _tetrahedral(vectors: FloatArray) -> FloatArray:
 class BondOrder(Result):
     """Averages over the frames; see `steinhardt`.
 
-    Attributes
-    ----------
-    q
-        Centers of the bins (bins,) of the distribution.
-    density
-        Distribution of q_l over the atoms (bins,), with integral 1.
-    mean
-        Mean of q_l.
-    last
-        q_l of each atom (N,) of the last frame.
-    degree
-        The l of q_l.
-    cutoff
-        Longest bonds in Å, for pairs of species; None if the nearest neighbors were taken.
-    frames
-        Number of frames.
+    =======  ==================================================================================
+    q        centers of the bins (bins,) of the distribution
+    density  distribution of q_l over the atoms (bins,), with integral 1
+    mean     mean of q_l
+    last     q_l of each atom (N,) of the last frame
+    degree   the l of q_l
+    cutoff   longest bonds in Å, for pairs of species; None if the nearest neighbors were taken
+    frames   number of frames
+    =======  ==================================================================================
     """
 
     q: FloatArray
@@ -226,8 +208,7 @@ def _bond_harmonics(bonds: Neighbors, degree: int) -> NDArray[np.complex128]:
     upper = [harmonic(m) for m in range(degree + 1)]
     lower = [(-1) ** m * upper[m].conj() for m in range(degree, 0, -1)]
     values = np.array(lower + upper).T
-    means: NDArray[np.complex128] = _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
-    return means
+    return _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
 
 
 def _sum_over_neighbors(values: NDArray[np.complex128], bonds: Neighbors) -> NDArray[np.complex128]:

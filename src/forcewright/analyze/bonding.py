@@ -20,28 +20,18 @@ from forcewright.trajectory import Frames
 class Coordination(Result):
     """Averages over the frames; see `coordination`.
 
-    Attributes
-    ----------
-    neighbors
-        Numbers of neighbors 0, 1 … (M,).
-    distribution
-        Share of the atoms of each species with so many neighbors of any species (M,).
-    distribution_total
-        The same for all atoms.
-    mean
-        Mean number of neighbors by species.
-    mean_total
-        Mean number of neighbors of all atoms.
-    by_pair
-        Mean number of neighbors b of an atom a, for every ordered pair.
-    deviation
-        Standard deviation over the frames of the mean of each frame, by species.
-    last
-        Number of neighbors of each atom (N,) of the last frame.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ==================  =============================================================================
+    neighbors           numbers of neighbors 0, 1 … (M,)
+    distribution        share of the atoms of each species with so many neighbors of any species (M,)
+    distribution_total  the same for all atoms
+    mean                mean number of neighbors by species
+    mean_total          mean number of neighbors of all atoms
+    by_pair             mean number of neighbors b of an atom a, for every ordered pair
+    deviation           standard deviation over the frames of the mean of each frame, by species
+    last                number of neighbors of each atom (N,) of the last frame
+    cutoff              longest bonds in Å, for pairs of species
+    frames              number of frames
+    ==================  =============================================================================
     """
 
     neighbors: IntArray
@@ -114,26 +104,18 @@ def _pair_counts(first: IntArray, second: IntArray, species: int) -> IntArray:
 class BondStatistics(Result):
     """Averages over the frames; see `bond_statistics`.
 
-    Attributes
-    ----------
-    per_atom
-        Number of bonds a-b divided by the number of all atoms, each pair of species once.
-    share
-        Share of the bonds that join a and b, each pair of species once.
-    deviation
-        Standard deviation of ``share`` over the frames.
-    homopolar
-        Share of the bonds that join two atoms of one species.
-    wrong
-        Share of the bonds within one of ``alike``.
-    homopolar_deviation, wrong_deviation
-        Their standard deviations over the frames.
-    alike
-        Groups of species between which a bond is wrong.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ====================================  ============================================================================
+    per_atom                              number of bonds a-b divided by the number of all atoms, each pair of species
+                                          once
+    share                                 share of the bonds that join a and b, each pair of species once
+    deviation                             standard deviation of ``share`` over the frames
+    homopolar                             share of the bonds that join two atoms of one species
+    wrong                                 share of the bonds within one of ``alike``
+    homopolar_deviation, wrong_deviation  their standard deviations over the frames
+    alike                                 groups of species between which a bond is wrong
+    cutoff                                longest bonds in Å, for pairs of species
+    frames                                number of frames
+    ====================================  ============================================================================
     """
 
     per_atom: dict[Pair, float]

@@ -21,22 +21,15 @@ _DRAWN = 12  # lines in the figure
 class CenterDistance(Result):
     """See `distance_from_center`.
 
-    Attributes
-    ----------
-    time
-        In fs (F,), or the number of the frame where frames carry no time.
-    distance
-        Of each chosen atom from the center of mass (F, M) in Å.
-    mean, deviation
-        Mean and standard deviation over the frames (M,) in Å.
-    center
-        Center of mass (F, 3) in Å.
-    atoms
-        Indices of the chosen atoms (M,).
-    symbols
-        Their species.
-    timed
-        Whether ``time`` is in fs.
+    ===============  =================================================================
+    time             in fs (F,), or the number of the frame where frames carry no time
+    distance         of each chosen atom from the center of mass (F, M) in Å
+    mean, deviation  mean and standard deviation over the frames (M,) in Å
+    center           center of mass (F, 3) in Å
+    atoms            indices of the chosen atoms (M,)
+    symbols          their species
+    timed            whether ``time`` is in fs
+    ===============  =================================================================
     """
 
     time: FloatArray

@@ -19,22 +19,15 @@ from forcewright.trajectory import Frames
 class Similarity(Result):
     """Averages over the frames; see `soap_similarity`.
 
-    Attributes
-    ----------
-    k
-        Centers of the bins (bins,) of the distribution.
-    density
-        Distribution of the similarity over the atoms (bins,), with integral 1.
-    mean
-        Mean similarity in each frame (F,).
-    crystalline
-        Share of the atoms of each frame (F,) whose similarity is above ``threshold``.
-    last
-        Similarity of each atom (N,) of the last frame.
-    threshold
-        Similarity above which an atom counts as crystalline.
-    frames
-        Number of frames.
+    ===========  =============================================================================
+    k            centers of the bins (bins,) of the distribution
+    density      distribution of the similarity over the atoms (bins,), with integral 1
+    mean         mean similarity in each frame (F,)
+    crystalline  share of the atoms of each frame (F,) whose similarity is above ``threshold``
+    last         similarity of each atom (N,) of the last frame
+    threshold    similarity above which an atom counts as crystalline
+    frames       number of frames
+    ===========  =============================================================================
     """
 
     k: FloatArray
@@ -103,7 +96,9 @@ def soap_similarity(
     counts, means, shares = np.zeros(bins, dtype=np.int64), [], []
     for snapshot in same_atoms(frames, ordered=True):
         structure = snapshot.structure
-        _check_species(structure, crystal)
+        missing = np.setdiff1d(structure.numbers, crystal.numbers)
+        if len(missing):
+            raise InputError(f"holds no {chemical_symbols[missing[0]]}, which the frames hold", field="reference")
         spectra = _spectra(soap, structure)
         last = np.empty(len(structure))
         for number in np.unique(structure.numbers):
@@ -119,22 +114,14 @@ def soap_similarity(
     )  # fmt: skip
 
 
-def _check_species(structure: Structure, crystal: Structure) -> None:
-    missing = sorted(set(structure.numbers.tolist()) - set(crystal.numbers.tolist()))
-    if missing:
-        raise InputError(f"holds no {chemical_symbols[missing[0]]}, which the frames hold", field="reference")
-
-
 def _soap(species: tuple[str, ...], cutoff: float, n_max: int, l_max: int, sigma: float) -> Any:
     try:
         from dscribe.descriptors import SOAP
     except ImportError:
         raise MissingExtraError("dscribe", "soap", "similarity to a reference crystal") from None
     # (1 + 2x³ - 3x²), x = r / cutoff, on the neighbors; no weight on the central atom, which is alike everywhere.
-    weighting = {"function": "poly", "r0": cutoff, "c": 1, "m": 1, "w0": 0}
-    return SOAP(
-        species=species, r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=sigma, weighting=weighting, periodic=True
-    )
+    weight = {"function": "poly", "r0": cutoff, "c": 1, "m": 1, "w0": 0}
+    return SOAP(species=species, r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=sigma, weighting=weight, periodic=True)
 
 
 def _spectra(soap: Any, structure: Structure) -> FloatArray:

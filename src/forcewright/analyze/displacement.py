@@ -155,7 +155,9 @@ def _moments(positions: VectorSeries, atoms: IntArray, lags: int) -> tuple[Float
             spectra += block_spectra
             ends += block_ends
         second, fourth = _combine(spectra, ends, len(positions), lags)
-        direct = _lags_that_cancel(fourth, ends)
+        # Up to which lag the fourth moments are too small beside the terms whose differences they are.
+        small = np.flatnonzero(fourth / (len(positions) - np.arange(lags)) < _CANCELLATION * ends[3].mean())
+        direct = int(min(small[-1], _MOST_DIRECT)) if len(small) else 0
         if direct:
             sums = np.zeros((direct, 4))
             for part in pool.map(lambda block: _sum_directly(positions.of(block), direct), blocks):
@@ -196,13 +198,6 @@ def _combine(spectra: FloatArray, ends: FloatArray, frames: int, lags: int) -> t
     fourth = both[3] + correlations[3]
     second[:, 0] = fourth[0] = 0.0
     return np.maximum(second, 0.0).T.copy(), np.maximum(fourth, 0.0)
-
-
-def _lags_that_cancel(fourth: FloatArray, ends: FloatArray) -> int:
-    """Return up to which lag the fourth moments are too small beside the terms whose differences they are."""
-    origins = ends.shape[1] - np.arange(len(fourth))
-    small = np.flatnonzero(fourth / origins < _CANCELLATION * ends[3].mean())
-    return int(min(small[-1], _MOST_DIRECT)) if len(small) else 0
 
 
 @njit(cache=True, nogil=True)

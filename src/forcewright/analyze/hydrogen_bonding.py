@@ -21,20 +21,15 @@ _PARTNERS = ("N", "O", "F")
 class HydrogenBonds(Result):
     """Averages over the frames; see `hydrogen_bonds`.
 
-    Attributes
-    ----------
-    classes
-        Share of the heavy atoms that accept x and donate y hydrogen bonds, by name ``"AxDy"``, most frequent first.
-    deviation
-        Standard deviation of each share over the frames.
-    per_atom
-        Mean number of hydrogen bonds, accepted and donated, of a heavy atom.
-    accepted, donated
-        Numbers (M,) of the last frame, one for each heavy atom in the order of the frame.
-    elements
-        Heavy atoms that may donate or accept.
-    frames
-        Number of frames.
+    =================  ============================================================================================
+    classes            share of the heavy atoms that accept x and donate y hydrogen bonds, by name ``"AxDy"``, most
+                       frequent first
+    deviation          standard deviation of each share over the frames
+    per_atom           mean number of hydrogen bonds, accepted and donated, of a heavy atom
+    accepted, donated  numbers (M,) of the last frame, one for each heavy atom in the order of the frame
+    elements           heavy atoms that may donate or accept
+    frames             number of frames
+    =================  ============================================================================================
     """
 
     classes: dict[str, float]

@@ -20,24 +20,17 @@ Pair = tuple[str, str]
 class RadialDistribution(Result):
     """Averages over the frames; see `rdf`.
 
-    Attributes
-    ----------
-    r
-        Centers of the bins (bins,) in Å.
-    g
-        Of all atoms whatever their species (bins,).
-    partial
-        g_ab(r) (bins,) for every pair of species, in both orders.
-    coordination
-        Number of atoms b around an atom a (bins,), up to the upper edge of each bin, for every ordered pair.
-    coordination_total
-        Number of atoms of any species around an atom (bins,).
-    density
-        Atoms per Å³.
-    concentrations
-        Share of each species among the atoms.
-    frames
-        Number of frames.
+    ==================  ===============================================================================================
+    r                   centers of the bins (bins,) in Å
+    g                   of all atoms whatever their species (bins,)
+    partial             g_ab(r) (bins,) for every pair of species, in both orders
+    coordination        number of atoms b around an atom a (bins,), up to the upper edge of each bin, for every ordered
+                        pair
+    coordination_total  number of atoms of any species around an atom (bins,)
+    density             atoms per Å³
+    concentrations      share of each species among the atoms
+    frames              number of frames
+    ==================  ===============================================================================================
     """
 
     r: FloatArray

@@ -33,20 +33,14 @@ from forcewright.trajectory import Frames
 class RingStatistics(Result):
     """Averages over the frames; see `rings`.
 
-    Attributes
-    ----------
-    size
-        Number of atoms of a ring (M,), 3 … max_size.
-    rings_per_atom
-        Number of rings of each size (M,) divided by the number of atoms of the network.
-    atoms_in_rings
-        Share of the atoms (M,) that belong to at least one ring of that size.
-    deviation
-        Standard deviation of ``rings_per_atom`` (M,) over the frames.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ==============  ===============================================================================
+    size            number of atoms of a ring (M,), 3 … max_size
+    rings_per_atom  number of rings of each size (M,) divided by the number of atoms of the network
+    atoms_in_rings  share of the atoms (M,) that belong to at least one ring of that size
+    deviation       standard deviation of ``rings_per_atom`` (M,) over the frames
+    cutoff          longest bonds in Å, for pairs of species
+    frames          number of frames
+    ==============  ===============================================================================
     """
 
     size: IntArray
@@ -106,7 +100,8 @@ def _count_rings(
     if len(pairs.indices) == 0:
         return np.zeros(max_size + 1), np.zeros(max_size + 1, dtype=np.int64)
     span = max_size * float(pairs.distances.max())
-    heights = _heights(structure)
+    heights = np.full(3, np.inf)  # between lattice planes in periodic directions
+    heights[structure.pbc] = 1 / np.linalg.norm(np.linalg.pinv(structure.cell[structure.pbc]), axis=0)
     repeats = np.where(structure.pbc, np.floor(span / heights) + 1, 1).astype(int)
     roots = len(structure)
     if repeats.prod() > 1:
@@ -121,13 +116,6 @@ def _count_rings(
     )  # fmt: skip
     counts = np.sum(list(parts), axis=0)[:, 1:] / np.arange(1, max_size + 1)
     return counts.sum(axis=1), belongs.sum(axis=1)
-
-
-def _heights(structure: Structure) -> FloatArray:
-    """Return for each periodic direction the distance between its lattice planes (3,), infinity for open ones."""
-    heights = np.full(3, np.inf)
-    heights[structure.pbc] = 1 / np.linalg.norm(np.linalg.pinv(structure.cell[structure.pbc]), axis=0)
-    return heights
 
 
 @njit(cache=True, nogil=True)

@@ -39,21 +39,15 @@ _BLOCK = 128  # atoms whose phases are held at a time
 class StructureFactor(Result):
     """Averages over directions and frames; see `structure_factor`.
 
-    Attributes
-    ----------
-    q
-        Wave numbers (Q,) in 1/Å.
-    s
-        Of all atoms alike (Q,): ``<|Σ_j exp(i q·r_j)|²> / N``.
-    partial
-        Faber-Ziman partials (Q,) for every pair of species, in both orders.
-    xray, neutron
-        ``Σ_ab c_a c_b f_a f_b S_ab / (Σ_a c_a f_a)²`` (Q,), which goes to 1 at large q; None where not asked for, nan
-        where a form factor or scattering length is unknown or their mean is zero.
-    concentrations
-        Share of each species among the atoms.
-    frames
-        Number of frames.
+    ==============  ===============================================================================================
+    q               wave numbers (Q,) in 1/Å
+    s               of all atoms alike (Q,): ``<|Σ_j exp(i q·r_j)|²> / N``
+    partial         Faber-Ziman partials (Q,) for every pair of species, in both orders
+    xray, neutron   ``Σ_ab c_a c_b f_a f_b S_ab / (Σ_a c_a f_a)²`` (Q,), which goes to 1 at large q; None where not
+                    asked for, nan where a form factor or scattering length is unknown or their mean is zero
+    concentrations  share of each species among the atoms
+    frames          number of frames
+    ==============  ===============================================================================================
     """
 
     q: FloatArray

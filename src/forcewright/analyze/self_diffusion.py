@@ -80,17 +80,14 @@ class Diffusion(Result):
             if name == "total" and len(self.msd) == 2:
                 continue
             until = self.time <= self.end[name]
-            line = ax.plot(self.time[until] / 1000, values[until], label=_legend(self, name))[0]
+            legend = f"{name}: D = {self.D[name]:.2e} ± {self.D_error[name]:.0e} cm²/s"
+            legend += "" if self.diffusive[name] else " (not diffusive)"
+            line = ax.plot(self.time[until] / 1000, values[until], label=legend)[0]
             ends = np.array([self.start[name], self.end[name]])
             fit = 6 * self.D[name] / _CM2_PER_S * ends + self.intercept[name]
             ax.plot(ends / 1000, fit, color=line.get_color(), linestyle="--" if self.diffusive[name] else ":")
         ax.set(xlabel="time (ps)", ylabel="mean squared displacement (Å²)", xlim=(0, None), ylim=(0, None))
         ax.legend(frameon=False)
-
-
-def _legend(result: Diffusion, name: str) -> str:
-    text = f"{name}: D = {result.D[name]:.2e} ± {result.D_error[name]:.0e} cm²/s"
-    return text if result.diffusive[name] else f"{text} (not diffusive)"
 
 
 def diffusion(

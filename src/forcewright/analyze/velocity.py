@@ -60,13 +60,11 @@ class VibrationalDensity(Result):
         for name, values in self.density.items():
             if name != "total" or len(self.density) > 2:
                 ax.plot(self.frequency, values, label=name)
-        ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", xlim=(0, self._highest()))
-        ax.legend(frameon=False)
-
-    def _highest(self) -> float:
-        """Return the frequency below which all but a thousandth of the states lie."""
         below = np.cumsum(np.maximum(self.density["total"], 0.0))
-        return float(self.frequency[min(np.searchsorted(below, 0.999 * below[-1]) + 1, len(below) - 1)])
+        # Up to where all but a thousandth of the states lie.
+        highest = self.frequency[min(np.searchsorted(below, 0.999 * below[-1]) + 1, len(below) - 1)]
+        ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", xlim=(0, float(highest)))
+        ax.legend(frameon=False)
 
 
 def vacf(frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None = None) -> VelocityAutocorrelation:
@@ -141,9 +139,8 @@ def vdos(
     atoms = len(velocities.structure)
     states = 1.0 if normalize == "unit" else float(3 * atoms - 3 if atoms > 1 else 3)
     scale = states / np.trapezoid(density["total"], frequency)
-    return VibrationalDensity(
-        frequency, {name: scale * values for name, values in density.items()}, _THZ / (2 * lags * velocities.dt)
-    )
+    scaled = {name: scale * values for name, values in density.items()}
+    return VibrationalDensity(frequency, scaled, _THZ / (2 * lags * velocities.dt))
 
 
 def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
@@ -181,5 +178,4 @@ def _cosine_transform(values: FloatArray) -> FloatArray:
     lags = len(values)
     symmetric = np.zeros(4 * lags)
     symmetric[:lags], symmetric[-lags + 1 :] = values, values[:0:-1]
-    transformed: FloatArray = fft.rfft(symmetric).real[: 2 * lags]
-    return transformed
+    return fft.rfft(symmetric).real[: 2 * lags]
