@@ -146,13 +146,7 @@ def curve_rms(ours: tuple[FloatArray, FloatArray], stored: tuple[FloatArray, Flo
 
 
 def read_curve(path: Path) -> tuple[FloatArray, FloatArray]:
-    """Read r (Å) and g(r) (`LiquidSettings.rdf`).
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or does not hold such a curve.
-    """
+    """Read r (Å) and g(r) (`LiquidSettings.rdf`); InputError if the file does not hold such a curve."""
     try:
         if path.suffix == ".csv":
             rows = list(csv.DictReader(path.read_text().splitlines()))
@@ -251,13 +245,7 @@ def _run(
     force_field: ForceField, structure: Structure, settings: DynamicSettings, stages: Sequence[Mapping[str, Any]],
     folder: Path, every_fs: float,
 ) -> SimulationResult:  # fmt: skip
-    """Run stages from the repeated unit cell.
-
-    Raises
-    ------
-    ForcewrightError
-        If a monitor stops the run.
-    """
+    """Run stages from the repeated unit cell; ForcewrightError if a monitor stops them."""
     result = run(
         force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
         [Stage.model_validate(stage) for stage in stages], folder / "run", seed=settings.seed,
