@@ -12,7 +12,7 @@ import shlex
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -149,22 +149,34 @@ def only_writer(folder: str | Path, name: str = ".lock") -> Iterator[None]:
     """
     path = Path(folder) / name
     with writing(path.parent):
-        descriptor = _locked(path)
-    _held.add(descriptor)
+        descriptor = hold(path, _who_this_is(), lambda holder: _in_use(path.parent, holder))
     try:
         yield
     finally:
         if descriptor in _held:  # not so in a forked child
-            _held.discard(descriptor)
             try:
                 with suppress(OSError):  # a file that stays behind holds nobody up
                     path.unlink(missing_ok=True)  # while it is still held: who has just opened it looks again
             finally:
-                os.close(descriptor)
+                release(descriptor)
 
 
-def _locked(path: Path) -> int:
-    """Return the descriptor of a lock file that this process alone holds."""
+def _in_use(folder: Path, holder: str) -> InputError:
+    named = f": {holder}" if holder else ""
+    return InputError(f"is in use by another process{named}; wait for it, or choose another output", file=folder)
+
+
+def release(descriptor: int) -> None:
+    """Let go of a lock that `hold` returned."""
+    _held.discard(descriptor)
+    os.close(descriptor)
+
+
+def hold(path: Path, who: str, refusal: Callable[[str], InputError]) -> int:
+    """Return the descriptor of a lock file that this process alone holds, and that says ``who`` it is.
+
+    Where another process holds it, the error that ``refusal`` makes of what that one says is raised.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -172,15 +184,13 @@ def _locked(path: Path) -> int:
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), os.stat(path)):
                     os.ftruncate(descriptor, 0)
-                    os.write(descriptor, _who_this_is().encode())
+                    os.write(descriptor, who.encode())
+                    _held.add(descriptor)
                     return descriptor
         except BlockingIOError:
             holder = os.read(descriptor, 1000).decode(errors="replace").strip()
             os.close(descriptor)
-            named = f": {holder}" if holder else ""
-            raise InputError(
-                f"is in use by another process{named}; wait for it, or choose another output", file=path.parent
-            ) from None
+            raise refusal(holder) from None
         except BaseException:
             os.close(descriptor)
             raise

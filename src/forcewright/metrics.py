@@ -138,15 +138,10 @@ def resample(sums: ArrayLike, counts: ArrayLike, *, rng: np.random.Generator, re
     Efron and Tibshirani, An Introduction to the Bootstrap (1993), algorithm 6.1.
     """
     s, c = np.asarray(sums, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    w = _draw_counts(len(s), resamples, rng)
-    return _ratio(w @ s, w @ c)
-
-
-def _draw_counts(n: int, resamples: int, rng: np.random.Generator) -> FloatArray:
-    """Return how often each of n structures is drawn in each resample, (b, n)."""
+    n = len(s)
     drawn = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n)
-    return np.asarray(counts, dtype=np.float64)
+    w = np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
+    return _ratio(w @ s, w @ c)
 
 
 def standard_errors(

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.data import chemical_symbols
@@ -24,6 +26,7 @@ from forcewright.structure import (
     Structure,
     Structures,
     as_structures,
+    count_species,
     require_known_species,
     to_voigt,
 )
@@ -67,24 +70,19 @@ class Potential(Protocol):
     @property
     def species(self) -> tuple[int, ...]:
         """Atomic numbers it knows, ascending."""
-        ...
 
     @property
     def cutoff(self) -> float:
         """Interaction range in Å."""
-        ...
 
     def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure, in order; one or several, in any form that `as_structures` takes."""
-        ...
 
     def save(self, folder: str | Path) -> Path:
         """Write everything `forcewright.load` needs to ``folder`` and return it."""
-        ...
 
     def calculator(self) -> Calculator:
         """Return an ASE calculator over this potential."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,16 +110,13 @@ class Reference(Protocol):
     @property
     def name(self) -> str:
         """How reports call it, such as GFN1-xTB."""
-        ...
 
     @property
     def content_hash(self) -> str:
         """SHA-256 of everything that decides its labels: method, settings, versions of programs."""
-        ...
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Failure]:
         """Label every structure, in order; where that is not possible, tell why."""
-        ...
 
 
 class Basis(Protocol):
@@ -130,11 +125,9 @@ class Basis(Protocol):
     @property
     def size(self) -> int:
         """Number of columns p."""
-        ...
 
     def rows(self, structure: Structure) -> DesignRows:
         """Return the design rows of one structure."""
-        ...
 
 
 @runtime_checkable
@@ -143,7 +136,6 @@ class Smooth(Protocol):
 
     def prior_features(self) -> FloatArray:
         """Return features of the columns (p, K); column j is damped by exp(Σ_k features[j, k] η_k)."""
-        ...
 
 
 @runtime_checkable
@@ -152,11 +144,9 @@ class Prunable(Protocol):
 
     def pruning_groups(self) -> tuple[IntArray, FloatArray]:
         """Return the group of each column (p,), -1 for columns that stay, and the cost of each group (G,)."""
-        ...
 
     def select(self, columns: Sequence[int]) -> Basis:
         """Return the basis of these columns alone, in their order here."""
-        ...
 
 
 @runtime_checkable
@@ -165,7 +155,6 @@ class Exportable(Protocol):
 
     def to_lammps(self, folder: str | Path) -> Path:
         """Write potential files and a runnable input; return the input's path."""
-        ...
 
 
 @runtime_checkable
@@ -175,7 +164,6 @@ class Linear(Protocol):
     @property
     def coefficients(self) -> FloatArray:
         """The fitted coefficients (p,)."""
-        ...
 
 
 @runtime_checkable
@@ -184,7 +172,6 @@ class Uncertain(Protocol):
 
     def energy_standard_error(self, structures: Structures) -> FloatArray:
         """Standard error of each predicted energy in eV."""
-        ...
 
 
 @runtime_checkable
@@ -193,7 +180,6 @@ class PerAtom(Protocol):
 
     def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV; their sum is the energy."""
-        ...
 
 
 @runtime_checkable
@@ -203,15 +189,12 @@ class Graded(Protocol):
     @property
     def knows_grades(self) -> bool:
         """Whether it has an active set, without which there are no grades."""
-        ...
 
     def with_active_set(self, structures: Structures) -> Potential:
         """Return the potential with the active set of these training structures."""
-        ...
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the extrapolation grade of each atom (N,), above 1 outside the data."""
-        ...
 
 
 class PotentialBase:
@@ -232,7 +215,6 @@ class PotentialBase:
 
         def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
             """Predict structures of known elements."""
-            ...
 
     def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure, in order; the stress is None for structures without a cell.
@@ -272,10 +254,34 @@ class PotentialBase:
         """Return how large the potential is, such as "495 coefficients"."""
         return ""
 
+    def __getstate__(self) -> Any:
+        """Leave what is made at its first use (programs, compiled tables) behind when travelling to another process."""
+        state: Any = super().__getstate__()
+        if not isinstance(state, dict):
+            return state
+        made = {name for name in state if isinstance(getattr(type(self), name, None), cached_property)}
+        return {name: value for name, value in state.items() if name not in made}
+
     def __repr__(self) -> str:
         symbols = "-".join(chemical_symbols[z] for z in self.species)
         parts = [symbols, self.describe_size(), f"cutoff {self.cutoff:.4g} Å"]
         return f"{type(self).__name__}({', '.join(part for part in parts if part)})"
+
+
+def posterior_errors(
+    rows: Sequence[FloatArray], covariance: FloatArray, structures: Sequence[Structure], species: Sequence[int]
+) -> FloatArray:
+    """Return the standard errors (M,) in eV of energies linear in coefficients, from their posterior covariance.
+
+    ``rows`` are the (p,) of each structure; the covariance is that of p coefficients, or of the constants of the S
+    species and the coefficients (S + p, S + p).
+    """
+    if not len(structures):
+        return np.zeros(0)
+    full = np.array(rows)
+    if len(covariance) > full.shape[1]:
+        full = np.hstack([[count_species(structure, species) for structure in structures], full])
+    return np.asarray(np.sqrt(np.maximum(np.sum((full @ covariance) * full, axis=1), 0.0)))
 
 
 @dataclass(frozen=True)

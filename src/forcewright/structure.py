@@ -313,13 +313,7 @@ def as_structures(structures: Structures) -> list[Structure]:
 
 
 def atomic_number(symbol: str, field: str | None = None) -> int:
-    """Return the atomic number of a chemical symbol.
-
-    Raises
-    ------
-    InputError
-        If there is no such element; names ``field``.
-    """
+    """Return the atomic number of a chemical symbol; `InputError` with ``field`` if there is no such element."""
     number = atomic_numbers.get(symbol, 0)  # ASE has an X of number 0
     if number < 1:
         raise InputError(f"{symbol!r} is an unknown element; give a chemical symbol such as Si", field=field)
@@ -358,14 +352,9 @@ def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:
 def _labels_of(atoms: Atoms) -> Labels:
     results = dict(atoms.calc.results) if atoms.calc is not None else {}
     info = {key: value for key, value in atoms.info.items() if key != "config_type"}
-    stress = results.get("stress")
-    return Labels(
-        energy=results.get("energy"),
-        forces=results.get("forces"),
-        stress=None if stress is None else from_voigt(stress),
-        group=str(atoms.info.get("config_type", "default")),
-        info=info,
-    )
+    stress = None if results.get("stress") is None else from_voigt(results["stress"])
+    group = str(atoms.info.get("config_type", "default"))
+    return Labels(results.get("energy"), results.get("forces"), stress, group, info)
 
 
 def to_labelled_ase(structure: Structure, labels: Labels) -> Atoms:

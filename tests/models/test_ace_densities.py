@@ -10,7 +10,7 @@ from ase.build import bulk
 from forcewright.features.ace.embedding import embed
 from forcewright.features.ace.radial import radial_functions
 from forcewright.models.ace import AceModel, AcePotential, NonlinearSettings
-from forcewright.models.ace.densities import NonlinearFit, radial_roughness, surroundings
+from forcewright.models.ace.densities import NonlinearFit, Surroundings, radial_roughness
 from forcewright.models.refinement import Coefficients, LinearStart, RowWeights
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
@@ -52,7 +52,7 @@ def made_fit(**settings: Any) -> tuple[NonlinearFit, Coefficients]:
     data = label(truth, [carbide(seed) for seed in range(4)])
     data = Dataset((*data.frames, Frame(data[0].structure, Labels(energy=-50.0)),
                     Frame(data[1].structure, Labels(forces=data[1].labels.forces))))  # fmt: skip
-    frames = surroundings(basis, data, ENERGIES)
+    frames = [Surroundings(basis, frame, ENERGIES) for frame in data]
     assert any(((f.pairs.scale > 0) & (f.pairs.scale < 1)).any() for f in frames)
     weights = [replace(WEIGHTS, force=1.0 + 0.1 * k) for k in range(len(frames))]
     x = Coefficients(coefficients + 0.1 * rng.normal(size=coefficients.shape), rng.normal(size=2))
@@ -196,7 +196,7 @@ def known(constants: bool, functions: int = 6, seed: int = 1, **settings: Any) -
     truth = model.potential(basis, c, {z: energy + shift for z, energy in ENERGIES.items()})
     data = label(truth, structures)
     return NonlinearFit(
-        surroundings(basis, data, ENERGIES), [replace(WEIGHTS, stress=0.0)] * len(data), model.full_embedding,
+        [Surroundings(basis, frame, ENERGIES) for frame in data], [replace(WEIGHTS, stress=0.0)] * len(data), model.full_embedding,
         NonlinearSettings(**{"iterations": 200, **settings}),
     )  # fmt: skip
 
@@ -299,7 +299,7 @@ def test_data_without_some_labels_are_fitted() -> None:
     for drop in ({"energy": None}, {"forces": None}, {"stress": None, "energy": None}):
         some = Dataset(tuple(Frame(f.structure, replace(f.labels, **drop)) for f in data))
         fit = NonlinearFit(
-            surroundings(basis, some, ENERGIES),
+            [Surroundings(basis, frame, ENERGIES) for frame in some],
             [WEIGHTS] * len(some),
             model.full_embedding,
             NonlinearSettings(iterations=4),

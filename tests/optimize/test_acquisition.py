@@ -7,11 +7,9 @@ from scipy.stats import norm
 
 from forcewright.optimize.acquisition import (
     Goal,
-    expected_improvement,
     log_expected_improvement,
     log_probability_of_improvement,
-    lower_confidence_bound,
-    probability_of_improvement,
+    negative_lower_confidence_bound,
 )
 
 MEAN = np.array([0.3, -0.5, 1.2, 0.0])
@@ -22,35 +20,42 @@ GOAL = Goal(best=0.1, xi=0.05, kappa=2.0)
 def test_monte_carlo() -> None:
     y = MEAN + STD * np.random.default_rng(0).standard_normal((400_000, 4))
     improvement = np.maximum(GOAL.best - GOAL.xi - y, 0)
-    np.testing.assert_allclose(expected_improvement(MEAN, STD, GOAL), improvement.mean(axis=0), rtol=0.01)
-    np.testing.assert_allclose(probability_of_improvement(MEAN, STD, GOAL), (improvement > 0).mean(axis=0), rtol=0.01)
+    np.testing.assert_allclose(np.exp(log_expected_improvement(MEAN, STD, GOAL)), improvement.mean(axis=0), rtol=0.01)
+    np.testing.assert_allclose(
+        np.exp(log_probability_of_improvement(MEAN, STD, GOAL)), (improvement > 0).mean(axis=0), rtol=0.01
+    )
 
 
 def test_integral_of_eq_2_50() -> None:
     target = GOAL.best - GOAL.xi
     for k in range(4):
         exact = quad(lambda y, k=k: (target - y) * norm.pdf(y, MEAN[k], STD[k]), MEAN[k] - 10 * STD[k], target)[0]
-        np.testing.assert_allclose(expected_improvement(MEAN, STD, GOAL)[k], exact, rtol=1e-7)
+        np.testing.assert_allclose(np.exp(log_expected_improvement(MEAN, STD, GOAL))[k], exact, rtol=1e-7)
 
 
 def test_textbook_values() -> None:
     one, zero = np.ones(1), np.zeros(1)
     goal = Goal(best=0.0, xi=0.0, kappa=1.96)
-    np.testing.assert_allclose(expected_improvement(zero, one, goal), 1 / np.sqrt(2 * np.pi))
-    np.testing.assert_allclose(probability_of_improvement(zero, one, goal), 0.5)
-    np.testing.assert_allclose(lower_confidence_bound(zero, one, goal), -1.96)
+    np.testing.assert_allclose(np.exp(log_expected_improvement(zero, one, goal)), 1 / np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(np.exp(log_probability_of_improvement(zero, one, goal)), 0.5)
+    np.testing.assert_allclose(negative_lower_confidence_bound(zero, one, goal), 1.96)
 
 
 def test_larger_xi_asks_for_more() -> None:
     greedy, patient = Goal(0.1, 0.0, 2.0), Goal(0.1, 0.5, 2.0)
-    assert (probability_of_improvement(MEAN, STD, patient) < probability_of_improvement(MEAN, STD, greedy)).all()
-    assert (expected_improvement(MEAN, STD, patient) < expected_improvement(MEAN, STD, greedy)).all()
+    assert (
+        np.exp(log_probability_of_improvement(MEAN, STD, patient))
+        < np.exp(log_probability_of_improvement(MEAN, STD, greedy))
+    ).all()
+    assert (
+        np.exp(log_expected_improvement(MEAN, STD, patient)) < np.exp(log_expected_improvement(MEAN, STD, greedy))
+    ).all()
 
 
 def test_known_point_without_noise() -> None:
     mean, std = np.array([0.0, 1.0]), np.zeros(2)
-    np.testing.assert_allclose(expected_improvement(mean, std, Goal(0.5, 0.0, 1.0)), [0.5, 0.0])
-    np.testing.assert_allclose(probability_of_improvement(mean, std, Goal(0.5, 0.0, 1.0)), [1.0, 0.0])
+    np.testing.assert_allclose(np.exp(log_expected_improvement(mean, std, Goal(0.5, 0.0, 1.0))), [0.5, 0.0])
+    np.testing.assert_allclose(np.exp(log_probability_of_improvement(mean, std, Goal(0.5, 0.0, 1.0))), [1.0, 0.0])
     assert np.isfinite(log_expected_improvement(mean, std, Goal(0.5, 0.0, 1.0))).all()
 
 

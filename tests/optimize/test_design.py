@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from forcewright.optimize.design import hammersley, hammersley_point, primes, radical_inverse, radical_inverses
+from forcewright.optimize.design import hammersley, hammersley_point, primes, radical_inverse
 
 
 def test_radical_inverse_by_hand() -> None:
     assert [radical_inverse(i, 2) for i in range(6)] == [0, 1 / 2, 1 / 4, 3 / 4, 1 / 8, 5 / 8]
     np.testing.assert_allclose([radical_inverse(i, 3) for i in range(1, 6)], [1 / 3, 2 / 3, 1 / 9, 4 / 9, 7 / 9])
-    np.testing.assert_allclose(radical_inverses(30, 5), [radical_inverse(i, 5) for i in range(1, 31)], rtol=1e-14)
+    np.testing.assert_allclose(
+        radical_inverse(np.arange(1, 31), 5), [radical_inverse(i, 5) for i in range(1, 31)], rtol=1e-14
+    )
 
 
 def test_primes() -> None:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from forcewright.errors import InputError
-from forcewright.protocols.schedules import SCHEDULES, Compress, HeatUntilFailure, MeltQuench, Ramp, ramp_time_ps
+from forcewright.protocols.schedules import SCHEDULES, Compress, HeatUntilFailure, MeltQuench, Ramp
 
 
 def test_a_quench_takes_as_long_as_its_rate_says() -> None:
@@ -61,4 +61,4 @@ def test_what_makes_no_sense_is_refused(kind: str, values: dict[str, object], wo
 
 def test_a_ramp_needs_two_temperatures() -> None:
     with pytest.raises(InputError, match="begins and ends at 300 K"):
-        ramp_time_ps(300, 300, 1e13)
+        Ramp(temperature_K=(300, 300), rate_K_per_s=1e13).stages()

@@ -31,6 +31,7 @@ def silicon(folder: Path, **changes: Any) -> dict[str, Any]:
     return {**content, **changes}
 
 
+@pytest.mark.whole
 def test_numbers_are_judged_and_written(tmp_path: Path) -> None:
     report = validate(silicon(tmp_path))
     verdicts = {row.number: row.verdict for row in report.rows}
@@ -114,6 +115,7 @@ def _is_silicon(path: Path) -> bool:
     return "Si" in path.name and (path.is_dir() or path.suffix == ".snapcoeff")
 
 
+@pytest.mark.whole
 def test_physics_stand_in_the_report_of_the_study(tmp_path: Path, config: dict[str, Any]) -> None:
     from forcewright.recipes.outputs import rebuild_report
     from forcewright.recipes.tune import fit

@@ -8,7 +8,8 @@ from ase.neighborlist import neighbor_list
 from scipy.special import sph_harm_y
 
 from forcewright.features.ace.expansion import Embedding, Expansion
-from forcewright.features.ace.radial import switch, tabulate
+from forcewright.features.ace.product_graph import ProductGraph
+from forcewright.features.ace.radial import RadialTable, switch, tabulate
 from forcewright.structure import Structure
 
 
@@ -35,6 +36,36 @@ def embedded(embedding: Embedding, rho: np.ndarray) -> float:
     return total
 
 
+def interpolate(table: RadialTable, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return f(r) and df/dr, each (K + 1, len(r)), spline error included."""
+    inside = np.minimum((r / table.width).astype(np.int64), table.bins - 1)
+    w = (r / table.width - inside)[:, None]
+    f0, f1 = table.values[inside], table.values[inside + 1]
+    d0, d1 = table.width * table.slopes[inside], table.width * table.slopes[inside + 1]
+    c2, c3 = 3 * (f1 - f0) - 2 * d0 - d1, -2 * (f1 - f0) + d0 + d1
+    below = (r < table.bins * table.width)[:, None]
+    value = np.where(below, f0 + w * (d0 + w * (c2 + w * c3)), 0.0)
+    return value.T, np.where(below, (d0 + w * (2 * c2 + 3 * w * c3)) / table.width, 0.0).T
+
+
+def graph_densities(graph: ProductGraph, values: np.ndarray) -> np.ndarray:
+    """Return ρ_p (P, samples) for values (V, samples) of the leaves: the graph spelled out."""
+    nodes = np.zeros((graph.nodes, values.shape[1]), dtype=np.complex128)
+    nodes[: len(graph.leaves)] = values
+    for k, target in enumerate(range(len(graph.leaves), graph.nodes)):
+        for t in range(graph.term_starts[k], graph.term_starts[k + 1]):
+            x = nodes[graph.term_x[t]]
+            u = (x if t < graph.term_splits[k] else x.conj()) * nodes[graph.term_y[t]]
+            nodes[target] += graph.term_weights[t, 0] * u.real + 1j * graph.term_weights[t, 1] * u.imag
+    rho = np.zeros((graph.row_weights.shape[1], values.shape[1]))
+    for x, (start, plain, conjugate, end) in zip(graph.row_x, graph.row_bounds, strict=True):
+        y = nodes[graph.row_y[start:end]]
+        y[conjugate - start :] = y[conjugate - start :].conj()
+        y[: plain - start] = y[: plain - start].real if nodes[x].imag.any() else y[: plain - start]
+        rho += graph.row_weights[start:end].T @ (nodes[x] * y).real
+    return rho
+
+
 def energies(expansion: Expansion, structure: Structure) -> np.ndarray:
     """Energy of each atom in eV, reference energies included."""
     species = np.array([expansion.elements.index(symbol) for symbol in structure.to_ase().symbols])
@@ -52,7 +83,7 @@ def energies(expansion: Expansion, structure: Structure) -> np.ndarray:
         for mu in range(len(expansion.elements)):
             part = vectors[(i == center) & (species[j] == mu)]
             part = part[np.linalg.norm(part, axis=1) < expansion.bonds[own, mu].cutoff]
-            values = tables[own, mu].interpolate(np.linalg.norm(part, axis=1))[0]
+            values = interpolate(tables[own, mu], np.linalg.norm(part, axis=1))[0]
             shells.append((part, values[:-1], values[-1]))
         cache: dict[tuple[int, ...], complex] = {}
 

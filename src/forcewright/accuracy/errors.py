@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,9 +75,7 @@ class Errors:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data, ready for JSON."""
-        return {item.name: getattr(self, item.name) for item in fields(self)} | {
-            "standard_error": dict(self.standard_error)
-        }
+        return {**vars(self), "standard_error": dict(self.standard_error)}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -143,12 +141,9 @@ def check_species(potential: Potential, dataset: Dataset) -> None:
 
 
 def compare(
-    dataset: Dataset,
-    predictions: Sequence[Prediction],
-    *,
-    rng: np.random.Generator | None = None,
+    dataset: Dataset, predictions: Sequence[Prediction], *, rng: np.random.Generator | None = None,
     resamples: int = 1000,
-) -> ErrorTable:
+) -> ErrorTable:  # fmt: skip
     """Compare predictions with the labels of ``dataset``, overall and per group.
 
     Parameters
@@ -168,12 +163,12 @@ def compare(
     parity = pair(dataset, predictions)
     sums, counts = _sum_per_frame(parity)
     group = np.array(dataset.groups)
-    groups = {
-        name: _errors(parity, sums, counts, group == name, rng=rng, resamples=resamples) for name in dataset.group_sizes
-    }
-    everything = np.ones(len(dataset), dtype=bool)
-    overall = _errors(parity, sums, counts, everything, rng=rng, resamples=resamples)
-    return ErrorTable(overall, groups, parity)
+
+    def errors(chosen: NDArray[np.bool_]) -> Errors:
+        return _errors(parity, sums, counts, chosen, rng=rng, resamples=resamples)
+
+    groups = {name: errors(group == name) for name in dataset.group_sizes}
+    return ErrorTable(errors(np.ones(len(dataset), dtype=bool)), groups, parity)
 
 
 def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
@@ -181,7 +176,7 @@ def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
     sums = np.zeros((len(parity.atoms), len(_MEASURES)))
     counts = np.zeros_like(sums)
     for column, measure in enumerate(_MEASURES):
-        series = _series(parity, measure.quantity)
+        series = force_norms(parity) if measure.quantity == "force_norm" else getattr(parity, measure.quantity)
         if series is None:
             continue
         errors = (series.predicted - series.reference) * parity.atoms[series.frame] ** measure.power_of_atoms
@@ -189,11 +184,6 @@ def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
         sums[:, column] = np.bincount(series.frame, weights=errors, minlength=len(sums))
         counts[:, column] = np.bincount(series.frame, minlength=len(sums)) / measure.entries
     return sums, counts
-
-
-def _series(parity: Parity, quantity: str) -> ParitySeries | None:
-    series: ParitySeries | None = force_norms(parity) if quantity == "force_norm" else getattr(parity, quantity)
-    return series
 
 
 def force_norms(parity: Parity) -> ParitySeries | None:
@@ -219,17 +209,12 @@ def _errors(
     values = scale * np.where(root, np.sqrt(means), means)
     deviations = np.full(len(scale), np.nan)
     if rng is not None:
-        deviations = scale * metrics.standard_errors(
-            sums[chosen], counts[chosen], rng=rng, root=root, resamples=resamples
-        )
+        spread = metrics.standard_errors(sums[chosen], counts[chosen], rng=rng, root=root, resamples=resamples)
+        deviations = scale * spread
     return Errors(
-        frames=int(chosen.sum()),
-        energy_r2=_r2(parity.energy, chosen),
-        force_r2=_r2(parity.forces, chosen),
-        force_norm_r2=_r2(force_norms(parity), chosen),
-        standard_error=_by_key(deviations),
-        **_by_key(values),
-    )
+        frames=int(chosen.sum()), energy_r2=_r2(parity.energy, chosen), force_r2=_r2(parity.forces, chosen),
+        force_norm_r2=_r2(force_norms(parity), chosen), standard_error=_by_key(deviations), **_by_key(values),
+    )  # fmt: skip
 
 
 def _by_key(values: FloatArray) -> dict[str, float | None]:

@@ -83,17 +83,11 @@ def _load_series(arrays: Mapping[str, Any], name: str) -> ParitySeries | None:
 
 
 def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
-    """Pair labels with predictions.
-
-    Raises
-    ------
-    InputError
-        If there is not one prediction per frame, a shape is wrong, or a number is not finite.
-    """
+    """Pair labels with predictions; InputError unless there is one of the right shape per frame, all numbers finite."""
     if len(predictions) != len(dataset):
         raise InputError(f"there are {len(predictions)} predictions for {len(dataset)} frames; give one per frame")
     atoms = np.array([len(structure) for structure in dataset.structures], dtype=np.int64)
-    columns: dict[str, list[tuple[int, FloatArray, FloatArray]]] = {"energy": [], "forces": [], "stress": []}
+    columns: dict[str, list[tuple[int, FloatArray, FloatArray]]] = {name: [] for name in _QUANTITIES}
     for index, (labels, prediction) in enumerate(zip(dataset.labels, predictions, strict=True)):
         for name, entries in columns.items():
             label, value = getattr(labels, name), getattr(prediction, name)

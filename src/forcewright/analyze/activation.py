@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from ase import units
 from numpy.typing import ArrayLike
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
 
 from forcewright.analyze.cutoff import Cutoff, bonded
 from forcewright.analyze.frames import at_least, length
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Triplet = tuple[str, str, str]
 
@@ -27,22 +24,16 @@ _BEYOND_BONDS = 1.3  # the aligned bonds of a distorted octahedron reach that fa
 class AngularDistribution(Result):
     """Averages over the frames; see `adf`.
 
-    Attributes
-    ----------
-    angle
-        Centers of the bins (bins,) in degrees.
-    p
-        Density of all angles (bins,) per degree.
-    partial
-        Density of the angles a-b-c at b (bins,) per degree, for the triplets that occur, (a, b, c) and (c, b, a).
-    share
-        Share of the angles a-b-c, counted together with c-b-a, among all.
-    angles_per_atom
-        Number of angles at an atom.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ===============  ===================================================================================================
+    angle            centers of the bins (bins,) in degrees
+    p                density of all angles (bins,) per degree
+    partial          density of the angles a-b-c at b (bins,) per degree, for the triplets that occur, (a, b, c) and (c,
+                     b, a)
+    share            share of the angles a-b-c, counted together with c-b-a, among all
+    angles_per_atom  number of angles at an atom
+    cutoff           longest bonds in Å, for pairs of species
+    frames           number of frames
+    ===============  ===================================================================================================
     """
 
     angle: FloatArray
@@ -104,14 +95,9 @@ def adf(frames: Frames, cutoff: Cutoff = None, bins: int = 180) -> AngularDistri
             partial[key] = counts[i, j, k] / (counts[i, j, k].sum() * width)
             share[key] = float(counts[i, j, k].sum() / total)
     return AngularDistribution(
-        angle=0.5 * (edges[1:] + edges[:-1]),
-        p=counts.sum(axis=(0, 1, 2)) / (total * width),
-        partial=partial,
-        share=share,
-        angles_per_atom=total / (count * len(structure)),
-        cutoff=bonds.table,
-        frames=count,
-    )
+        angle=0.5 * (edges[1:] + edges[:-1]), p=counts.sum(axis=(0, 1, 2)) / (total * width), partial=partial,
+        share=share, angles_per_atom=total / (count * len(structure)), cutoff=bonds.table, frames=count,
+    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -137,20 +123,14 @@ def _count_angles(starts: Any, indices: Any, vectors: Any, kinds: Any, counts: A
 class AlignedBonds(Result):
     """Averages over the frames; see `aligned_bonds`.
 
-    Attributes
-    ----------
-    r
-        Centers of the bins (bins,) in Å, the same for both bonds.
-    density
-        Density of pairs of lengths (bins, bins) per Å², symmetric.
-    partial
-        The same for each species of the central atom that has such bonds.
-    pairs_per_atom
-        Number of pairs of aligned bonds at an atom.
-    deviation
-        Largest deviation from a straight line in degrees.
-    frames
-        Number of frames.
+    ==============  =================================================================
+    r               centers of the bins (bins,) in Å, the same for both bonds
+    density         density of pairs of lengths (bins, bins) per Å², symmetric
+    partial         the same for each species of the central atom that has such bonds
+    pairs_per_atom  number of pairs of aligned bonds at an atom
+    deviation       largest deviation from a straight line in degrees
+    frames          number of frames
+    ==============  =================================================================
     """
 
     r: FloatArray
@@ -164,12 +144,9 @@ class AlignedBonds(Result):
         half = 0.5 * (self.r[1] - self.r[0]) if len(self.r) > 1 else self.r[0]
         shown = self.r[self.density.any(axis=0)]
         ax.imshow(
-            self.density,
-            origin="lower",
-            cmap="magma_r",
-            extent=(self.r[0] - half, self.r[-1] + half) * 2,
+            self.density, origin="lower", cmap="magma_r", extent=(self.r[0] - half, self.r[-1] + half) * 2,
             aspect="equal",
-        )
+        )  # fmt: skip
         limits = (shown[0] - half, shown[-1] + half)
         ax.set(xlabel="$r_1$ (Å)", ylabel="$r_2$ (Å)", xlim=limits, ylim=limits)
 
@@ -204,12 +181,11 @@ def aligned_bonds(frames: Frames, r_max: float | None = None, bins: int = 100, d
         r_max = _BEYOND_BONDS * bonds.longest
         bonds = bonds.up_to(r_max)
     counts = np.zeros((len(bonds.species), bins, bins), dtype=np.int64)
-    count = 0
+    limit, count = -np.cos(np.radians(deviation)), 0
     for snapshot in stream:
         count += 1
         structure = snapshot.structure
         pairs = bonds.neighbors(structure)
-        limit = -np.cos(np.radians(deviation))
         _count_aligned(pairs.starts, pairs.vectors, bonds.kinds(structure), limit, bins / r_max, counts)
     total = int(counts.sum())
     if total == 0:

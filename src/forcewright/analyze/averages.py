@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import units as ase_units
 
 from forcewright.analyze.block_average import Mean, block_mean
 from forcewright.analyze.frames import same_atoms
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames, Snapshot, read_thermo
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Ensemble = Literal["nve", "nvt", "npt"]
 Columns = Mapping[str, FloatArray]
@@ -213,18 +210,12 @@ def _heat_capacity(
     else:
         return np.nan, np.nan
     if ensemble == "npt":
-        energy = energy + _applied_pressure(columns, pressure_GPa) * GPA * columns["volume_A3"]
+        if pressure_GPa is None:
+            known = [name for name in ("target_pressure_GPa", "pressure_GPa") if name in columns]
+            pressure_GPa = float(columns[known[0]].mean()) if known else 0.0
+        energy = energy + pressure_GPa * GPA * columns["volume_A3"]
     spread = _variance(energy)
     return spread.value / (_KB * kelvin**2) + ideal, spread.error / (_KB * kelvin**2)
-
-
-def _applied_pressure(columns: Columns, pressure_GPa: float | None) -> float:
-    if pressure_GPa is not None:
-        return pressure_GPa
-    for name in ("target_pressure_GPa", "pressure_GPa"):
-        if name in columns:
-            return float(columns[name].mean())
-    return 0.0
 
 
 def _bulk_modulus(columns: Columns, means: Mapping[str, Mean]) -> tuple[float, float]:

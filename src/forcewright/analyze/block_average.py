@@ -49,18 +49,15 @@ def block_mean(values: ArrayLike) -> Mean:
     mean, variance = float(x.mean()), float(x.var())
     if variance <= (1e-14 * abs(mean)) ** 2:
         return Mean(mean, 0.0, float(len(x)))
-    counts: list[int] = []
-    variances: list[float] = []
-    correlations: list[float] = []
+    levels: list[tuple[float, float, float]] = []  # number of blocks, their variance, correlation of neighbors
     blocks = x - mean
-    while len(blocks) >= _FEWEST or not counts:
-        counts.append(len(blocks))
-        variances.append(float(np.mean(blocks**2) - np.mean(blocks) ** 2))
-        correlations.append(float(np.sum(blocks[1:] * blocks[:-1]) / len(blocks)))
+    while len(blocks) >= _FEWEST or not levels:
+        spread = float(np.mean(blocks**2) - np.mean(blocks) ** 2)
+        levels.append((len(blocks), spread, float(np.sum(blocks[1:] * blocks[:-1]) / len(blocks))))
         even = len(blocks) // 2 * 2
         blocks = (blocks[0:even:2] + blocks[1:even:2]) / 2
-    level = _first_uncorrelated(np.array(counts), np.array(variances), np.array(correlations))
-    squared = variances[level] / (counts[level] - 1)
+    level = _first_uncorrelated(*np.array(levels).T)
+    squared = levels[level][1] / (levels[level][0] - 1)
     return Mean(mean, float(np.sqrt(squared)), variance / squared if squared > 0 else float(len(x)))
 
 

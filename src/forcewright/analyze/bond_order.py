@@ -4,41 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import factorial
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from forcewright.analyze.cutoff import Cutoff, bonded
 from forcewright.analyze.frames import at_least, known_symbol, same_atoms, species_index
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import Neighbors, find_neighbors
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
 class TetrahedralOrder(Result):
     """Averages over the frames; see `tetrahedral_order`.
 
-    Attributes
-    ----------
-    q
-        Centers of the bins (bins,) of the distribution.
-    density
-        Distribution of q over the atoms (bins,), with integral 1.
-    mean
-        Mean of q.
-    deviation
-        Standard deviation of the mean of a frame over the frames.
-    last
-        q of each atom of the last frame, in the order of the frame; of the chosen species alone.
-    frames
-        Number of frames.
+    =========  ========================================================================================
+    q          centers of the bins (bins,) of the distribution
+    density    distribution of q over the atoms (bins,), with integral 1
+    mean       mean of q
+    deviation  standard deviation of the mean of a frame over the frames
+    last       q of each atom of the last frame, in the order of the frame; of the chosen species alone
+    frames     number of frames
+    =========  ========================================================================================
     """
 
     q: FloatArray
@@ -79,27 +69,18 @@ def tetrahedral_order(frames: Frames, species: str | None = None, bins: int = 20
     edges = np.linspace(-3.0, 1.0, bins + 1)
     counts, means = np.zeros(bins, dtype=np.int64), []
     for snapshot in same_atoms(frames):
-        structure = _only(snapshot.structure, species)
+        structure = snapshot.structure
+        if species is not None:
+            known_symbol(species, structure, "species")
+            kept = species_index(structure, [species]) == 0
+            structure = Structure(structure.numbers[kept], structure.positions[kept], structure.cell, structure.pbc)
         last = _tetrahedral(_nearest(structure, 4).vectors.reshape(-1, 4, 3))
         counts += np.histogram(np.clip(last, -3.0, 1.0), edges)[0]  # rounding may leave the range
         means.append(last.mean())
     return TetrahedralOrder(
-        q=0.5 * (edges[1:] + edges[:-1]),
-        density=counts / (counts.sum() * 4.0 / bins),
-        mean=float(np.mean(means)),
-        deviation=float(np.std(means)),
-        last=last,
-        frames=len(means),
-    )
-
-
-def _only(structure: Structure, species: str | None) -> Structure:
-    """Return the atoms of one species alone."""
-    if species is None:
-        return structure
-    known_symbol(species, structure, "species")
-    kept = species_index(structure, [species]) == 0
-    return Structure(structure.numbers[kept], structure.positions[kept], structure.cell, structure.pbc)
+        q=0.5 * (edges[1:] + edges[:-1]), density=counts / (counts.sum() * 4.0 / bins), mean=float(np.mean(means)),
+        deviation=float(np.std(means)), last=last, frames=len(means),
+    )  # fmt: skip
 
 
 def _nearest(structure: Structure, count: int) -> Neighbors:
@@ -132,22 +113,15 @@ def _tetrahedral(vectors: FloatArray) -> FloatArray:
 class BondOrder(Result):
     """Averages over the frames; see `steinhardt`.
 
-    Attributes
-    ----------
-    q
-        Centers of the bins (bins,) of the distribution.
-    density
-        Distribution of q_l over the atoms (bins,), with integral 1.
-    mean
-        Mean of q_l.
-    last
-        q_l of each atom (N,) of the last frame.
-    degree
-        The l of q_l.
-    cutoff
-        Longest bonds in Å, for pairs of species; None if the nearest neighbors were taken.
-    frames
-        Number of frames.
+    =======  ==================================================================================
+    q        centers of the bins (bins,) of the distribution
+    density  distribution of q_l over the atoms (bins,), with integral 1
+    mean     mean of q_l
+    last     q_l of each atom (N,) of the last frame
+    degree   the l of q_l
+    cutoff   longest bonds in Å, for pairs of species; None if the nearest neighbors were taken
+    frames   number of frames
+    =======  ==================================================================================
     """
 
     q: FloatArray
@@ -164,13 +138,9 @@ class BondOrder(Result):
 
 
 def steinhardt(
-    frames: Frames,
-    degree: int = 6,
-    cutoff: Cutoff = None,
-    nearest: int | None = None,
-    average: bool = False,
+    frames: Frames, degree: int = 6, cutoff: Cutoff = None, nearest: int | None = None, average: bool = False,
     bins: int = 200,
-) -> BondOrder:
+) -> BondOrder:  # fmt: skip
     """Compute Steinhardt's bond-orientational order q_l of each atom.
 
     ``q_l = sqrt(4π/(2l+1) Σ_m |q_lm|²)``, where q_lm is the mean of the spherical harmonics Y_lm over the bonds of
@@ -218,14 +188,9 @@ def steinhardt(
         counts += np.histogram(np.clip(last, 0.0, 1.0), edges)[0]
         means.append(last.mean())
     return BondOrder(
-        q=0.5 * (edges[1:] + edges[:-1]),
-        density=counts * bins / counts.sum(),
-        mean=float(np.mean(means)),
-        last=last,
-        degree=degree,
-        cutoff=table,
-        frames=len(means),
-    )
+        q=0.5 * (edges[1:] + edges[:-1]), density=counts * bins / counts.sum(), mean=float(np.mean(means)), last=last,
+        degree=degree, cutoff=table, frames=len(means),
+    )  # fmt: skip
 
 
 def _bond_harmonics(bonds: Neighbors, degree: int) -> NDArray[np.complex128]:
@@ -243,8 +208,7 @@ def _bond_harmonics(bonds: Neighbors, degree: int) -> NDArray[np.complex128]:
     upper = [harmonic(m) for m in range(degree + 1)]
     lower = [(-1) ** m * upper[m].conj() for m in range(degree, 0, -1)]
     values = np.array(lower + upper).T
-    means: NDArray[np.complex128] = _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
-    return means
+    return _sum_over_neighbors(values, bonds) / np.maximum(1, np.diff(bonds.starts))[:, None]
 
 
 def _sum_over_neighbors(values: NDArray[np.complex128], bonds: Neighbors) -> NDArray[np.complex128]:

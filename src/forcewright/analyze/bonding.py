@@ -4,47 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import combinations_with_replacement
 
 import numpy as np
 
 from forcewright.analyze.cutoff import Cutoff, bonded
-from forcewright.analyze.radial import Pair, unordered
-from forcewright.analyze.result import Result
+from forcewright.analyze.radial import Pair
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
 class Coordination(Result):
     """Averages over the frames; see `coordination`.
 
-    Attributes
-    ----------
-    neighbors
-        Numbers of neighbors 0, 1 … (M,).
-    distribution
-        Share of the atoms of each species with so many neighbors of any species (M,).
-    distribution_total
-        The same for all atoms.
-    mean
-        Mean number of neighbors by species.
-    mean_total
-        Mean number of neighbors of all atoms.
-    by_pair
-        Mean number of neighbors b of an atom a, for every ordered pair.
-    deviation
-        Standard deviation over the frames of the mean of each frame, by species.
-    last
-        Number of neighbors of each atom (N,) of the last frame.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ==================  =============================================================================
+    neighbors           numbers of neighbors 0, 1 … (M,)
+    distribution        share of the atoms of each species with so many neighbors of any species (M,)
+    distribution_total  the same for all atoms
+    mean                mean number of neighbors by species
+    mean_total          mean number of neighbors of all atoms
+    by_pair             mean number of neighbors b of an atom a, for every ordered pair
+    deviation           standard deviation over the frames of the mean of each frame, by species
+    last                number of neighbors of each atom (N,) of the last frame
+    cutoff              longest bonds in Å, for pairs of species
+    frames              number of frames
+    ==================  =============================================================================
     """
 
     neighbors: IntArray
@@ -98,17 +85,14 @@ def coordination(frames: Frames, cutoff: Cutoff = None) -> Coordination:
     mean = np.mean(means, axis=0)
     spread = np.std(np.sum(means, axis=2), axis=0)
     return Coordination(
-        neighbors=np.arange(tally.shape[1]),
-        distribution={a: tally[i] / tally[i].sum() for i, a in enumerate(species)},
+        neighbors=np.arange(tally.shape[1]), distribution={a: tally[i] / tally[i].sum() for i, a in enumerate(species)},
         distribution_total=tally.sum(axis=0) / tally.sum(),
         mean={a: float(mean[i].sum()) for i, a in enumerate(species)},
         mean_total=float(amounts @ mean.sum(axis=1) / amounts.sum()),
         by_pair={(a, b): float(mean[i, j]) for i, a in enumerate(species) for j, b in enumerate(species)},
-        deviation={a: float(spread[i]) for i, a in enumerate(species)},
-        last=last,
-        cutoff=bonds.table,
+        deviation={a: float(spread[i]) for i, a in enumerate(species)}, last=last, cutoff=bonds.table,
         frames=len(means),
-    )
+    )  # fmt: skip
 
 
 def _pair_counts(first: IntArray, second: IntArray, species: int) -> IntArray:
@@ -120,26 +104,18 @@ def _pair_counts(first: IntArray, second: IntArray, species: int) -> IntArray:
 class BondStatistics(Result):
     """Averages over the frames; see `bond_statistics`.
 
-    Attributes
-    ----------
-    per_atom
-        Number of bonds a-b divided by the number of all atoms, each pair of species once.
-    share
-        Share of the bonds that join a and b, each pair of species once.
-    deviation
-        Standard deviation of ``share`` over the frames.
-    homopolar
-        Share of the bonds that join two atoms of one species.
-    wrong
-        Share of the bonds within one of ``alike``.
-    homopolar_deviation, wrong_deviation
-        Their standard deviations over the frames.
-    alike
-        Groups of species between which a bond is wrong.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ====================================  ============================================================================
+    per_atom                              number of bonds a-b divided by the number of all atoms, each pair of species
+                                          once
+    share                                 share of the bonds that join a and b, each pair of species once
+    deviation                             standard deviation of ``share`` over the frames
+    homopolar                             share of the bonds that join two atoms of one species
+    wrong                                 share of the bonds within one of ``alike``
+    homopolar_deviation, wrong_deviation  their standard deviations over the frames
+    alike                                 groups of species between which a bond is wrong
+    cutoff                                longest bonds in Å, for pairs of species
+    frames                                number of frames
+    ====================================  ============================================================================
     """
 
     per_atom: dict[Pair, float]
@@ -198,21 +174,13 @@ def bond_statistics(
     shares = once / totals[:, None, None]
     mean, spread, index_of = shares.mean(axis=0), shares.std(axis=0), species.index
     homopolar = np.trace(shares, axis1=1, axis2=2)
-    within = [{index_of(a) for a in group} for group in groups]
-    bad = [
-        (i, j) for i in range(len(species)) for j in range(i, len(species)) if any({i, j} <= group for group in within)
-    ]
+    pairs = list(combinations_with_replacement(species, 2))
+    bad = [(index_of(a), index_of(b)) for a, b in pairs if any({a, b} <= set(group) for group in groups)]
     wrong = sum((shares[:, i, j] for i, j in bad), start=np.zeros(len(shares)))
-    pairs = unordered(species)
     return BondStatistics(
         per_atom={(a, b): float(once[:, index_of(a), index_of(b)].mean() / len(kinds)) for a, b in pairs},
         share={(a, b): float(mean[index_of(a), index_of(b)]) for a, b in pairs},
         deviation={(a, b): float(spread[index_of(a), index_of(b)]) for a, b in pairs},
-        homopolar=float(homopolar.mean()),
-        homopolar_deviation=float(homopolar.std()),
-        wrong=float(wrong.mean()),
-        wrong_deviation=float(wrong.std()),
-        alike=groups,
-        cutoff=bonds.table,
-        frames=len(counts),
-    )
+        homopolar=float(homopolar.mean()), homopolar_deviation=float(homopolar.std()), wrong=float(wrong.mean()),
+        wrong_deviation=float(wrong.std()), alike=groups, cutoff=bonds.table, frames=len(counts),
+    )  # fmt: skip

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.analyze.frames import same_atoms
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _DRAWN = 12  # lines in the figure
 
@@ -25,22 +21,15 @@ _DRAWN = 12  # lines in the figure
 class CenterDistance(Result):
     """See `distance_from_center`.
 
-    Attributes
-    ----------
-    time
-        In fs (F,), or the number of the frame where frames carry no time.
-    distance
-        Of each chosen atom from the center of mass (F, M) in Å.
-    mean, deviation
-        Mean and standard deviation over the frames (M,) in Å.
-    center
-        Center of mass (F, 3) in Å.
-    atoms
-        Indices of the chosen atoms (M,).
-    symbols
-        Their species.
-    timed
-        Whether ``time`` is in fs.
+    ===============  =================================================================
+    time             in fs (F,), or the number of the frame where frames carry no time
+    distance         of each chosen atom from the center of mass (F, M) in Å
+    mean, deviation  mean and standard deviation over the frames (M,) in Å
+    center           center of mass (F, 3) in Å
+    atoms            indices of the chosen atoms (M,)
+    symbols          their species
+    timed            whether ``time`` is in fs
+    ===============  =================================================================
     """
 
     time: FloatArray
@@ -93,12 +82,7 @@ def distance_from_center(frames: Frames, atoms: Sequence[int] | None = None) -> 
     table = np.array(distances)
     timed = all(time is not None for time in times)
     return CenterDistance(
-        time=np.array(times, dtype=np.float64) if timed else np.arange(len(times), dtype=np.float64),
-        distance=table,
-        mean=table.mean(axis=0),
-        deviation=table.std(axis=0),
-        center=np.array(centers),
-        atoms=chosen,
-        symbols=tuple(chemical_symbols[z] for z in structure.numbers[chosen]),
-        timed=timed,
-    )
+        time=np.array(times, dtype=np.float64) if timed else np.arange(len(times), dtype=np.float64), distance=table,
+        mean=table.mean(axis=0), deviation=table.std(axis=0), center=np.array(centers), atoms=chosen,
+        symbols=tuple(chemical_symbols[z] for z in structure.numbers[chosen]), timed=timed,
+    )  # fmt: skip

@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.analyze.frames import at_least, length, same_atoms, symbols_of
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
 class Similarity(Result):
     """Averages over the frames; see `soap_similarity`.
 
-    Attributes
-    ----------
-    k
-        Centers of the bins (bins,) of the distribution.
-    density
-        Distribution of the similarity over the atoms (bins,), with integral 1.
-    mean
-        Mean similarity in each frame (F,).
-    crystalline
-        Share of the atoms of each frame (F,) whose similarity is above ``threshold``.
-    last
-        Similarity of each atom (N,) of the last frame.
-    threshold
-        Similarity above which an atom counts as crystalline.
-    frames
-        Number of frames.
+    ===========  =============================================================================
+    k            centers of the bins (bins,) of the distribution
+    density      distribution of the similarity over the atoms (bins,), with integral 1
+    mean         mean similarity in each frame (F,)
+    crystalline  share of the atoms of each frame (F,) whose similarity is above ``threshold``
+    last         similarity of each atom (N,) of the last frame
+    threshold    similarity above which an atom counts as crystalline
+    frames       number of frames
+    ===========  =============================================================================
     """
 
     k: FloatArray
@@ -55,17 +45,9 @@ class Similarity(Result):
 
 
 def soap_similarity(
-    frames: Frames,
-    reference: Frames,
-    cutoff: float = 5.0,
-    zeta: int = 4,
-    combine: str = "mean",
-    threshold: float = 0.6,
-    n_max: int = 8,
-    l_max: int = 6,
-    sigma: float = 0.5,
-    bins: int = 200,
-) -> Similarity:
+    frames: Frames, reference: Frames, cutoff: float = 5.0, zeta: int = 4, combine: str = "mean",
+    threshold: float = 0.6, n_max: int = 8, l_max: int = 6, sigma: float = 0.5, bins: int = 200,
+) -> Similarity:  # fmt: skip
     """Compute the SOAP similarity of each atom to a reference crystal, a measure of crystallinity from 0 to 1.
 
     ``k(i, j) = (p_i · p_j / |p_i| |p_j|)^ζ`` compares the power spectra of the smoothed neighbor densities of atom i
@@ -114,7 +96,9 @@ def soap_similarity(
     counts, means, shares = np.zeros(bins, dtype=np.int64), [], []
     for snapshot in same_atoms(frames, ordered=True):
         structure = snapshot.structure
-        _check_species(structure, crystal)
+        missing = np.setdiff1d(structure.numbers, crystal.numbers)
+        if len(missing):
+            raise InputError(f"holds no {chemical_symbols[missing[0]]}, which the frames hold", field="reference")
         spectra = _spectra(soap, structure)
         last = np.empty(len(structure))
         for number in np.unique(structure.numbers):
@@ -125,20 +109,9 @@ def soap_similarity(
         means.append(float(last.mean()))
         shares.append(float((last > threshold).mean()))
     return Similarity(
-        k=0.5 * (edges[1:] + edges[:-1]),
-        density=counts * bins / counts.sum(),
-        mean=np.array(means),
-        crystalline=np.array(shares),
-        last=last,
-        threshold=float(threshold),
-        frames=len(means),
-    )
-
-
-def _check_species(structure: Structure, crystal: Structure) -> None:
-    missing = sorted(set(structure.numbers.tolist()) - set(crystal.numbers.tolist()))
-    if missing:
-        raise InputError(f"holds no {chemical_symbols[missing[0]]}, which the frames hold", field="reference")
+        k=0.5 * (edges[1:] + edges[:-1]), density=counts * bins / counts.sum(), mean=np.array(means),
+        crystalline=np.array(shares), last=last, threshold=float(threshold), frames=len(means),
+    )  # fmt: skip
 
 
 def _soap(species: tuple[str, ...], cutoff: float, n_max: int, l_max: int, sigma: float) -> Any:
@@ -147,10 +120,8 @@ def _soap(species: tuple[str, ...], cutoff: float, n_max: int, l_max: int, sigma
     except ImportError:
         raise MissingExtraError("dscribe", "soap", "similarity to a reference crystal") from None
     # (1 + 2x³ - 3x²), x = r / cutoff, on the neighbors; no weight on the central atom, which is alike everywhere.
-    weighting = {"function": "poly", "r0": cutoff, "c": 1, "m": 1, "w0": 0}
-    return SOAP(
-        species=species, r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=sigma, weighting=weighting, periodic=True
-    )
+    weight = {"function": "poly", "r0": cutoff, "c": 1, "m": 1, "w0": 0}
+    return SOAP(species=species, r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=sigma, weighting=weight, periodic=True)
 
 
 def _spectra(soap: Any, structure: Structure) -> FloatArray:

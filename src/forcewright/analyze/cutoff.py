@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import chain, pairwise
+from itertools import chain, combinations_with_replacement, pairwise
 
 import numpy as np
 
@@ -25,12 +25,10 @@ _FRAMES, _ATOMS = 20, 20_000  # the first frames, until one of these is reached
 class Bonds:
     """Finds the bonded neighbors in the structures of one composition.
 
-    Attributes
-    ----------
-    species
-        Symbols, by ascending atomic number.
-    table
-        Cutoffs in Å for every pair (a, b), a not after b in ``species``, that can bond.
+    =======  ===============================================================================
+    species  symbols, by ascending atomic number
+    table    cutoffs in Å for every pair (a, b), a not after b in ``species``, that can bond
+    =======  ===============================================================================
     """
 
     def __init__(self, species: tuple[str, ...], table: Mapping[tuple[str, str], float]) -> None:
@@ -68,12 +66,8 @@ class Bonds:
 def bonded(frames: Frames, cutoff: Cutoff, *, ordered: bool = False) -> tuple[Bonds, Iterator[Snapshot]]:
     """Return what is bonded and the snapshots of ``frames``, checked as by `same_atoms`.
 
-    Without ``cutoff``, the first minimum of g(r) in the first frames serves all pairs (see `first_minimum`).
-
-    Raises
-    ------
-    InputError
-        If a cutoff is not a length, names a species the frames do not hold, or no minimum is found.
+    Without ``cutoff``, the first minimum of g(r) in the first frames serves all pairs (see `first_minimum`). InputError
+    if a cutoff is not a length, names a species the frames do not hold, or there is no minimum.
     """
     stream = same_atoms(frames, ordered=ordered)
     head = [next(stream)]
@@ -83,7 +77,12 @@ def bonded(frames: Frames, cutoff: Cutoff, *, ordered: bool = False) -> tuple[Bo
             if more is None:
                 break
             head.append(more)
-        cutoff = _first_minimum_of(head)
+        edges = np.arange(0.0, _SEARCHED + _WIDTH / 2, _WIDTH)
+        counts = np.zeros(len(edges) - 1)
+        for snapshot in head:
+            counts += np.histogram(find_neighbors(snapshot.structure, _SEARCHED).distances, edges)[0]
+        r = 0.5 * (edges[1:] + edges[:-1])
+        cutoff = first_minimum(r, counts / r**2)
     species = symbols_of(head[0].structure)
     return Bonds(species, _complete_table(cutoff, species)), chain(head, stream)
 
@@ -91,7 +90,7 @@ def bonded(frames: Frames, cutoff: Cutoff, *, ordered: bool = False) -> tuple[Bo
 def _complete_table(
     cutoff: float | Mapping[tuple[str, str], float], species: tuple[str, ...]
 ) -> dict[tuple[str, str], float]:
-    pairs = [(a, b) for i, a in enumerate(species) for b in species[i:]]
+    pairs = list(combinations_with_replacement(species, 2))
     if not isinstance(cutoff, Mapping):
         return dict.fromkeys(pairs, length(cutoff, "cutoff"))
     table: dict[tuple[str, str], float] = {}
@@ -106,26 +105,13 @@ def _complete_table(
     return table
 
 
-def _first_minimum_of(head: list[Snapshot]) -> float:
-    edges = np.arange(0.0, _SEARCHED + _WIDTH / 2, _WIDTH)
-    counts = np.zeros(len(edges) - 1)
-    for snapshot in head:
-        counts += np.histogram(find_neighbors(snapshot.structure, _SEARCHED).distances, edges)[0]
-    r = 0.5 * (edges[1:] + edges[:-1])
-    return first_minimum(r, counts / r**2)
-
-
 def first_minimum(r: FloatArray, g: FloatArray) -> float:
     """Return where g(r) is lowest between its first and its second peak.
 
     g is smoothed with weights 1, 2, 1. Its first peak is the highest point before it falls to half of that, if that is
     at least a fifth of the highest point of all; the second begins where g has risen from the lowest point since by a
-    twentieth of the first peak. Where g is flat at its lowest, as in a crystal, the middle is returned.
-
-    Raises
-    ------
-    InputError
-        If there is no peak or no rise after it.
+    twentieth of the first peak. Where g is flat at its lowest, as in a crystal, the middle is returned. InputError if
+    there is no peak or no rise after it.
     """
     smooth = np.convolve(np.pad(g, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
     enough, peak, lowest = 0.2 * smooth.max(), 0, -1

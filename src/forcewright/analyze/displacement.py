@@ -19,24 +19,19 @@ fourth     (L,)         Σ |b - a|⁴
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from scipy import fft
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.pair_histogram import worker_threads
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.time_series import VectorSeries
 from forcewright.analyze.unwrapping import unwrapped_positions
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _BLOCK = 1.0  # MB of positions transformed at a time: the transforms of a few atoms stay near the caches
 _CANCELLATION = 2e-6  # below this share of the mean a⁴, fourth moments lose too many digits in the differences above
@@ -139,13 +134,7 @@ def displacements(positions: VectorSeries, *, max_lag_fs: float | None = None) -
 
 
 def count_lags(positions: VectorSeries, max_lag_fs: float | None) -> int:
-    """Return the number of lags, 0 included, up to the longest that is asked and there is.
-
-    Raises
-    ------
-    InputError
-        If not even one step is asked for.
-    """
+    """Return the number of lags, 0 included, up to the longest that is asked and there is; InputError if none is."""
     if max_lag_fs is None:
         return len(positions)
     if not max_lag_fs >= positions.dt * (1 - 1e-9):
@@ -158,7 +147,7 @@ def _moments(positions: VectorSeries, atoms: IntArray, lags: int) -> tuple[Float
     """Return second (L, 3) and fourth (L,) moments of displacements, summed over atoms and origins."""
     size = max(1, int(_BLOCK * 2**20 / (24 * len(positions))))
     blocks = [atoms[start : start + size] for start in range(0, len(atoms), size)]
-    with ThreadPoolExecutor(_processors()) as pool:
+    with worker_threads() as pool:
         # Summed in the order of the blocks, so that the result does not depend on the number of threads.
         correlated = pool.map(lambda block: _correlate(positions.of(block), lags), blocks)
         spectra, ends = next(correlated)
@@ -166,17 +155,15 @@ def _moments(positions: VectorSeries, atoms: IntArray, lags: int) -> tuple[Float
             spectra += block_spectra
             ends += block_ends
         second, fourth = _combine(spectra, ends, len(positions), lags)
-        direct = _lags_that_cancel(fourth, ends)
+        # Up to which lag the fourth moments are too small beside the terms whose differences they are.
+        small = np.flatnonzero(fourth / (len(positions) - np.arange(lags)) < _CANCELLATION * ends[3].mean())
+        direct = int(min(small[-1], _MOST_DIRECT)) if len(small) else 0
         if direct:
             sums = np.zeros((direct, 4))
             for part in pool.map(lambda block: _sum_directly(positions.of(block), direct), blocks):
                 sums += part
             second[1 : direct + 1], fourth[1 : direct + 1] = sums[:, :3], sums[:, 3]
     return second, fourth
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _correlate(r: FloatArray, lags: int) -> tuple[FloatArray, FloatArray]:
@@ -211,13 +198,6 @@ def _combine(spectra: FloatArray, ends: FloatArray, frames: int, lags: int) -> t
     fourth = both[3] + correlations[3]
     second[:, 0] = fourth[0] = 0.0
     return np.maximum(second, 0.0).T.copy(), np.maximum(fourth, 0.0)
-
-
-def _lags_that_cancel(fourth: FloatArray, ends: FloatArray) -> int:
-    """Return up to which lag the fourth moments are too small beside the terms whose differences they are."""
-    origins = ends.shape[1] - np.arange(len(fourth))
-    small = np.flatnonzero(fourth / origins < _CANCELLATION * ends[3].mean())
-    return int(min(small[-1], _MOST_DIRECT)) if len(small) else 0
 
 
 @njit(cache=True, nogil=True)

@@ -68,13 +68,7 @@ def species_index(structure: Structure, species: Sequence[str]) -> IntArray:
 
 
 def known_symbol(symbol: str, structure: Structure, field: str) -> str:
-    """Return ``symbol`` if it occurs in the structure.
-
-    Raises
-    ------
-    InputError
-        If it does not.
-    """
+    """Return ``symbol``; raise InputError if it does not occur in the structure."""
     if symbol not in symbols_of(structure):
         there = ", ".join(symbols_of(structure))
         raise InputError(f"is {symbol!r}, the frames hold {there}", field=field)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import units
 
 from forcewright.analyze.frames import known_symbol, length, require_periodic, same_atoms, species_index
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LARGEST = 50_000_000  # points; 400 MB
 
@@ -26,19 +22,14 @@ _LARGEST = 50_000_000  # points; 400 MB
 class DensityGrid(Result):
     """Averages over the frames; see `density_grid`.
 
-    Attributes
-    ----------
-    density
-        Atoms per Å³ (A, B, C); point (i, j, k) is the middle of the box from ``(i, j, k) / (A, B, C)`` to
-        ``(i + 1, j + 1, k + 1) / (A, B, C)`` in fractions of the cell vectors.
-    cell
-        Mean cell (3, 3) in Å, with the vectors as rows.
-    numbers, positions
-        Atomic numbers (N,) and positions (N, 3) in Å of all atoms of the first frame.
-    species
-        Species whose atoms were counted, None for all.
-    frames
-        Number of frames.
+    ==================  ===============================================================================================
+    density             atoms per Å³ (A, B, C); point (i, j, k) is the middle of the box from ``(i, j, k) / (A, B, C)``
+                        to ``(i + 1, j + 1, k + 1) / (A, B, C)`` in fractions of the cell vectors
+    cell                mean cell (3, 3) in Å, with the vectors as rows
+    numbers, positions  atomic numbers (N,) and positions (N, 3) in Å of all atoms of the first frame
+    species             species whose atoms were counted, None for all
+    frames              number of frames
+    ==================  ===============================================================================================
     """
 
     density: FloatArray
@@ -64,11 +55,9 @@ class DensityGrid(Result):
                 for z, x in zip(self.numbers, self.positions / units.Bohr, strict=True)
             ),
         ]
-        scaled = self.density * units.Bohr**3
-        for column in scaled.reshape(-1, shape[2]):
-            lines += [
-                " ".join(f"{value:12.5e}" for value in column[start : start + 6]) for start in range(0, len(column), 6)
-            ]
+        for column in (self.density * units.Bohr**3).reshape(-1, shape[2]):
+            rows = (column[start : start + 6] for start in range(0, len(column), 6))
+            lines += [" ".join(f"{value:12.5e}" for value in row) for row in rows]
         return atomic_write(path, "\n".join(lines) + "\n")
 
     def _draw(self, ax: Axes) -> None:
@@ -109,11 +98,11 @@ def density_grid(frames: Frames, species: str | None = None, spacing: float = 0.
     length(spacing, "spacing")
     if not (np.isfinite(width) and width >= 0):
         raise InputError(f"is {width}; it must be a length of at least 0 Å", field="width")
-    count, cell = 0, np.zeros((3, 3))
-    for snapshot in same_atoms(frames):
+    cell = np.zeros((3, 3))
+    for count, snapshot in enumerate(same_atoms(frames), start=1):
         structure = snapshot.structure
         require_periodic(structure, "a density")
-        if count == 0:
+        if count == 1:
             first, shape = structure, _grid_shape(structure.cell, spacing)
             if species is not None:
                 known_symbol(species, first, "species")
@@ -123,16 +112,11 @@ def density_grid(frames: Frames, species: str | None = None, spacing: float = 0.
         at = np.minimum(((fractions - np.floor(fractions)) * shape).astype(np.int64), np.array(shape) - 1)
         np.add.at(density, tuple(at.T), density.size / structure.volume)
         cell += structure.cell
-        count += 1
     density, cell = density / count, cell / count
     return DensityGrid(
-        density=_smoothed(density, cell, width) if width else density,
-        cell=cell,
-        numbers=first.numbers,
-        positions=first.positions,
-        species=species,
-        frames=count,
-    )
+        density=_smoothed(density, cell, width) if width else density, cell=cell, numbers=first.numbers,
+        positions=first.positions, species=species, frames=count,
+    )  # fmt: skip
 
 
 def _grid_shape(cell: FloatArray, spacing: float) -> tuple[int, int, int]:
@@ -146,5 +130,4 @@ def _smoothed(density: FloatArray, cell: FloatArray, width: float) -> FloatArray
     """Convolute with a Gaussian, whose transform is exp(-q² width² / 2)."""
     orders = np.stack(np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in density.shape), indexing="ij"), axis=-1)
     squares = ((orders @ (2 * np.pi * np.linalg.inv(cell).T)) ** 2).sum(axis=-1)
-    smooth: FloatArray = np.fft.ifftn(np.fft.fftn(density) * np.exp(-0.5 * width**2 * squares)).real
-    return smooth
+    return np.fft.ifftn(np.fft.fftn(density) * np.exp(-0.5 * width**2 * squares)).real

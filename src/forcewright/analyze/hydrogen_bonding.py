@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from forcewright.analyze.frames import known_symbol, length, same_atoms, species_index, symbols_of
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _PARTNERS = ("N", "O", "F")
 
@@ -25,20 +21,15 @@ _PARTNERS = ("N", "O", "F")
 class HydrogenBonds(Result):
     """Averages over the frames; see `hydrogen_bonds`.
 
-    Attributes
-    ----------
-    classes
-        Share of the heavy atoms that accept x and donate y hydrogen bonds, by name ``"AxDy"``, most frequent first.
-    deviation
-        Standard deviation of each share over the frames.
-    per_atom
-        Mean number of hydrogen bonds, accepted and donated, of a heavy atom.
-    accepted, donated
-        Numbers (M,) of the last frame, one for each heavy atom in the order of the frame.
-    elements
-        Heavy atoms that may donate or accept.
-    frames
-        Number of frames.
+    =================  ============================================================================================
+    classes            share of the heavy atoms that accept x and donate y hydrogen bonds, by name ``"AxDy"``, most
+                       frequent first
+    deviation          standard deviation of each share over the frames
+    per_atom           mean number of hydrogen bonds, accepted and donated, of a heavy atom
+    accepted, donated  numbers (M,) of the last frame, one for each heavy atom in the order of the frame
+    elements           heavy atoms that may donate or accept
+    frames             number of frames
+    =================  ============================================================================================
     """
 
     classes: dict[str, float]
@@ -58,12 +49,9 @@ class HydrogenBonds(Result):
 
 
 def hydrogen_bonds(
-    frames: Frames,
-    elements: Sequence[str] | None = None,
-    distance: float = 3.5,
-    angle: float = 30.0,
+    frames: Frames, elements: Sequence[str] | None = None, distance: float = 3.5, angle: float = 30.0,
     bond: float = 1.25,
-) -> HydrogenBonds:
+) -> HydrogenBonds:  # fmt: skip
     """Count the hydrogen bonds D-H···A that each heavy atom accepts and donates.
 
     A hydrogen atom belongs to the nearest heavy atom D within ``bond``. It makes a hydrogen bond to A if ``r_DA`` is
@@ -104,12 +92,9 @@ def hydrogen_bonds(
     return HydrogenBonds(
         classes={f"A{a}D{d}": float(np.mean(table[a, d])) for a, d in order},
         deviation={f"A{a}D{d}": float(np.std(table[a, d])) for a, d in order},
-        per_atom=float(sum((a + d) * np.mean(shares) for (a, d), shares in table.items())),
-        accepted=accepted,
-        donated=donated,
-        elements=heavy,
-        frames=len(tallies),
-    )
+        per_atom=float(sum((a + d) * np.mean(shares) for (a, d), shares in table.items())), accepted=accepted,
+        donated=donated, elements=heavy, frames=len(tallies),
+    )  # fmt: skip
 
 
 def _heavy_elements(structure: Structure, elements: Sequence[str] | None) -> tuple[str, ...]:
@@ -118,9 +103,8 @@ def _heavy_elements(structure: Structure, elements: Sequence[str] | None) -> tup
     if elements is None:
         present = tuple(symbol for symbol in _PARTNERS if symbol in there)
         if not present:
-            raise InputError(
-                f"are {', '.join(there)}, none of N, O, F; name the donors and acceptors", field="elements"
-            )
+            raise InputError(f"are {', '.join(there)}, none of N, O, F; name the donors and acceptors",
+                             field="elements")  # fmt: skip
         return present
     return tuple(known_symbol(symbol, structure, "elements") for symbol in elements if symbol != "H")
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
@@ -21,14 +20,11 @@ from scipy.spatial import ConvexHull, QhullError
 
 from forcewright.analyze.block_average import block_mean
 from forcewright.analyze.frames import known_symbol, require_periodic, same_atoms, species_index
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _SAME_DISTANCE = 1e-3  # relative: corners and the next atom must differ by more
 
@@ -147,17 +143,12 @@ def _around(structure: Structure, atoms: IntArray, label: str, fractions: FloatA
                              field="vertices")  # fmt: skip
         corners = mine[order[:count]]
         site = Site(label, atoms[indices[corners]], fraction + vectors[corners] @ inverse)
-        _check_inside(site, fraction, number, structure.cell)
+        hull = _hull(site, structure.cell)
+        if (hull.equations[:, :3] @ centers[number] + hull.equations[:, 3] > 0).any():
+            raise InputError(f"{label!r} {number} lies outside the polyhedron of its {count} nearest framework atoms; "
+                             "correct the position or the number of corners", field="positions")  # fmt: skip
         sites.append(site)
     return sites
-
-
-def _check_inside(site: Site, fraction: FloatArray, number: int, cell: FloatArray) -> None:
-    hull = _hull(site, cell)
-    if (hull.equations[:, :3] @ (fraction @ cell) + hull.equations[:, 3] > 0).any():
-        raise InputError(f"{site.label!r} {number} lies outside the polyhedron of its {len(site.vertices)} nearest "
-                         "framework atoms; correct the position or the number of corners",
-                         field="positions")  # fmt: skip
 
 
 def _hull(site: Site, cell: FloatArray) -> ConvexHull:
@@ -264,11 +255,9 @@ def _assign(positions, last, corners, centers, radii, faces, face_counts, cell, 
             first, end = last[m], last[m] + 1
         while sites[m] < 0:
             for s in range(first, end):
-                x, y, z = (
-                    positions[m, 0] - centers[s, 0],
-                    positions[m, 1] - centers[s, 1],
-                    positions[m, 2] - centers[s, 2],
-                )
+                x = positions[m, 0] - centers[s, 0]
+                y = positions[m, 1] - centers[s, 1]
+                z = positions[m, 2] - centers[s, 2]
                 u = np.rint(x * inverse[0, 0] + y * inverse[1, 0] + z * inverse[2, 0])
                 v = np.rint(x * inverse[0, 1] + y * inverse[1, 1] + z * inverse[2, 1])
                 w = np.rint(x * inverse[0, 2] + y * inverse[1, 2] + z * inverse[2, 2])

@@ -49,21 +49,11 @@ class PairHistogram:
         total = len(starts) - 1
         edges = np.linspace(0, total, min(total, 4 * thread_count()) + 1).astype(np.int64)
         parts = self.pool.map(
-            lambda part: _count(
-                part[0],
-                part[1],
-                shape,
-                starts,
-                points,
-                rows,
-                structure.cell,
-                offsets,
-                self.r_max,
-                self.bins,
-                self.kinds,
+            lambda low, high: _count(
+                low, high, shape, starts, points, rows, structure.cell, offsets, self.r_max, self.bins, self.kinds
             ),
-            zip(edges[:-1], edges[1:], strict=True),
-        )
+            edges[:-1], edges[1:],
+        )  # fmt: skip
         once = np.sum(list(parts), axis=0).reshape(self.kinds, self.kinds, self.bins)
         both: IntArray = once + once.transpose(1, 0, 2)
         return both

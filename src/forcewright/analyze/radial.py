@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import combinations_with_replacement
 
 import numpy as np
 
 from forcewright.analyze.frames import at_least, length, require_periodic, same_atoms, species_index, symbols_of
 from forcewright.analyze.pair_histogram import PairHistogram, worker_threads
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Pair = tuple[str, str]
 
@@ -23,24 +20,17 @@ Pair = tuple[str, str]
 class RadialDistribution(Result):
     """Averages over the frames; see `rdf`.
 
-    Attributes
-    ----------
-    r
-        Centers of the bins (bins,) in Å.
-    g
-        Of all atoms whatever their species (bins,).
-    partial
-        g_ab(r) (bins,) for every pair of species, in both orders.
-    coordination
-        Number of atoms b around an atom a (bins,), up to the upper edge of each bin, for every ordered pair.
-    coordination_total
-        Number of atoms of any species around an atom (bins,).
-    density
-        Atoms per Å³.
-    concentrations
-        Share of each species among the atoms.
-    frames
-        Number of frames.
+    ==================  ===============================================================================================
+    r                   centers of the bins (bins,) in Å
+    g                   of all atoms whatever their species (bins,)
+    partial             g_ab(r) (bins,) for every pair of species, in both orders
+    coordination        number of atoms b around an atom a (bins,), up to the upper edge of each bin, for every ordered
+                        pair
+    coordination_total  number of atoms of any species around an atom (bins,)
+    density             atoms per Å³
+    concentrations      share of each species among the atoms
+    frames              number of frames
+    ==================  ===============================================================================================
     """
 
     r: FloatArray
@@ -59,17 +49,12 @@ class RadialDistribution(Result):
 
     def _draw(self, ax: Axes) -> None:
         ax.plot(self.r, self.g, color="black", label="total")
-        for a, b in unordered(self.species) if len(self.species) > 1 else []:
+        for a, b in combinations_with_replacement(self.species, 2) if len(self.species) > 1 else []:
             ax.plot(self.r, self.partial[a, b], lw=1, label=f"{a}-{b}")
         ax.axhline(1.0, color="0.8", lw=0.8, zorder=0)
         ax.set(xlabel="r (Å)", ylabel="g(r)", xlim=(0, None), ylim=(0, None))
         if len(self.species) > 1:
             ax.legend(frameon=False)
-
-
-def unordered(species: tuple[str, ...]) -> list[Pair]:
-    """Return the pairs of species, each once."""
-    return [(a, b) for i, a in enumerate(species) for b in species[i:]]
 
 
 def rdf(frames: Frames, r_max: float = 10.0, bins: int = 200) -> RadialDistribution:
@@ -118,12 +103,9 @@ def rdf(frames: Frames, r_max: float = 10.0, bins: int = 200) -> RadialDistribut
     shares = amounts / amounts.sum()
     keys = [(i, j) for i in range(len(species)) for j in range(len(species))]
     return RadialDistribution(
-        r=0.5 * (edges[1:] + edges[:-1]),
-        g=np.einsum("a,b,abk->k", shares, shares, g),
+        r=0.5 * (edges[1:] + edges[:-1]), g=np.einsum("a,b,abk->k", shares, shares, g),
         partial={(species[i], species[j]): g[i, j] for i, j in keys},
         coordination={(species[i], species[j]): around[i, j] for i, j in keys},
-        coordination_total=np.einsum("a,abk->k", shares, around),
-        density=density / count,
-        concentrations=dict(zip(species, shares.tolist(), strict=True)),
-        frames=count,
-    )
+        coordination_total=np.einsum("a,abk->k", shares, around), density=density / count,
+        concentrations=dict(zip(species, shares.tolist(), strict=True)), frames=count,
+    )  # fmt: skip

@@ -14,7 +14,9 @@ from forcewright.files import atomic_write, write_arrays
 from forcewright.tables import Tabular
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
+else:
+    Axes = Any  # matplotlib is slow to import
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +71,8 @@ class Result(Tabular):
             if isinstance(value, np.ndarray):
                 arrays[item.name] = value
             elif isinstance(value, dict):
-                arrays |= {
-                    f"{item.name}_{_key(key)}": part for key, part in value.items() if isinstance(part, np.ndarray)
-                }
+                parts = {f"{item.name}_{_key(key)}": part for key, part in value.items()}
+                arrays |= {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
         return arrays
 
     def _columns(self) -> dict[str, np.ndarray[Any, Any]]:

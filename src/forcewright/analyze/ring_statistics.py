@@ -13,8 +13,9 @@ network is repeated until it is not, and the atoms of the first cell alone serve
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -22,35 +23,24 @@ from numba import njit
 from forcewright.analyze.cutoff import Bonds, Cutoff, bonded
 from forcewright.analyze.frames import at_least
 from forcewright.analyze.pair_histogram import worker_threads
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.threads import thread_count
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
 class RingStatistics(Result):
     """Averages over the frames; see `rings`.
 
-    Attributes
-    ----------
-    size
-        Number of atoms of a ring (M,), 3 … max_size.
-    rings_per_atom
-        Number of rings of each size (M,) divided by the number of atoms of the network.
-    atoms_in_rings
-        Share of the atoms (M,) that belong to at least one ring of that size.
-    deviation
-        Standard deviation of ``rings_per_atom`` (M,) over the frames.
-    cutoff
-        Longest bonds in Å, for pairs of species.
-    frames
-        Number of frames.
+    ==============  ===============================================================================
+    size            number of atoms of a ring (M,), 3 … max_size
+    rings_per_atom  number of rings of each size (M,) divided by the number of atoms of the network
+    atoms_in_rings  share of the atoms (M,) that belong to at least one ring of that size
+    deviation       standard deviation of ``rings_per_atom`` (M,) over the frames
+    cutoff          longest bonds in Å, for pairs of species
+    frames          number of frames
+    ==============  ===============================================================================
     """
 
     size: IntArray
@@ -96,13 +86,10 @@ def rings(frames: Frames, cutoff: Cutoff = None, max_size: int = 12) -> RingStat
             amounts.append(amount / size)
             members += belongs / size
     return RingStatistics(
-        size=np.arange(3, max_size + 1),
-        rings_per_atom=np.mean(amounts, axis=0)[3:],
-        atoms_in_rings=members[3:] / len(amounts),
-        deviation=np.std(amounts, axis=0)[3:],
-        cutoff=bonds.table,
+        size=np.arange(3, max_size + 1), rings_per_atom=np.mean(amounts, axis=0)[3:],
+        atoms_in_rings=members[3:] / len(amounts), deviation=np.std(amounts, axis=0)[3:], cutoff=bonds.table,
         frames=len(amounts),
-    )
+    )  # fmt: skip
 
 
 def _count_rings(
@@ -113,7 +100,8 @@ def _count_rings(
     if len(pairs.indices) == 0:
         return np.zeros(max_size + 1), np.zeros(max_size + 1, dtype=np.int64)
     span = max_size * float(pairs.distances.max())
-    heights = _heights(structure)
+    heights = np.full(3, np.inf)  # between lattice planes in periodic directions
+    heights[structure.pbc] = 1 / np.linalg.norm(np.linalg.pinv(structure.cell[structure.pbc]), axis=0)
     repeats = np.where(structure.pbc, np.floor(span / heights) + 1, 1).astype(int)
     roots = len(structure)
     if repeats.prod() > 1:
@@ -124,18 +112,10 @@ def _count_rings(
     belongs = np.zeros((max_size + 1, roots), dtype=np.bool_)  # threads write nothing but True
     parts = pool.map(
         lambda low, high: _rings_of(low, high, roots, pairs.starts, pairs.indices, max_size, belongs),
-        edges[:-1],
-        edges[1:],
-    )
+        edges[:-1], edges[1:],
+    )  # fmt: skip
     counts = np.sum(list(parts), axis=0)[:, 1:] / np.arange(1, max_size + 1)
     return counts.sum(axis=1), belongs.sum(axis=1)
-
-
-def _heights(structure: Structure) -> FloatArray:
-    """Return for each periodic direction the distance between its lattice planes (3,), infinity for open ones."""
-    heights = np.full(3, np.inf)
-    heights[structure.pbc] = 1 / np.linalg.norm(np.linalg.pinv(structure.cell[structure.pbc]), axis=0)
-    return heights
 
 
 @njit(cache=True, nogil=True)

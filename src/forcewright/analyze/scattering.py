@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import combinations_with_replacement, product
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -24,14 +25,11 @@ from numpy.typing import NDArray
 
 from forcewright.analyze.frames import at_least, length, require_periodic, same_atoms, species_index, symbols_of
 from forcewright.analyze.pair_histogram import worker_threads
-from forcewright.analyze.radial import Pair, RadialDistribution, unordered
-from forcewright.analyze.result import Result
+from forcewright.analyze.radial import Pair, RadialDistribution
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _WEIGHTS = ("xray", "neutron")
 _BLOCK = 128  # atoms whose phases are held at a time
@@ -41,21 +39,15 @@ _BLOCK = 128  # atoms whose phases are held at a time
 class StructureFactor(Result):
     """Averages over directions and frames; see `structure_factor`.
 
-    Attributes
-    ----------
-    q
-        Wave numbers (Q,) in 1/Å.
-    s
-        Of all atoms alike (Q,): ``<|Σ_j exp(i q·r_j)|²> / N``.
-    partial
-        Faber-Ziman partials (Q,) for every pair of species, in both orders.
-    xray, neutron
-        ``Σ_ab c_a c_b f_a f_b S_ab / (Σ_a c_a f_a)²`` (Q,), which goes to 1 at large q; None where not asked for, nan
-        where a form factor or scattering length is unknown or their mean is zero.
-    concentrations
-        Share of each species among the atoms.
-    frames
-        Number of frames.
+    ==============  ===============================================================================================
+    q               wave numbers (Q,) in 1/Å
+    s               of all atoms alike (Q,): ``<|Σ_j exp(i q·r_j)|²> / N``
+    partial         Faber-Ziman partials (Q,) for every pair of species, in both orders
+    xray, neutron   ``Σ_ab c_a c_b f_a f_b S_ab / (Σ_a c_a f_a)²`` (Q,), which goes to 1 at large q; None where not
+                    asked for, nan where a form factor or scattering length is unknown or their mean is zero
+    concentrations  share of each species among the atoms
+    frames          number of frames
+    ==============  ===============================================================================================
     """
 
     q: FloatArray
@@ -84,13 +76,9 @@ class StructureFactor(Result):
 
 
 def structure_factor(
-    frames: Frames,
-    q_max: float = 12.0,
-    bins: int = 240,
-    vectors: int = 60,
-    weights: Sequence[str] = _WEIGHTS,
+    frames: Frames, q_max: float = 12.0, bins: int = 240, vectors: int = 60, weights: Sequence[str] = _WEIGHTS,
     rng: np.random.Generator | None = None,
-) -> StructureFactor:
+) -> StructureFactor:  # fmt: skip
     """Compute S(q) from the positions, at wave vectors that the cell of each frame allows.
 
     Exact for what is periodic: no window, no truncation (Hansen and McDonald, Theory of Simple Liquids, 4th ed. (2013),
@@ -123,10 +111,8 @@ def structure_factor(
     _check_weights(weights)
     rng = np.random.default_rng(0) if rng is None else rng
     species: tuple[str, ...] = ()
-    count = 0
     with worker_threads() as pool:
-        for snapshot in same_atoms(frames):
-            count += 1
+        for count, snapshot in enumerate(same_atoms(frames), start=1):
             structure = snapshot.structure
             require_periodic(structure, "S(q)")
             if count == 1:
@@ -136,10 +122,8 @@ def structure_factor(
             kinds = species_index(structure, species)
             chosen, shell, q = _wave_vectors(structure.cell, q_max, bins, vectors, rng)
             rho = _densities_in_threads(structure, kinds, len(species), chosen, pool)
-            for a in range(len(species)):
-                for b in range(len(species)):
-                    product = (rho[a] * rho[b].conj()).real / len(structure)
-                    sums[a, b] += np.bincount(shell, product, bins)
+            for a, b in product(range(len(species)), repeat=2):
+                sums[a, b] += np.bincount(shell, (rho[a] * rho[b].conj()).real / len(structure), bins)
             lengths += np.bincount(shell, q, bins)
             hits += np.bincount(shell, minlength=bins)
     kept = hits > 0
@@ -152,11 +136,9 @@ def structure_factor(
 
 
 def structure_factor_from_rdf(
-    distribution: RadialDistribution,
-    q: FloatArray | None = None,
-    window: str = "lorch",
+    distribution: RadialDistribution, q: FloatArray | None = None, window: str = "lorch",
     weights: Sequence[str] = _WEIGHTS,
-) -> StructureFactor:
+) -> StructureFactor:  # fmt: skip
     """Compute S(q) by Fourier transform of g(r).
 
     ``S_ab(q) = 1 + 4π ρ ∫ r² (g_ab(r) - 1) sin(qr)/(qr) w(r) dr`` up to r_max (Faber and Ziman, Philos. Mag. 11, 153
@@ -205,9 +187,9 @@ def _result(
         q=q,
         s=1 + np.einsum("a,b,abq->q", shares, shares, parts - 1),
         partial={
-            pair: parts[species.index(pair[0]), species.index(pair[1])]
-            for a, b in unordered(species)
-            for pair in ((a, b), (b, a))
+            (species[k], species[m]): parts[k, m]
+            for i, j in combinations_with_replacement(range(len(species)), 2)
+            for k, m in ((i, j), (j, i))
         },
         xray=_weighted(parts, shares, _form_factors(species, q)) if "xray" in weights else None,
         neutron=_weighted(parts, shares, _scattering_lengths(species, q)) if "neutron" in weights else None,

@@ -20,21 +20,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase import units
 from scipy.stats import truncnorm
 
 from forcewright.analyze.displacement import MeanSquaredDisplacement, displacements
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.unwrapping import unwrapped_positions
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _CM2_PER_S = 0.1  # cm²/s in Å²/fs
 _ROUNDS = 5
@@ -83,17 +80,14 @@ class Diffusion(Result):
             if name == "total" and len(self.msd) == 2:
                 continue
             until = self.time <= self.end[name]
-            line = ax.plot(self.time[until] / 1000, values[until], label=_legend(self, name))[0]
+            legend = f"{name}: D = {self.D[name]:.2e} ± {self.D_error[name]:.0e} cm²/s"
+            legend += "" if self.diffusive[name] else " (not diffusive)"
+            line = ax.plot(self.time[until] / 1000, values[until], label=legend)[0]
             ends = np.array([self.start[name], self.end[name]])
             fit = 6 * self.D[name] / _CM2_PER_S * ends + self.intercept[name]
             ax.plot(ends / 1000, fit, color=line.get_color(), linestyle="--" if self.diffusive[name] else ":")
         ax.set(xlabel="time (ps)", ylabel="mean squared displacement (Å²)", xlim=(0, None), ylim=(0, None))
         ax.legend(frameon=False)
-
-
-def _legend(result: Diffusion, name: str) -> str:
-    text = f"{name}: D = {result.D[name]:.2e} ± {result.D_error[name]:.0e} cm²/s"
-    return text if result.diffusive[name] else f"{text} (not diffusive)"
 
 
 def diffusion(
@@ -142,12 +136,10 @@ def diffusion(
     regimes = {name: _find_regime(displaced, name, first, last, ngp_limit, slope_limit) for name in displaced.msd}
     lines = {name: _fit(displaced, name, regime.start, last) for name, regime in regimes.items()}
     posteriors = {name: _posterior(line) for name, line in lines.items()}
+    keys = ("D", "D_error", "D_low", "D_high")
     return Diffusion(
         time=displaced.time, msd=displaced.msd, msd_error=displaced.msd_error,
-        D={name: posterior[0] for name, posterior in posteriors.items()},
-        D_error={name: posterior[1] for name, posterior in posteriors.items()},
-        D_low={name: posterior[2] for name, posterior in posteriors.items()},
-        D_high={name: posterior[3] for name, posterior in posteriors.items()},
+        **{key: {name: posterior[k] for name, posterior in posteriors.items()} for k, key in enumerate(keys)},
         intercept={name: line.intercept for name, line in lines.items()},
         start={name: float(displaced.time[regime.start]) for name, regime in regimes.items()},
         end={name: float(displaced.time[last]) for name in regimes},
@@ -180,7 +172,9 @@ def _find_regime(
     late = max(last // 4, 1) if first is None else first
     if not values[1] > 0:
         return _Regime(late, "the atoms do not move")
-    lags = np.unique(np.rint(np.geomspace(first or 1, last // 2, _lags_between(first or 1, last // 2))).astype(int))
+    low, high = first or 1, last // 2
+    number = max(2, int(_PER_DECADE * np.log10(max(high / low, 1))) + 1)
+    lags = np.unique(np.rint(np.geomspace(low, high, number)).astype(int))
     slope = np.log2(values[2 * lags] / values[lags])
     # Relative variances of a Gaussian random walk: 2/(3n) of the mean squared displacement, 8/(15n) of α₂.
     slope_noise = _SIGMAS * np.sqrt(2 / (3 * samples[lags])) / np.log(2)
@@ -193,7 +187,11 @@ def _find_regime(
     if first is None and not len(bad[bad == len(lags) - 1]):
         return _steady_start(displaced, name, lags[bad[-1] + 1 if len(bad) else 0 :], last)
     worst = bad[-1]
-    return _Regime(late, _reason(displaced.time, lags, worst, slope, ngp, bool(linear[worst]), ngp_limit, slope_limit))
+    if linear[worst]:
+        reason = f"the non-Gaussian parameter is {ngp[lags[worst]]:.2f}, it has not decayed to {ngp_limit:g}"
+    else:
+        reason = f"the mean squared displacement grows as t^{slope[worst]:.2f}, not within {slope_limit:g} of t^1"
+    return _Regime(late, f"at {displaced.time[lags[worst]] / 1000:.3g} ps {reason}; simulate longer")
 
 
 def _steady_start(displaced: MeanSquaredDisplacement, name: str, lags: IntArray, last: int) -> _Regime:
@@ -212,26 +210,8 @@ def _steady_start(displaced: MeanSquaredDisplacement, name: str, lags: IntArray,
         if changes[-1] <= _STEADY:
             return _Regime(int(lag), "")
     best = int(np.argmin(changes))
-    reason = (
-        "" if changes[best] < _SIGMAS else "the slope of the mean squared displacement still changes; simulate longer"
-    )
-    return _Regime(int(candidates[best]), reason)
-
-
-def _lags_between(low: int, high: int) -> int:
-    return max(2, int(_PER_DECADE * np.log10(max(high / low, 1))) + 1)
-
-
-def _reason(
-    time: FloatArray, lags: IntArray, worst: int, slope: FloatArray, ngp: FloatArray, linear: bool, ngp_limit: float,
-    slope_limit: float,
-) -> str:  # fmt: skip
-    at = f"at {time[lags[worst]] / 1000:.3g} ps"
-    if not linear:
-        return (f"{at} the mean squared displacement grows as t^{slope[worst]:.2f}, not within {slope_limit:g} of t^1; "
-                "simulate longer")  # fmt: skip
-    return (f"{at} the non-Gaussian parameter is {ngp[lags[worst]]:.2f}, it has not decayed to {ngp_limit:g}; "
-            "simulate longer")  # fmt: skip
+    changing = "the slope of the mean squared displacement still changes; simulate longer"
+    return _Regime(int(candidates[best]), "" if changes[best] < _SIGMAS else changing)
 
 
 class _Line(NamedTuple):

@@ -109,13 +109,7 @@ def unwrapped_positions(
     frames: Frames, *, dt_fs: float | None = None, unwrap: bool = True, remove_drift: bool = True,
     memory_limit: int = MEMORY_LIMIT,
 ) -> VectorSeries:  # fmt: skip
-    """Gather unwrapped positions in Å over all frames; the drift of a single atom is its motion and stays.
-
-    Raises
-    ------
-    InputError
-        See `forcewright.analyze.time_series.collect`.
-    """
+    """Gather unwrapped positions in Å by `collect`; the drift of a single atom is its motion and stays."""
     view, drift = ToroidalView(), CenterOfMass()
 
     def positions_of(snapshot: Snapshot) -> FloatArray:

@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.data import chemical_symbols
 from numba import njit
 
 from forcewright.analyze.frames import require_periodic
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.time_series import VectorSeries, collect
 from forcewright.analyze.unwrapping import CenterOfMass, ToroidalView
 from forcewright.errors import InputError
 from forcewright.neighbors import IndexArray, NeighborSearch
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import Frames, Snapshot
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _CENTERS = 1000  # atoms whose pairs are held at a time
 
@@ -83,7 +79,9 @@ def van_hove(
     steps = _steps_of(positions, lags_fs)
     if distinct or r_max is None:
         require_periodic(positions.structure, "the distinct van Hove function" if distinct else "r_max")
-    edges: FloatArray = np.linspace(0.0, _largest(positions) if r_max is None else r_max, max(bins, 0) + 1)
+    if r_max is None:
+        r_max = float(0.5 / np.linalg.norm(np.linalg.inv(positions.structure.cell), axis=0).max())
+    edges: FloatArray = np.linspace(0.0, r_max, max(bins, 0) + 1)
     if len(edges) < 2 or not edges[-1] > 0 or origins < 1:
         raise InputError("must be above 0", field="bins" if bins < 1 else "origins" if origins < 1 else "r_max")
     shells = 4 / 3 * np.pi * np.diff(edges**3)
@@ -113,10 +111,6 @@ def _steps_of(positions: VectorSeries, lags_fs: Sequence[float] | None) -> IntAr
     if not len(steps) or not ((steps >= 0) & (steps < len(positions))).all():
         raise InputError(f"are {list(lags_fs)}; give lags between 0 and {positions.times[-1]:g} fs", field="lags_fs")
     return steps.astype(np.int64)
-
-
-def _largest(positions: VectorSeries) -> float:
-    return float(0.5 / np.linalg.norm(np.linalg.inv(positions.structure.cell), axis=0).max())
 
 
 def _self_part(

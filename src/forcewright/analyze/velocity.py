@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from scipy import fft
 
 from forcewright.analyze.displacement import count_lags
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.time_series import VectorSeries, collect
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames, Snapshot
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _THZ = 1000.0  # THz in 1/fs
 
@@ -63,13 +60,11 @@ class VibrationalDensity(Result):
         for name, values in self.density.items():
             if name != "total" or len(self.density) > 2:
                 ax.plot(self.frequency, values, label=name)
-        ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", xlim=(0, self._highest()))
-        ax.legend(frameon=False)
-
-    def _highest(self) -> float:
-        """Return the frequency below which all but a thousandth of the states lie."""
         below = np.cumsum(np.maximum(self.density["total"], 0.0))
-        return float(self.frequency[min(np.searchsorted(below, 0.999 * below[-1]) + 1, len(below) - 1)])
+        # Up to where all but a thousandth of the states lie.
+        highest = self.frequency[min(np.searchsorted(below, 0.999 * below[-1]) + 1, len(below) - 1)]
+        ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", xlim=(0, float(highest)))
+        ax.legend(frameon=False)
 
 
 def vacf(frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None = None) -> VelocityAutocorrelation:
@@ -92,7 +87,8 @@ def vacf(frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None
         not equally spaced.
     """
     velocities = _velocities(frames, dt_fs)
-    lags = _lags(velocities, max_lag_fs)
+    half = max(velocities.times[-1] / 2, velocities.dt)
+    lags = count_lags(velocities, half if max_lag_fs is None else max_lag_fs)
     sums = _autocorrelations(velocities, lags, np.ones(len(velocities.structure)))
     counts = {name: len(atoms) for name, atoms in velocities.species.items()} | {"total": len(velocities.structure)}
     means = {name: values / counts[name] for name, values in sums.items()}
@@ -131,22 +127,20 @@ def vdos(
     if normalize not in ("modes", "unit"):
         raise InputError(f"is {normalize!r}; it may be modes or unit", field="normalize")
     velocities = _velocities(frames, dt_fs)
-    longest = min(velocities.times[-1] / 4, 5000.0) if max_lag_fs is None else max_lag_fs
-    lags = count_lags(velocities, max(longest, velocities.dt) if max_lag_fs is None else longest)
+    quarter = max(min(velocities.times[-1] / 4, 5000.0), velocities.dt)
+    lags = count_lags(velocities, quarter if max_lag_fs is None else max_lag_fs)
     sums = _autocorrelations(velocities, lags, velocities.masses)
     if not sums["total"][0] > 0:
         raise InputError("are all zero; a density of states needs atoms that move", field="velocities")
     shape = WINDOWS[window](np.arange(lags) / lags)
-    frequency = np.arange(2 * lags, dtype=float) * (
-        _THZ / (4 * lags * velocities.dt)
-    )  # padded: twice as fine as the resolution
+    # Padded: twice as fine as the resolution.
+    frequency = np.arange(2 * lags, dtype=float) * (_THZ / (4 * lags * velocities.dt))
     density = {name: _cosine_transform(shape * values) for name, values in sums.items()}
     atoms = len(velocities.structure)
     states = 1.0 if normalize == "unit" else float(3 * atoms - 3 if atoms > 1 else 3)
     scale = states / np.trapezoid(density["total"], frequency)
-    return VibrationalDensity(
-        frequency, {name: scale * values for name, values in density.items()}, _THZ / (2 * lags * velocities.dt)
-    )
+    scaled = {name: scale * values for name, values in density.items()}
+    return VibrationalDensity(frequency, scaled, _THZ / (2 * lags * velocities.dt))
 
 
 def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
@@ -160,11 +154,6 @@ def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
         return snapshot.velocities
 
     return collect(frames, velocities_of, dt_fs=dt_fs)
-
-
-def _lags(velocities: VectorSeries, max_lag_fs: float | None) -> int:
-    half = max(velocities.times[-1] / 2, velocities.dt)
-    return count_lags(velocities, half if max_lag_fs is None else max_lag_fs)
 
 
 def _autocorrelations(velocities: VectorSeries, lags: int, weights: FloatArray) -> dict[str, FloatArray]:
@@ -189,5 +178,4 @@ def _cosine_transform(values: FloatArray) -> FloatArray:
     lags = len(values)
     symmetric = np.zeros(4 * lags)
     symmetric[:lags], symmetric[-lags + 1 :] = values, values[:0:-1]
-    transformed: FloatArray = fft.rfft(symmetric).real[: 2 * lags]
-    return transformed
+    return fft.rfft(symmetric).real[: 2 * lags]

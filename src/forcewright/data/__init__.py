@@ -8,20 +8,6 @@ from forcewright.data.labelling import LabelSummary
 from forcewright.data.reference_energies import ReferenceEnergies, isolated_or_fitted_energies
 
 __all__ = [
-    "FORMATS",
-    "Audit",
-    "Finding",
-    "LabelSummary",
-    "ReferenceEnergies",
-    "Sources",
-    "audit",
-    "dataset_of",
-    "describe",
-    "holdout",
-    "isolated_or_fitted_energies",
-    "kfold",
-    "read",
-    "read_with_summary",
-    "require_sound",
-    "write",
-]
+    "FORMATS", "Audit", "Finding", "LabelSummary", "ReferenceEnergies", "Sources", "audit", "dataset_of", "describe",
+    "holdout", "isolated_or_fitted_energies", "kfold", "read", "read_with_summary", "require_sound", "write",
+]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from forcewright.data.findings import Audit, Finding
+from forcewright.data.findings import Audit, Finding, locate
 from forcewright.data.force_audit import check_forces_against_energies
 from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies
 from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
@@ -20,13 +20,9 @@ from forcewright.structure import Dataset, Frame
 
 
 def audit(
-    data: Sources,
-    *,
-    test: Sources | None = None,
-    format: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    **options: Any,
-) -> Audit:
+    data: Sources, *, test: Sources | None = None, format: str | None = None,
+    labels: Mapping[str, str] | None = None, **options: Any,
+) -> Audit:  # fmt: skip
     """Look for everything that would spoil a fit to these files, ASE atoms or this dataset.
 
     Parameters
@@ -58,11 +54,7 @@ def audit(
 
 
 def _collect(
-    data: Sources,
-    format: str | None,
-    mapping: Mapping[str, str],
-    summary: LabelSummary,
-    options: Mapping[str, Any],
+    data: Sources, format: str | None, mapping: Mapping[str, str], summary: LabelSummary, options: Mapping[str, Any]
 ) -> tuple[Dataset, list[Finding]]:
     """Read what can be read; what cannot becomes a finding."""
     if isinstance(data, Dataset):
@@ -80,17 +72,12 @@ def _collect(
                     frames.append(item)
         except InputError as error:
             findings.append(Finding.from_error(error))
-    if frames:
-        findings += _missing_energies(summary, mapping, files)
-    return Dataset(tuple(frames), source=", ".join(map(str, files))), findings
-
-
-def _missing_energies(summary: LabelSummary, mapping: Mapping[str, str], files: list[Path]) -> list[Finding]:
     try:
-        require_energies(summary, mapping, files)
+        if frames:
+            require_energies(summary, mapping, files)
     except InputError as error:
-        return [Finding.from_error(error, "missing labels")]
-    return []
+        findings.append(Finding.from_error(error, "missing labels"))
+    return Dataset(tuple(frames), source=", ".join(map(str, files))), findings
 
 
 def _check(dataset: Dataset, known: list[Finding]) -> tuple[list[Finding], Dataset]:
@@ -124,8 +111,5 @@ def require_sound(dataset: Dataset) -> None:
         closest = closest_pair(frame.structure, COINCIDENT / 0.2)
         if closest is not None and closest[2] < COINCIDENT:
             i, j, distance, _ = closest
-            file, _, number = frame.origin.rpartition("#")
-            raise InputError(
-                f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or correct it",
-                file=file or None, frame=int(number) if number.isdigit() else index, field="positions",
-            )  # fmt: skip
+            message = f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or correct it"
+            raise InputError(message, field="positions", **locate(frame, index))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from forcewright.errors import InputError
 from forcewright.structure import Frame
 from forcewright.tables import Tabular
 
+#: What a finding can be, the worst first.
 Severity = Literal["error", "warning", "note"]
-_ORDER: dict[str, int] = {"error": 0, "warning": 1, "note": 2}
 
 #: How many findings of one kind are printed before the rest is only counted.
 PRINTED = 5
@@ -68,7 +68,7 @@ class Audit(Tabular):
     agreement: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ordered = sorted(self.findings, key=lambda finding: _ORDER[finding.severity])
+        ordered = sorted(self.findings, key=lambda finding: get_args(Severity).index(finding.severity))
         object.__setattr__(self, "findings", tuple(ordered))
 
     @property
@@ -97,25 +97,18 @@ class Audit(Tabular):
     def __str__(self) -> str:
         lines = [self.label_lines] if self.label_lines else [f"{self.frames} frames"]
         shown: Counter[tuple[str, str]] = Counter()
-        left: dict[tuple[str, str], int] = defaultdict(int)
+        left: Counter[tuple[str, str]] = Counter()
         for finding in self.findings:
             kind = (finding.severity, finding.code)
-            shown[kind] += 1
-            if shown[kind] <= PRINTED:
+            if shown[kind] < PRINTED:
                 lines.append(str(finding))
-            else:
-                left[kind] += 1
+            (shown if shown[kind] < PRINTED else left)[kind] += 1
         lines += [f"{severity}: {count} more of the kind {code!r}" for (severity, code), count in left.items()]
-        counts = (_counted(len(of_kind), name) for of_kind, name in self._counts())
-        return "\n".join([*lines, ", ".join(counts)])
+        return "\n".join([*lines, self._counts()])
 
     def __repr__(self) -> str:
-        counts = (_counted(len(of_kind), name) for of_kind, name in self._counts())
-        return f"Audit({self.frames} frames: {', '.join(counts)})"
+        return f"Audit({self.frames} frames: {self._counts()})"
 
-    def _counts(self) -> list[tuple[tuple[Finding, ...], str]]:
-        return [(self.errors, "error"), (self.warnings, "warning"), (self.notes, "note")]
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+    def _counts(self) -> str:
+        counts = {severity: len(self._of(severity)) for severity in get_args(Severity)}
+        return ", ".join(f"{number or 'no'} {noun}{'' if number == 1 else 's'}" for noun, number in counts.items())

@@ -12,13 +12,9 @@ from forcewright.structure import Dataset, IntArray
 
 
 def kfold(
-    dataset: Dataset,
-    k: int,
-    *,
-    rng: np.random.Generator,
-    by: Literal["auto", "group", "trajectory"] = "auto",
+    dataset: Dataset, k: int, *, rng: np.random.Generator, by: Literal["auto", "group", "trajectory"] = "auto",
     trajectory_key: str = "trajectory",
-) -> IntArray:
+) -> IntArray:  # fmt: skip
     """Return the fold number 0 ... k-1 of every frame, shape (frames,).
 
     Within a group the frames are shuffled and dealt; frames of one trajectory (same ``info[trajectory_key]``) are cut

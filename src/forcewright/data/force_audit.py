@@ -21,16 +21,11 @@ from forcewright.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL, RYDBERG
 FRAMES, AGREEMENT, RATIO = 8, 0.9, 5.0
 #: Energies over the energies that the forces say, both as labelled.
 _UNITS = {
-    "energies in Hartree": 1 / HARTREE,
-    "energies in Rydberg": 1 / RYDBERG,
-    "energies in kcal/mol": 1 / KCAL_PER_MOL,
-    "energies in kJ/mol": 1 / KJ_PER_MOL,
-    "forces in Hartree/Bohr": HARTREE / BOHR,
-    "forces in Rydberg/Bohr": RYDBERG / BOHR,
-    "forces in kcal/mol/Å": KCAL_PER_MOL,
-    "forces in kJ/mol/Å": KJ_PER_MOL,
+    "energies in Hartree": 1 / HARTREE, "energies in Rydberg": 1 / RYDBERG, "energies in kcal/mol": 1 / KCAL_PER_MOL,
+    "energies in kJ/mol": 1 / KJ_PER_MOL, "forces in Hartree/Bohr": HARTREE / BOHR,
+    "forces in Rydberg/Bohr": RYDBERG / BOHR, "forces in kcal/mol/Å": KCAL_PER_MOL, "forces in kJ/mol/Å": KJ_PER_MOL,
     "forces in Hartree/Å": HARTREE,
-}
+}  # fmt: skip
 
 
 def check_forces_against_energies(sample: ProbeSample) -> dict[str, Finding]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from forcewright.data.asedb import read_asedb, write_asedb
 from forcewright.data.atoms import raw_frame
@@ -44,15 +45,9 @@ FORMATS: dict[str, Format] = {
 
 
 def read(
-    structures: Sources,
-    *,
-    format: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    strict: bool = True,
-    require_energy: bool = True,
-    name: str | None = None,
-    **options: Any,
-) -> Dataset:
+    structures: Sources, *, format: str | None = None, labels: Mapping[str, str] | None = None, strict: bool = True,
+    require_energy: bool = True, name: str | None = None, **options: Any,
+) -> Dataset:  # fmt: skip
     """Read labelled structures from one file or several, or take them from ASE atoms by the same rules.
 
     Parameters
@@ -89,15 +84,9 @@ def dataset_of(structures: Sources, *, labels: Mapping[str, str] | None = None, 
 
 
 def read_with_summary(
-    structures: Sources,
-    *,
-    format: str | None = None,
-    labels: Mapping[str, str] | None = None,
-    strict: bool = True,
-    require_energy: bool = True,
-    name: str | None = None,
-    **options: Any,
-) -> tuple[Dataset, LabelSummary]:
+    structures: Sources, *, format: str | None = None, labels: Mapping[str, str] | None = None, strict: bool = True,
+    require_energy: bool = True, name: str | None = None, **options: Any,
+) -> tuple[Dataset, LabelSummary]:  # fmt: skip
     """Do what `read` does, and also return which keys the labels were found under."""
     mapping = check_mapping(labels)
     summary = LabelSummary()
@@ -116,17 +105,14 @@ def read_with_summary(
     files = [source for source in sources if isinstance(source, Path)]
     if require_energy:
         require_energies(summary, mapping, files)
-    stem = _stem(files[0]) if files else ""
+    stem = files[0].name.removesuffix(".gz").rsplit(".", 1)[0] if files else ""
     return Dataset(tuple(frames), name or stem, ", ".join(map(str, files))), summary
 
 
 def as_sources(structures: Sources) -> list[Path | Atoms | Structure | Frame]:
     """Return files and what is in memory as a list; globs are left to the shell.
 
-    Raises
-    ------
-    InputError
-        If there is nothing, or anything else among them; names its position.
+    Raises `InputError` if there is nothing, or anything else among them, whose position it names.
     """
     single = isinstance(structures, str | Path | Atoms | Structure | Frame)
     several: Iterable[Any] = [structures] if single or not isinstance(structures, Iterable) else structures
@@ -256,8 +242,7 @@ def find_format(path: Path, format: str | None) -> str:
 
 def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], path: Path) -> dict[str, Any]:
     known = list(inspect.signature(reader).parameters)[1:]
-    unknown = [option for option in options if option not in known]
-    if unknown:
+    if unknown := [option for option in options if option not in known]:
         allowed = f"allowed are {', '.join(known)}" if known else "it has no options"
         raise InputError(f"{unknown[0]!r} is not an option of this format; {allowed}", file=path)
     return dict(options)
@@ -285,14 +270,8 @@ def write(structures: Sources, path: str | Path, format: str | None = None) -> P
     return target
 
 
-def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
-
-
 def describe(dataset: Dataset) -> str:
     """Return a few lines for a terminal: frames, atoms, species and labels, per group."""
-    from ase.data import chemical_symbols
-
     sizes = [len(structure) for structure in dataset.structures]
     species = " ".join(chemical_symbols[z] for z in dataset.species)
     atoms = f"{sum(sizes)} atoms ({min(sizes)}-{max(sizes)} per frame)" if sizes else "no atoms"

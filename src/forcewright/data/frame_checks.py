@@ -61,11 +61,8 @@ def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
 
 
 def _check_cell(frame: Frame, index: int) -> Iterator[Finding]:
-    structure = frame.structure
-    if not structure.pbc.any():
-        return
-    determinant = float(np.linalg.det(structure.cell))
-    if determinant < 0:
+    determinant = float(np.linalg.det(frame.structure.cell))
+    if frame.structure.pbc.any() and determinant < 0:
         message = (
             f"the cell is left-handed (determinant {determinant:.4g} Å³); some codes refuse it or flip the stress: "
             "exchange two lattice vectors"

@@ -73,8 +73,7 @@ class LabelSummary:
 def check_mapping(labels: Mapping[str, str] | None) -> dict[str, str]:
     """Return the mapping as a dict, after checking what it asks for."""
     mapping = dict(labels or {})
-    unknown = set(mapping) - set(STANDARD)
-    if unknown:
+    if unknown := set(mapping) - set(STANDARD):
         raise InputError(
             f"{', '.join(sorted(unknown))} cannot be mapped; allowed are {', '.join(STANDARD)}", field="labels"
         )
@@ -86,20 +85,13 @@ def check_mapping(labels: Mapping[str, str] | None) -> dict[str, str]:
 def label_frame(raw: RawFrame, mapping: Mapping[str, str]) -> tuple[Labels, dict[str, str]]:
     """Return the labels of a frame and, per property, the key they were found under.
 
-    Raises
-    ------
-    InputError
-        If a label has the wrong shape, is not made of numbers, or stress and virial disagree.
+    Raises `InputError` if a label has the wrong shape, is not made of numbers, or stress and virial disagree.
     """
     used: dict[str, str] = {}
-    energy = _energy(raw, mapping, used)
-    forces = _forces(raw, mapping, used)
-    stress = _stress(raw, mapping, used)
-    group = _group(raw, mapping, used)
-    spoken_for = _LABEL_KEYS | {used.get("group", "")}
-    info = {
-        key: plain(value) for key, value in raw.info.items() if key not in spoken_for and key not in mapping.values()
-    }
+    energy, forces = _energy(raw, mapping, used), _forces(raw, mapping, used)
+    stress, group = _stress(raw, mapping, used), _group(raw, mapping, used)
+    spoken_for = {*_LABEL_KEYS, *mapping.values(), used.get("group", "")}
+    info = {key: plain(value) for key, value in raw.info.items() if key not in spoken_for}
     return Labels(energy, forces, stress, group, info), used
 
 

@@ -73,10 +73,7 @@ def fingerprint(structure: Structure) -> FloatArray:
 def near_copies(train: Dataset, test: Dataset, *, tolerance: float = TOLERANCE) -> list[NearCopy]:
     """Return the test frames that are nearly frames of the training set, nearest first.
 
-    Parameters
-    ----------
-    tolerance
-        Share of the distance between independent frames below which a frame counts as a copy.
+    ``tolerance`` is the share of the distance between independent frames below which a frame counts as a copy.
     """
     known = _prints(train)
     copies: list[NearCopy] = []
@@ -91,17 +88,13 @@ def _prints(dataset: Dataset) -> dict[bytes, _Prints]:
     members: dict[bytes, list[int]] = defaultdict(list)
     for index, structure in enumerate(dataset.structures):
         usable = np.isfinite(structure.positions).all() and np.isfinite(structure.cell).all()
-        if usable and (len(structure) > 1 or structure.pbc.any()) and not _flat(structure):
-            members[structure.numbers.tobytes() + bytes([int(structure.pbc.any())])].append(index)
+        periodic = structure.pbc.any()  # a periodic direction without a usable cell vector is told of by `audit`
+        if usable and (structure.volume > 0 if periodic else len(structure) > 1):
+            members[structure.numbers.tobytes() + bytes([int(periodic)])].append(index)
     return {
         key: _Prints(frames, np.array([fingerprint(dataset[i].structure).ravel() for i in frames]))
         for key, frames in members.items()
     }
-
-
-def _flat(structure: Structure) -> bool:
-    """Whether a periodic direction has no usable cell vector; `audit` says so elsewhere."""
-    return bool(structure.pbc.any() and structure.volume <= 0)
 
 
 def _scales(train: Dataset, prints: _Prints) -> FloatArray:

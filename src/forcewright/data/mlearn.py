@@ -48,8 +48,7 @@ def _frame(entry: Any, stress_order: str | Mapping[str, str]) -> RawFrame:
     structure = _structure(_part(entry, "structure"))
     outputs = _part(entry, "outputs")
     group = str(entry.get("group", "default"))
-    info: dict[str, Any] = {"config_type": group}
-    info |= {key: entry[key] for key in ("description", "tag") if key in entry}
+    info: dict[str, Any] = {"config_type": group, **{key: entry[key] for key in ("description", "tag") if key in entry}}
     if outputs.get("energy") is not None:
         info["energy"] = outputs["energy"]
     if outputs.get("virial_stress") is not None:

@@ -86,28 +86,18 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 def _unit(
     arrays: dict[str, Any], field: str, option: str, chosen: str | None, known: dict[str, float], path: Path
 ) -> float:
-    stored = arrays.get(field)
-    text = chosen if chosen is not None else None if stored is None else np.asarray(stored).item()
-    name = text.decode() if isinstance(text, bytes) else text
-    allowed = ", ".join(known)
-    if name is None:
-        raise InputError(
-            f"no unit is given; allowed are {allowed}: pass {option}=... when reading", file=path, field=field
-        )
-    if str(name).strip().lower() not in known:
-        raise InputError(
-            f"{name!r} is not a known unit; allowed are {allowed}: pass {option}=...", file=path, field=field
-        )
-    return known[str(name).strip().lower()]
+    name = chosen if chosen is not None or field not in arrays else np.asarray(arrays[field]).item()
+    name = name.decode() if isinstance(name, bytes) else name
+    if (unit := str(name).strip().lower()) in known:
+        return known[unit]
+    problem, when = ("no unit is given", " when reading") if name is None else (f"{name!r} is not a known unit", "")
+    raise InputError(f"{problem}; allowed are {', '.join(known)}: pass {option}=...{when}", file=path, field=field)
 
 
 def write_npz(dataset: Dataset, path: Path) -> None:
     """Write one molecule's geometries in eV and Å; warns of what the format cannot hold: stresses, groups, many cells.
 
-    Raises
-    ------
-    InputError
-        If the frames differ in composition, order of atoms or periodicity, or one lacks an energy or forces.
+    Raises `InputError` if frames differ in composition, order of atoms or periodicity, or lack an energy or forces.
     """
     first = dataset[0].structure
     for index, (structure, labels, _) in enumerate(dataset):

@@ -100,14 +100,13 @@ def fit(sums: Iterable[GroupSums], *, energies: bool) -> FloatArray | None:
     parts = list(sums)
     if not parts:
         return None
-    gram, target = _total([part.gram for part in parts]), _total([part.target for part in parts])
+    gram, target, energy_gram, energy_target = (
+        np.sum([getattr(part, name) for part in parts], axis=0)
+        for name in ("gram", "target", "energy_gram", "energy_target")
+    )
     if sum(part.count for part in parts) < FORCES_PER_COEFFICIENT * len(gram):
         return None
-    if energies:
-        more = _total([part.energy_gram for part in parts]), _total([part.energy_target for part in parts])
-        coefficients = _solve(gram + more[0], target + more[1])
-    else:
-        coefficients = _solve(gram, target)
+    coefficients = _solve(gram + energy_gram, target + energy_target) if energies else _solve(gram, target)
     explained = 2 * coefficients @ target - coefficients @ gram @ coefficients
     return coefficients if explained >= PROBE_QUALITY * sum(part.squares for part in parts) else None
 
@@ -116,7 +115,3 @@ def _solve(gram: FloatArray, target: FloatArray) -> FloatArray:
     scale = np.sqrt(np.maximum(np.diag(gram), 1e-12))
     scaled = gram / np.outer(scale, scale) + 1e-7 * np.eye(len(gram))
     return np.asarray(np.linalg.solve(scaled, target / scale) / scale, dtype=np.float64)
-
-
-def _total(arrays: list[FloatArray]) -> FloatArray:
-    return np.asarray(np.sum(arrays, axis=0), dtype=np.float64)

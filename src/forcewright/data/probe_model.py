@@ -90,26 +90,19 @@ class ProbeBasis:
         pair_gradients = pair_slopes[:, :, None] * (vectors / distances[:, None])[:, None, :]
         density, dens_gradients = self._densities(kind[second], vectors, distances)
         sums = _gather(first, count)
-        moments = (sums @ density.reshape(len(first), density.shape[1] * density.shape[2])).reshape(
-            count, *density.shape[1:]
-        )
+        flat = density.reshape(len(first), density.shape[1] * density.shape[2])
+        moments = (sums @ flat).reshape(count, *density.shape[1:])
         left, right = np.array(self._products).T
         values, gradients = [], []
         for degree in range(DEGREES + 1):
             q = slice(*np.flatnonzero(degree == _DEGREE)[[0, -1]] + [0, 1])
             weighted = moments[:, :, q] * _WEIGHTS[q]
             values.append((weighted @ moments[:, :, q].transpose(0, 2, 1))[:, left, right])
-            slopes = (
-                dens_gradients[:, :, q]
-                .transpose(0, 2, 1, 3)
-                .reshape(len(first), q.stop - q.start, 3 * density.shape[1])
-            )
+            slopes = dens_gradients[:, :, q].transpose(0, 2, 1, 3)
+            slopes = slopes.reshape(len(first), q.stop - q.start, 3 * density.shape[1])
             half = (weighted[first] @ slopes).reshape(len(first), *[density.shape[1]] * 2, 3)
             gradients.append(half[:, left, right] + half[:, right, left])
-        return (
-            np.hstack([sums @ pair_values, *values]),
-            np.concatenate([pair_gradients, *gradients], axis=1),
-        )
+        return np.hstack([sums @ pair_values, *values]), np.concatenate([pair_gradients, *gradients], axis=1)
 
     def _densities(
         self, neighbor_kind: IntArray, vectors: FloatArray, distances: FloatArray

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.data.findings import locate
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, IntArray, Structure
 
@@ -97,11 +98,10 @@ def _isolated_energies(dataset: Dataset, isolated: list[int]) -> dict[int, float
         energy = float(frame.labels.energy or 0.0)
         species = int(frame.structure.numbers[0])
         if energies[species] and abs(energy - energies[species][0]) > 1e-3:
-            file, _, number = frame.origin.partition("#")
             raise InputError(
                 f"an isolated {chemical_symbols[species]} atom has {energy:.6f} eV here and "
                 f"{energies[species][0]:.6f} eV elsewhere; keep the energy computed with the settings of the data",
-                file=file or None, frame=int(number) if number else index, field="energy",
+                field="energy", **locate(frame, index),
             )  # fmt: skip
         energies[species].append(energy)
     return {species: values[0] for species, values in energies.items()}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.structure import Dataset, IntArray
+from forcewright.structure import Dataset, FloatArray, Frame, IntArray
 
 #: Keys of ``info`` that tell where a frame stands in its trajectory.
 TIME_KEYS = ("time_fs", "time", "step")
@@ -33,10 +33,7 @@ class Split:
     def of(cls, count: int, test: Sequence[int], dropped: Sequence[int] = ()) -> Split:
         """Return the split of ``count`` frames in which all others are for training.
 
-        Raises
-        ------
-        InputError
-            If nothing would be left on one side.
+        Raises `InputError` if nothing would be left on one side.
         """
         held, left = np.unique(np.array(test, dtype=np.int64)), np.unique(np.array(dropped, dtype=np.int64))
         train = np.setdiff1d(np.arange(count), np.concatenate([held, left]))
@@ -47,13 +44,7 @@ class Split:
 
 
 def split_random(dataset: Dataset, fraction: float, rng: np.random.Generator) -> Split:
-    """Hold back a share of all frames, drawn at random.
-
-    Raises
-    ------
-    InputError
-        If the fraction does not lie between 0 and 1 or leaves one side empty.
-    """
+    """Hold back a share of all frames, drawn at random; see `split` for errors."""
     _require_fraction(fraction)
     return Split.of(len(dataset), rng.permutation(len(dataset))[: round(fraction * len(dataset))].tolist())
 
@@ -68,18 +59,12 @@ def split_by_group(
     fraction
         Groups are drawn at random, each taken that brings the share of frames held back nearer to this.
     groups
-        The groups to hold back, by name, instead.
-
-    Raises
-    ------
-    InputError
-        If a group is not known, or nothing would be left on one side.
+        The groups to hold back, by name, instead; one that is not known is an `InputError`.
     """
     _require_fraction(fraction)
     sizes = dataset.group_sizes
     chosen = set(_draw_groups(sizes, fraction * len(dataset), rng) if groups is None else groups)
-    unknown = sorted(chosen - set(sizes))
-    if unknown:
+    if unknown := sorted(chosen - set(sizes)):
         raise InputError(f"{unknown[0]!r} is not a group; there are {', '.join(sizes)}", field="groups")
     return Split.of(len(dataset), [i for i, name in enumerate(dataset.groups) if name in chosen])
 
@@ -99,12 +84,8 @@ def _draw_groups(sizes: Mapping[str, int], wanted: float, rng: np.random.Generat
 def split_stratified(dataset: Dataset, fraction: float, rng: np.random.Generator) -> Split:
     """Hold back the same share of every group and, within it, of low and high energies per atom.
 
-    The frames of a group are sorted by energy and cut into as many strata as frames are held back; each gives one.
-
-    Raises
-    ------
-    InputError
-        If the fraction does not lie between 0 and 1 or leaves one side empty.
+    The frames of a group are sorted by energy and cut into as many strata as frames are held back; each gives one. See
+    `split` for errors.
     """
     _require_fraction(fraction)
     members: dict[str, list[int]] = defaultdict(list)
@@ -138,12 +119,7 @@ def split_by_blocks(
         Frames left out between a test block and the training frames on each side. It should be longer than anything
         stays correlated, oscillations of the volume included; `statistics.correlation_length` measures it.
     blocks
-        Blocks in each trajectory.
-
-    Raises
-    ------
-    InputError
-        If a number is invalid or nothing would be left on one side.
+        Blocks in each trajectory; `InputError` where they and the gaps do not fit into one.
     """
     _require_fraction(fraction)
     if gap < 0 or blocks < 1:
@@ -201,16 +177,18 @@ def find_trajectories(
         if len(indices) == 1:
             loose[trajectory[0]] += trajectories.pop(trajectory)
         else:
-            trajectories[trajectory] = _in_time(dataset, indices)
+            times, _ = times_of([dataset[i] for i in indices])
+            trajectories[trajectory] = [indices[k] for k in np.argsort(times, kind="stable")]
     return dict(sorted(loose.items())), dict(sorted(trajectories.items()))
 
 
-def _in_time(dataset: Dataset, frames: list[int]) -> list[int]:
+def times_of(frames: Sequence[Frame]) -> tuple[FloatArray, str]:
+    """Return the times (M,) of frames that all tell one, or else their numbers, and the key or ``frame``."""
     for key in TIME_KEYS:
-        times = [dataset[i].labels.info.get(key) for i in frames]
+        times = [frame.labels.info.get(key) for frame in frames]
         if all(isinstance(time, int | float | np.number) for time in times):
-            return [frames[k] for k in np.argsort(np.array(times, dtype=np.float64), kind="stable")]
-    return frames
+            return np.array(times, dtype=np.float64), key
+    return np.arange(len(frames), dtype=np.float64), "frame"
 
 
 def _require_fraction(fraction: float) -> None:
@@ -230,7 +208,8 @@ def split(dataset: Dataset, by: str, fraction: float, rng: np.random.Generator, 
     Raises
     ------
     InputError
-        If there is no such way, or the way raises.
+        If there is no such way, the fraction does not lie between 0 and 1 or leaves one side empty, or another argument
+        is invalid.
     """
     if by not in SPLITTERS:
         raise InputError(f"{by!r} is not a way to split; allowed are {', '.join(SPLITTERS)}", field="by")

@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from forcewright.data.split import TIME_KEYS, find_trajectories
+from forcewright.data.split import find_trajectories, times_of
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, FloatArray, Frame, IntArray
 
@@ -168,18 +168,10 @@ def volumes_over_time(dataset: Dataset, trajectory_key: str = "trajectory") -> l
         periodic = all(structure.pbc.all() for structure in trajectory.structures)
         if not periodic or np.ptp(volumes) <= 1e-9 * volumes.max():
             continue
-        times, time_name = _times(trajectory)
+        times, time_name = times_of(trajectory)
         title = name if name == group else f"{group}, {name}"
         series.append(VolumeSeries(title, times, time_name, volumes, correlation_length(volumes)))
     return series
-
-
-def _times(dataset: Dataset) -> tuple[FloatArray, str]:
-    for key in TIME_KEYS:
-        times = [labels.info.get(key) for labels in dataset.labels]
-        if all(isinstance(time, int | float | np.number) for time in times):
-            return np.array(times, dtype=np.float64), key
-    return np.arange(len(dataset), dtype=np.float64), "frame"
 
 
 def correlation_length(values: FloatArray, threshold: float = 1 / np.e) -> int:

@@ -127,11 +127,9 @@ def _report(verdicts: list[Verdict], examples: Mapping[str, Frame]) -> Iterator[
             yield Finding("error", "stress order", _order_message(verdict, verdicts, examples), file, field="stress")
         if verdict.scale < 0:
             yield Finding("error", "stress sign", _sign_message(verdict), file, field="stress")
-        problem = _unit_message(verdict)
-        if problem:
+        if problem := _unit_message(verdict):
             yield Finding("error", "stress unit", problem, file, field="stress")
-    undecided = [f"{v.group} ({v.frames} telling frames)" for v in verdicts if not v.decided]
-    if undecided:
+    if undecided := [f"{v.group} ({v.frames} telling frames)" for v in verdicts if not v.decided]:
         message = f"order, sign and unit of the stress cannot be judged by the forces in {', '.join(undecided)}"
         yield Finding("note", "stress not judged", message, field="stress")
 

@@ -83,13 +83,8 @@ class Bispectrum:
     def components(self) -> int:
         """Number K of linear components per atom."""
         top = self.twojmax
-        return sum(
-            1
-            for j1 in range(top + 1)
-            for j2 in range(j1 + 1)
-            for j in range(j1 - j2, min(top, j1 + j2) + 1, 2)
-            if j >= j1
-        )
+        pairs = ((j1, j2) for j1 in range(top + 1) for j2 in range(j1 + 1))
+        return sum(j >= j1 for j1, j2 in pairs for j in range(j1 - j2, min(top, j1 + j2) + 1, 2))
 
     @property
     def columns_per_species(self) -> int:
@@ -129,24 +124,19 @@ class Bispectrum:
         return np.array(lmp.numpy.extract_compute("snap", 0, 2))
 
     def _commands(self) -> list[str]:
-        return [*self._reference_commands(), self._compute_command()]
-
-    def _compute_command(self) -> str:
+        """Return the pair style behind the last column (`zero` keeps the ghost cutoff at our range) and the compute."""
+        reach = f"zero {self.cutoff + 0.01:.17g}"
+        pair = [f"pair_style {reach}", "pair_coeff * *"]
+        if self.zbl is not None:
+            style = f"pair_style hybrid/overlay {reach} zbl {self.zbl.inner} {self.zbl.outer}"
+            pair = [style, "pair_coeff * * zero", *zbl_pair_coeff(self.species)]
         radii = " ".join(f"{r:.17g}" for r in self.radii)
         weights = " ".join(f"{w:.17g}" for w in self.weights)
-        return (
+        compute = (
             f"compute snap all snap {self.rcut:.17g} {self.rfac0:.17g} {self.twojmax} {radii} {weights} "
             f"rmin0 {self.rmin0:.17g} bzeroflag {int(self.bzero)} quadraticflag {int(self.quadratic)}"
         )
-
-    def _reference_commands(self) -> list[str]:
-        """Pair style behind the last column; `zero` keeps the ghost cutoff at the descriptors' range."""
-        reach = f"zero {self.cutoff + 0.01:.17g}"
-        if self.zbl is None:
-            return [f"pair_style {reach}", "pair_coeff * *"]
-        return [f"pair_style hybrid/overlay {reach} zbl {self.zbl.inner} {self.zbl.outer}", "pair_coeff * * zero"] + (
-            zbl_pair_coeff(self.species)
-        )
+        return [*pair, compute]
 
     def describe(self) -> Mapping[str, Any]:
         """Return the hyperparameters in words of the user's configuration."""

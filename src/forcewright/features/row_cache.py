@@ -24,11 +24,9 @@ class KeptRows(Protocol):
 
     def rows_of(self, basis: Basis) -> Rows:
         """Return a function that gives the rows of a structure, kept ones where there are any."""
-        ...
 
     def prune(self) -> None:
         """Let go of what was used longest ago, down to the limit."""
-        ...
 
 
 @dataclass(frozen=True)

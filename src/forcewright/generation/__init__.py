@@ -23,23 +23,7 @@ from forcewright.generation.separations import MinimumSeparations
 from forcewright.generation.voids import largest_voids
 
 __all__ = [
-    "MODES",
-    "Generated",
-    "MinimumSeparations",
-    "as_dataset",
-    "deform",
-    "dimers",
-    "generated",
-    "interstitials",
-    "largest_voids",
-    "random_structures",
-    "rattle",
-    "sample_md",
-    "strain",
-    "strain_along_modes",
-    "supercells",
-    "vacancies",
-    "volume_scan",
-    "x2_interstitials",
-    "x_vacancies",
-]
+    "MODES", "Generated", "MinimumSeparations", "as_dataset", "deform", "dimers", "generated", "interstitials",
+    "largest_voids", "random_structures", "rattle", "sample_md", "strain", "strain_along_modes", "supercells",
+    "vacancies", "volume_scan", "x2_interstitials", "x_vacancies",
+]  # fmt: skip

@@ -48,11 +48,9 @@ def sample_md(
         raise InputError("needs a count from 1 on, a spacing_fs above 0 and an equilibration_ps from 0 on", field="md")
     total = 1000.0 * sum(stage.time_ps or 0.0 for stage in stages) - 1000.0 * equilibration_ps
     if (count - 1) * spacing_fs > total:
-        raise InputError(
-            f"asks for {count} frames {spacing_fs:g} fs apart, {(count - 1) * spacing_fs / 1000:g} ps in all, of "
-            f"{max(total, 0.0) / 1000:g} ps of sampling; make the stages longer or count or spacing_fs smaller",
-            field="count",
-        )
+        raise InputError(f"asks for {count} frames {spacing_fs:g} fs apart, {(count - 1) * spacing_fs / 1000:g} ps in "
+                         f"all, of {max(total, 0.0) / 1000:g} ps of sampling; make the stages longer or count or "
+                         "spacing_fs smaller", field="count")  # fmt: skip
     every = spacing_fs / 5  # a grid finer than the spacing, from which times are drawn
     settings = RunSettings(trajectory=TrajectorySettings(every_fs=every))
     seed = int(rng.integers(2**31))
@@ -62,9 +60,8 @@ def sample_md(
             force_field, start, stages, where, engine=engine, seed=seed, settings=settings, on_progress=on_progress
         )
         if not result.completed:
-            raise ForcewrightError(
-                f"the run {trajectory!r} that frames were to be taken from ended early: {result.reason}"
-            )
+            raise ForcewrightError(f"the run {trajectory!r} that frames were to be taken from ended early: "
+                                   f"{result.reason}")  # fmt: skip
         frames = [f for f in snapshots(result.trajectory) if (f.time or 0.0) >= 1000.0 * equilibration_ps]
     parent = start.structure if isinstance(start, Snapshot) else start
     for index in spaced_times(np.array([f.time or 0.0 for f in frames]), count, spacing_fs, rng):

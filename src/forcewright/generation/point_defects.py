@@ -38,14 +38,12 @@ def vacancies(
     require_count(count)
     candidates = _atoms_of(structure, species)
     if not 1 <= number <= len(candidates) or number == len(structure):
-        raise InputError(
-            f"is {number}; {len(candidates)} atoms may be removed, and at least one must stay", field="number"
-        )
+        raise InputError(f"is {number}; {len(candidates)} atoms may be removed, and at least one must stay",
+                         field="number")  # fmt: skip
     for _ in range(count):
         removed = np.sort(rng.choice(candidates, number, replace=False))
-        yield generated(
-            without(structure, removed), "vacancy", structure, group=group, removed=" ".join(map(str, removed))
-        )
+        new, indices = without(structure, removed), " ".join(map(str, removed))
+        yield generated(new, "vacancy", structure, group=group, removed=indices)
 
 
 def without(structure: Structure, atoms: Sequence[int] | IntArray) -> Structure:
@@ -108,11 +106,8 @@ def _random_position(
         position = rng.random(3) @ structure.cell
         if _room(structure, added, position, allowed) >= 1:
             return np.asarray(position)
-    raise InputError(
-        f"no position for {chemical_symbols[added]} in {_ATTEMPTS} attempts is far enough from all atoms; "
-        "choose smaller separations or a larger cell",
-        field="separations",
-    )
+    raise InputError(f"no position for {chemical_symbols[added]} in {_ATTEMPTS} attempts is far enough from all atoms; "
+                     "choose smaller separations or a larger cell", field="separations")  # fmt: skip
 
 
 def _void_center(structure: Structure, added: int, allowed: MinimumSeparations, index: int) -> FloatArray:
@@ -120,11 +115,8 @@ def _void_center(structure: Structure, added: int, allowed: MinimumSeparations, 
     if index >= len(centers):
         raise InputError(f"asks for {index + 1} voids; the structure has {len(centers)}", field="count")
     if _room(structure, added, centers[index], allowed) < 1:
-        raise InputError(
-            f"void {index} leaves {radii[index]:.2f} Å, too little for {chemical_symbols[added]}; choose smaller "
-            "separations",
-            field="separations",
-        )
+        raise InputError(f"void {index} leaves {radii[index]:.2f} Å, too little for {chemical_symbols[added]}; choose "
+                         "smaller separations", field="separations")  # fmt: skip
     return np.asarray(centers[index])
 
 

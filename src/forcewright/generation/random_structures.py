@@ -61,9 +61,8 @@ def random_structures(
     _require_room(numbers, allowed, volumes)
     for _ in range(count):
         structure, tried = _pack(numbers, volumes, allowed, attempts, rng)
-        yield generated(
-            structure, "random", group=group, volume_per_atom_A3=structure.volume / len(structure), attempts=tried
-        )
+        volume = structure.volume / len(structure)
+        yield generated(structure, "random", group=group, volume_per_atom_A3=volume, attempts=tried)
 
 
 def _numbers_of(composition: Mapping[str, int]) -> IntArray:
@@ -96,12 +95,9 @@ def _require_room(numbers: IntArray, allowed: MinimumSeparations, volumes: Range
         diameter = allowed(int(number), int(number))
         needed = float((numbers == number).sum() * np.pi / 6 * diameter**3 / DENSEST_PACKING)
         if needed > volumes[1]:
-            raise InputError(
-                f"cannot be respected: {chemical_symbols[number]} atoms {diameter:.2f} Å apart need at least "
-                f"{needed:.0f} Å³ in the densest packing, the cell has at most {volumes[1]:.0f} Å³; choose "
-                "a larger volume or smaller separations",
-                field="separations",
-            )
+            raise InputError(f"cannot be respected: {chemical_symbols[number]} atoms {diameter:.2f} Å apart need at "
+                             f"least {needed:.0f} Å³ in the densest packing, the cell has at most {volumes[1]:.0f} Å³; "
+                             "choose a larger volume or smaller separations", field="separations")  # fmt: skip
 
 
 def _pack(
@@ -117,12 +113,9 @@ def _pack(
         if ratio >= 1:
             return structure, tried
         best = max(best, ratio)
-    raise InputError(
-        f"could not be respected in {attempts} random cells of {volumes[0]:.0f} to {volumes[1]:.0f} Å³: at best two "
-        f"atoms were at {best:.0%} of the required distance; choose a larger volume, smaller separations or "
-        "more attempts",
-        field="separations",
-    )
+    raise InputError(f"could not be respected in {attempts} random cells of {volumes[0]:.0f} to {volumes[1]:.0f} Å³: "
+                     f"at best two atoms were at {best:.0%} of the required distance; choose a larger volume, smaller "
+                     "separations or more attempts", field="separations")  # fmt: skip
 
 
 def random_cell(volume: float, rng: np.random.Generator) -> FloatArray:

@@ -6,6 +6,7 @@ A step makes structures from one structure, or from nothing. `STEPS` lists them 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -33,6 +34,7 @@ class Step(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     needs_start: ClassVar[bool] = True
+    function: ClassVar[Callable[..., Iterator[Generated]]]
 
     kind: str
     """The kind of step."""
@@ -48,8 +50,14 @@ class Step(BaseModel):
     def make(
         self, start: Structure | None, group: str, rng: np.random.Generator, force_fields: ForceFields
     ) -> Iterator[Generated]:
-        """Yield the structures this step makes from a structure."""
-        raise NotImplementedError
+        """Yield the structures this step makes from a structure: by default its fields are the function's arguments."""
+        function = type(self).function
+        arguments = {name: getattr(self, name) for name in type(self).model_fields if name not in Step.model_fields}
+        if self.needs_start:
+            arguments["structure"] = _needed(start)
+        if "rng" in signature(function).parameters:
+            arguments["rng"] = rng
+        return function(**arguments, group=group)
 
 
 def _needed(start: Structure | None) -> Structure:
@@ -70,14 +78,12 @@ class Unchanged(Step):
 class Rattle(Step):
     """Normal displacements."""
 
+    function = rattle
     kind: Literal["rattle"] = "rattle"
     amplitudes_A: list[float]
     """Standard deviations of a coordinate."""
     count: Count = 1
     """Structures for each amplitude."""
-
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return rattle(_needed(start), self.amplitudes_A, self.count, rng, group=group)
 
 
 class Strain(Step):
@@ -117,17 +123,16 @@ class VolumeScan(Step):
 class Supercell(Step):
     """The cell repeated."""
 
+    function = supercells
     kind: Literal["supercell"] = "supercell"
     repeats: list[int | tuple[int, int, int]]
     """How often, along all vectors or each."""
-
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return supercells(_needed(start), self.repeats, group=group)
 
 
 class Vacancy(Step):
     """Atoms removed."""
 
+    function = vacancies
     kind: Literal["vacancy"] = "vacancy"
     number: Count = 1
     """How many atoms of each structure."""
@@ -135,9 +140,6 @@ class Vacancy(Step):
     """Number of structures."""
     species: str | None = None
     """Element of the removed atoms."""
-
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return vacancies(_needed(start), self.number, self.count, rng, species=self.species, group=group)
 
 
 class Separated(Step):
@@ -152,6 +154,7 @@ class Separated(Step):
 class Interstitial(Separated):
     """Atoms added."""
 
+    function = interstitials
     kind: Literal["interstitial"] = "interstitial"
     species: str
     """Element."""
@@ -162,16 +165,11 @@ class Interstitial(Separated):
     sites: Literal["random", "voids"] = "random"
     """Anywhere, or in the largest voids."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return interstitials(
-            _needed(start), self.species, self.number, self.count, rng, sites=self.sites, separations=self.separations,
-            factor=self.factor, group=group,
-        )  # fmt: skip
-
 
 class XVacancy(Step):
     """An atom replaced and a neighbor removed: HV, NV, SiV."""
 
+    function = x_vacancies
     kind: Literal["x_vacancy"] = "x_vacancy"
     species: str
     """The element X."""
@@ -182,24 +180,14 @@ class XVacancy(Step):
     center: int | None = Field(default=None, ge=0)
     """Which atom is replaced."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return x_vacancies(
-            _needed(start), self.species, self.count, rng, host=self.host, center=self.center, group=group
-        )
-
 
 class X2Interstitial(XVacancy):
     """The pair X2*: one atom in a bond, one behind it."""
 
+    function = x2_interstitials
     kind: Literal["x2_interstitial"] = "x2_interstitial"  # type: ignore[assignment]
     bond_A: float | None = Field(default=None, gt=0)
     """Distance of X from its neighbor; the sum of covalent radii by default."""
-
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return x2_interstitials(
-            _needed(start), self.species, self.count, rng, host=self.host, center=self.center, bond_A=self.bond_A,
-            group=group,
-        )  # fmt: skip
 
 
 class Dimers(Step):
@@ -224,6 +212,7 @@ class Random(Separated):
     """Hard spheres in random cells."""
 
     needs_start: ClassVar[bool] = False
+    function = random_structures
     kind: Literal["random"] = "random"
     factor: float = Field(default=0.8, gt=0)
     """Share of the sum of covalent radii for other pairs."""
@@ -237,13 +226,6 @@ class Random(Separated):
     """Range of densities."""
     attempts: Count = 30
     """Cells tried for each structure."""
-
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        return random_structures(
-            self.composition, self.count, rng, volume_per_atom_A3=self.volume_per_atom_A3,
-            density_g_per_cm3=self.density_g_per_cm3, separations=self.separations, factor=self.factor,
-            attempts=self.attempts, group=group,
-        )  # fmt: skip
 
 
 class Relax(Step):

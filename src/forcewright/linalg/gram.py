@@ -155,8 +155,7 @@ def triangle_of(rows: FloatArray, above: FloatArray | None = None) -> FloatArray
     """
     order = rows.shape[1]
     start = np.zeros((order, order), order="F") if above is None else above
-    triangle = scipy.linalg.lapack.dtpqrt(0, min(_PANEL, order), start, rows)[0]
-    return np.asarray(triangle)
+    return np.asarray(scipy.linalg.lapack.dtpqrt(0, min(_PANEL, order), start, rows)[0])
 
 
 class NotPositiveDefinite(ForcewrightError):
@@ -168,11 +167,9 @@ class Solver(Protocol):
 
     def solution(self) -> FloatArray:
         """Return c_f (p,)."""
-        ...
 
     def solve(self, right: FloatArray) -> FloatArray:
         """Return M_f⁻¹ right."""
-        ...
 
 
 class Blocks(Protocol):
@@ -180,11 +177,9 @@ class Blocks(Protocol):
 
     def prepare(self, squared_weights: FloatArray, damping: FloatArray) -> list[Solver]:
         """Return a solver per fold at squared row weights (T,) and damping λ π (p,)."""
-        ...
 
     def term_products(self, left: Sequence[FloatArray], right: Sequence[FloatArray]) -> FloatArray:
         """Return Σ_f leftᵀ_f [A|b]ᵀ_tf [A|b]_tf right_f for every term t, with left, right of p + 1 numbers each."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)

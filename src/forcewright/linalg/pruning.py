@@ -57,16 +57,9 @@ class Pruned:
 
 
 def prune_groups(
-    matrix: FloatArray,
-    right: FloatArray,
-    groups: IntArray,
-    costs: FloatArray,
-    target: float,
-    *,
-    protected: Iterable[int] = (),
-    gamma: float = 1.0,
-    rate: float = 0.02,
-) -> Pruned:
+    matrix: FloatArray, right: FloatArray, groups: IntArray, costs: FloatArray, target: float, *,
+    protected: Iterable[int] = (), gamma: float = 1.0, rate: float = 0.02,
+) -> Pruned:  # fmt: skip
     """Remove groups of columns that matter least for what they cost, until the others cost no more than ``target``.
 
     Parameters

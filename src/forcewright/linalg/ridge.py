@@ -79,16 +79,9 @@ class WeightedRidge:
         return np.exp(2.0 * theta[:terms]), float(np.exp(theta[terms])), prior
 
     def solutions(self, theta: FloatArray) -> list[FloatArray]:
-        """Return the scaled coefficients (p,) of every fold.
-
-        Raises
-        ------
-        NotPositiveDefinite
-            If a fold cannot be solved at these weights.
-        """
+        """Return the scaled coefficients (p,) of every fold; `NotPositiveDefinite` if one cannot be solved."""
         squared, ridge, prior = self.unpack(theta)
-        solvers = self.blocks.prepare(squared, ridge * prior)
-        return [solver.solution() for solver in solvers]
+        return [solver.solution() for solver in self.blocks.prepare(squared, ridge * prior)]
 
     def errors(self, solutions: Sequence[FloatArray]) -> FloatArray:
         """Return the root mean squares e_q (Q,) of given solutions, one per fold."""

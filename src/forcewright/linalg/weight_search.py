@@ -49,10 +49,7 @@ def search_weights(
 ) -> SearchResult:
     """Return the best of one L-BFGS-B descent per start, each of at most ``max_evaluations`` loss evaluations.
 
-    Raises
-    ------
-    NotPositiveDefinite
-        If no start gives normal equations that can be solved.
+    Raises `NotPositiveDefinite` if no start gives normal equations that can be solved.
     """
     before = problem.evaluations
     best_loss, best_phi = np.inf, starts[0]

@@ -75,13 +75,7 @@ def register_families(homes: Mapping[str, str]) -> None:
 
 
 def family_of(kind: str) -> Family:
-    """Return a family by its name.
-
-    Raises
-    ------
-    InputError
-        If there is no such family, or its potentials are only read.
-    """
+    """Return a family by its name; `InputError` if there is none, or its potentials are only read."""
     homes = FAMILIES if kind in FAMILIES else families()
     if kind in homes:
         family = _imported(homes[kind])

@@ -46,11 +46,9 @@ class RefinedFit(Protocol):
 
     def of(self, indices: Sequence[int] | IntArray) -> RefinedFit:
         """Return the fit to some of the frames."""
-        ...
 
     def predict(self, x: Coefficients) -> list[Prediction]:
         """Predict all frames."""
-        ...
 
     def search(
         self, linear: LinearStart, rng: np.random.Generator, *, stages: Sequence[int] | None = None,
@@ -66,7 +64,6 @@ class RefinedFit(Protocol):
         watch
             Called with the coefficients after every iteration and with the start; False ends the stage.
         """
-        ...
 
 
 class Refinement(Protocol):
@@ -75,26 +72,21 @@ class Refinement(Protocol):
     @property
     def densities(self) -> int:
         """Number of densities that the energy of an atom is a function of."""
-        ...
 
     @property
     def exponents(self) -> tuple[float, ...]:
         """Exponent of each density."""
-        ...
 
     @property
     def patience(self) -> int:
         """Iterations without a lower validation loss after which a stage stops."""
-        ...
 
     @property
     def kappa(self) -> float | None:
         """Share of the forces in the loss (du Toit 2025, equation 2.37); None for the weights of the linear fit."""
-        ...
 
     def prepare(
         self, basis: Basis, dataset: Dataset, energies: Mapping[int, float], weights: Sequence[RowWeights],
         threads: int,
     ) -> RefinedFit:  # fmt: skip
         """Return the fit to frames with their weights; frames that are only predicted need none."""
-        ...

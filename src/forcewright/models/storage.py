@@ -127,13 +127,7 @@ class PotentialFolder:
         }
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """Return the arrays of an NPZ file by name.
-
-        Raises
-        ------
-        InputError
-            If the file is missing or damaged, or a number in it is not finite.
-        """
+        """Return the arrays of an NPZ file by name, all of finite numbers; `InputError` if it is missing or damaged."""
         path = self.folder / name
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -145,13 +139,7 @@ class PotentialFolder:
             raise InputError(_damaged(error), file=path) from None
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """Return the array of an NPY file, None where there is no such file.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged, or a number in it is not finite.
-        """
+        """Return the array of an NPY file like `arrays`, None where there is no such file."""
         path = self.folder / name
         if not path.exists():
             return None
@@ -166,10 +154,7 @@ class PotentialFolder:
     def files(self) -> dict[str, bytes]:
         """Return the files whose hashes stand under ``files``, by name.
 
-        Raises
-        ------
-        InputError
-            If a file is missing, is not what was written, or would lie outside the folder.
+        Raises `InputError` if one is missing, is not what was written, or would lie outside the folder.
         """
         hashes = self.content.get("files")
         if not isinstance(hashes, Mapping) or not hashes:
@@ -217,13 +202,7 @@ def _damaged(error: BaseException) -> str:
 
 
 def number(value: object, name: str, *, above: float = -math.inf, low: float = -math.inf) -> float:
-    """Return a number as it is.
-
-    Raises
-    ------
-    ValueError
-        If it is no finite number, not above ``above``, or below ``low``.
-    """
+    """Return a number as it is; ValueError if it is no finite number, not above ``above``, or below ``low``."""
     known = isinstance(value, int | float) and not isinstance(value, bool)
     if not known or not math.isfinite(result := float(value)) or result <= above or result < low:  # type: ignore[arg-type]
         limit = f" above {above:g}" if above > -math.inf else f" of {low:g} or more" if low > -math.inf else ""
@@ -232,13 +211,7 @@ def number(value: object, name: str, *, above: float = -math.inf, low: float = -
 
 
 def whole(value: object, name: str, low: int, high: int) -> int:
-    """Return a whole number as it is.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else, or out of its bounds.
-    """
+    """Return a whole number as it is; ValueError if it is anything else, or out of its bounds."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
@@ -247,13 +220,7 @@ def whole(value: object, name: str, low: int, high: int) -> int:
 
 
 def flag(value: object, name: str) -> bool:
-    """Return a truth value as it is.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else.
-    """
+    """Return a truth value as it is; ValueError if it is anything else."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} is {value!r}, expected true or false")
     return value
@@ -287,13 +254,7 @@ def hashes_of(files: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def plain_name(name: object, *, file: Path | None = None, field: str | None = "files") -> str:
-    """Return a relative file name that stays inside its folder.
-
-    Raises
-    ------
-    InputError
-        If it is anything else.
-    """
+    """Return a relative file name that stays inside its folder; `InputError` if it is anything else."""
     parts = PurePosixPath(str(name)).parts
     if not isinstance(name, str) or not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise InputError(f"{name!r} is not the name of a file inside the folder", file=file, field=field)

@@ -42,34 +42,20 @@ class Goal:
 Acquisition: TypeAlias = Callable[[FloatArray, FloatArray, Goal], FloatArray]
 
 
-def probability_of_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """PI(x) = P(f(x) < f(x*) - ξ) = Φ(z) (m,), from du Toit 2025, eqs. 2.44 and 2.45.
-
-    His eq. 2.46 prints +ξ; the inequality of eq. 2.45 gives -ξ, which is used here: a larger ξ demands more.
-    """
-    return np.asarray(ndtr(_z(mean, std, goal)))
-
-
-def expected_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """EI(x) = E[max(0, f(x*) - ξ - f(x))] = (f(x*) - μ - ξ) Φ(z) + σ φ(z) (m,), du Toit 2025, eqs. 2.48, 2.51, 2.52."""
-    z = _z(mean, std, goal)
-    return np.maximum(np.maximum(std, MIN_STD) * (z * ndtr(z) + _density(z)), 0.0)
-
-
-def lower_confidence_bound(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """LCB(x) = μ(x) - κ σ(x) (m,), du Toit 2025, eq. 2.53; the lower, the better."""
-    return mean - goal.kappa * std
-
-
 def log_probability_of_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """Log PI (m,): the same maximum as PI, with slopes where PI has long vanished."""
+    """Log PI (m,) with PI(x) = P(f(x) < f(x*) - ξ) = Φ(z), from du Toit 2025, eqs. 2.44 and 2.45.
+
+    The logarithm has the same maximum, and slopes where PI has long vanished. His eq. 2.46 prints +ξ; the inequality of
+    eq. 2.45 gives -ξ, which is used here: a larger ξ demands more.
+    """
     return np.asarray(log_ndtr(_z(mean, std, goal)))
 
 
 def log_expected_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """Log EI (m,): the same maximum as EI, with slopes where EI has long vanished.
+    """Log EI (m,) with EI(x) = E[max(0, f(x*) - ξ - f(x))] = σ h(z), du Toit 2025, eqs. 2.48, 2.51, 2.52.
 
-    log EI = log σ + log h(z) with h(z) = φ(z) + z Φ(z). For z < -1 the two terms of h cancel, and
+    The logarithm has the same maximum, and slopes where EI has long vanished: log EI = log σ + log h(z) with
+    h(z) = φ(z) + z Φ(z). For z < -1 the two terms of h cancel, and
     log h(z) = -z²/2 - log(2π)/2 + log(1 - |z| sqrt(π/2) erfcx(|z|/sqrt 2)); for z < -10⁴ the last logarithm is
     -2 log|z| (Ament et al., arXiv:2310.20708 (2023), eq. 9).
     """
@@ -84,15 +70,13 @@ def log_expected_improvement(mean: FloatArray, std: FloatArray, goal: Goal) -> F
 
 
 def negative_lower_confidence_bound(mean: FloatArray, std: FloatArray, goal: Goal) -> FloatArray:
-    """-LCB (m,), to be maximized like the others."""
-    return -lower_confidence_bound(mean, std, goal)
+    """-LCB(x) = κ σ(x) - μ(x) (m,), du Toit 2025, eq. 2.53; to be maximized like the others."""
+    return goal.kappa * std - mean
 
 
 ACQUISITIONS: dict[str, Acquisition] = {
-    "ei": log_expected_improvement,
-    "pi": log_probability_of_improvement,
-    "lcb": negative_lower_confidence_bound,
-}
+    "ei": log_expected_improvement, "pi": log_probability_of_improvement, "lcb": negative_lower_confidence_bound,
+}  # fmt: skip
 """What is maximized under each name."""
 
 

@@ -11,6 +11,7 @@ b      base, a prime
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from forcewright.optimize.space import FloatArray
 
@@ -26,14 +27,15 @@ def primes(count: int) -> list[int]:
     return result
 
 
-def radical_inverse(i: int, base: int) -> float:
-    """Mirror the digits of ``i`` at the decimal point.
+def radical_inverse(i: ArrayLike, base: int) -> FloatArray:
+    """Mirror the digits of each number of ``i`` at the decimal point.
 
     Φ_b(i) = Σ_k a_k b^(-k-1) for i = Σ_k a_k b^k (Wong, Luk and Heng, J. Graphics Tools 2, 9 (1997), eq. 2).
     """
-    inverse, scale = 0.0, 1.0 / base
-    while i:
-        i, digit = divmod(i, base)
+    left = np.asarray(i)
+    inverse, scale = np.zeros(left.shape), 1.0 / base
+    while left.any():
+        left, digit = np.divmod(left, base)
         inverse += digit * scale
         scale /= base
     return inverse
@@ -56,17 +58,5 @@ def hammersley_point(i: int, n: int, d: int) -> FloatArray:
 
 def hammersley(n: int, d: int) -> FloatArray:
     """Return the whole Hammersley set (n, d); see `hammersley_point`."""
-    bases = primes(d)[:-1]
-    columns = [(np.arange(n) + 0.5) / n, *(radical_inverses(n, b) for b in bases)]
-    return np.column_stack(columns)
-
-
-def radical_inverses(n: int, base: int) -> FloatArray:
-    """Return Φ_b(1) … Φ_b(n) (n,)."""
-    i = np.arange(1, n + 1)
-    inverse, scale = np.zeros(n), 1.0 / base
-    while i.any():
-        i, digit = np.divmod(i, base)
-        inverse += digit * scale
-        scale /= base
-    return inverse
+    number = np.arange(n)
+    return np.column_stack([(number + 0.5) / n, *(radical_inverse(number + 1, base) for base in primes(d)[:-1])])

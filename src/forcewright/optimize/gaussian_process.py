@@ -117,12 +117,9 @@ def fit(X: FloatArray, y: FloatArray, rng: np.random.Generator) -> GaussianProce
         center[1:-1], [LENGTH_BOUNDS] * q, nu=2.5
     ) + WhiteKernel(center[-1], NOISE_BOUNDS)
     regressor = GaussianProcessRegressor(
-        kernel,
-        alpha=JITTER,
-        optimizer=_maximize_posterior,
-        n_restarts_optimizer=RESTARTS,
+        kernel, alpha=JITTER, optimizer=_maximize_posterior, n_restarts_optimizer=RESTARTS,
         random_state=int(rng.integers(2**31)),
-    )
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a length at its bound is a result, not a failure
         regressor.fit(X, y)
@@ -152,11 +149,7 @@ def _maximize_posterior(
         return value + 0.5 * float(distance @ distance), gradient + distance / width
 
     minimum = minimize(
-        negative_log_posterior,
-        initial_theta,
-        method="L-BFGS-B",
-        jac=True,
-        bounds=[(low, high) for low, high in bounds],
-        options={"maxiter": 100},
-    )
+        negative_log_posterior, initial_theta, method="L-BFGS-B", jac=True,
+        bounds=[(low, high) for low, high in bounds], options={"maxiter": 100},
+    )  # fmt: skip
     return minimum.x, float(minimum.fun)

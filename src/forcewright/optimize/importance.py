@@ -23,20 +23,9 @@ def importances(
     """Return the importance of each parameter, summing to 1, the largest first; all 0 if it cannot be determined.
 
     fANOVA (Hutter, Hoos and Leyton-Brown, ICML 2014) in Optuna's implementation, or below `FOREST_TRIALS` trials the
-    squared rank correlation (numbers) or correlation ratio (choices) of each parameter with the loss.
-
-    Parameters
-    ----------
-    study
-        Study of the records.
-    records
-        Finished trials, including failed ones.
-    space
-        Ranges of the parameters.
-    seed
-        Seed of the random forest.
-    log_loss
-        Take the logarithm of the loss if every loss is positive.
+    squared rank correlation (numbers) or correlation ratio (choices) of each parameter with the loss. ``records`` are
+    those of ``study``, failed ones included; ``seed`` is that of the forest, and with ``log_loss`` it learns the
+    logarithm of the loss if every loss is positive.
     """
     complete = [record for record in records if record.loss is not None]
     losses = np.array([record.loss for record in complete], dtype=np.float64)

@@ -6,7 +6,6 @@ One process at a time may write; the lock ends with the process.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from forcewright.errors import InputError
+from forcewright.files import hold, release
 from forcewright.optimize.sampler import Portfolio, Suggestion
 from forcewright.optimize.space import Params, Space
 
@@ -64,6 +64,9 @@ class TrialRecord:
         return Suggestion(self.params, self.phase, self.portfolio)
 
 
+_FIELDS = frozenset(TrialRecord.__dataclass_fields__)
+
+
 class Journal:
     """An open journal, held by this process until it is closed or ends.
 
@@ -97,8 +100,7 @@ class Journal:
     def close(self) -> None:
         """Let another process open the journal."""
         if self._lock is not None:
-            _held.discard(self._lock)
-            os.close(self._lock)
+            release(self._lock)
             self._lock = None
 
     def records(self) -> dict[int, TrialRecord]:
@@ -110,22 +112,15 @@ class Journal:
         from optuna.trial import TrialState, create_trial
 
         attributes = {
-            "index": record.index,
-            "seed": self.seed,
-            "phase": record.phase,
-            "metrics": record.metrics,
-            "error": record.error,
-            "traceback": record.traceback,
-            "seconds": record.seconds,
+            "index": record.index, "seed": self.seed, "phase": record.phase, "metrics": record.metrics,
+            "error": record.error, "traceback": record.traceback, "seconds": record.seconds,
             "portfolio": record.portfolio.as_dict() if record.portfolio else None,
-        }
+        }  # fmt: skip
         trial = create_trial(
-            state=TrialState.COMPLETE if record.state == "complete" else TrialState.FAIL,
-            value=record.loss,
-            params=record.params,
-            distributions=space.distributions(),
+            state=TrialState.COMPLETE if record.state == "complete" else TrialState.FAIL, value=record.loss,
+            params=record.params, distributions=space.distributions(),
             user_attrs={key: value for key, value in attributes.items() if value is not None},
-        )
+        )  # fmt: skip
         self.study.add_trial(trial)
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
@@ -189,20 +184,11 @@ def _records(study: optuna.Study, path: Path | None) -> dict[int, TrialRecord]:
 
 
 def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
-    attributes = trial.user_attrs
-    portfolio = attributes.get("portfolio")
-    return TrialRecord(
-        index=attributes["index"],
-        state="failed" if trial.value is None else "complete",
-        phase=attributes["phase"],
-        params=dict(trial.params),
-        loss=trial.value,
-        metrics=attributes.get("metrics", {}),
-        error=attributes.get("error"),
-        traceback=attributes.get("traceback"),
-        seconds=attributes.get("seconds", 0.0),
-        portfolio=Portfolio.from_dict(portfolio) if portfolio else None,
-    )
+    attributes = {key: value for key, value in trial.user_attrs.items() if key in _FIELDS}
+    if portfolio := attributes.get("portfolio"):
+        attributes["portfolio"] = Portfolio.from_dict(portfolio)
+    state: State = "failed" if trial.value is None else "complete"
+    return TrialRecord(state=state, params=dict(trial.params), loss=trial.value, **attributes)
 
 
 class _Held:
@@ -270,33 +256,14 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-_held: set[int] = set()
-"""Descriptors of the locks this process holds; a forked child closes them, or it would keep the lock."""
-_fork_hook: list[bool] = []
-
-
-def _hold(path: Path) -> int | None:
+def _hold(path: Path) -> int:
     """Lock the file beside the journal; the system releases the lock when the process ends, however it ends."""
-    lock_path = path.with_name(f".{path.name}.lock")
-    descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(descriptor, 32).decode() or "unknown"
-        os.close(descriptor)
-        raise InputError(
-            f"this study is being run by another process (id {holder}); wait for it, or choose another output",
+
+    def refusal(holder: str) -> InputError:
+        return InputError(
+            f"this study is being run by another process (id {holder or 'unknown'}); wait for it, or choose another "
+            "output",
             file=path,
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    _held.add(descriptor)
-    if not _fork_hook:
-        os.register_at_fork(after_in_child=_let_go)
-        _fork_hook.append(True)
-    return descriptor
+        )
 
-
-def _let_go() -> None:
-    while _held:
-        os.close(_held.pop())
+    return hold(path.with_name(f".{path.name}.lock"), str(os.getpid()), refusal)

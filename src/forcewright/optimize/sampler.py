@@ -127,13 +127,9 @@ def _spread_point(space: Space, settings: StudySettings, index: int) -> FloatArr
 
 
 def _suggest_from_model(
-    space: Space,
-    settings: StudySettings,
-    index: int,
-    history: Sequence[Observation],
-    pending: Sequence[Suggestion],
+    space: Space, settings: StudySettings, index: int, history: Sequence[Observation], pending: Sequence[Suggestion],
     rng: np.random.Generator,
-) -> Suggestion:
+) -> Suggestion:  # fmt: skip
     u = _units(space, [o.suggestion for o in history])
     y = _targets(settings, index, history)
     model = fit(space.features(u), y, rng)
@@ -202,13 +198,9 @@ def _contains(known: FloatArray, points: FloatArray) -> NDArray[np.bool_]:
 
 
 def _maximize(
-    acquisition: Acquisition,
-    space: Space,
-    model: GaussianProcess,
-    goal: Goal,
-    candidates: FloatArray,
+    acquisition: Acquisition, space: Space, model: GaussianProcess, goal: Goal, candidates: FloatArray,
     known: FloatArray,
-) -> FloatArray:
+) -> FloatArray:  # fmt: skip
     """Return the point (d,) with the largest acquisition: the best candidates, refined along continuous coordinates."""
 
     def value(u: FloatArray) -> FloatArray:
@@ -238,27 +230,18 @@ def _refine(value: Any, start: FloatArray, free: NDArray[np.bool_]) -> FloatArra
         return -float(values[-1]), -(values[: len(axes)] - values[len(axes) : -1]) / (2 * step)
 
     minimum = minimize(
-        negative_value_and_gradient,
-        start[axes],
-        method="L-BFGS-B",
-        jac=True,
-        bounds=[(0.0, 1.0)] * len(axes),
+        negative_value_and_gradient, start[axes], method="L-BFGS-B", jac=True, bounds=[(0.0, 1.0)] * len(axes),
         options={"maxiter": 40},
-    )
+    )  # fmt: skip
     point = start.copy()
     point[axes] = minimum.x
     return point
 
 
 def _choose_from_portfolio(
-    space: Space,
-    model: GaussianProcess,
-    history: Sequence[Observation],
-    pending: Sequence[Suggestion],
-    names: Sequence[str],
-    proposals: Sequence[FloatArray],
-    rng: np.random.Generator,
-) -> Suggestion:
+    space: Space, model: GaussianProcess, history: Sequence[Observation], pending: Sequence[Suggestion],
+    names: Sequence[str], proposals: Sequence[FloatArray], rng: np.random.Generator,
+) -> Suggestion:  # fmt: skip
     """Choose one of the proposals by GP-Hedge (Brochu, Hoffman and de Freitas, arXiv:1009.5419 (2010), algorithm 2).
 
     g_i ← g_i - μ(x_i), where x_i is what function i proposed for the latest finished trial and μ the mean that its

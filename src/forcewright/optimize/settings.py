@@ -14,42 +14,31 @@ class StudySettings(BaseModel):
 
     trials: int = Field(default=32, ge=1, validation_alias=AliasChoices("trials", "settings"))
     """Number of trials; may be raised later to continue the same study."""
-
     initial: int = Field(default=16, ge=1)
     """Trials spread evenly over the space (Hammersley points) before the search begins to learn."""
-
     sampler: Literal["gp", "hammersley", "random"] = "gp"
     """What chooses the trials after the initial ones: a Gaussian process, or points that do not learn."""
-
     acquisition: Literal["ei", "pi", "lcb", "gp_hedge"] = "ei"
     """Where the Gaussian process looks next: expected improvement, probability of improvement, lower confidence
     bound, or a portfolio of the three that favors the most successful one."""
-
     objectives: tuple[str, ...] = ("loss",)
     """What is minimized: the loss, and metrics of every evaluation, by name. With more than one the Gaussian process
     searches for the whole Pareto front (ParEGO), and each step weights them differently."""
-
     seed: int = Field(default=0, ge=0)
     """Same seed, same trials, whatever the number of workers. Seed 0 begins with the plain Hammersley points, any
     other with the same points shifted as a whole."""
-
     batch: int = Field(default=2, ge=1)
     """Evaluations that may be pending while the next is chosen: trial n is chosen from the results up to n - batch.
     It is not the number of workers, but more workers than this are idle once the initial trials are done."""
-
     timeout_s: float | None = Field(default=None, gt=0)
     """Seconds after which a run starts no further evaluation; running ones are finished and recorded."""
-
     patience: int | None = Field(default=None, ge=1)
     """Stop after this many trials beyond the initial ones without a lower loss; with several objectives, without
     a new point on the front."""
-
     xi: float = Field(default=0.01, ge=0)
     """Least improvement that counts for EI and PI, in standard deviations of the losses seen."""
-
     kappa: float = Field(default=1.96, ge=0)
     """Weight of the uncertainty in the lower confidence bound; larger explores more."""
-
     log_loss: bool = True
     """Let the Gaussian process learn the logarithm of the loss (and of other objectives), as long as every value is
     positive."""

@@ -19,7 +19,7 @@ from typing import Self
 from forcewright.errors import InputError
 from forcewright.optimize.evaluation import Evaluations, ExecutorOrFactory, StudyError
 from forcewright.optimize.importance import importances
-from forcewright.optimize.journal import Journal, TrialRecord
+from forcewright.optimize.journal import Journal, State, TrialRecord
 from forcewright.optimize.sampler import Observation, Suggestion, suggest
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Space
@@ -82,13 +82,9 @@ class Study:
         return importances(self._journal.study, self.trials, self.space, seed=seed, log_loss=log_loss)
 
     def run(
-        self,
-        objective: Objective,
-        executor: ExecutorOrFactory,
-        on_trial: Callable[[TrialRecord], None] | None = None,
-        *,
-        in_flight: int | None = None,
-    ) -> list[TrialRecord]:
+        self, objective: Objective, executor: ExecutorOrFactory,
+        on_trial: Callable[[TrialRecord], None] | None = None, *, in_flight: int | None = None,
+    ) -> list[TrialRecord]:  # fmt: skip
         """Evaluate what is still missing, and return all finished trials.
 
         A trial that raises, returns a loss that is not finite, or kills its worker is recorded as failed. Ctrl-C
@@ -190,31 +186,15 @@ class Study:
         return Observation(suggestion, None) if values is None else Observation(suggestion, values[0], values[1:])
 
     def _record(self, index: int, suggestion: Suggestion, evaluation: Evaluation) -> TrialRecord:
-        record = TrialRecord(
-            index=index,
-            state="failed" if evaluation.loss is None else "complete",
-            phase=suggestion.phase,
-            params=suggestion.params,
-            loss=evaluation.loss,
-            metrics=evaluation.metrics,
-            error=evaluation.error,
-            traceback=evaluation.traceback,
-            seconds=evaluation.seconds,
-            portfolio=suggestion.portfolio,
-        )
+        state: State = "failed" if evaluation.loss is None else "complete"
+        record = TrialRecord(index, state, **vars(suggestion), **vars(evaluation))
         self._journal.append(record, self.space)
         self._records[index] = record
         return record
 
 
 def eligible(trials: Sequence[TrialRecord], limits: Mapping[str, float]) -> list[TrialRecord]:
-    """Return the complete trials whose metrics are within their limits; where there is none, the closest one.
-
-    Parameters
-    ----------
-    limits
-        Largest allowed value of each limited metric.
-    """
+    """Return the complete trials whose metrics are at most their ``limits``; where there is none, the closest one."""
     complete = [trial for trial in trials if trial.loss is not None]
     excesses = [(_excess(trial, limits), trial.loss or 0.0, trial.index, trial) for trial in complete]
     return [trial for excess, *_, trial in excesses if excess <= 1.0] or [entry[-1] for entry in sorted(excesses)[:1]]
@@ -229,12 +209,7 @@ def _excess(trial: TrialRecord, limits: Mapping[str, float]) -> float:
 def best_of(trials: Sequence[TrialRecord], limits: Mapping[str, float] | None = None) -> TrialRecord:
     """Return the trial of the lowest loss, the earliest of equals, among those within the limits (see `eligible`).
 
-    Raises
-    ------
-    InputError
-        If there is no trial.
-    StudyError
-        If every trial failed.
+    Raises `InputError` if there is no trial, and `StudyError` if every trial failed.
     """
     complete = [(trial.loss, trial.index, trial) for trial in eligible(trials, limits or {}) if trial.loss is not None]
     if complete:

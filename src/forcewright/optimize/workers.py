@@ -21,12 +21,9 @@ from forcewright.optimize.space import Params
 # One thread each; and memory of large arrays is kept for the next ones, which spares the page faults that otherwise
 # cost a third of the time of linear algebra on matrices of a few megabytes (glibc; ignored elsewhere).
 WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
-    "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
-}
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
+}  # fmt: skip
 POLL_SECONDS = 0.5
 TRACEBACK_CHARACTERS = 4000
 
@@ -106,33 +103,22 @@ def process_pool(
 ) -> Executor:
     """Return a pool of processes, each with one thread for linear algebra.
 
-    A worker leaves Ctrl-C to its parent, and exits when the parent is gone, even if it was killed.
-
-    Parameters
-    ----------
-    workers
-        Number of processes.
-    initializer, initargs
-        Called once in each process before its first evaluation.
+    A worker leaves Ctrl-C to its parent, and exits when the parent is gone, even if it was killed. ``initializer`` is
+    called with ``initargs`` once in each process before its first evaluation.
     """
     from loky import ProcessPoolExecutor
 
     pool: Executor = ProcessPoolExecutor(
-        max_workers=workers,
-        initializer=_start_worker,
-        initargs=(os.getpid(), initializer, tuple(initargs)),
+        max_workers=workers, initializer=_start_worker, initargs=(os.getpid(), initializer, tuple(initargs)),
         env=WORKER_ENVIRONMENT,
-    )
+    )  # fmt: skip
     return pool
 
 
 def exit_with_parent(parent: int) -> None:
     """Watch the parent process from a thread and end this process once it is gone.
 
-    Parameters
-    ----------
-    parent
-        Process id, taken in the parent: it may be gone before this process asks.
+    ``parent`` is its id, taken in the parent: it may be gone before this process asks.
     """
 
     def watch() -> None:

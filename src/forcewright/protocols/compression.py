@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.protocols.relaxation import relax
-from forcewright.protocols.system import AnyStructure, CalculatorSource, require_crystal, with_calculator
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, with_calculator
 from forcewright.structure import FloatArray
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +48,7 @@ def compression(
         raise InputError(f"is {list(pressures_GPa)}; give at least one pressure", field="pressures_GPa")
     if cell not in ("isotropic", "full"):
         raise InputError(f"is {cell!r}; allowed are isotropic and full", field="cell")
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     cells, energies = [], []
     for pressure in pressures_GPa:
         end = relax(atoms.calc, atoms, cell=cell, pressure_GPa=pressure, keep_symmetry=keep_symmetry, fmax=fmax)

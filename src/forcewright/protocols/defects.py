@@ -9,27 +9,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.neighbors import IndexArray, find_neighbors
-from forcewright.protocols.relaxation import Relaxation, relax
+from forcewright.protocols.relaxation import Relaxation, relax, relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
+    new_crystal,
     potential_energy,
-    require_crystal,
     supercell_repeats,
     with_calculator,
 )
 from forcewright.structure import FloatArray, IntArray, Structure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MIN_HEIGHT = 15.0  # Å between opposite faces of the supercell, by default
 _TETRAHEDRAL_COSINE = -1 / 3
@@ -129,10 +126,9 @@ def _host(
     chemical_potentials: Mapping[str, float] | None, fmax: float,
 ) -> tuple[Any, _Host]:  # fmt: skip
     """Return the unit cell, relaxed if asked for, and its supercell."""
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     if relax_cell:
-        atoms = with_calculator(atoms.calc, relax(atoms.calc, atoms, cell="full", fmax=fmax).structure)
+        atoms = relaxed_atoms(atoms, cell="full", fmax=fmax)
     supercell = atoms.repeat(supercell_repeats(atoms, repeat, _MIN_HEIGHT))
     supercell.calc = atoms.calc
     return atoms, _Host(supercell, chemical_potentials, fmax)
@@ -231,16 +227,14 @@ def interstitials(
 
     Parameters
     ----------
-    structure
-        A unit cell of the crystal.
+    structure, repeat
+        As in `vacancy`.
     sites
         Sites of the diamond structure by name: tetrahedral, hexagonal, dumbbell (<110> split), bond_center.
     positions_A
         Other sites by name: Cartesian positions in the relaxed unit cell.
     species
         The element inserted; that of the crystal by default.
-    repeat
-        Unit cells of the supercell along each vector; by default enough for 15 Å between faces.
     perturbation_A
         Standard deviation of random displacements at the start. Without them a site keeps its symmetry, even at a
         saddle point.
@@ -286,10 +280,8 @@ def _diamond_site(crystal: Any, symbol: str, site: str) -> Any:
     bonds = nearest_neighbors(crystal, 0)[1]
     cosines = [a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for k, a in enumerate(bonds) for b in bonds[:k]]
     if len(bonds) != 4 or not np.allclose(cosines, _TETRAHEDRAL_COSINE, atol=0.05):
-        raise InputError(
-            f"{site!r} is a site of the diamond structure, which this crystal does not have; give positions_A",
-            field="sites",
-        )
+        raise InputError(f"{site!r} is a site of the diamond structure, which this crystal does not have; give "
+                         "positions_A", field="sites")  # fmt: skip
     return _DIAMOND_SITES[site](crystal, symbol, bonds)
 
 

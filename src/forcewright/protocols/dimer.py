@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.protocols.system import CalculatorSource, forces, new_calculator, potential_energy
 from forcewright.structure import FloatArray, atomic_number
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _BOX = 20.0  # Å of empty space around the pair, for calculators that need a cell
 _SHORTEST_BOND = 0.7  # shortest distance of a minimum that counts as bond, in sums of covalent radii

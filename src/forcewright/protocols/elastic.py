@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
-from forcewright.protocols.relaxation import relax
-from forcewright.protocols.system import (
-    AnyStructure,
-    CalculatorSource,
-    require_crystal,
-    stress,
-    with_calculator,
-)
+from forcewright.protocols.relaxation import relaxed_atoms
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, stress, with_calculator
 from forcewright.structure import VOIGT, FloatArray
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _CUBIC_TOLERANCE = 0.01  # of the largest constant
 
@@ -84,18 +75,12 @@ def elastic_constants(
     """
     if not 0 < strain <= 0.05:
         raise InputError(f"is {strain}; give a number between 0 and 0.05", field="strain")
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     if relax_cell:
         atoms.set_constraint()
-        calculator = atoms.calc
-        atoms = with_calculator(calculator, relax(calculator, atoms, cell="full", fmax=fmax, smax_GPa=1e-3).structure)
-    columns = [
-        (_strained_stress(atoms, j, strain, relax_ions, fmax) - _strained_stress(atoms, j, -strain, relax_ions, fmax))
-        / (2 * strain * GPA)
-        for j in range(6)
-    ]
-    return summarize_elastic_tensor(np.array(columns).T)
+        atoms = relaxed_atoms(atoms, cell="full", fmax=fmax, smax_GPa=1e-3)
+    up, down = ([_strained_stress(atoms, j, e, relax_ions, fmax) for j in range(6)] for e in (strain, -strain))
+    return summarize_elastic_tensor(((np.array(up) - np.array(down)) / (2 * strain * GPA)).T)
 
 
 def _strained_stress(atoms: Any, component: int, strain: float, relax_ions: bool, fmax: float) -> FloatArray:
@@ -106,7 +91,7 @@ def _strained_stress(atoms: Any, component: int, strain: float, relax_ions: bool
     strained = with_calculator(atoms.calc, atoms)
     strained.set_cell(atoms.cell.array @ (np.eye(3) + tensor), scale_atoms=True)
     if relax_ions:
-        strained = with_calculator(atoms.calc, relax(atoms.calc, strained, fmax=fmax).structure)
+        strained = relaxed_atoms(strained, fmax=fmax)
     return stress(strained)
 
 

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from numpy.polynomial import Polynomial
 from numpy.typing import ArrayLike
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.protocols.relaxation import Cell, relax
-from forcewright.protocols.system import (
-    AnyStructure,
-    CalculatorSource,
-    potential_energy,
-    require_crystal,
-    with_calculator,
-)
+from forcewright.protocols.relaxation import Cell, relax, relaxed_atoms
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, potential_energy, with_calculator
 from forcewright.structure import FloatArray
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class BirchMurnaghan(NamedTuple):
@@ -112,8 +103,7 @@ def equation_of_state(
         raise InputError(f"is {points}; four parameters need at least 5 points", field="points")
     if relaxed not in ("none", "ions", "shape"):
         raise InputError(f"is {relaxed!r}; allowed are none, ions and shape", field="relaxed")
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     if center:
         cell: Cell = "full" if relaxed == "shape" else "isotropic"
         atoms = relax(atoms.calc, atoms, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry).structure.to_ase()
@@ -140,19 +130,13 @@ def energies_over_volumes(
     for side in (volumes[outward] <= atoms.cell.volume, volumes[outward] > atoms.cell.volume):
         last = atoms
         for k in outward[side]:
-            last = _scaled(last, volumes[k])
+            last = with_calculator(atoms.calc, last)
+            last.set_cell(last.cell.array * (volumes[k] / last.cell.volume) ** (1 / 3), scale_atoms=True)
             if relaxed != "none":
                 cell: Cell = "shape" if relaxed == "shape" else "none"
-                end = relax(atoms.calc, last, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry)
-                last = with_calculator(atoms.calc, end.structure)
+                last = relaxed_atoms(last, cell=cell, fmax=fmax, keep_symmetry=keep_symmetry)
             energies[k] = potential_energy(last)
     return energies
-
-
-def _scaled(atoms: Any, volume: float) -> Any:
-    scaled = with_calculator(atoms.calc, atoms)
-    scaled.set_cell(atoms.cell.array * (volume / atoms.cell.volume) ** (1 / 3), scale_atoms=True)
-    return scaled
 
 
 def fit_birch_murnaghan(volumes_A3: ArrayLike, energies_eV: ArrayLike) -> BirchMurnaghan:
@@ -171,10 +155,8 @@ def fit_birch_murnaghan(volumes_A3: ArrayLike, energies_eV: ArrayLike) -> BirchM
     minima = [float(r.real) for r in slope.roots() if abs(r.imag) < 1e-12 and bend(r.real) > 0]
     minima = [r for r in minima if x.min() <= r <= x.max()]
     if not minima:
-        raise ForcewrightError(
-            f"the energy has no minimum between {volumes.min():.4g} and {volumes.max():.4g} Å³ per atom; "
-            "widen volume_range or start closer to equilibrium"
-        )
+        raise ForcewrightError(f"the energy has no minimum between {volumes.min():.4g} and {volumes.max():.4g} Å³ per "
+                               "atom; widen volume_range or start closer to equilibrium")  # fmt: skip
     root = minima[0]
     volume = middle * root**-1.5
     modulus = 4 / (9 * volume) * bend(root) * root**2  # derivatives by y = x / root

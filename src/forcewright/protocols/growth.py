@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.analyze import steinhardt
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
 from forcewright.simulation import ForceField, Progress, RunSettings, SimulationResult, Stage, run
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames, Snapshot, snapshots
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -55,12 +52,9 @@ class GrowthSettings(BaseModel):
     def melting(self) -> list[Stage]:
         """Return the stages that make the melt, at the volume of the crystal and back to the growth's temperature."""
         common = {"ensemble": "nvt", "timestep_fs": self.timestep_fs}
-        return [
-            Stage.model_validate({**common, "name": "melt", "temperature_K": self.melt_K, "time_ps": self.melt_ps}),
-            Stage.model_validate(
-                {**common, "name": "cool", "temperature_K": (self.melt_K, self.temperature_K), "time_ps": 1.0}
-            ),
-        ]
+        melt = {"name": "melt", "temperature_K": self.melt_K, "time_ps": self.melt_ps}
+        cool = {"name": "cool", "temperature_K": (self.melt_K, self.temperature_K), "time_ps": 1.0}
+        return [Stage.model_validate({**common, **stage}) for stage in (melt, cool)]
 
     def growing(self) -> list[Stage]:
         """Return the stages of the stack: atoms that are too close are pushed apart, then it is annealed."""
@@ -76,18 +70,15 @@ class GrowthSettings(BaseModel):
 class Growth(Result):
     """How a crystal grew into its melt.
 
-    Attributes
-    ----------
-    time_ps
-        Of each frame (T,).
-    crystalline_share
-        Share of the atoms that are crystal-like (T,).
-    profile
-        The same in slices of about 3 Å along the axis (T, S), from the start of the cell to its end.
-    threshold
-        Order above which an atom counts as crystal: halfway between the medians of template and melt at the start.
-    order_of_template, order_of_melt
-        Those medians.
+    ================================  =================================================================================
+    time_ps                           of each frame (T,)
+    crystalline_share                 share of the atoms that are crystal-like (T,)
+    profile                           the same in slices of about 3 Å along the axis (T, S), from the start of the cell
+                                      to its end
+    threshold                         order above which an atom counts as crystal: halfway between the medians of
+                                      template and melt at the start
+    order_of_template, order_of_melt  those medians
+    ================================  =================================================================================
     """
 
     time_ps: FloatArray
@@ -115,10 +106,7 @@ class Growth(Result):
 def stack_on_melt(crystal: Structure, melt: Snapshot, *, axis: int = 2, closest: float = 0.85) -> Snapshot:
     """Return crystal and melt, which have the same cell, stacked along one cell vector, at rest; the crystal is first.
 
-    Raises
-    ------
-    InputError
-        If the two cells differ, or a direction is open.
+    InputError if the two cells differ, or a direction is open.
     """
     if not crystal.pbc.all():
         raise InputError("growth needs a crystal that is periodic in all directions", field="structure")
@@ -128,22 +116,17 @@ def stack_on_melt(crystal: Structure, melt: Snapshot, *, axis: int = 2, closest:
     fractions = melt.structure.positions @ np.linalg.inv(crystal.cell)
     wrapped = (fractions - np.floor(fractions)) @ crystal.cell
     shortest = _shortest(crystal, np.zeros(len(crystal)), across=False)
-    gap = 0.0
+    halves = np.repeat([0, 1], len(crystal))
+    gap = 0.0  # Å at both interfaces
     while True:
-        stacked = _stacked(crystal, wrapped, axis, gap)
-        halves = np.repeat([0, 1], len(crystal))
+        shift = crystal.cell[axis] * (1.0 + gap / np.linalg.norm(crystal.cell[axis]))
+        cell = np.array(crystal.cell)
+        cell[axis] = 2.0 * shift
+        positions = np.vstack([crystal.positions, wrapped + shift])
+        stacked = Structure(np.tile(crystal.numbers, 2), positions, cell, crystal.pbc)
         if _shortest(stacked, halves, across=True) >= closest * shortest:
             return Snapshot(stacked)
         gap += 0.05
-
-
-def _stacked(crystal: Structure, melt: FloatArray, axis: int, gap: float) -> Structure:
-    """Return crystal and melt one after the other along a cell vector, with a gap in Å at both interfaces."""
-    shift = crystal.cell[axis] * (1.0 + gap / np.linalg.norm(crystal.cell[axis]))
-    cell = np.array(crystal.cell)
-    cell[axis] = 2.0 * shift
-    positions = np.vstack([crystal.positions, melt + shift])
-    return Structure(np.tile(crystal.numbers, 2), positions, cell, crystal.pbc)
 
 
 def _shortest(structure: Structure, part: FloatArray, *, across: bool) -> float:
@@ -192,7 +175,8 @@ def follow_growth(frames: Frames, template: int, *, axis: int = 2, degree: int =
     """
     first, times, shares, profiles = True, [], [], []
     threshold, of_crystal, of_melt, slices = 0.0, 0.0, 0.0, 2
-    for snapshot, order in _orders(frames, degree):
+    for snapshot in snapshots(frames):
+        order = steinhardt([snapshot], degree=degree, average=True).last
         if first:
             of_crystal, of_melt = float(np.median(order[:template])), float(np.median(order[template:]))
             threshold, first = 0.5 * (of_crystal + of_melt), False
@@ -202,11 +186,6 @@ def follow_growth(frames: Frames, template: int, *, axis: int = 2, degree: int =
         shares.append(crystalline.mean())
         profiles.append(_profile(snapshot.structure, crystalline, axis, slices))
     return Growth(np.array(times), np.array(shares), np.array(profiles), threshold, of_crystal, of_melt)
-
-
-def _orders(frames: Frames, degree: int) -> Iterator[tuple[Snapshot, FloatArray]]:
-    for snapshot in snapshots(frames):
-        yield snapshot, steinhardt([snapshot], degree=degree, average=True).last
 
 
 def _profile(structure: Structure, crystalline: NDArray[np.bool_], axis: int, slices: int) -> FloatArray:

@@ -5,32 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
 from ase.spacegroup import crystal
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
-from forcewright.protocols.system import (
-    AnyStructure,
-    CalculatorSource,
-    potential_energy,
-    require_crystal,
-    with_calculator,
-)
+from forcewright.protocols.system import AnyStructure, CalculatorSource, new_crystal, potential_energy, with_calculator
 from forcewright.structure import FloatArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 def _lonsdaleite(symbol: str) -> Any:
-    ratio = np.sqrt(8 / 3)
-    cell = [1.0, 1.0, ratio, 90, 90, 120]
+    cell = [1.0, 1.0, np.sqrt(8 / 3), 90, 90, 120]
     return crystal(symbol, [(1 / 3, 2 / 3, 1 / 16)], spacegroup=194, cellpar=cell)
 
 
@@ -38,10 +28,6 @@ def _beta_tin(symbol: str) -> Any:
     c = 0.552
     cell = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.5, c / 2]]
     return Atoms([symbol] * 2, positions=[(0, -0.25, -c / 8), (0, 0.25, c / 8)], cell=cell, pbc=True)
-
-
-def _simple_hexagonal(symbol: str) -> Any:
-    return Atoms(symbol, cell=[1.0, 1.0, 0.94, 90, 90, 120], pbc=True)
 
 
 def _bc8(symbol: str) -> Any:
@@ -63,7 +49,7 @@ PHASES: dict[str, Callable[[str], Any]] = {
     "bcc": lambda symbol: bulk(symbol, "bcc", a=1.0),
     "hcp": lambda symbol: bulk(symbol, "hcp", a=1.0, c=np.sqrt(8 / 3)),
     "simple_cubic": lambda symbol: bulk(symbol, "sc", a=1.0),
-    "simple_hexagonal": _simple_hexagonal,
+    "simple_hexagonal": lambda symbol: Atoms(symbol, cell=[1.0, 1.0, 0.94, 90, 90, 120], pbc=True),
     "beta_tin": _beta_tin,
     "bc8": _bc8,
     "st12": _st12,
@@ -92,13 +78,7 @@ class PhaseEnergies(Result):
 
 
 def phase(symbol: str, name: str, volume_A3: float) -> Any:
-    """Return the primitive cell of a phase of an element with the given volume per atom.
-
-    Raises
-    ------
-    InputError
-        If the phase is unknown.
-    """
+    """Return the primitive cell of a phase of an element at a volume per atom; InputError if the phase is unknown."""
     if name not in PHASES:
         close = get_close_matches(name, PHASES, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"allowed are {', '.join(PHASES)}"
@@ -115,9 +95,8 @@ def _at_minimum(calculator: CalculatorSource, symbol: str, name: str, volume: fl
     energies = [potential_energy(with_calculator(calculator, phase(symbol, name, v))) for v in volumes]
     inner = [k for k in range(1, 16) if energies[k] <= min(energies[k - 1], energies[k + 1])]
     if not inner:
-        raise ForcewrightError(
-            f"{name} has no minimum of the energy between {volumes[0]:.4g} and {volumes[-1]:.4g} Å³ per atom"
-        )
+        low, high = volumes[0], volumes[-1]
+        raise ForcewrightError(f"{name} has no minimum of the energy between {low:.4g} and {high:.4g} Å³ per atom")
     return phase(symbol, name, volumes[min(inner, key=lambda k: energies[k])])
 
 
@@ -134,8 +113,7 @@ def phase_energies(
     ForcewrightError
         If the equation of state of the given crystal fails.
     """
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     symbols = set(atoms.get_chemical_symbols())
     if len(symbols) > 1:
         raise InputError(f"holds {', '.join(sorted(symbols))}; phases are those of one element", field="structure")

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.protocols.relaxation import relax
+from forcewright.protocols.relaxation import relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
     forces,
-    require_crystal,
+    new_crystal,
     require_positive,
     supercell_repeats,
-    with_calculator,
 )
 from forcewright.structure import FloatArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MIN_HEIGHT = 12.0  # Å between opposite faces of the supercell, by default
 _IMAGINARY = 0.05  # THz below zero before a mode counts as imaginary: noise of the finite displacements is smaller
@@ -95,11 +91,9 @@ def phonons(
         If the calculator or the relaxation fails.
     """
     require_positive(displacement_A=displacement_A, mesh=mesh, points=points)
-    atoms = with_calculator(calculator, structure)
-    require_crystal(atoms)
+    atoms = new_crystal(calculator, structure)
     if relax_cell:
-        relaxed = relax(atoms.calc, atoms, cell="full", fmax=fmax).structure
-        atoms = with_calculator(atoms.calc, relaxed)
+        atoms = relaxed_atoms(atoms, cell="full", fmax=fmax)
     phonon = _force_constants(atoms, supercell_repeats(atoms, repeat, _MIN_HEIGHT), displacement_A)
     return _result(phonon, path, points, mesh)
 
@@ -152,7 +146,7 @@ def _band_path(
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{path!r} is not a path in this crystal's Brillouin zone ({error})", field="path") from None
     distances, corners, labels = bands.get_linear_kpoint_axis()
-    return bands.kpts, np.array(distances), np.array(corners), tuple(_spelled(label) for label in labels)
+    return bands.kpts, np.array(distances), np.array(corners), tuple(label.replace("G", "Γ") for label in labels)
 
 
 def _straight_path(
@@ -165,12 +159,5 @@ def _straight_path(
     at = np.concatenate([[0.0], np.cumsum(lengths)])
     distances = np.union1d(np.linspace(0, at[-1], points), at)
     q_points = np.array([np.interp(distances, at, ends[:, k]) for k in range(3)]).T
-    return q_points, distances, at, tuple(_coordinates(end) for end in ends)
-
-
-def _spelled(label: str) -> str:
-    return label.replace("G", "Γ")
-
-
-def _coordinates(q: FloatArray) -> str:
-    return "Γ" if not q.any() else " ".join(f"{x:g}" for x in q)
+    labels = tuple(" ".join(f"{x:g}" for x in end) if end.any() else "Γ" for end in ends)
+    return q_points, distances, at, labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +11,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import FIRE, LBFGS
 from threadpoolctl import threadpool_limits
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
 from forcewright.protocols.system import (
     AnyStructure,
@@ -26,9 +26,6 @@ from forcewright.protocols.system import (
 )
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.units import GPA
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Cell = Literal["none", "isotropic", "shape", "full"]
 
@@ -97,7 +94,13 @@ def relax(
     elif pressure_GPa:
         raise InputError("acts only on a cell that may change; choose cell isotropic or full", field="pressure_GPa")
     if keep_symmetry:
-        _fix_symmetry(atoms)
+        try:
+            from ase.constraints import FixSymmetry
+
+            fix: Any = FixSymmetry
+            atoms.set_constraint(fix(atoms))
+        except ImportError:
+            raise MissingExtraError("spglib", "phonons", "a relaxation that keeps the symmetry") from None
     energies = _minimize(atoms, cell, fmax, smax_GPa * GPA, pressure_GPa * GPA, max_steps)
     return Relaxation(
         numbers=atoms.numbers.copy(), positions_A=atoms.positions.copy(), cell_A=atoms.cell.array.copy(),
@@ -107,14 +110,9 @@ def relax(
     )  # fmt: skip
 
 
-def _fix_symmetry(atoms: Any) -> None:
-    try:
-        from ase.constraints import FixSymmetry
-
-        fix: Any = FixSymmetry
-        atoms.set_constraint(fix(atoms))
-    except ImportError:
-        raise MissingExtraError("spglib", "phonons", "a relaxation that keeps the symmetry") from None
+def relaxed_atoms(atoms: Any, **options: Any) -> Any:
+    """Return the relaxed structure of atoms with their calculator; the options are those of `relax`."""
+    return with_calculator(atoms.calc, relax(atoms.calc, atoms, **options).structure)
 
 
 def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: float, max_steps: int) -> list[float]:
@@ -125,7 +123,11 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
     """
     start_volume = atoms.cell.volume
     enthalpies: list[float] = []
-    variables = _degrees_of_freedom(atoms, cell, pressure)
+    variables: Any = atoms
+    if cell != "none":
+        kept = {"hydrostatic_strain": cell == "isotropic", "constant_volume": cell == "shape"}
+        cell_filter: Any = FrechetCellFilter
+        variables = cell_filter(atoms, scalar_pressure=pressure, **kept)
     first = (max_steps + 1) // 2
     attempts: list[tuple[Any, Any, int]] = [(LBFGS, {"maxstep": 0.1}, first), (FIRE, {}, max_steps - first)]
     for method, options, steps in attempts:
@@ -142,15 +144,6 @@ def _minimize(atoms: Atoms, cell: Cell, fmax: float, smax: float, pressure: floa
     problem += f"the largest force is {force:.3g} eV/Å (wanted {fmax:g})"
     problem += f", the stress is {excess / GPA:.3g} GPa off (wanted {smax / GPA:g})" if cell != "none" else ""
     raise ForcewrightError(problem + "; allow more steps or larger remains")
-
-
-def _degrees_of_freedom(atoms: Atoms, cell: Cell, pressure: float) -> Any:
-    if cell == "none":
-        return atoms
-    cell_filter: Any = FrechetCellFilter
-    return cell_filter(
-        atoms, hydrostatic_strain=cell == "isotropic", constant_volume=cell == "shape", scalar_pressure=pressure
-    )
 
 
 def _max_force(atoms: Atoms) -> float:
@@ -171,7 +164,6 @@ def _excess_stress(atoms: Atoms, cell: Cell, pressure: float) -> float:
 def _check_volume(atoms: Atoms, start: float, step: int) -> None:
     volume = atoms.cell.volume
     if start > 0 and not 1 / _VOLUME_FACTOR < volume / start < _VOLUME_FACTOR:
-        raise ForcewrightError(
-            f"the relaxation of {atoms.symbols.get_chemical_formula()} exploded: after {step} steps its volume went "
-            f"from {start:.4g} to {volume:.4g} Å³; the potential has no minimum near this structure"
-        )
+        raise ForcewrightError(f"the relaxation of {atoms.symbols.get_chemical_formula()} exploded: after {step} steps "
+                               f"its volume went from {start:.4g} to {volume:.4g} Å³; the potential has no minimum "
+                               "near this structure")  # fmt: skip

@@ -46,6 +46,12 @@ class Schedule(BaseModel):
         pressure = {"pressure_GPa": self.pressure_GPa, "cell": self.cell, "barostat_time_fs": self.barostat_time_fs}
         return Stage.model_validate({**stage, **pressure, "ensemble": "npt"})
 
+    def _ramp(self, name: str, start_K: float, end_K: float, rate_K_per_s: float) -> Stage:
+        """Return a stage that changes the temperature at a rate; InputError if start and end are equal."""
+        if start_K == end_K:
+            raise InputError(f"the ramp begins and ends at {start_K:g} K; use equilibrate", field="temperature_K")
+        return self._stage(name, (start_K, end_K), abs(end_K - start_K) / rate_K_per_s * _PS_PER_S)
+
     def stages(self) -> list[Stage]:
         """Return the stages."""
         raise NotImplementedError
@@ -77,9 +83,8 @@ class Ramp(Schedule):
     def stages(self) -> list[Stage]:
         """Return the hold, if there is one, and the ramp."""
         start, end = self.temperature_K
-        hold = [self._stage("hold", start, self.hold_ps)] if self.hold_ps else []
-        name = "heat" if end > start else "cool"
-        return [*hold, self._stage(name, self.temperature_K, ramp_time_ps(start, end, self.rate_K_per_s))]
+        ramp = self._ramp("heat" if end > start else "cool", start, end, self.rate_K_per_s)
+        return [self._stage("hold", start, self.hold_ps), ramp] if self.hold_ps else [ramp]
 
 
 class HeatUntilFailure(Schedule):
@@ -96,9 +101,8 @@ class HeatUntilFailure(Schedule):
 
     def stages(self) -> list[Stage]:
         """Return the hold and the heating."""
-        hold = [self._stage("hold", self.start_K, self.hold_ps)] if self.hold_ps else []
-        time = ramp_time_ps(self.start_K, self.end_K, self.rate_K_per_s)
-        return [*hold, self._stage("heat until it fails", (self.start_K, self.end_K), time)]
+        heating = self._ramp("heat until it fails", self.start_K, self.end_K, self.rate_K_per_s)
+        return [self._stage("hold", self.start_K, self.hold_ps), heating] if self.hold_ps else [heating]
 
 
 class MeltQuench(Schedule):
@@ -132,10 +136,8 @@ class MeltQuench(Schedule):
     def _ordered(self) -> Self:
         liquid = self.melt_K if self.liquid_K is None else self.liquid_K
         if not self.final_K < liquid <= self.melt_K:
-            raise ValueError(
-                f"temperatures must fall from melt_K ({self.melt_K:g}) over liquid_K ({liquid:g}) to final_K "
-                f"({self.final_K:g})"
-            )
+            raise ValueError(f"temperatures must fall from melt_K ({self.melt_K:g}) over liquid_K ({liquid:g}) to "
+                             f"final_K ({self.final_K:g})")  # fmt: skip
         return self
 
     def stages(self) -> list[Stage]:
@@ -145,7 +147,7 @@ class MeltQuench(Schedule):
         stages = [
             kept._stage("melt", self.melt_K, self.melt_ps),
             self._stage("liquid", liquid, self.liquid_ps),
-            self._stage("quench", (liquid, self.final_K), ramp_time_ps(liquid, self.final_K, self.rate_K_per_s)),
+            self._ramp("quench", liquid, self.final_K, self.rate_K_per_s),
         ]
         if self.anneal_ps:
             anneal = self.final_K if self.anneal_K is None else self.anneal_K
@@ -188,22 +190,6 @@ class Compress(Schedule):
 
 #: Schedules by name in a config.
 SCHEDULES: dict[str, type[Schedule]] = {
-    "compress": Compress,
-    "equilibrate": Equilibrate,
-    "heat_until_failure": HeatUntilFailure,
-    "melt_quench": MeltQuench,
+    "compress": Compress, "equilibrate": Equilibrate, "heat_until_failure": HeatUntilFailure, "melt_quench": MeltQuench,
     "ramp": Ramp,
-}
-
-
-def ramp_time_ps(start_K: float, end_K: float, rate_K_per_s: float) -> float:
-    """Return how long a ramp between two temperatures takes in ps.
-
-    Raises
-    ------
-    InputError
-        If the two are equal.
-    """
-    if start_K == end_K:
-        raise InputError(f"the ramp begins and ends at {start_K:g} K; use equilibrate", field="temperature_K")
-    return abs(end_K - start_K) / rate_K_per_s * _PS_PER_S
+}  # fmt: skip

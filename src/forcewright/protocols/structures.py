@@ -75,10 +75,7 @@ StructureSource = Annotated[StructureSettings, BeforeValidator(_spelled_out)]
 def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
     """Return the structure, with velocities where a file has them; paths are relative to ``folder``.
 
-    Raises
-    ------
-    InputError
-        If the file cannot be read, has no such frame, or ASE does not know the crystal or molecule.
+    InputError if the file cannot be read, has no such frame, or ASE does not know the crystal or molecule.
     """
     if source.snapshot is not None:
         return repeat_snapshot(source.snapshot, source.repeat)

@@ -4,27 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms, units
 from ase.build import surface
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
-from forcewright.protocols.relaxation import relax
+from forcewright.protocols.relaxation import relax, relaxed_atoms
 from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
+    new_crystal,
     potential_energy,
-    require_crystal,
     require_positive,
     with_calculator,
 )
 from forcewright.structure import FloatArray, IntArray
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _J_PER_M2 = 1e20 / units.J  # 1 eV/Å² in J/m²
 
@@ -86,10 +83,9 @@ def surface_energies(
         If a relaxation fails.
     """
     require_positive(thickness_A=thickness_A, vacuum_A=vacuum_A)
-    crystal = with_calculator(calculator, structure)
-    require_crystal(crystal)
+    crystal = new_crystal(calculator, structure)
     if relax_cell:
-        crystal = with_calculator(crystal.calc, relax(crystal.calc, crystal, cell="full").structure)
+        crystal = relaxed_atoms(crystal, cell="full")
     energy_per_atom = potential_energy(crystal) / len(crystal)
     rows = [_surface(crystal, indices, energy_per_atom, thickness_A, vacuum_A, relaxed, fmax) for indices in miller]
     unrelaxed, ends, areas, thicknesses, atoms = np.array(rows).reshape(-1, 5).T
@@ -119,18 +115,15 @@ def _surface(
 def slab(structure: Atoms, miller: Sequence[int], *, thickness_A: float, vacuum_A: float) -> Any:
     """Return a slab of whole surface cells, normal to z, cut through the widest gap between layers.
 
-    Raises
-    ------
-    InputError
-        If ``miller`` is not three whole numbers, or all are zero.
+    InputError if ``miller`` is not three whole numbers, or all are zero.
     """
     whole = all(isinstance(index, int | np.integer) for index in miller)
     if len(miller) != 3 or not whole or not any(miller):
         raise InputError(f"holds {list(miller)}; give three whole numbers, not all zero", field="miller")
     cut_out: Any = surface
-    layer = cut_out(structure, tuple(int(i) for i in miller), 1, periodic=True)
-    layers = max(1, int(np.ceil(thickness_A / layer.cell[2, 2] - 1e-6)))
-    atoms: Any = cut_out(structure, tuple(int(i) for i in miller), layers, periodic=True)
+    indices = tuple(int(i) for i in miller)
+    height = cut_out(structure, indices, 1, periodic=True).cell[2, 2]
+    atoms: Any = cut_out(structure, indices, max(1, int(np.ceil(thickness_A / height - 1e-6))), periodic=True)
     atoms.set_constraint()
     height = atoms.cell[2, 2]
     z = np.sort(atoms.positions[:, 2] % height)

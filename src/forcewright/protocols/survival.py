@@ -5,41 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Snapshot
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 @dataclass(frozen=True, eq=False)
 class Survival(Result):
     """How long independent runs lasted.
 
-    Attributes
-    ----------
-    times_ps
-        How long each run lasted (n,).
-    completed
-        Whether it completed (n,).
-    reasons
-        Why each ended.
-    planned_ps
-        How long each was to last.
-    folder
-        Where the runs lie.
-    share, low, high
-        Share of runs that completed, and its 95 % confidence interval (Wilson, J. Am. Stat. Assoc. 22, 209 (1927)).
+    ================  ===============================================================================================
+    times_ps          how long each run lasted (n,)
+    completed         whether it completed (n,)
+    reasons           why each ended
+    planned_ps        how long each was to last
+    folder            where the runs lie
+    share, low, high  share of runs that completed, and its 95 % confidence interval (Wilson, J. Am. Stat. Assoc. 22,
+                      209 (1927)).
+    ================  ===============================================================================================
     """
 
     times_ps: FloatArray

@@ -22,13 +22,7 @@ AnyStructure = Structure | Atoms
 
 
 def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> Any:
-    """Return new ASE atoms with the calculator attached.
-
-    Raises
-    ------
-    InputError
-        If ``calculator`` is neither a calculator nor a function that returns one, or ``structure`` is not a structure.
-    """
+    """Return new ASE atoms with a calculator, or with what a function that makes one returns; InputError if none is."""
     atoms: Any
     if isinstance(structure, Structure):
         atoms = structure.to_ase()
@@ -37,6 +31,13 @@ def with_calculator(calculator: CalculatorSource, structure: AnyStructure) -> An
     else:
         raise InputError(f"is a {type(structure).__name__}; give a Structure or ASE Atoms", field="structure")
     atoms.calc = new_calculator(calculator)
+    return atoms
+
+
+def new_crystal(calculator: CalculatorSource, structure: AnyStructure) -> Any:
+    """Return what `with_calculator` does; InputError if it is not periodic in all three directions."""
+    atoms = with_calculator(calculator, structure)
+    require_crystal(atoms)
     return atoms
 
 
@@ -52,13 +53,7 @@ def new_calculator(source: CalculatorSource) -> Any:
 
 @contextmanager
 def explained(atoms: Atoms) -> Iterator[None]:
-    """Turn any error of a calculator into one sentence.
-
-    Raises
-    ------
-    ForcewrightError
-        If the calculator fails.
-    """
+    """Turn any error of a calculator into a ForcewrightError of one sentence."""
     name = type(atoms.calc).__name__
     try:
         yield
@@ -73,42 +68,32 @@ def explained(atoms: Atoms) -> Iterator[None]:
 
 def potential_energy(atoms: Any) -> float:
     """Return the energy in eV."""
-    with explained(atoms):
-        energy = float(atoms.get_potential_energy())
-    _check_finite(energy, "an energy", atoms)
-    return energy
+    return float(_computed(atoms, atoms.get_potential_energy, "an energy"))
 
 
 def forces(atoms: Any) -> FloatArray:
     """Return the forces (N, 3) in eV/Å."""
-    with explained(atoms):
-        values: FloatArray = np.asarray(atoms.get_forces(), dtype=np.float64)
-    _check_finite(values, "a force", atoms)
-    return values
+    return _computed(atoms, atoms.get_forces, "a force")
 
 
 def stress(atoms: Any) -> FloatArray:
     """Return the stress (6,) in eV/Å³, Voigt order, tension positive."""
+    return _computed(atoms, atoms.get_stress, "a stress")
+
+
+def _computed(atoms: Atoms, compute: Callable[[], Any], name: str) -> FloatArray:
     with explained(atoms):
-        values: FloatArray = np.asarray(atoms.get_stress(), dtype=np.float64)
-    _check_finite(values, "a stress", atoms)
-    return values
-
-
-def _check_finite(values: Any, name: str, atoms: Atoms) -> None:
+        values = np.asarray(compute(), dtype=np.float64)
     if not np.isfinite(values).all():
-        calculator = type(atoms.calc).__name__
         formula = atoms.symbols.get_chemical_formula()
-        raise ForcewrightError(f"{calculator} gives {name} that is not finite for {formula}")
+        raise ForcewrightError(f"{type(atoms.calc).__name__} gives {name} that is not finite for {formula}")
+    return values
 
 
 def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_height: float) -> tuple[int, int, int]:
     """Return how often to repeat a cell: ``repeat``, or until opposite faces are ``min_height`` Å apart.
 
-    Raises
-    ------
-    InputError
-        If ``repeat`` is not one or three positive whole numbers, or the structure is not periodic.
+    InputError if ``repeat`` is not one or three positive whole numbers, or the structure is not periodic.
     """
     require_crystal(atoms)
     if repeat is None:

@@ -9,16 +9,6 @@ from forcewright.reference.vasp import VaspReference
 from forcewright.reference.xtb import xtb_reference
 
 __all__ = [
-    "CalculatorReference",
-    "LabelCache",
-    "Labelling",
-    "PotentialReference",
-    "Progress",
-    "ReferenceSettings",
-    "VaspReference",
-    "ase_reference",
-    "label_all",
-    "potential_reference",
-    "reference_from",
-    "xtb_reference",
-]
+    "CalculatorReference", "LabelCache", "Labelling", "PotentialReference", "Progress", "ReferenceSettings",
+    "VaspReference", "ase_reference", "label_all", "potential_reference", "reference_from", "xtb_reference",
+]  # fmt: skip

@@ -56,7 +56,7 @@ class AseFactory:
 
     def __call__(self) -> Calculator:
         """Return a new calculator."""
-        factory: Callable[..., Any] = self._factory()
+        factory = self._factory()
         try:
             calculator: Any = factory(**self.kwargs)
         except Exception as error:  # anything may go wrong in somebody else's code
@@ -72,9 +72,10 @@ class AseFactory:
         made: Calculator = calculator
         return made
 
-    def _factory(self) -> Any:
+    def _factory(self) -> Callable[..., Any]:
         try:
-            return attrgetter(self.name)(import_module(self.module))
+            factory: Callable[..., Any] = attrgetter(self.name)(import_module(self.module))
+            return factory
         except ImportError as error:
             package = (getattr(error, "name", None) or self.module).partition(".")[0]
             if package in _EXTRAS:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from forcewright.errors import ForcewrightError, InputError, MissingExtraError
+from forcewright.errors import InputError
 from forcewright.optimize.workers import process_pool
 from forcewright.potential import Failure, Reference
 from forcewright.reference.cache import LabelCache
+from forcewright.reference.checks import failure_of
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 _CHUNK_SECONDS = 0.5  # work sent to a worker at once, so that sending costs little
@@ -81,25 +82,18 @@ class Labelling:
 
     def dataset(self, structures: Dataset | Sequence[Structure], name: str = "") -> Dataset:
         """Return the labelled structures; group, info and origin of a dataset's frames stay with them."""
-        return Dataset(
-            tuple(
-                Frame(frame.structure, _with(frame.labels, result), frame.origin)
-                for frame, result in zip(_frames(structures), self.results, strict=True)
-                if isinstance(result, Labels)
-            ),
-            name,
-        )
+        labelled = [
+            Frame(frame.structure, _with(frame.labels, result), frame.origin)
+            for frame, result in zip(_frames(structures), self.results, strict=True)
+            if isinstance(result, Labels)
+        ]
+        return Dataset(tuple(labelled), name)
 
 
 def label_all(
-    reference: Reference,
-    structures: Dataset | Sequence[Structure],
-    *,
-    cache: str | Path | None = None,
-    workers: int = 1,
-    retry_failures: bool = False,
-    on_done: Callable[[Progress], None] | None = None,
-) -> Labelling:
+    reference: Reference, structures: Dataset | Sequence[Structure], *, cache: str | Path | None = None,
+    workers: int = 1, retry_failures: bool = False, on_done: Callable[[Progress], None] | None = None,
+) -> Labelling:  # fmt: skip
     """Label structures, several at a time.
 
     Parameters
@@ -285,9 +279,5 @@ def _label(reference: Reference, cache: LabelCache | None, items: Sequence[_Item
 def _labelled(reference: Reference, structure: Structure) -> Labels | Failure:
     try:
         return reference.label([structure])[0]
-    except MissingExtraError:
-        raise
-    except ForcewrightError as error:
-        return Failure(str(error))
     except Exception as error:  # a reference of somebody else's may raise what it likes
-        return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return failure_of(error, repeatable=False)

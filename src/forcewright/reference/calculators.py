@@ -16,10 +16,10 @@ from ase.calculators.calculator import (
     SCFError,
 )
 
-from forcewright.errors import InputError, MissingExtraError
+from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.potential import Failure
-from forcewright.reference.checks import checked_labels, has_stress, unknown_elements
+from forcewright.reference.checks import checked_labels, failure_of, has_stress, sentence, unknown_elements
 from forcewright.structure import Labels, Structure
 
 
@@ -50,7 +50,7 @@ class CalculatorReference(ForceField):
         try:
             return _labels(structure, calculator)
         finally:
-            _close(calculator)
+            close(calculator)
 
     @cached_property
     def _kept(self) -> Calculator:
@@ -69,13 +69,9 @@ def _labels(structure: Structure, calculator: Calculator) -> Labels | Failure:
         forces = atoms.get_forces()  # type: ignore[no-untyped-call]
         stress = _stress(atoms, calculator) if has_stress(structure) else None
     except (SCFError, CalculationFailed) as error:
-        return Failure(_sentence(error), repeatable=True)
-    except MissingExtraError:
-        raise
-    except InputError as error:
-        return Failure(str(error), repeatable=True)
+        return Failure(sentence(error), repeatable=True)
     except Exception as error:  # anything may go wrong in somebody else's code
-        return Failure(f"{type(error).__name__}: {_sentence(error)}")
+        return failure_of(error, known=InputError)
     return checked_labels(structure, energy, forces, stress)
 
 
@@ -93,11 +89,7 @@ def _stress(atoms: Atoms, calculator: Calculator) -> Any:
         return None
 
 
-def _sentence(error: BaseException) -> str:
-    return " ".join(str(error).split()) or "it does not say why"
-
-
-def _close(calculator: Any) -> None:
+def close(calculator: Any) -> None:
     """End the program behind a calculator, where it has one."""
-    if calculator is not None and hasattr(calculator, "close"):
+    if hasattr(calculator, "close"):
         calculator.close()

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from forcewright.errors import InputError
+from forcewright.errors import ForcewrightError, InputError, MissingExtraError
 from forcewright.potential import Failure
 from forcewright.structure import Labels, Structure, from_voigt, require_known_species
 
@@ -27,13 +27,27 @@ def unknown_elements(structure: Structure, species: tuple[int, ...] | None) -> F
     return None
 
 
+def failure_of(error: Exception, *, known: type[Exception] = ForcewrightError, repeatable: bool = True) -> Failure:
+    """Return what an error means for a structure; a missing package is raised again, as all others would lack it.
+
+    Errors of a ``known`` type speak for themselves; an `InputError` would repeat itself, where that may count.
+    """
+    if isinstance(error, MissingExtraError):
+        raise error
+    if isinstance(error, known):
+        return Failure(str(error), repeatable=repeatable and isinstance(error, InputError))
+    return Failure(f"{type(error).__name__}: {sentence(error)}")
+
+
+def sentence(error: BaseException) -> str:
+    """Return what an error says in one line."""
+    return " ".join(str(error).split()) or "it does not say why"
+
+
 def checked_labels(
-    structure: Structure,
-    energy: float,
-    forces: ArrayLike,
-    stress: ArrayLike | None = None,
+    structure: Structure, energy: float, forces: ArrayLike, stress: ArrayLike | None = None,
     info: dict[str, Any] | None = None,
-) -> Labels | Failure:
+) -> Labels | Failure:  # fmt: skip
     """Return labels, or a failure that tells what is wrong with the numbers.
 
     Parameters

@@ -93,11 +93,9 @@ class Cp2kCalculator(CP2K):
     def _last_words(self) -> str:
         """Return what stands in the box with which CP2K aborts."""
         output = self._output() + (self._shell.last_words() if self._shell is not None else "")
-        boxed = [
-            re.sub(r"[*\\/_|()-]{2,}|^[ *\\/|]+|[ *|]+$", " ", line) for line in output.splitlines() if "*" in line
-        ]
-        message = " ".join(" ".join(boxed).split())
-        return message.rpartition("[ABORT]")[2].strip(" *")
+        lines = (line for line in output.splitlines() if "*" in line)
+        boxed = (re.sub(r"[*\\/_|()-]{2,}|^[ *\\/|]+|[ *|]+$", " ", line) for line in lines)
+        return " ".join(" ".join(boxed).split()).rpartition("[ABORT]")[2].strip(" *")
 
     def close(self) -> None:
         """End the program and remove its folder."""
@@ -181,13 +179,7 @@ class Cp2kFactory:
 
 
 def find_program(command: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Return the command of CP2K's shell: the given one, or the first of `PROGRAMS` that is installed.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
+    """Return the command of CP2K's shell, the given one or the first of `PROGRAMS`; `InputError` if not installed."""
     for candidate in [tuple(command)] if command else PROGRAMS:
         if shutil.which(candidate[0]):
             return candidate

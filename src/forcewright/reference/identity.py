@@ -36,13 +36,7 @@ def hash_files(files: Iterable[Path]) -> str:
 
 
 def identify(source: Potential | str | Path) -> tuple[Potential, str, str]:
-    """Return a potential, or what lies at a path, its name, and the SHA-256 of its files as they are when saved.
-
-    Raises
-    ------
-    InputError
-        If nothing that can be read lies at the path.
-    """
+    """Return a potential, or what `load` reads at a path, its name, and the SHA-256 of its files as they are saved."""
     if isinstance(source, (str, Path)):
         path = Path(source)
         return load(path), path.name, hash_files(potential_files(path))

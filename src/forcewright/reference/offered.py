@@ -26,7 +26,6 @@ class OfferedSettings(Protocol):
 
     def reference(self, base: Path) -> Reference:
         """Return the reference."""
-        ...
 
 
 def offered_names() -> frozenset[str]:
@@ -35,21 +34,9 @@ def offered_names() -> frozenset[str]:
 
 
 def offered_reference(name: str, content: object, base: Path) -> Reference:
-    """Return the reference of another package.
+    """Return the reference of another package: its key, what stands behind it, and the folder paths are relative to.
 
-    Parameters
-    ----------
-    name
-        Its key under ``reference:``.
-    content
-        What stands behind it.
-    base
-        Folder that paths are relative to.
-
-    Raises
-    ------
-    InputError
-        If no package offers it, or the one that does cannot be imported, or the content is not what it takes.
+    Raises `InputError` if no package offers it, it cannot be imported, or the content is not what it takes.
     """
     point = next(iter(entry_points(group=ENTRY_POINTS, name=name)), None)
     if point is None:

@@ -15,7 +15,7 @@ from forcewright.errors import InputError
 from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
-from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.calculators import CalculatorReference, close
 from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
@@ -38,13 +38,7 @@ class PairStyleSettings(BaseModel):
     """Range in Å; LAMMPS is asked where it is not given."""
 
     def potential(self, base: Path) -> PairStylePotential:
-        """Return it as a potential; its files lie in ``base`` or among LAMMPS's own.
-
-        Raises
-        ------
-        InputError
-            If LAMMPS does not know or accept something in it.
-        """
+        """Return it as a potential (see `pair_style_potential`); its files lie in ``base`` or among LAMMPS's own."""
         return pair_style_potential(self.pair_style, self.pair_coeff, base, self.species, self.cutoff)
 
 
@@ -220,20 +214,7 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
 def calculator_reference(
     settings: CalculatorSettings, *, reuse: bool = False, field: str = "reference"
 ) -> CalculatorReference:
-    """Return what stands behind ``xtb`` or ``ase``.
-
-    Parameters
-    ----------
-    reuse, field
-        As in `ase_reference`.
-
-    Raises
-    ------
-    InputError
-        If there is no such calculator or it does not accept its arguments.
-    MissingExtraError
-        If its package is an extra that is not installed.
-    """
+    """Return what stands behind ``xtb`` or ``ase``; ``reuse``, ``field`` and errors are those of `ase_reference`."""
     if settings.xtb is not None:
         return xtb_reference(**settings.xtb.model_dump())
     return ase_reference(str(settings.ase), settings.kwargs, reuse=reuse, field=field)
@@ -264,7 +245,5 @@ def ase_reference(
     """
     module, _, factory_name = name.partition(":")
     factory = AseFactory(module, factory_name, dict(kwargs or {}), field)
-    calculator: Any = factory()  # whether it works shows now, and not after an hour
-    if hasattr(calculator, "close"):
-        calculator.close()
+    close(factory())  # whether it works shows now, and not after an hour
     return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse)

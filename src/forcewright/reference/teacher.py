@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from forcewright.errors import ForcewrightError, InputError, MissingExtraError
 from forcewright.force_field import ForceField
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Failure, Potential
-from forcewright.reference.checks import checked_labels, has_stress, unknown_elements
+from forcewright.reference.checks import checked_labels, failure_of, has_stress, unknown_elements
 from forcewright.reference.identity import hash_parts, identify, version_of
 from forcewright.structure import Labels, Structure
 
@@ -27,14 +26,8 @@ class PotentialReference(ForceField):
         assert self.potential is not None
         try:
             prediction = self.potential.predict([structure])[0]
-        except MissingExtraError:
-            raise
-        except InputError as error:
-            return Failure(str(error), repeatable=True)
-        except ForcewrightError as error:
-            return Failure(str(error))
         except Exception as error:  # packages of other families raise what they like
-            return Failure(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return failure_of(error)
         if prediction.forces is None:
             return Failure(f"{self.name} predicts no forces", repeatable=True)
         stress = prediction.stress if has_stress(structure) else None

@@ -69,12 +69,12 @@ class VaspReference:
         if "ENCUT" not in tags:
             raise InputError("has no ENCUT; give it, so that all compositions have one cutoff", field="vasp.incar")
         if int(tags.get("NSW", 0)) != 0:
-            raise InputError(f"asks for NSW = {tags['NSW']}; structures are labelled, not moved: leave it out",
-                             field="vasp.incar")  # fmt: skip
+            problem = f"asks for NSW = {tags['NSW']}; structures are labelled, not moved: leave it out"
+            raise InputError(problem, field="vasp.incar")
         smallest = self.kpoints if isinstance(self.kpoints, (int, float)) else min(self.kpoints)
         if smallest <= 0:
-            raise InputError(f"is {self.kpoints}; give a distance in 1/Å or three numbers of points, above zero",
-                             field="vasp.kpoints")  # fmt: skip
+            problem = f"is {self.kpoints}; give a distance in 1/Å or three numbers of points, above zero"
+            raise InputError(problem, field="vasp.kpoints")
 
     @property
     def name(self) -> str:

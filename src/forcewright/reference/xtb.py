@@ -19,14 +19,9 @@ _SPECIES = tuple(range(1, 87))  # H ... Rn
 
 
 def xtb_reference(
-    method: XtbMethod = "GFN1-xTB",
-    *,
-    accuracy: float = 1.0,
-    electronic_temperature_K: float = 300.0,
-    max_iterations: int = 250,
-    charge: float | None = None,
-    multiplicity: int | None = None,
-) -> CalculatorReference:
+    method: XtbMethod = "GFN1-xTB", *, accuracy: float = 1.0, electronic_temperature_K: float = 300.0,
+    max_iterations: int = 250, charge: float | None = None, multiplicity: int | None = None,
+) -> CalculatorReference:  # fmt: skip
     """Return a tight-binding method as a reference.
 
     Parameters

@@ -15,18 +15,8 @@ from forcewright.report.tables import grade_table
 from forcewright.verbs import VerbPackage
 
 __all__ = [
-    "Card",
-    "PageContent",
-    "ReportContent",
-    "Section",
-    "Svg",
-    "draw_convergence",
-    "draw_run",
-    "draw_svg",
-    "grade_table",
-    "render",
-    "stage_table",
-    "write_report",
-]
+    "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_run", "draw_svg",
+    "grade_table", "render", "stage_table", "write_report",
+]  # fmt: skip
 
 sys.modules[__name__].__class__ = VerbPackage

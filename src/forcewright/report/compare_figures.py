@@ -16,9 +16,9 @@ from forcewright.report.drawing import (
     ALARM,
     INK,
     RULE,
-    SOFT,
     color_of,
     dress,
+    dress_parity,
     marker_of,
     new_figure,
     plain,
@@ -33,6 +33,10 @@ QUANTITIES = (
     ("energy", "Energy per atom", "eV/atom", "meV/atom", 1e3),
     ("force_norm", "Norm of a structure's forces", "eV/Å", "eV/Å", 1.0),
 )
+_ERRORS = {
+    "energy_mae_meV_per_atom": "energy MAE (meV/atom)",
+    "force_norm_mae_eV_per_A": "force-norm MAE (eV/Å)",
+}
 _MANY = 1500  # points beyond which a panel is drawn as pixels
 
 Series = Mapping[str, ParitySeries]  # by quantity
@@ -46,14 +50,7 @@ def draw_pareto(rows: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     rows
         By family: cost_us_per_atom, energy_mae_meV_per_atom, force_norm_mae_eV_per_A.
     """
-    panels = [
-        (key, label)
-        for key, label in (
-            ("energy_mae_meV_per_atom", "energy MAE (meV/atom)"),
-            ("force_norm_mae_eV_per_A", "force-norm MAE (eV/Å)"),
-        )
-        if any(_positive(row, key) for row in rows.values())
-    ]
+    panels = [(key, label) for key, label in _ERRORS.items() if any(_positive(row, key) for row in rows.values())]
     if not panels:
         return None
     figure = new_figure(3.6)
@@ -102,19 +99,12 @@ def draw_family_parity(families: Mapping[str, Series]) -> Figure | None:
 
 
 def _draw_parity_panel(ax: Axes, series: ParitySeries, unit: str, error_unit: str, factor: float) -> None:
-    low = min(series.reference.min(), series.predicted.min())
-    high = max(series.reference.max(), series.predicted.max())
-    margin = 0.05 * (high - low) or 1.0
-    ax.axline((low, low), slope=1, color=SOFT, linewidth=0.8, zorder=1)
     order = np.random.default_rng(0).permutation(len(series))  # so that no source hides another
     colors = np.array([color_of(index) for index in range(len(series.names))])[series.group]
     many = len(series) > _MANY
     ax.scatter(series.reference[order], series.predicted[order], c=colors[order], s=5 if many else 13, alpha=0.75,
                linewidths=0, rasterized=many, zorder=2)  # fmt: skip
-    dress(ax, f"reference ({unit})", f"predicted ({unit})")
-    ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), box_aspect=1)
-    ax.locator_params(nbins=5)
-    ax.ticklabel_format(useOffset=False)
+    dress_parity(ax, series, unit)
     lines = [
         f"{name} {significant(factor * measure(series.reference, series.predicted))} {error_unit}"
         for name, measure in (("RMSE", metrics.rmse), ("MAE", metrics.mae))
@@ -131,9 +121,8 @@ def draw_errors_by_source(families: Mapping[str, Series]) -> Figure | None:
         return None
     names = _sources(families)
     figure = new_figure(1.1 + (0.25 + 0.16 * len(names)) * len(families))
-    for ax, (key, title, _, unit, factor) in zip(
-        figure.subplots(1, len(columns), sharey=True, squeeze=False)[0], columns, strict=True
-    ):
+    axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    for ax, (key, title, _, unit, factor) in zip(axes, columns, strict=True):
         shown = _draw_strips(ax, [series.get(key) for series in families.values()], names, factor)
         dress(ax, f"error: {title.lower()} ({unit})", "")
         if spans_decades(shown):
@@ -177,14 +166,8 @@ def draw_sets(families: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Figure
         By family and set: energy_mae_meV_per_atom, force_norm_mae_eV_per_A.
     """
     sets = list(dict.fromkeys(name for tables in families.values() for name in tables))
-    panels = [
-        (key, label)
-        for key, label in (
-            ("energy_mae_meV_per_atom", "energy MAE (meV/atom)"),
-            ("force_norm_mae_eV_per_A", "force-norm MAE (eV/Å)"),
-        )
-        if any(row.get(key) for tables in families.values() for row in tables.values())
-    ]
+    rows = [row for tables in families.values() for row in tables.values()]
+    panels = [(key, label) for key, label in _ERRORS.items() if any(row.get(key) for row in rows)]
     if len(sets) < 2 or not panels:
         return None
     figure = new_figure(3.4)

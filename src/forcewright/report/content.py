@@ -72,36 +72,26 @@ class PageContent:
 class ReportContent:
     """The contents of the report of a study.
 
-    Attributes
-    ----------
-    result
-        Contents of ``result.json``: numbers of trials and evaluations, validation, nested and test
-        (``ErrorTable.to_dict()``), wall_s, cpu_s, peak_memory_bytes, cost_us_per_atom, protocol, seed, versions,
-        data_hashes, command, machine, warnings (sentences), max_cost_us_per_atom.
-    config_text
-        The resolved configuration, YAML.
-    trials
-        One mapping per trial: index, state ("complete" or "failed"), phase ("initial" or "bayesian"), loss, params,
-        energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, chosen (whether it is the best), evaluations,
-        wall_s, error.
-    parity
-        Values behind the parity plots by data set: "validation", "test".
-    importance
-        Share of each hyperparameter in the variation of the loss.
-    findings
-        Rows of the data audit: severity, file, frame, field, message.
-    reference_energies
-        Energy subtracted per atom in eV by element symbol; ``reference_energies_source`` says how it was obtained.
-    label_counts
-        Number of frames with each label, by data set or by label.
-    group_sizes
-        Number of frames by group.
-    chosen
-        The chosen hyperparameters; a mapping of mappings (weights by group and property) becomes a table of its own.
-    citations
-        Works to cite, each with ``key`` and ``text``.
-    sections
-        Further sections, shown after the last built-in one of results.
+    ==================  ===============================================================================================
+    result              contents of ``result.json``: numbers of trials and evaluations, validation, nested and test
+                        (``ErrorTable.to_dict()``), wall_s, cpu_s, peak_memory_bytes, cost_us_per_atom, protocol, seed,
+                        versions, data_hashes, command, machine, warnings (sentences), max_cost_us_per_atom
+    config_text         the resolved configuration, YAML
+    trials              one mapping per trial: index, state ("complete" or "failed"), phase ("initial" or "bayesian"),
+                        loss, params, energy_rmse_meV_per_atom, force_rmse_eV_per_A, cost_us_per_atom, chosen (whether
+                        it is the best), evaluations, wall_s, error
+    parity              values behind the parity plots by data set: "validation", "test"
+    importance          share of each hyperparameter in the variation of the loss
+    findings            rows of the data audit: severity, file, frame, field, message
+    reference_energies  energy subtracted per atom in eV by element symbol; ``reference_energies_source`` says how it
+                        was obtained
+    label_counts        number of frames with each label, by data set or by label
+    group_sizes         number of frames by group
+    chosen              the chosen hyperparameters; a mapping of mappings (weights by group and property) becomes a
+                        table of its own
+    citations           works to cite, each with ``key`` and ``text``
+    sections            further sections, shown after the last built-in one of results
+    ==================  ===============================================================================================
     """
 
     title: str

@@ -28,9 +28,8 @@ def draw_convergence(fit: Mapping[str, Any]) -> Figure | None:
         return None
     figure = new_figure(3.0)
     ax = figure.subplots()
-    ax.plot(
-        *zip(*points, strict=True), color=MAIN, linewidth=1.4, marker="o", markersize=3.5, label="several densities"
-    )
+    x, y = zip(*points, strict=True)
+    ax.plot(x, y, color=MAIN, linewidth=1.4, marker="o", markersize=3.5, label="several densities")
     linear, chosen = fit.get("linear_loss"), fit.get("iterations")
     if linear is not None:
         ax.axhline(linear, color=SOFT, linewidth=1.0, linestyle="--", label="linear fit")

@@ -18,6 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from forcewright.accuracy.parity import ParitySeries
+
 #: P. Tol, Colour schemes, SRON/EPS/TN/09-002 (2021), "muted", and a gray: apart in all common kinds of color vision.
 PALETTE = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#44AA99", "#AA4499", "#999933", "#882255", "#8a9099")
 MARKERS = ("o", "s", "^", "D")
@@ -80,6 +82,18 @@ def plain(text: object, longest: int = 30) -> str:
     clean = "".join(c if c.isprintable() else " " for c in str(text))
     clean = clean if len(clean) <= longest else clean[: longest - 1] + "…"
     return clean.replace("$", r"\$")
+
+
+def dress_parity(ax: Axes, series: ParitySeries, unit: str, title: str = "") -> None:
+    """Set labels and equal limits of axes with predictions against references, and draw the diagonal."""
+    low = min(series.reference.min(), series.predicted.min())
+    high = max(series.reference.max(), series.predicted.max())
+    margin = 0.05 * (high - low) or 1.0
+    ax.axline((low, low), slope=1, color=SOFT, linewidth=0.8, zorder=1)
+    dress(ax, f"reference ({unit})", f"predicted ({unit})", title)
+    ax.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), box_aspect=1)
+    ax.locator_params(nbins=5)
+    ax.ticklabel_format(useOffset=False)
 
 
 def to_svg(figure: Figure) -> str:

@@ -21,6 +21,7 @@ from forcewright.report.drawing import (
     SOFT,
     color_of,
     dress,
+    dress_parity,
     marker_of,
     new_figure,
     plain,
@@ -51,29 +52,16 @@ def draw_parity(parity: Parity) -> Figure | None:
     for ax in axes[len(panels) :]:
         ax.remove()
     if len(names) > 1:
-        figure.legend(
-            handles=[_handle(index, name) for index, name in enumerate(names)],
-            loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8, labelcolor=INK,
-            handletextpad=0.2, columnspacing=1.4,
-        )  # fmt: skip
+        handles = [Line2D([], [], linestyle="", marker=marker_of(index), color=color_of(index), markersize=5,
+                          label=plain(name)) for index, name in enumerate(names)]  # fmt: skip
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8,
+                      labelcolor=INK, handletextpad=0.2, columnspacing=1.4)  # fmt: skip
     return figure
 
 
-def _handle(index: int, name: str) -> Line2D:
-    return Line2D([], [], linestyle="", marker=marker_of(index), color=color_of(index), markersize=5, label=plain(name))
-
-
 def _draw_panel(ax: Axes, series: ParitySeries, title: str, unit: str, error_unit: str, factor: float) -> None:
-    low = min(series.reference.min(), series.predicted.min())
-    high = max(series.reference.max(), series.predicted.max())
-    margin = 0.05 * (high - low) or 1.0
-    limits = (low - margin, high + margin)
-    ax.axline((low, low), slope=1, color=SOFT, linewidth=0.8, zorder=1)
     _scatter(ax, series)
-    dress(ax, f"reference ({unit})", f"predicted ({unit})", title)
-    ax.set(xlim=limits, ylim=limits, box_aspect=1)
-    ax.locator_params(nbins=5)
-    ax.ticklabel_format(useOffset=False)
+    dress_parity(ax, series, unit, title)
     rmse, mae = metrics.rmse(series.reference, series.predicted), metrics.mae(series.reference, series.predicted)
     text = f"RMSE {significant(factor * rmse)} {error_unit}\nMAE {significant(factor * mae)} {error_unit}"
     ax.text(0.04, 0.96, text, transform=ax.transAxes, va="top", fontsize=8, color=INK, linespacing=1.4)
@@ -102,9 +90,8 @@ def _draw_distribution(ax: Axes, errors: np.ndarray, rmse: float, unit: str) -> 
     reach = 3 * rmse or 1.0
     inset.hist(np.clip(errors, -reach, reach), bins=31, range=(-reach, reach), color=MAIN, alpha=0.75)
     inset.set_yticks([])
-    inset.set_xticks(
-        [-reach * 2 / 3, 0, reach * 2 / 3], [f"−{significant(2 * rmse, 2)}", "0", significant(2 * rmse, 2)]
-    )
+    twice = significant(2 * rmse, 2)
+    inset.set_xticks([-reach * 2 / 3, 0, reach * 2 / 3], [f"−{twice}", "0", twice])
     inset.tick_params(labelsize=6.5, color=RULE, labelcolor=SOFT, length=2, pad=1.5)
     inset.set_title(f"error ({unit})", fontsize=6.5, color=SOFT, pad=2)
     inset.patch.set_alpha(0.0)
@@ -122,15 +109,13 @@ def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> Figure | None:
         ``ErrorTable.to_dict()`` by data set, drawn in this order.
     """
     names = sorted({name for table in tables.values() for name in table.get("groups") or {}})
-    shown = [
-        (key, label)
-        for key, label in (
-            ("energy_rmse_meV_per_atom", "energy RMSE (meV/atom)"),
-            ("force_rmse_eV_per_A", "force RMSE (eV/Å)"),
-            ("stress_rmse_GPa", "stress RMSE (GPa)"),
-        )
-        if any(_value(table, name, key)[0] is not None for table in tables.values() for name in names)
-    ]
+    errors = {
+        "energy_rmse_meV_per_atom": "energy RMSE (meV/atom)", "force_rmse_eV_per_A": "force RMSE (eV/Å)",
+        "stress_rmse_GPa": "stress RMSE (GPa)",
+    }  # fmt: skip
+    cells = [(table, name) for table in tables.values() for name in names]
+    shown = [(key, label) for key, label in errors.items()
+             if any(_value(table, name, key)[0] is not None for table, name in cells)]  # fmt: skip
     if not shown:
         return None
     figure = new_figure(0.9 + (0.15 + 0.17 * len(tables)) * len(names))
@@ -140,9 +125,8 @@ def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> Figure | None:
     axes[0].set_yticks(np.arange(len(names)), [plain(name, 24) for name in names])
     axes[0].invert_yaxis()
     if len(tables) > 1:
-        axes[-1].legend(
-            frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3
-        )
+        axes[-1].legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+                        ncols=3)  # fmt: skip
     return figure
 
 

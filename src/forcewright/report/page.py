@@ -64,22 +64,19 @@ def render(content: ReportContent | PageContent) -> str:
 def _plain_context(content: PageContent) -> dict[str, Any]:
     sections = [_section(section) for section in content.sections]
     return {
-        "kicker": content.kicker,
-        "title": content.title,
+        "kicker": content.kicker, "title": content.title,
         "titles": ["Summary", *(section["title"] for section in sections), "Provenance", "Citations"],
-        "warnings": list(content.warnings),
-        "summary": _paragraphs(content.summary),
+        "warnings": list(content.warnings), "summary": _paragraphs(content.summary),
         "cards": [card._asdict() for card in content.cards],
-        "facts": [(name, text) for name, text in content.facts if text],
-        "sections": sections,
-        "config": content.config_text,
-        "provenance": list(_provenance(content.result)),
+        "facts": [(name, text) for name, text in content.facts if text], "sections": sections,
+        "config": content.config_text, "provenance": list(_provenance(content.result)),
         "citations": list(content.citations),
-    }
+    }  # fmt: skip
 
 
 def _context(content: ReportContent) -> dict[str, Any]:
     result = content.result
+    several = len(content.trials) > 1
     sections = [_section(section) for section in content.sections]
     tables = {name: result[key] for key, name in (("validation", "Validation"), ("test", "Test")) if result.get(key)}
     return {
@@ -89,20 +86,15 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "warnings": list(result.get("warnings") or []),
         "xpot": result.get("protocol") == "xpot",
         "protocol": _PROTOCOLS.get(str(result.get("protocol")), result.get("protocol") or ""),
-        "cards": list(_cards(tables)),
-        "facts": list(_facts(content)),
-        **_chosen(content.chosen),
+        "cards": list(_cards(tables)), "facts": list(_facts(content)), **_chosen(content.chosen),
         "single": len(content.trials) == 1,
-        "search": _picture(draw_search(content.trials)) if len(content.trials) > 1 else None,
+        "search": _picture(draw_search(content.trials)) if several else None,
         "failed": sum(trial.get("state") == "failed" for trial in content.trials),
         "parities": [(name.capitalize(), _picture(draw_parity(parity))) for name, parity in content.parity.items()],
         "tables": [(name, error_table(table)) for name, table in tables.items()],
-        "groups": _picture(draw_groups(tables)),
-        "importance": _picture(draw_importance(content.importance)),
+        "groups": _picture(draw_groups(tables)), "importance": _picture(draw_importance(content.importance)),
         "slices": _picture(draw_slices(content.trials, content.importance)),
-        "cost": (
-            _picture(draw_cost(content.trials, result.get("max_cost_us_per_atom"))) if len(content.trials) > 1 else None
-        ),
+        "cost": _picture(draw_cost(content.trials, result.get("max_cost_us_per_atom"))) if several else None,
         "findings": [finding_row(finding) for finding in content.findings[:_MOST_FINDINGS]],
         "more_findings": max(0, len(content.findings) - _MOST_FINDINGS),
         "energies": [(name, significant(value, 8)) for name, value in content.reference_energies.items()],
@@ -110,12 +102,9 @@ def _context(content: ReportContent) -> dict[str, Any]:
         "labels": [] if is_grid(content.label_counts) else list(flatten(content.label_counts)),
         "label_grid": grid(content.label_counts) if is_grid(content.label_counts) else None,
         "group_sizes": [(name, significant(count)) for name, count in content.group_sizes.items()],
-        "sections": sections,
-        "trials": trial_table(content.trials),
-        "config": content.config_text,
-        "provenance": list(_provenance(result)),
-        "citations": list(content.citations),
-    }
+        "sections": sections, "trials": trial_table(content.trials), "config": content.config_text,
+        "provenance": list(_provenance(result)), "citations": list(content.citations),
+    }  # fmt: skip
 
 
 def _cards(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
@@ -126,15 +115,8 @@ def _cards(tables: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
         ):
             if table.get(key) is not None:
                 value, _, error = error_text(table, key).partition(" ± ")
-                frames = f"{significant(table.get('frames'))} frames"
-                yield {
-                    "set": name,
-                    "quantity": quantity,
-                    "value": value,
-                    "error": error,
-                    "unit": unit,
-                    "frames": frames,
-                }
+                yield {"set": name, "quantity": quantity, "value": value, "error": error, "unit": unit,
+                       "frames": f"{significant(table.get('frames'))} frames"}  # fmt: skip
 
 
 def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
@@ -172,13 +154,9 @@ def _chosen(chosen: Mapping[str, Any]) -> dict[str, Any]:
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield the tables of provenance: one of single values, one per mapping."""
-    single = {
-        key: result[key]
-        for key in ("command", "seed", "protocol", "started", "finished")
-        if result.get(key) is not None
-    }
-    if single:
-        yield "Run", [(name, _words(value)) for name, value in single.items()]
+    single = ("command", "seed", "protocol", "started", "finished")
+    if rows := [(name, _words(result[name])) for name in single if result.get(name) is not None]:
+        yield "Run", rows
     for key, title in (("machine", "Machine"), ("versions", "Versions"), ("data_hashes", "Data (SHA-256)")):
         value = result.get(key)
         if isinstance(value, Mapping) and value:
@@ -194,9 +172,8 @@ def _words(value: Any) -> str:
 def _section(section: Section | Sequence[Any]) -> dict[str, Any]:
     title, text, figures, tables, paired = Section(*section)
     pictures = [_picture(figure) for figure in figures]
-    return {
-        "title": title, "paragraphs": _paragraphs(text), "figures": pictures, "tables": list(tables), "paired": paired,
-    }  # fmt: skip
+    return {"title": title, "paragraphs": _paragraphs(text), "figures": pictures, "tables": list(tables),
+            "paired": paired}  # fmt: skip
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -94,16 +94,12 @@ def stage_table(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the table of stages, each a mapping with the fields of `Stage`."""
     headings = [("stage", ""), ("ensemble", ""), ("temperature", "K"), ("pressure", "GPa"), ("time", "ps"),
                 ("time step", "fs")]  # fmt: skip
-    rows = [
-        [
-            str(stage.get("name") or index), str(stage["ensemble"]), _ramp(stage.get("temperature_K")),
-            _ramp(stage.get("pressure_GPa")), *(
-                ("–", "–") if stage.get("time_ps") is None else
-                (f"{stage['time_ps']:g}", f"{stage['timestep_fs']:g}")
-            ),
-        ]
-        for index, stage in enumerate(stages)
-    ]  # fmt: skip
+    rows = []
+    for index, stage in enumerate(stages):
+        timed = stage.get("time_ps") is not None
+        times = [f"{stage['time_ps']:g}", f"{stage['timestep_fs']:g}"] if timed else ["–", "–"]
+        ramps = [_ramp(stage.get("temperature_K")), _ramp(stage.get("pressure_GPa"))]
+        rows.append([str(stage.get("name") or index), str(stage["ensemble"]), *ramps, *times])
     return {"headings": headings, "rows": rows, "style": "plain"}
 
 

@@ -51,7 +51,9 @@ def draw_search(trials: Sequence[Trial]) -> Figure | None:
     figure = new_figure(3.1)
     ax = figure.subplots()
     _draw_losses(ax, done)
-    _shade_initial(ax, trials)
+    initial = [trial["index"] for trial in trials if trial.get("phase") == "initial"]
+    if initial:
+        ax.axvspan(min(initial) - 0.5, max(initial) + 0.5, color=RULE, alpha=0.35, linewidth=0, zorder=0)
     _mark_failed(ax, trials, done)
     dress(ax, "trial", "loss")
     if spans_decades([trial["loss"] for trial in done]):
@@ -73,18 +75,11 @@ def _draw_losses(ax: Axes, done: list[Trial]) -> None:
         return
     ordered = sorted(done, key=lambda trial: trial["index"])
     lowest = np.minimum.accumulate([trial["loss"] for trial in ordered])
-    ax.step(
-        [t["index"] for t in ordered], lowest, where="post", color=BEST, linewidth=1.4, label="best so far", zorder=2
-    )
+    x = [trial["index"] for trial in ordered]
+    ax.step(x, lowest, where="post", color=BEST, linewidth=1.4, label="best so far", zorder=2)
     winner = best(done)
     assert winner is not None
     ax.scatter([winner["index"]], [winner["loss"]], s=90, marker="*", color=BEST, zorder=4, label="chosen")
-
-
-def _shade_initial(ax: Axes, trials: Sequence[Trial]) -> None:
-    initial = [trial["index"] for trial in trials if trial.get("phase") == "initial"]
-    if initial:
-        ax.axvspan(min(initial) - 0.5, max(initial) + 0.5, color=RULE, alpha=0.35, linewidth=0, zorder=0)
 
 
 def _mark_failed(ax: Axes, trials: Sequence[Trial], done: list[Trial]) -> None:
@@ -102,9 +97,8 @@ def _mark_failed(ax: Axes, trials: Sequence[Trial], done: list[Trial]) -> None:
 
 def draw_importance(importance: Mapping[str, float]) -> Figure | None:
     """Draw the share of each hyperparameter in the variation of the loss, largest on top."""
-    items = sorted(
-        ((name, value) for name, value in importance.items() if np.isfinite(value)), key=lambda item: item[1]
-    )
+    known = [item for item in importance.items() if np.isfinite(item[1])]
+    items = sorted(known, key=lambda item: item[1])
     if not items:
         return None
     figure = new_figure(0.7 + 0.26 * len(items))

@@ -34,10 +34,8 @@ def error_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     columns = [column for column in ERROR_COLUMNS if table.get(column[0]) is not None]
     groups = table.get("groups") or {}
     named = [*groups.items(), ("all", table)] if len(groups) != 1 else [("all", table)]
-    rows = [
-        [name, significant(errors.get("frames")), *(error_text(errors, key) for key, _, _ in columns)]
-        for name, errors in named
-    ]
+    rows = [[name, significant(errors.get("frames")), *(error_text(errors, key) for key, _, _ in columns)]
+            for name, errors in named]  # fmt: skip
     return {"headings": [("group", ""), ("frames", ""), *((name, unit) for _, name, unit in columns)], "rows": rows}
 
 
@@ -53,13 +51,12 @@ def grade_table(grades: Mapping[str, Any]) -> dict[str, Any]:
     named = [*groups.items(), ("all", grades)] if len(groups) != 1 else [("all", grades)]
     columns = ("atoms", "median", "percentile_95", "max", "share_above_1")
     headings = ["group", "atoms", "median γ", "95th percentile of γ", "largest γ", "share with γ above 1"]
-    rows = [[name, *(significant(row.get(key)) for key in columns[:-1]), _share(row.get(columns[-1]))]
-            for name, row in named]  # fmt: skip
+    rows = []
+    for name, row in named:
+        share = row.get(columns[-1])
+        percent = DASH if share is None else f"{significant(100.0 * share)}\u202f%"
+        rows.append([name, *(significant(row.get(key)) for key in columns[:-1]), percent])
     return {"headings": [(heading, "") for heading in headings], "rows": rows}
-
-
-def _share(value: float | None) -> str:
-    return DASH if value is None else f"{significant(100.0 * value)}\u202f%"
 
 
 def trial_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
@@ -122,6 +119,4 @@ def finding_row(finding: Any) -> dict[str, str]:
         values = [*finding, *[None] * 5][:5]
     else:
         values = [getattr(finding, name, None) for name in names]
-    return {
-        name: DASH if value is None or value == "" else str(value) for name, value in zip(names, values, strict=True)
-    }
+    return {name: DASH if value in (None, "") else str(value) for name, value in zip(names, values, strict=True)}

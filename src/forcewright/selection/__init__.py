@@ -19,30 +19,13 @@ from forcewright.structure import IntArray
 
 #: Selections by name; "novelty" needs a potential as a keyword.
 SELECTORS: Mapping[str, Callable[..., IntArray]] = {
-    "random": select_random,
-    "energy": select_uniform_energy,
-    "force": select_uniform_force,
-    "time": select_uniform_time,
-    "fps": select_fps,
-    "cur": select_cur,
-    "maxvol": select_max_volume,
+    "random": select_random, "energy": select_uniform_energy, "force": select_uniform_force,
+    "time": select_uniform_time, "fps": select_fps, "cur": select_cur, "maxvol": select_max_volume,
     "novelty": select_novelty,
-}
+}  # fmt: skip
 
 __all__ = [
-    "SELECTORS",
-    "ace_basis",
-    "farthest_points",
-    "frame_descriptors",
-    "leverage_scores",
-    "novelty",
-    "select_cur",
-    "select_fps",
-    "select_max_volume",
-    "select_novelty",
-    "select_random",
-    "select_uniform_energy",
-    "select_uniform_force",
-    "select_uniform_time",
-    "spread_evenly",
-]
+    "SELECTORS", "ace_basis", "farthest_points", "frame_descriptors", "leverage_scores", "novelty", "select_cur",
+    "select_fps", "select_max_volume", "select_novelty", "select_random", "select_uniform_energy",
+    "select_uniform_force", "select_uniform_time", "spread_evenly",
+]  # fmt: skip

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from forcewright.data.split import times_of
 from forcewright.errors import InputError
 from forcewright.selection.checks import require_count
 from forcewright.structure import Dataset, FloatArray, IntArray
-
-#: Keys of ``info`` that hold the time of a frame.
-_TIME_KEYS = ("time_fs", "time", "step")
 
 
 def spread_evenly(values: FloatArray, count: int, rng: np.random.Generator, bins: int | None = None) -> IntArray:
@@ -103,8 +101,4 @@ def select_uniform_time(dataset: Dataset, count: int, rng: np.random.Generator, 
     InputError
         If there are fewer frames.
     """
-    for key in _TIME_KEYS:
-        times = [frame.labels.info.get(key) for frame in dataset]
-        if all(isinstance(time, int | float | np.number) for time in times):
-            return _select([float(time) for time in times], "a time", count, rng, bins)  # type: ignore[arg-type]
-    return _select([float(i) for i in range(len(dataset))], "a time", count, rng, bins)
+    return _select(times_of(dataset)[0].tolist(), "a time", count, rng, bins)

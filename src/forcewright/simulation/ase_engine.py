@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 from ase import units
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.filters import FrechetCellFilter
 from ase.optimize import LBFGS
 from threadpoolctl import threadpool_limits
 
-from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.simulation.ase_integrators import integrator_of
 from forcewright.simulation.calculation import Calculation
 from forcewright.simulation.stages import Stage
-from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
+from forcewright.simulation.starting import check_species, check_stage, draw_momenta, starting_atoms
 from forcewright.structure import Structure, from_voigt
 from forcewright.trajectory import Snapshot
 
@@ -28,14 +26,8 @@ from forcewright.trajectory import Snapshot
 class AseEngine:
     """An `Engine` over ASE's integrators (`ase_integrators`).
 
-    The center of mass is at rest: its motion is removed from initial velocities. Missing velocities are drawn from the
-    Maxwell-Boltzmann distribution at the starting temperature of the stage; they are not scaled to it exactly, so that
-    the energies of independent runs are distributed as in the ensemble.
-
-    Raises
-    ------
-    InputError
-        If the force field does not know a species of ``start``.
+    The center of mass is at rest: its motion is removed from initial velocities. Missing velocities are drawn at the
+    starting temperature of the stage (`draw_momenta`). InputError if the force field does not know a species.
     """
 
     def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:
@@ -49,18 +41,9 @@ class AseEngine:
         self._dynamics: Any = None
 
     def begin(self, stage: Stage) -> None:
-        """Start a stage, with a thermostat at rest.
-
-        Raises
-        ------
-        InputError
-            If the stage needs a cell, a stress or velocities that are missing.
-        """
-        if stage.pressure_GPa is not None or stage.ensemble == "npt":
-            self._check_cell()
+        """Start a stage; see `Engine`."""
+        check_stage(stage, self._force_field, self._atoms, self._atoms.has("momenta"), self._atoms.calc)
         self._stage_time, self._stage_step, self._stage = self._time, 0, stage
-        if stage.ensemble == "nve" and not self._atoms.has("momenta"):
-            raise InputError("an nve stage conserves the initial energy, but there are no velocities; begin with nvt")
         if stage.temperature_K is not None and not self._atoms.get_momenta().any():
             draw_momenta(self._atoms, stage.temperature_K[0], self._rng)
         self._make_dynamics()
@@ -124,9 +107,9 @@ class AseEngine:
     def _conserved(self, potential: float) -> float | None:
         if self._dynamics is None or self._integrator.conserved is None:
             return None
-        if not (self._stage and self._stage.constant) and not self._integrator.conserved_on_ramps:
-            return None
-        return self._integrator.conserved(self._dynamics, potential + self._atoms.get_kinetic_energy())
+        if self._integrator.conserved_on_ramps or (self._stage and self._stage.constant):
+            return self._integrator.conserved(self._dynamics, potential + self._atoms.get_kinetic_energy())
+        return None
 
     @property
     def _time(self) -> float:
@@ -138,13 +121,10 @@ class AseEngine:
         """Return everything that determines how the run continues, and restart from it with a new calculator."""
         assert self._stage is not None
         state: dict[str, Any] = {
-            "cell": self._atoms.cell.array.copy(),
-            "positions": self._atoms.positions.copy(),
-            "rng": json.dumps(self._rng.bit_generator.state),
-            "step": self._step,
-            "stage_step": self._stage_step,
+            "cell": self._atoms.cell.array.copy(), "positions": self._atoms.positions.copy(),
+            "rng": json.dumps(self._rng.bit_generator.state), "step": self._step, "stage_step": self._stage_step,
             "stage_time": self._stage_time,
-        }
+        }  # fmt: skip
         if self._atoms.has("momenta"):
             state["momenta"] = self._atoms.get_momenta()
         if self._dynamics is not None:
@@ -176,13 +156,3 @@ class AseEngine:
 
     def close(self) -> None:
         """Release nothing: ASE holds no files."""
-
-    def _check_cell(self) -> None:
-        if not self._atoms.pbc.all():
-            raise InputError("a pressure needs a structure that is periodic in all directions; use nvt", field="pbc")
-        try:
-            self._atoms.get_stress()
-        except PropertyNotImplementedError:
-            raise InputError(
-                f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt"
-            ) from None

@@ -35,18 +35,15 @@ from forcewright.structure import FloatArray
 class Integrator:
     """One of ASE's integrators.
 
-    Attributes
-    ----------
-    make
-        Makes it from atoms with momenta, a stage, temperature (K) and pressure (eV/Å³) targets, and random numbers.
-    aim
-        Sets the targets, given the integrator, the temperature in K and the pressure in eV/Å³.
-    state
-        Its attributes that change during a run or with the targets, besides the atoms.
-    conserved
-        Returns the conserved quantity in eV, if there is one; called with the integrator and the total energy.
-    conserved_on_ramps
-        Whether it is also conserved while the targets change.
+    ==================  ===============================================================================================
+    make                makes it from atoms with momenta, a stage, temperature (K) and pressure (eV/Å³) targets, and
+                        random numbers
+    aim                 sets the targets, given the integrator, the temperature in K and the pressure in eV/Å³
+    state               its attributes that change during a run or with the targets, besides the atoms
+    conserved           returns the conserved quantity in eV, if there is one; called with the integrator and the total
+                        energy
+    conserved_on_ramps  whether it is also conserved while the targets change
+    ==================  ===============================================================================================
     """
 
     make: Callable[[Atoms, Stage, float, float, np.random.Generator], MolecularDynamics]
@@ -114,10 +111,6 @@ def _free_atoms(atoms: Atoms) -> int:
     return max(len(atoms) - 1, 1)
 
 
-def _make_nve(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: np.random.Generator) -> Any:
-    return VelocityVerlet(atoms, stage.timestep_fs * units.fs)
-
-
 def _make_langevin(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: np.random.Generator) -> Any:
     # Without a barostat "hydrostatic" only means that friction is a number, which saves a matrix exponential per step.
     return _StillLangevin(  # type: ignore[no-untyped-call]
@@ -157,14 +150,6 @@ def _make_npt(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: n
     return made
 
 
-def _aim_nothing(made: Any, kelvin: float, pressure: float) -> None:
-    pass
-
-
-def _aim_langevin(made: Any, kelvin: float, pressure: float) -> None:
-    made.set_temperature(kelvin)
-
-
 def _aim_bussi(made: Any, kelvin: float, pressure: float) -> None:
     made.temp = units.kB * kelvin
     made.target_kinetic_energy = 0.5 * made.temp * made.ndof
@@ -193,15 +178,6 @@ def _aim_npt(made: Any, kelvin: float, pressure: float) -> None:
     made._pressure_au = pressure
 
 
-def _total_energy(made: Any, total: float) -> float:
-    return total
-
-
-def _bussi_energy(made: Any, total: float) -> float:
-    """Return the effective energy of Bussi et al., J. Chem. Phys. 126, 014101 (2007), eq. 15."""
-    return float(total - made.transferred_energy)
-
-
 def _nose_hoover_energy(made: Any, total: float) -> float:
     return float(total + made._thermostat.get_thermostat_energy())
 
@@ -216,12 +192,15 @@ _CHAIN = ("_thermostat._eta", "_thermostat._p_eta", "_thermostat._Q", "_thermost
 _BAROSTAT = ("_barostat._xi", "_barostat._p_xi", "_barostat._R", "_barostat._W", "_barostat._kT", "_pressure_au")
 
 INTEGRATORS: dict[str, Integrator] = {
-    "nve": Integrator(_make_nve, _aim_nothing, (), _total_energy, True),
-    "langevin": Integrator(_make_langevin, _aim_langevin),
-    "bussi": Integrator(_make_bussi, _aim_bussi, ("transferred_energy",), _bussi_energy, True),
+    "nve": Integrator(lambda atoms, stage, *_: VelocityVerlet(atoms, stage.timestep_fs * units.fs),
+                      lambda made, kelvin, pressure: None, (), lambda made, total: total, True),
+    "langevin": Integrator(_make_langevin, lambda made, kelvin, pressure: made.set_temperature(kelvin)),
+    # Conserved is the effective energy of Bussi et al., J. Chem. Phys. 126, 014101 (2007), eq. 15.
+    "bussi": Integrator(_make_bussi, _aim_bussi, ("transferred_energy",),
+                        lambda made, total: float(total - made.transferred_energy), True),
     "nose-hoover": Integrator(_make_nose_hoover, _aim_nose_hoover, _CHAIN, _nose_hoover_energy),
     "npt isotropic": Integrator(
         _make_npt, _aim_npt, (*_CHAIN, *_BAROSTAT, "_eps", "_p_eps", "_volume0", "_cell0"), _npt_energy
     ),
     "npt full": Integrator(_make_npt, _aim_npt, (*_CHAIN, *_BAROSTAT, "_p_g"), _npt_energy),
-}
+}  # fmt: skip

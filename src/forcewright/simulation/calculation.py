@@ -21,26 +21,19 @@ class Calculation:
 
     def __init__(self, calculator: Calculator) -> None:
         self._calculator: Any = calculator
-        self._positions: FloatArray | None = None
-        self._cell: FloatArray | None = None
+        self._positions: Any = None  # of the results
+        self._cell: Any = None
         self._results: dict[str, Any] = {}
 
     def get_property(self, name: str, atoms: Atoms, allow_calculation: bool = True) -> Any:
         """Return a property of the atoms in their current state; None for an unavailable stress."""
-        self._forget_if_moved(atoms)
+        positions, cell = atoms.positions, atoms.cell.array
+        if not (np.array_equal(self._positions, positions) and np.array_equal(self._cell, cell)):
+            self._positions, self._cell = positions.copy(), cell.copy()
+            self._results = {}
         if name not in self._results:
             self._calculate(name, atoms)
         return self._results[name]
-
-    def _forget_if_moved(self, atoms: Atoms) -> None:
-        cell = atoms.cell.array
-        if (
-            self._positions is None
-            or not np.array_equal(self._positions, atoms.positions)
-            or not np.array_equal(self._cell, cell)  # type: ignore[arg-type]
-        ):
-            self._positions, self._cell = atoms.positions.copy(), cell.copy()
-            self._results = {}
 
     def _calculate(self, name: str, atoms: Atoms) -> None:
         if isinstance(self._calculator, PotentialCalculator):

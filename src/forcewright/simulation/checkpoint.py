@@ -11,7 +11,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,9 @@ def identity(
     parts: dict[str, Any] = {
         "potential": force_field.content_hash,
         "structure": [start.structure.content_hash, _hash(velocities), _hash(start.masses.tobytes())],
-        "stages": [stage.model_dump(mode="json") for stage in stages],
-        "engine": engine,
-        "seed": seed,
-        "settings of the run": settings.model_dump(mode="json"),
-        "version of checkpoints": _FORMAT,
-    }
+        "stages": [stage.model_dump(mode="json") for stage in stages], "engine": engine, "seed": seed,
+        "settings of the run": settings.model_dump(mode="json"), "version of checkpoints": _FORMAT,
+    }  # fmt: skip
     return {name: _hash(json.dumps(part, sort_keys=True).encode()) for name, part in parts.items()}
 
 
@@ -49,20 +46,11 @@ def _hash(content: bytes) -> str:
 
 
 def check_identity(current: Mapping[str, str], stored: Mapping[str, str], folder: Path) -> None:
-    """Refuse to mix two runs in one folder.
-
-    Raises
-    ------
-    InputError
-        If they differ; names what does.
-    """
+    """Refuse to mix two runs in one folder by an InputError that names what differs."""
     different = [name for name in current if current[name] != stored.get(name)]
     if different:
-        raise InputError(
-            f"holds another run, which differs in {', '.join(different)}; choose another output, or start again "
-            "with --fresh (fresh=True), which removes it",
-            file=folder,
-        )
+        raise InputError(f"holds another run, which differs in {', '.join(different)}; choose another output, or start "
+                         "again with --fresh (fresh=True), which removes it", file=folder)  # fmt: skip
 
 
 @dataclass
@@ -85,20 +73,12 @@ class Checkpoint:
         """Replace the checkpoint at ``path`` atomically."""
         arrays = {f"state.{name}": value for name, value in self.state.items() if isinstance(value, np.ndarray)}
         plain = {name: value for name, value in self.state.items() if not isinstance(value, np.ndarray)}
-        content = json.dumps(
-            {name: value for name, value in asdict(self).items() if name != "state"} | {"state": plain}
-        )
+        content = json.dumps({**asdict(replace(self, state={})), "state": plain})
         write_arrays(path, {"content": np.array(content), **arrays})
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
-        """Read a checkpoint.
-
-        Raises
-        ------
-        InputError
-            If the file is damaged.
-        """
+        """Read a checkpoint; InputError if the file is damaged."""
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
                 content = json.loads(str(arrays["content"]))

@@ -20,8 +20,12 @@ class Engine(Protocol):
         """Start a stage from the current positions, velocities and cell, with a thermostat at rest.
 
         Velocities that are missing or all zero are drawn if the stage has a temperature.
+
+        Raises
+        ------
+        InputError
+            If the stage needs a cell, a stress or velocities that are missing.
         """
-        ...
 
     def advance(self, steps: int) -> None:
         """Move the atoms by some steps of the current stage, along its ramps.
@@ -30,11 +34,9 @@ class Engine(Protocol):
         the largest number of iterations; it ends earlier when nothing exceeds the stage's limit, leaves velocities
         at zero, and takes no time: the step of the simulation stays the same. ``state`` is never taken within it.
         """
-        ...
 
     def snapshot(self) -> Snapshot:
         """Return the current snapshot; step and time count from the start of the simulation."""
-        ...
 
     def state(self) -> Mapping[str, Any]:
         """Return everything that determines how the run continues: arrays, numbers and texts.
@@ -42,12 +44,9 @@ class Engine(Protocol):
         Whatever is cached and could affect rounding (neighbor lists) is dropped, so that a run that continues after
         this call and one that is restored from it stay identical.
         """
-        ...
 
     def restore(self, stage: Stage, state: Mapping[str, Any]) -> None:
         """Continue a stage from where ``state`` was taken."""
-        ...
 
     def close(self) -> None:
         """Release files and processes."""
-        ...

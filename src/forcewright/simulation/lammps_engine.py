@@ -44,10 +44,8 @@ class LammpsEngine:
         try:
             arguments = pickle.dumps((force_field, start, seed))
         except Exception as error:  # pickle raises anything
-            raise InputError(
-                f"{force_field.name} cannot be sent to LAMMPS's process ({error}); make its calculator a function or "
-                "a class of a module"
-            ) from None
+            raise InputError(f"{force_field.name} cannot be sent to LAMMPS's process ({error}); make its calculator a "
+                             "function or a class of a module") from None  # fmt: skip
         self._number = 0
         self._scratch: str | None = None
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  (closed by close)
@@ -70,23 +68,11 @@ class LammpsEngine:
         )  # fmt: skip
 
     def begin(self, stage: Stage) -> None:
-        """Start a stage; see `Engine`.
-
-        Raises
-        ------
-        InputError
-            If the stage needs a cell, a stress or velocities that are missing.
-        """
+        """Start a stage; see `Engine`."""
         self._call("begin", stage)
 
     def advance(self, steps: int) -> None:
-        """Move the atoms; see `Engine`.
-
-        Raises
-        ------
-        ForcewrightError
-            If LAMMPS stops, for example because atoms are lost.
-        """
+        """Move the atoms; see `Engine`. ForcewrightError if LAMMPS stops, for example because atoms are lost."""
         self._call("advance", steps)
 
     def snapshot(self) -> Snapshot:

@@ -24,14 +24,11 @@ _MARGIN = 10.0  # Å around the atoms in open directions at the start: LAMMPS wa
 class LammpsFrame:
     """The frame of one simulation.
 
-    Attributes
-    ----------
-    start
-        The structure it starts from.
-    rotation
-        R (3, 3).
-    folded
-        m (N, 3): whole cells by which atoms were wrapped at the start.
+    ========  ==============================================================
+    start     the structure it starts from
+    rotation  R (3, 3)
+    folded    m (N, 3): whole cells by which atoms were wrapped at the start
+    ========  ==============================================================
     """
 
     start: Structure
@@ -49,10 +46,7 @@ class LammpsFrame:
 def to_lammps(structure: Structure) -> tuple[LammpsFrame, FloatArray, list[str]]:
     """Return the frame, positions (N, 3) in LAMMPS, and the commands that make its box, without ``create_box``.
 
-    Raises
-    ------
-    InputError
-        If a periodic direction has no cell vector, or the cell no volume.
+    InputError if a periodic direction has no cell vector, or the cell no volume.
     """
     pbc = np.asarray(structure.pbc)
     if pbc.any() and np.linalg.matrix_rank(structure.cell[pbc]) < pbc.sum():

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from ase import units
-from ase.calculators.calculator import PropertyNotImplementedError
 
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.force_field import ForceField
@@ -24,8 +23,9 @@ from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, error_sentence, new
 from forcewright.simulation.calculation import Calculation
 from forcewright.simulation.lammps_frame import LammpsFrame, cell_of, images_of, to_lammps
 from forcewright.simulation.stages import Stage
-from forcewright.simulation.starting import check_species, draw_momenta, starting_atoms
-from forcewright.structure import FloatArray, Structure, from_voigt
+from forcewright.simulation.starting import check_species, check_stage, draw_momenta, starting_atoms
+from forcewright.simulation.thermo import residual_force
+from forcewright.structure import FloatArray, from_voigt
 from forcewright.trajectory import Snapshot
 
 _FS_PER_PS = 1000.0
@@ -49,7 +49,8 @@ class LammpsSimulation:
         self._rng = np.random.default_rng(seed)
         self._masses = start.masses
         atoms = starting_atoms(start)
-        self._species = _species_of(force_field, start.structure)
+        pair_style = force_field.pair_style
+        self._species = tuple(np.unique(start.structure.numbers).tolist()) if pair_style is None else pair_style.species
         self._types = type_of_species(start.structure, self._species)
         self._stage: Stage | None = None
         self._stage_start, self._stage_time = 0, 0.0
@@ -142,43 +143,22 @@ class LammpsSimulation:
 
     def begin(self, stage: Stage) -> None:
         """Start a stage; see `Engine`."""
-        self._check(stage)
+        calculation = self._calculation if self._force_field.pair_style is None else None
+        check_stage(stage, self._force_field, self._frame.start.to_ase(), self._moves, calculation)
         if self._stage is not None:
             self._stage_time = self._time
         self._stage, self._stage_start = stage, self._step
         with self._explained():
-            self._draw_velocities(stage)
+            if stage.temperature_K is not None and not (self._moves and self._of_atoms("v").any()):
+                atoms: Any = self._frame.start.to_ase()
+                atoms.set_masses(self._masses)
+                draw_momenta(atoms, stage.temperature_K[0], self._rng)
+                self._give_velocities(atoms)
             for name in self._lmp.available_ids("fix"):
                 if name != "forces":
                     self._lmp.command(f"unfix {name}")
             self._set_dynamics(stage)
             self._run(0)
-
-    def _check(self, stage: Stage) -> None:
-        if stage.ensemble == "nve" and not self._moves:
-            raise InputError("an nve stage conserves the initial energy, but there are no velocities; begin with nvt")
-        if stage.pressure_GPa is None and stage.ensemble != "npt":
-            return
-        if not self._frame.start.pbc.all():
-            raise InputError("a pressure needs a structure that is periodic in all directions; use nvt", field="pbc")
-        if self._force_field.pair_style is None:
-            atoms = self._frame.start.to_ase()
-            try:
-                known = self._calculation.get_property("stress", atoms) is not None
-            except PropertyNotImplementedError:
-                known = False
-            if not known:
-                raise InputError(
-                    f"{self._force_field.name} gives no stress, which a stage with a pressure needs; use nvt"
-                )
-
-    def _draw_velocities(self, stage: Stage) -> None:
-        if stage.temperature_K is None or (self._moves and self._of_atoms("v").any()):
-            return
-        atoms: Any = self._frame.start.to_ase()
-        atoms.set_masses(self._masses)
-        draw_momenta(atoms, stage.temperature_K[0], self._rng)
-        self._give_velocities(atoms)
 
     def _give_velocities(self, atoms: Any) -> None:
         """Pass the velocities of ASE atoms to LAMMPS, in Å/ps and its frame."""
@@ -189,12 +169,10 @@ class LammpsSimulation:
 
     def _set_dynamics(self, stage: Stage) -> None:
         self._lmp.command(f"timestep {stage.timestep_fs / _FS_PER_PS:.17g}")
-        self._lmp.commands_list(_dynamics(stage, self._random_seed()))
-
-    def _random_seed(self) -> int:
-        """Return a seed for the steps from here on, the same whether a run was interrupted here or not."""
+        # For the steps from here on the seed is the same whether a run was interrupted here or not.
         state = np.random.SeedSequence([self._seed, self._step]).generate_state(1)
-        return 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS accepts
+        seed = 1 + int(state[0]) % 900_000_000  # the largest that LAMMPS accepts
+        self._lmp.commands_list(_dynamics(stage, seed))
 
     def _run(self, steps: int, setup: bool = True) -> None:
         stage = self._stage
@@ -230,14 +208,8 @@ class LammpsSimulation:
 
     def _residual(self, stage: Stage) -> float:
         """Return the largest force in eV/Å, those on the cell divided by the number of atoms included."""
-        largest = float(np.linalg.norm(self._of_atoms("f"), axis=1).max())
-        if stage.pressure_GPa is None:
-            return largest
-        excess = self._stress() + stage.pressure_GPa[1] * units.GPa * np.eye(3)
-        if stage.cell == "isotropic":
-            excess = np.eye(3) * np.trace(excess) / 3
-        volume = float(np.linalg.det(cell_of(self._lmp)))
-        return max(largest, float(np.linalg.norm(excess, axis=1).max()) * volume / self._count)
+        stress = None if stage.pressure_GPa is None else self._stress()
+        return residual_force(self._of_atoms("f"), stress, float(np.linalg.det(cell_of(self._lmp))), stage)
 
     # state
 
@@ -259,10 +231,6 @@ class LammpsSimulation:
     def _ids(self) -> Any:
         return np.array(self._lmp.numpy.extract_atom("id", nelem=self._count)).ravel()
 
-    def _structure(self) -> Structure:
-        images = images_of(self._lmp, self._count)[np.argsort(self._ids())]
-        return self._frame.structure(self._of_atoms("x"), images, cell_of(self._lmp))
-
     def _stress(self) -> FloatArray:
         """Return the stress (3, 3) in eV/Å³ in LAMMPS's frame, without the kinetic part."""
         xx, yy, zz, xy, xz, yz = np.array(self._lmp.numpy.extract_compute("virial", 0, 1)) / -BAR_ANGSTROM3_PER_EV
@@ -273,18 +241,15 @@ class LammpsSimulation:
         rotation = self._frame.rotation
         with self._explained():
             velocities = self._of_atoms("v") @ rotation.T / _FS_PER_PS if self._moves else None
-            stress = rotation @ self._stress() @ rotation.T if self._knows_stress() else None
+            periodic, external = self._frame.start.pbc.all(), self._force_field.pair_style is None
+            missing = periodic and external and self._calculation.get_property("stress", self._atoms) is None
+            stress = rotation @ self._stress() @ rotation.T if periodic and not missing else None
+            images = images_of(self._lmp, self._count)[np.argsort(self._ids())]
+            structure = self._frame.structure(self._of_atoms("x"), images, cell_of(self._lmp))
             return Snapshot(
-                self._structure(), self._step, self._time, velocities, float(self._lmp.get_thermo("pe")),
+                structure, self._step, self._time, velocities, float(self._lmp.get_thermo("pe")),
                 self._of_atoms("f") @ rotation.T, stress, self._conserved(), self._masses,
             )  # fmt: skip
-
-    def _knows_stress(self) -> bool:
-        if not self._frame.start.pbc.all():
-            return False
-        return self._force_field.pair_style is not None or (
-            self._calculation.get_property("stress", self._atoms) is not None
-        )
 
     def _conserved(self) -> float | None:
         stage = self._stage
@@ -297,17 +262,11 @@ class LammpsSimulation:
             return None
         energy = float(self._lmp.get_thermo("etotal") + self._lmp.get_thermo("ecouple"))
         if stage.ensemble == "npt" and stage.cell == "isotropic":
-            energy -= self._barostat_excess(stage)
+            # The equations of ``fix npt iso`` give the barostat one degree of freedom, but its energy has 3 kT η.
+            assert stage.temperature_K is not None
+            kT = float(self._lmp.extract_global("boltz")) * stage.temperature_K[0]
+            energy -= 2.0 * kT * float(self._lmp.extract_fix("motion", 0, 1, _ETAP))
         return energy
-
-    def _barostat_excess(self, stage: Stage) -> float:
-        """Return by how much LAMMPS overcounts the energy of the barostat's first thermostat.
-
-        The equations of ``fix npt iso`` give the barostat one degree of freedom, but its energy has 3 kT η for it.
-        """
-        assert stage.temperature_K is not None
-        kT = float(self._lmp.extract_global("boltz")) * stage.temperature_K[0]
-        return 2.0 * kT * float(self._lmp.extract_fix("motion", 0, 1, _ETAP))
 
     # restart
 
@@ -363,21 +322,13 @@ class LammpsSimulation:
             raise failure
 
 
-def _species_of(force_field: ForceField, structure: Structure) -> tuple[int, ...]:
-    if force_field.pair_style is not None:
-        return force_field.pair_style.species
-    return tuple(sorted(set(structure.numbers.tolist())))
-
-
 def _mass_commands(types: Any, masses: FloatArray, count: int) -> list[str]:
     commands = []
     for kind in range(1, count + 1):
         distinct = np.unique(masses[types == kind])
         if len(distinct) > 1:
-            raise InputError(
-                f"LAMMPS takes one mass per element, but there are {distinct.tolist()} u; use engine: ase",
-                field="masses",
-            )
+            raise InputError(f"LAMMPS takes one mass per element, but there are {distinct.tolist()} u; use engine: ase",
+                             field="masses")  # fmt: skip
         commands.append(f"mass {kind} {distinct[0] if len(distinct) else 1.0:.17g}")
     return commands
 

@@ -29,7 +29,7 @@ def main(descriptor: int) -> None:
     simulation: Any = None
     while True:
         try:
-            number, method, arguments = _received(connection)
+            number, method, arguments = connection.recv()
         except EOFError:
             _end(scratch)
         try:
@@ -45,11 +45,6 @@ def main(descriptor: int) -> None:
             connection.send((number, False, _portable(error)))
         if method == "close":
             _end(scratch)
-
-
-def _received(connection: Connection) -> tuple[int, str, Any]:
-    received: tuple[int, str, Any] = connection.recv()
-    return received
 
 
 def _end_with_parent(scratch: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
@@ -79,15 +79,11 @@ class Alarm:
         return cls(**{**values, "atoms": tuple(values["atoms"])})
 
 
-class _Seen(NamedTuple):
-    """An alarm before its step is added."""
-
-    monitor: str
-    message: str
-    atoms: tuple[int, ...] = ()
-    distance: float | None = None
-    value: float | None = None
-    limit: float | None = None
+def _alarm(
+    snapshot: Snapshot, monitor: str, message: str, atoms: tuple[int, ...] = (), **values: float | None
+) -> Alarm:
+    step, time_ps = snapshot.step or 0, (snapshot.time or 0.0) / 1000.0
+    return Alarm(monitor, f"{message} at step {step} ({time_ps:g} ps)", step, time_ps, atoms, **values)
 
 
 @dataclass
@@ -103,10 +99,7 @@ class References:
 class Watch:
     """The monitors of one run.
 
-    Raises
-    ------
-    InputError
-        If extrapolation grades are asked for and the potential has none, or a pair of elements is invalid.
+    InputError if extrapolation grades are asked for and the potential has none, or a pair of elements is invalid.
     """
 
     def __init__(self, settings: Monitors, force_field: ForceField) -> None:
@@ -116,10 +109,8 @@ class Watch:
         self._closest = {_pair(name): distance for name, distance in settings.closest_A.items()}
         if settings.extrapolation_grade is not None:
             if not (isinstance(force_field.potential, Graded) and force_field.potential.knows_grades):
-                raise InputError(
-                    f"{force_field.name} has no extrapolation grades; leave the monitor out or fit a linear ACE",
-                    field="extrapolation_grade",
-                )
+                raise InputError(f"{force_field.name} has no extrapolation grades; leave the monitor out or fit a "
+                                 "linear ACE", field="extrapolation_grade")  # fmt: skip
             self._grading = force_field.potential
 
     def begin(self, stage: Stage, snapshot: Snapshot) -> None:
@@ -130,14 +121,9 @@ class Watch:
 
     def look(self, stage: Stage, target_K: float | None, snapshot: Snapshot) -> Alarm | None:
         """Return the first alarm; causes come before their consequences."""
-        seen = next(self._alarms(stage, target_K, snapshot), None)
-        if seen is None:
-            return None
-        step, time_ps = snapshot.step or 0, (snapshot.time or 0.0) / 1000.0
-        message = f"{seen.message} at step {step} ({time_ps:g} ps)"
-        return Alarm(seen.monitor, message, step, time_ps, *seen[2:])
+        return next(self._alarms(stage, target_K, snapshot), None)
 
-    def _alarms(self, stage: Stage, target_K: float | None, snapshot: Snapshot) -> Iterator[_Seen]:
+    def _alarms(self, stage: Stage, target_K: float | None, snapshot: Snapshot) -> Iterator[Alarm]:
         settings = self.settings
         broken = _not_finite(snapshot)
         if broken is not None:
@@ -174,29 +160,30 @@ def _name(snapshot: Snapshot, atom: int) -> str:
     return f"atom {atom} ({chemical_symbols[snapshot.structure.numbers[atom]]})"
 
 
-def _not_finite(snapshot: Snapshot) -> _Seen | None:
+def _not_finite(snapshot: Snapshot) -> Alarm | None:
     for what, values in (("position", snapshot.structure.positions), ("force", snapshot.forces)):
         if values is not None and not np.isfinite(values).all():
             atom = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-            return _Seen("finite", f"the {what} of {_name(snapshot, atom)} is {values[atom].tolist()}", (atom,))
+            message = f"the {what} of {_name(snapshot, atom)} is {values[atom].tolist()}"
+            return _alarm(snapshot, "finite", message, (atom,))
     if snapshot.energy is not None and not np.isfinite(snapshot.energy):
-        return _Seen("finite", f"the energy is {snapshot.energy}")
+        return _alarm(snapshot, "finite", f"the energy is {snapshot.energy}")
     if not np.isfinite(snapshot.structure.cell).all():
-        return _Seen("finite", "the cell is not finite")
+        return _alarm(snapshot, "finite", "the cell is not finite")
     return None
 
 
-def _force(snapshot: Snapshot, limit: float) -> Iterator[_Seen]:
+def _force(snapshot: Snapshot, limit: float) -> Iterator[Alarm]:
     if snapshot.forces is None:
         return
     norms = np.linalg.norm(snapshot.forces, axis=1)
     atom = int(norms.argmax())
     if norms[atom] > limit:
         message = f"the force on {_name(snapshot, atom)} is {norms[atom]:.4g} eV/Å, above {limit:g}"
-        yield _Seen("force_eV_per_A", message, (atom,), None, float(norms[atom]), limit)
+        yield _alarm(snapshot, "force_eV_per_A", message, (atom,), value=float(norms[atom]), limit=limit)
 
 
-def _temperature(snapshot: Snapshot, reference: float, factor: float) -> Iterator[_Seen]:
+def _temperature(snapshot: Snapshot, reference: float, factor: float) -> Iterator[Alarm]:
     if snapshot.temperature is None or snapshot.velocities is None:
         return
     freedom = 3 * max(len(snapshot) - 1, 1)
@@ -205,15 +192,14 @@ def _temperature(snapshot: Snapshot, reference: float, factor: float) -> Iterato
     if snapshot.temperature > limit:
         speeds = snapshot.masses * np.sum(snapshot.velocities**2, axis=1)
         atom = int(speeds.argmax())
-        message = (
-            f"the temperature is {snapshot.temperature:.0f} K, above {limit:.0f} K, fastest {_name(snapshot, atom)}"
-        )
-        yield _Seen("temperature_factor", message, (atom,), None, snapshot.temperature, float(limit))
+        kelvin = snapshot.temperature
+        message = f"the temperature is {kelvin:.0f} K, above {limit:.0f} K, fastest {_name(snapshot, atom)}"
+        yield _alarm(snapshot, "temperature_factor", message, (atom,), value=kelvin, limit=float(limit))
 
 
 def _closest_pair(
     snapshot: Snapshot, fraction: float | None, absolute: Mapping[tuple[int, int], float]
-) -> Iterator[_Seen]:
+) -> Iterator[Alarm]:
     numbers = snapshot.structure.numbers
     kinds = np.unique(numbers)
     limits = _distance_limits(kinds, fraction, absolute)
@@ -233,7 +219,7 @@ def _closest_pair(
         i, j, distance = int(centers[worst]), int(pairs.indices[worst]), float(distances[worst])
         limit = float(allowed[worst])
         message = f"{_name(snapshot, i)} and {_name(snapshot, j)} are {distance:.3f} Å apart, closer than {limit:.3f} Å"
-        yield _Seen("closest", message, (i, j), distance, distance, limit)
+        yield _alarm(snapshot, "closest", message, (i, j), distance=distance, value=distance, limit=limit)
 
 
 def _distance_limits(kinds: IntArray, fraction: float | None, absolute: Mapping[tuple[int, int], float]) -> FloatArray:
@@ -246,7 +232,7 @@ def _distance_limits(kinds: IntArray, fraction: float | None, absolute: Mapping[
     return limits
 
 
-def _lost(snapshot: Snapshot, limit: float) -> Iterator[_Seen]:
+def _lost(snapshot: Snapshot, limit: float) -> Iterator[Alarm]:
     if len(snapshot) == 1:
         return
     from forcewright.neighbors import find_neighbors
@@ -256,18 +242,15 @@ def _lost(snapshot: Snapshot, limit: float) -> Iterator[_Seen]:
     if len(alone):
         atom = int(alone[0])
         message = f"{_name(snapshot, atom)} has no other atom within {limit:g} Å; it is lost"
-        yield _Seen("lost_A", message, tuple(alone.tolist()), None, None, limit)
+        yield _alarm(snapshot, "lost_A", message, tuple(alone.tolist()), limit=limit)
 
 
-def _volume(snapshot: Snapshot, reference: float, factor: float) -> Iterator[_Seen]:
+def _volume(snapshot: Snapshot, reference: float, factor: float) -> Iterator[Alarm]:
     ratio = snapshot.structure.volume / reference
     if not 1 / factor <= ratio <= factor:
-        limit = factor if ratio > 1 else 1 / factor
-        side = "above" if ratio > 1 else "below"
-        yield _Seen(
-            "volume_factor", f"the volume is {ratio:.3f} times that at the start, {side} {limit:.3g}",
-            (), None, ratio, limit,
-        )  # fmt: skip
+        side, limit = ("above", factor) if ratio > 1 else ("below", 1 / factor)
+        message = f"the volume is {ratio:.3f} times that at the start, {side} {limit:.3g}"
+        yield _alarm(snapshot, "volume_factor", message, value=ratio, limit=limit)
 
 
 def _height(snapshot: Snapshot) -> float | None:
@@ -277,27 +260,26 @@ def _height(snapshot: Snapshot) -> float | None:
     return float(1 / np.linalg.norm(np.linalg.inv(snapshot.structure.cell), axis=0).max())
 
 
-def _thinning(snapshot: Snapshot, reference: float, factor: float) -> Iterator[_Seen]:
+def _thinning(snapshot: Snapshot, reference: float, factor: float) -> Iterator[Alarm]:
     height = _height(snapshot) or reference
     if height < reference / factor:
-        message = (
-            f"the cell is only {height:.3g} Å thin, where it was {reference:.3g} Å; a liquid needs cell: isotropic"
-        )
-        yield _Seen("thinning_factor", message, (), height, reference / height, factor)
+        thinned = f"only {height:.3g} Å thin, where it was {reference:.3g} Å"
+        message = f"the cell is {thinned}; a liquid needs cell: isotropic"
+        yield _alarm(snapshot, "thinning_factor", message, distance=height, value=reference / height, limit=factor)
 
 
-def _drift(snapshot: Snapshot, reference: float | None, limit: float) -> Iterator[_Seen]:
+def _drift(snapshot: Snapshot, reference: float | None, limit: float) -> Iterator[Alarm]:
     if snapshot.conserved is None or reference is None:
         return
     drift = (snapshot.conserved - reference) / len(snapshot)
     if abs(drift) > limit:
         message = f"the total energy has drifted by {drift:+.4g} eV/atom, more than {limit:g}"
-        yield _Seen("energy_drift_eV_per_atom", message, (), None, drift, limit)
+        yield _alarm(snapshot, "energy_drift_eV_per_atom", message, value=drift, limit=limit)
 
 
-def _grade(snapshot: Snapshot, potential: Graded, limit: float) -> Iterator[_Seen]:
+def _grade(snapshot: Snapshot, potential: Graded, limit: float) -> Iterator[Alarm]:
     grades = potential.extrapolation_grades(snapshot.structure)
     atom = int(grades.argmax())
     if grades[atom] > limit:
         message = f"the extrapolation grade of {_name(snapshot, atom)} is {grades[atom]:.3g}, above {limit:g}"
-        yield _Seen("extrapolation_grade", message, (atom,), None, float(grades[atom]), limit)
+        yield _alarm(snapshot, "extrapolation_grade", message, (atom,), value=float(grades[atom]), limit=limit)

@@ -17,13 +17,7 @@ _THINNEST = 1.5  # Å
 
 
 def check_protocol(stages: Sequence[Stage], start: Snapshot, settings: RunSettings) -> None:
-    """Refuse stages or output intervals that are invalid for a starting structure.
-
-    Raises
-    ------
-    InputError
-        If one is; says what is wrong, and in which stage.
-    """
+    """Raise InputError where stages or output intervals are invalid for a starting structure; says in which stage."""
     if not stages:
         raise InputError("there is nothing to do; give at least one stage", field="stages")
     _check_start(start)
@@ -31,11 +25,8 @@ def check_protocol(stages: Sequence[Stage], start: Snapshot, settings: RunSettin
         position = f"stages[{index}]"
         _check_timestep(stage, start, position)
         if (stage.ensemble == "npt" or stage.pressure_GPa is not None) and not start.structure.pbc.all():
-            raise InputError(
-                f"{stage.ensemble} at a pressure needs a structure that is periodic in all directions; use nvt, or "
-                "leave pressure_GPa out",
-                field=position,
-            )
+            raise InputError(f"{stage.ensemble} at a pressure needs a structure that is periodic in all directions; "
+                             "use nvt, or leave pressure_GPa out", field=position)  # fmt: skip
     _check_velocities(stages, start)
     whole = 1000.0 * sum(stage.time_ps or 0.0 for stage in stages)
     if whole and settings.trajectory.every_fs > whole:
@@ -56,10 +47,8 @@ def _check_start(start: Snapshot) -> None:
             raise InputError("is periodic, but its cell has no volume", field="structure")
         heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
         if heights.min() < _THINNEST:
-            raise InputError(
-                f"has a cell only {heights.min():.3g} Å thin, so that atoms almost touch their own images; repeat it",
-                field="structure",
-            )
+            raise InputError(f"has a cell only {heights.min():.3g} Å thin, so that atoms almost touch their own "
+                             "images; repeat it", field="structure")  # fmt: skip
 
 
 def _check_timestep(stage: Stage, start: Snapshot, position: str) -> None:
@@ -67,19 +56,14 @@ def _check_timestep(stage: Stage, start: Snapshot, position: str) -> None:
         return
     lightest = float(start.masses.min())
     if lightest < _LIGHT and stage.timestep_fs > _LONGEST_LIGHT_FS:
-        raise InputError(
-            f"timestep_fs is {stage.timestep_fs:g}, too long for atoms of {lightest:.3g} u, whose bonds vibrate once "
-            f"in 10 fs; 0.5 is usual, {_LONGEST_LIGHT_FS:g} the maximum",
-            field=position,
-        )
+        raise InputError(f"timestep_fs is {stage.timestep_fs:g}, too long for atoms of {lightest:.3g} u, whose bonds "
+                         f"vibrate once in 10 fs; 0.5 is usual, {_LONGEST_LIGHT_FS:g} the maximum",
+                         field=position)  # fmt: skip
     times = {"thermostat_time_fs": stage.ensemble in ("nvt", "npt"), "barostat_time_fs": stage.ensemble == "npt"}
     for name in (name for name, used in times.items() if used):
         if getattr(stage, name) < 2 * stage.timestep_fs:
-            raise InputError(
-                f"{name} is {getattr(stage, name):g}, hardly more than a step of {stage.timestep_fs:g} fs; 50 to 1000 "
-                "steps are usual",
-                field=position,
-            )
+            raise InputError(f"{name} is {getattr(stage, name):g}, hardly more than a step of {stage.timestep_fs:g} "
+                             "fs; 50 to 1000 steps are usual", field=position)  # fmt: skip
 
 
 def _check_velocities(stages: Sequence[Stage], start: Snapshot) -> None:
@@ -87,8 +71,6 @@ def _check_velocities(stages: Sequence[Stage], start: Snapshot) -> None:
     moving = start.velocities is not None
     for index, stage in enumerate(stages):
         if stage.ensemble == "nve" and not moving:
-            raise InputError(
-                "an nve stage conserves the initial energy, but there are no velocities; put an nvt stage before it",
-                field=f"stages[{index}]",
-            )
+            raise InputError("an nve stage conserves the initial energy, but there are no velocities; put an nvt stage "
+                             "before it", field=f"stages[{index}]")  # fmt: skip
         moving = stage.ensemble != "relax" and (moving or stage.temperature_K is not None)

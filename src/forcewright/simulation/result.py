@@ -88,26 +88,17 @@ def write_result(result: SimulationResult, about: dict[str, Any]) -> None:
 
 
 def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
-    """Return the result stored in a folder, and everything result.json says.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or damaged.
-    """
+    """Return the result stored in a folder, and everything result.json says; InputError if a file is damaged."""
     path = folder / "result.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         result = SimulationResult(
-            folder=folder,
-            final=next(snapshots(folder / "final.extxyz")),
+            folder=folder, final=next(snapshots(folder / "final.extxyz")),
             alarm=None if content["alarm"] is None else Alarm.from_dict(content["alarm"]),
-            notes=tuple(content["notes"]),
-            stages=tuple(StageRecord(**stage) for stage in content["stages"]),
-            trajectory=folder / content["files"]["trajectory"],
-            thermo=folder / content["files"]["thermo"],
+            notes=tuple(content["notes"]), stages=tuple(StageRecord(**stage) for stage in content["stages"]),
+            trajectory=folder / content["files"]["trajectory"], thermo=folder / content["files"]["thermo"],
             **{name: content[name] for name in _PLAIN if name != "steps_per_s"},
-        )
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"is not the result of a simulation ({error}); start again with --fresh", file=path) from None
     return result, content

@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 from ase import Atoms
 
-from forcewright import units
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import only_writer
 from forcewright.force_field import ForceField
@@ -91,7 +90,8 @@ def run(
     with only_writer(folder):
         _sweep(folder)
         if fresh:
-            _clear(folder)
+            for name in _FILES:  # first the one that marks a run as finished
+                (folder / name).unlink(missing_ok=True)
         if (folder / "result.json").exists():
             result, content = read_result(folder)
             check_identity(current, content.get("identity", {}), folder)
@@ -108,12 +108,6 @@ def run(
             return _Run(moving, force_field, stages, folder, settings, about, on_progress).go(checkpoint)
         finally:
             moving.close()
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of an earlier run, first the one that marks it as finished."""
-    for name in _FILES:
-        (folder / name).unlink(missing_ok=True)
 
 
 def _sweep(folder: Path) -> None:
@@ -137,10 +131,8 @@ def _checkpoint(folder: Path, current: dict[str, str]) -> Checkpoint | None:
         return checkpoint
     present = [name for name in _FILES if (folder / name).exists()]
     if present:
-        raise InputError(
-            f"holds {', '.join(present)} of something else; choose another output, or remove them with --fresh",
-            file=folder,
-        )
+        problem = f"holds {', '.join(present)} of something else; choose another output, or remove them with --fresh"
+        raise InputError(problem, file=folder)
     return None
 
 
@@ -179,23 +171,17 @@ class _Run:
             forces = self.settings.trajectory.forces
             self.trajectory = open_writer(self.trajectory_path, forces=forces, offset=lengths[0])
             opened.callback(self.trajectory.close)
-            alarm = None
             try:
-                self._run_stages()
+                if self.stage == 0 and self.stage_step == 0:
+                    self.thermo.write(thermo.HEADER.encode())
+                    self._record(row=True, frame=True, look=True)
+                for index in range(self.stage, len(self.stages)):
+                    if index > self.stage:
+                        self._begin(index)
+                    self._run_stage()
             except _Stopped as stopped:
-                alarm = stopped.alarm
-            return self._finish(alarm)
-
-    def _run_stages(self) -> None:
-        """Run what is left of all stages."""
-        assert self.thermo is not None
-        if self.stage == 0 and self.stage_step == 0:
-            self.thermo.write(thermo.header().encode())
-            self._record(row=True, frame=True, look=True)
-        for index in range(self.stage, len(self.stages)):
-            if index > self.stage:
-                self._begin(index)
-            self._run_stage()
+                return self._finish(stopped.alarm)
+            return self._finish(None)
 
     def _begin(self, index: int) -> None:
         stage = self.stages[index]
@@ -233,7 +219,9 @@ class _Run:
         """Relax in one go; after a kill it starts again."""
         with self._alarmed(stage.max_steps):
             self.engine.advance(stage.max_steps)
-            left = _residual_force(self.engine.snapshot(), stage)
+            end = self.engine.snapshot()
+            forces = np.zeros((1, 3)) if end.forces is None else end.forces
+            left = thermo.residual_force(forces, end.stress, end.structure.volume, stage)
         if left > stage.fmax_eV_per_A:
             self.notes.append(
                 f"stage {self.names[self.stage]!r} did not converge in {stage.max_steps} steps: {left:.3g} eV/Å are "
@@ -357,14 +345,3 @@ class _Clock:
             return None
         made = done - self._first
         return (time.perf_counter() - self._start_of_pace) / made * (steps - done) if made else None
-
-
-def _residual_force(snapshot: Snapshot, stage: Stage) -> float:
-    """Return what is left of the forces (eV/Å) after a relaxation, those on the cell divided by the atoms included."""
-    left = 0.0 if snapshot.forces is None else float(np.linalg.norm(snapshot.forces, axis=1).max())
-    if stage.pressure_GPa is not None and snapshot.stress is not None:
-        excess = snapshot.stress + stage.pressure_GPa[1] * units.GPA * np.eye(3)
-        if stage.cell == "isotropic":
-            excess = np.eye(3) * np.trace(excess) / 3
-        left = max(left, float(np.linalg.norm(excess, axis=1).max()) * snapshot.structure.volume / len(snapshot))
-    return left

@@ -63,10 +63,9 @@ class Stage(BaseModel):
             raise ValueError(f"an {self.ensemble} stage holds no pressure; use ensemble: npt")
         self._check_temperature()
         if self.timestep_fs > LONGEST_TIMESTEP_FS:
-            raise ValueError(
-                f"timestep_fs is {self.timestep_fs:g}, which no atom can follow: vibrations take 10 to 200 fs, and a "
-                f"step is a twentieth of the fastest; 1 is usual, {LONGEST_TIMESTEP_FS:g} the maximum"
-            )
+            raise ValueError(f"timestep_fs is {self.timestep_fs:g}, which no atom can follow: vibrations take 10 to "
+                             f"200 fs, and a step is a twentieth of the fastest; 1 is usual, {LONGEST_TIMESTEP_FS:g} "
+                             "the maximum")  # fmt: skip
         if self.time_ps is not None and self.steps < 1:
             raise ValueError(f"time_ps is {self.time_ps:g}, less than one step of {self.timestep_fs:g} fs")
         return self
@@ -77,10 +76,8 @@ class Stage(BaseModel):
             return
         damped = self.ensemble == "nvt" and self.thermostat == "langevin"
         if min(self.temperature_K) < 0 or not damped:
-            raise ValueError(
-                f"temperature_K is {min(self.temperature_K):g}; it must be above 0 K (0 with thermostat: langevin, "
-                "which is then friction alone), or use ensemble: relax"
-            )
+            raise ValueError(f"temperature_K is {min(self.temperature_K):g}; it must be above 0 K (0 with thermostat: "
+                             "langevin, which is then friction alone), or use ensemble: relax")  # fmt: skip
 
     @property
     def constant(self) -> bool:

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from ase import units
 
+from forcewright.errors import InputError
 from forcewright.force_field import ForceField
+from forcewright.simulation.calculation import Calculation
+from forcewright.simulation.stages import Stage
 from forcewright.structure import Structure, require_known_species
 from forcewright.trajectory import Snapshot
 
@@ -16,6 +19,23 @@ def check_species(force_field: ForceField, structure: Structure) -> None:
     """Raise InputError if the force field does not know a species of the structure."""
     if force_field.species:
         require_known_species(structure, force_field.species, knower=force_field.name, field="structure")
+
+
+def check_stage(
+    stage: Stage, force_field: ForceField, atoms: Any, moves: bool, calculation: Calculation | None
+) -> None:
+    """Raise InputError if a stage needs velocities, a cell or a stress that are missing.
+
+    Without a ``calculation`` it is known that there is a stress.
+    """
+    if stage.ensemble == "nve" and not moves:
+        raise InputError("an nve stage conserves the initial energy, but there are no velocities; begin with nvt")
+    if stage.pressure_GPa is None and stage.ensemble != "npt":
+        return
+    if not atoms.pbc.all():
+        raise InputError("a pressure needs a structure that is periodic in all directions; use nvt", field="pbc")
+    if calculation is not None and calculation.get_property("stress", atoms) is None:
+        raise InputError(f"{force_field.name} gives no stress, which a stage with a pressure needs; use nvt")
 
 
 def starting_atoms(start: Snapshot) -> Any:

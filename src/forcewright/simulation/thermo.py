@@ -9,6 +9,7 @@ from ase.cell import Cell
 
 from forcewright import units
 from forcewright.simulation.stages import Stage
+from forcewright.structure import FloatArray
 from forcewright.trajectory import Snapshot
 
 _G_PER_CM3 = 1.66053904  # 1 u/Å³
@@ -18,11 +19,7 @@ COLUMNS = (
     "conserved_eV", "pressure_GPa", "target_pressure_GPa", "volume_A3", "density_g_cm3", "a_A", "b_A", "c_A",
     "alpha_deg", "beta_deg", "gamma_deg", "max_force_eV_per_A",
 )  # fmt: skip
-
-
-def header() -> str:
-    """Return the first line."""
-    return ",".join(COLUMNS) + "\n"
+HEADER = ",".join(COLUMNS) + "\n"
 
 
 def row(snapshot: Snapshot, stage: Stage, stage_step: int, name: str) -> str:
@@ -30,11 +27,8 @@ def row(snapshot: Snapshot, stage: Stage, stage_step: int, name: str) -> str:
     values = _values(snapshot, stage, stage_step)
     cells = ("" if value is None else f"{value:.12g}" for value in values)
     time_ps = (snapshot.time or 0.0) / 1000.0
-    return ",".join([str(snapshot.step), f"{time_ps:.12g}", _plain(name), *cells]) + "\n"
-
-
-def _plain(name: str) -> str:
-    return name.replace(",", " ").replace('"', "").replace("\n", " ")
+    plain_name = name.replace(",", " ").replace('"', "").replace("\n", " ")
+    return ",".join([str(snapshot.step), f"{time_ps:.12g}", plain_name, *cells]) + "\n"
 
 
 def _values(snapshot: Snapshot, stage: Stage, stage_step: int) -> Iterator[float | None]:
@@ -61,3 +55,14 @@ def pressure_GPa(snapshot: Snapshot) -> float | None:
     if snapshot.velocities is not None:
         return None if snapshot.pressure is None else snapshot.pressure / units.GPA
     return None if snapshot.stress is None else -float(np.trace(snapshot.stress)) / 3.0 / units.GPA
+
+
+def residual_force(forces: FloatArray, stress: FloatArray | None, volume: float, stage: Stage) -> float:
+    """Return what is left of the forces (eV/Å) after a relaxation, those on the cell divided by the atoms included."""
+    left = float(np.linalg.norm(forces, axis=1).max())
+    if stage.pressure_GPa is None or stress is None:
+        return left
+    excess = stress + stage.pressure_GPa[1] * units.GPA * np.eye(3)
+    if stage.cell == "isotropic":
+        excess = np.eye(3) * np.trace(excess) / 3
+    return max(left, float(np.linalg.norm(excess, axis=1).max()) * volume / len(forces))

@@ -103,11 +103,7 @@ def read_extxyz(path: Path) -> Iterator[Snapshot]:
     """Yield the frames of an XYZ or extended XYZ file, one at a time.
 
     A file that ends within a frame, as that of a running simulation may, gives the whole ones and a logged warning.
-
-    Raises
-    ------
-    InputError
-        If a frame cannot be read, or there is none; says which.
+    Raises `InputError` if a frame cannot be read, and says which, or there is none.
     """
     number = -1
     for number, frame in enumerate(read_frames(path)):

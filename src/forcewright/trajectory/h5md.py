@@ -181,10 +181,7 @@ def _lay_out(h5: Any, header: dict[str, Any], frames: int) -> dict[str, Any]:
 def read_h5md(path: Path) -> Iterator[Snapshot]:
     """Yield the frames of an H5MD file, a few megabytes at a time.
 
-    Raises
-    ------
-    InputError
-        If the file is damaged, is not an H5MD file with positions and species, or holds no frame.
+    Raises `InputError` if it is damaged, no H5MD file with positions and species, or holds no frame.
     """
     import h5py
 
@@ -209,15 +206,13 @@ def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
     numbers = _species(group, path)
     masses = _fixed(group, "mass") if "mass" in group else atomic_masses[numbers]
     pbc = [_text(boundary) == "periodic" for boundary in group["box"].attrs["boundary"]]
+    velocities, times = group.get("velocity/value"), group.get("position/time")
     varying = {
-        "position": (positions, _scale(positions, _LENGTHS)),
-        "velocity": (group.get("velocity/value"), _velocity_scale(group.get("velocity/value"))),
-        "force": (group.get("force/value"), 1.0),
-        "energy": (observables.get("potential_energy/value"), 1.0),
-        "stress": (observables.get("stress/value"), 1.0),
-        "step": (group.get("position/step"), 1),
-        "time": (group.get("position/time"), _scale(group.get("position/time"), _TIMES)),
-    }
+        "position": (positions, _scale(positions, _LENGTHS)), "velocity": (velocities, _velocity_scale(velocities)),
+        "force": (group.get("force/value"), 1.0), "energy": (observables.get("potential_energy/value"), 1.0),
+        "stress": (observables.get("stress/value"), 1.0), "step": (group.get("position/step"), 1),
+        "time": (times, _scale(times, _TIMES)),
+    }  # fmt: skip
     rows = max(1, _BLOCK // (8 * 9 * count))
     for at in range(0, frames, rows):
         some = slice(at, min(at + rows, frames))
@@ -254,9 +249,8 @@ def _cells(box: Any, some: slice, path: Path) -> FloatArray:
         return np.zeros((some.stop - some.start, 3, 3))
     varies = hasattr(box["edges"], "keys")
     dataset = box["edges/value"] if varies else box["edges"]
-    edges = (dataset[some] if varies else np.repeat(dataset[()][None], some.stop - some.start, axis=0)) * _scale(
-        dataset, _LENGTHS
-    )
+    edges = dataset[some] if varies else np.repeat(dataset[()][None], some.stop - some.start, axis=0)
+    edges = edges * _scale(dataset, _LENGTHS)
     if edges.shape[1:] not in ((3,), (3, 3)):
         raise InputError(f"box edges have shape {edges.shape[1:]}; three lengths or vectors are needed", file=path)
     return edges if edges.ndim == 3 else np.einsum("ni,ij->nij", edges, np.eye(3))

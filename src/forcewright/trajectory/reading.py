@@ -68,9 +68,7 @@ def _read_with_ase(path: Path) -> Iterator[Snapshot]:
             number += 1
     except UnknownFileTypeError:
         raise InputError("is of no format that can be read; .extxyz and .h5 are best", file=path) from None
-    except InputError:
-        raise
-    except GeneratorExit:
+    except (InputError, GeneratorExit):
         raise
     except Exception as error:  # each of ASE's readers raises what it likes
         raise InputError(f"cannot be read: {type(error).__name__}: {error}", file=path, frame=number) from None
@@ -89,12 +87,7 @@ def _snapshot(frame: Snapshot | Structure | Atoms) -> Snapshot:
     results = {} if atoms.calc is None else atoms.calc.results
     stress = results.get("stress")
     return Snapshot(
-        Structure.from_ase(atoms),
-        step=info.get("step"),
-        time=info.get("time"),
-        velocities=None if momenta is None else momenta / masses[:, None] * units.fs,
-        energy=results.get("energy"),
-        forces=results.get("forces"),
-        stress=None if stress is None else from_voigt(stress),
-        masses=masses,
-    )
+        Structure.from_ase(atoms), info.get("step"), info.get("time"),
+        None if momenta is None else momenta / masses[:, None] * units.fs, results.get("energy"),
+        results.get("forces"), None if stress is None else from_voigt(stress), masses=masses,
+    )  # fmt: skip

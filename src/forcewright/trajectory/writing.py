@@ -17,19 +17,15 @@ class Writer(Protocol):
 
     def write(self, snapshot: Snapshot, stage: str = "") -> None:
         """Append one frame, and the name of the stage it belongs to."""
-        ...
 
     def sync(self) -> int:
         """Bring everything to the disk and return the offset at which a later writer may go on."""
-        ...
 
     def close(self) -> None:
         """Close the file, which a later writer may go on with."""
-        ...
 
     def finish(self) -> Path:
         """Close the file, make it readable to others, and return its path."""
-        ...
 
 
 def open_writer(path: Path, *, forces: bool = False, offset: int = 0) -> Writer:

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from forcewright.analyze import adf, rdf
 from forcewright.analyze.displacement import msd
-from forcewright.analyze.result import Result
+from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.self_diffusion import diffusion
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.force_field import ForceField
@@ -26,9 +26,6 @@ from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Snapshot, read_thermo, snapshots
 from forcewright.validation.properties import Computed, Property, PropertySettings
 from forcewright.validation.tolerance import Tolerance
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Positive = Annotated[float, Field(gt=0)]
 Repeat = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
@@ -149,13 +146,7 @@ def curve_rms(ours: tuple[FloatArray, FloatArray], stored: tuple[FloatArray, Flo
 
 
 def read_curve(path: Path) -> tuple[FloatArray, FloatArray]:
-    """Read r (Å) and g(r) (`LiquidSettings.rdf`).
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or does not hold such a curve.
-    """
+    """Read r (Å) and g(r) (`LiquidSettings.rdf`); InputError if the file does not hold such a curve."""
     try:
         if path.suffix == ".csv":
             rows = list(csv.DictReader(path.read_text().splitlines()))
@@ -254,13 +245,7 @@ def _run(
     force_field: ForceField, structure: Structure, settings: DynamicSettings, stages: Sequence[Mapping[str, Any]],
     folder: Path, every_fs: float,
 ) -> SimulationResult:  # fmt: skip
-    """Run stages from the repeated unit cell.
-
-    Raises
-    ------
-    ForcewrightError
-        If a monitor stops the run.
-    """
+    """Run stages from the repeated unit cell; ForcewrightError if a monitor stops them."""
     result = run(
         force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
         [Stage.model_validate(stage) for stage in stages], folder / "run", seed=settings.seed,

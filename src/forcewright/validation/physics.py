@@ -27,14 +27,13 @@ PROPERTIES: dict[str, Property] = {item.name: item for item in (*STATIC_PROPERTI
 Verdict = Literal["pass", "fail", "no reference", "failed"]
 
 
-def _property_fields() -> dict[str, Any]:
-    return {name: (Annotated[p.settings | None, BeforeValidator(p.read)], None) for name, p in PROPERTIES.items()}
-
-
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+_FIELDS: dict[str, Any] = {
+    name: (Annotated[item.settings | None, BeforeValidator(item.read)], None) for name, item in PROPERTIES.items()
+}
 
 #: The settings of each property that is asked for; None for the others.
-PropertiesSettings: type[BaseModel] = create_model("PropertiesSettings", __config__=_STRICT, **_property_fields())
+PropertiesSettings: type[BaseModel] = create_model("PropertiesSettings", __config__=_STRICT, **_FIELDS)
 
 
 class ValidationConfig(BaseModel):

@@ -39,16 +39,12 @@ _COMMON = frozenset(PropertySettings.model_fields)
 class Computed:
     """The results of a calculation.
 
-    Attributes
-    ----------
-    numbers
-        By name, which ends in the unit: ``a0_A``, ``bulk_modulus_GPa``, ``stable``.
-    results
-        By name, for figures.
-    expected
-        Expected numbers for every potential, unless a reference says otherwise.
-    failures
-        Why parts of it could not be computed, by the name of their number.
+    ========  ===========================================================================
+    numbers   by name, which ends in the unit: ``a0_A``, ``bulk_modulus_GPa``, ``stable``
+    results   by name, for figures
+    expected  expected numbers for every potential, unless a reference says otherwise
+    failures  why parts of it could not be computed, by the name of their number
+    ========  ===========================================================================
     """
 
     numbers: Mapping[str, Number]
@@ -61,20 +57,15 @@ class Computed:
 class Property:
     """A property that can be validated.
 
-    Attributes
-    ----------
-    name
-        Its key under ``properties`` in a config.
-    settings
-        Model of its settings there.
-    run
-        Computes it with a force field, starting from a structure.
-    tolerance
-        Usual tolerances by the end of a number's name, of which the longest matching one counts; ``""`` matches all.
-    list_means
-        The setting that a list in place of settings stands for, if one is allowed.
-    differences
-        Numbers that compare curves of a potential with those of a reference and should be zero.
+    ===========  ================================================================================================
+    name         its key under ``properties`` in a config
+    settings     model of its settings there
+    run          computes it with a force field, starting from a structure
+    tolerance    usual tolerances by the end of a number's name, of which the longest matching one counts; ``""``
+                 matches all
+    list_means   the setting that a list in place of settings stands for, if one is allowed
+    differences  numbers that compare curves of a potential with those of a reference and should be zero
+    ===========  ================================================================================================
     """
 
     name: str

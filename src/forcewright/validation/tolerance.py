@@ -23,13 +23,7 @@ class Tolerance(NamedTuple):
 
 
 def parse_tolerance(value: Any) -> Tolerance:
-    """Read ``1%`` or ``0.05``.
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
-    """
+    """Read ``1%`` or ``0.05``; ValueError if it is neither."""
     if isinstance(value, Tolerance):
         return value
     text = str(value).strip()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scalar_evaluator import interpolate
 
 from forcewright.errors import InputError
 from forcewright.features.ace.expansion import CORE_MODES, RADIAL_FAMILIES, Bond
@@ -109,12 +110,12 @@ def test_table_interpolates_to_fourth_order_and_ends_at_zero() -> None:
     assert table.bins == int(5 / 0.0013)
     assert not table.values[-1].any() and not table.slopes[-1].any()
     r = np.random.default_rng(1).uniform(1.7, 4.99, 500)
-    value, derivative = table.interpolate(r)
+    value, derivative = interpolate(table, r)
     g, dg = radial_functions(bond("ChebPow"), r, "density")
     phi, dphi = core_repulsion(bond("ChebPow"), "density", 14, 14, r)
     np.testing.assert_allclose(value, np.vstack([g, phi[None]]), atol=1e-10)
     np.testing.assert_allclose(derivative, np.vstack([dg, dphi[None]]), atol=1e-6)
-    assert not np.any(table.interpolate(np.array([5.0, 6.0])))
+    assert not np.any(interpolate(table, np.array([5.0, 6.0])))
 
 
 @pytest.mark.parametrize("width", [0.0, -1.0, 3.0])

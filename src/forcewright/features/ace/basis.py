@@ -14,14 +14,7 @@ from ase.data import chemical_symbols
 from forcewright.features.ace import design
 from forcewright.features.ace.conversion import to_products
 from forcewright.features.ace.evaluator import AceEvaluator
-from forcewright.features.ace.expansion import (
-    BasisFunction,
-    Bond,
-    CoreMode,
-    Embedding,
-    Expansion,
-    RadialFamily,
-)
+from forcewright.features.ace.expansion import BasisFunction, Bond, CoreMode, Embedding, Expansion, RadialFamily
 from forcewright.features.ace.function_table import FunctionTable, tabulate_functions
 from forcewright.features.ace.radial import radial_functions, switch
 from forcewright.neighbors import find_neighbors
@@ -128,28 +121,17 @@ class AceBasis:
 
     def pruning_groups(self) -> tuple[IntArray, FloatArray]:
         """Return the (center, μ, n, l) each column belongs to (p,), and its multiplications; rank 1 always stays."""
-        groups: list[int] = []
-        costs: list[float] = []
         ids: dict[Any, int] = {}
-        for f in self.columns:
-            key = (f.center, f.species, f.ns, f.ls)
-            if f.rank == 1:
-                groups.append(-1)
-                continue
-            if key not in ids:
-                ids[key] = len(costs)
-                costs.append(float(f.ms.size))
-            groups.append(ids[key])
-        return np.array(groups, dtype=np.int64), np.array(costs)
+        costs: dict[int, float] = {}
+        groups = np.full(self.size, -1)
+        for column, f in enumerate(self.columns):
+            if f.rank > 1:
+                group = groups[column] = ids.setdefault((f.center, f.species, f.ns, f.ls), len(ids))
+                costs.setdefault(group, float(f.ms.size))
+        return groups, np.array(list(costs.values()))
 
     def rows(self, structure: Structure) -> DesignRows:
-        """Return the design rows of one structure.
-
-        Raises
-        ------
-        InputError
-            If it holds a species that the basis does not.
-        """
+        """Return the design rows of one structure; `InputError` if it holds a species that the basis does not."""
         pairs = self.pairs(structure)
         stripes = max(1, min(_STRIPES, len(structure) // (2 * design.LANES)))
         threads = min(thread_count(), stripes)
@@ -248,13 +230,7 @@ class AceBasis:
             yield np.flatnonzero(pairs.species == mu), slice(start, start + len(block)), self._tables[mu]
 
     def pairs(self, structure: Structure) -> Pairs:
-        """Return the pairs inside the cutoffs and their radial functions.
-
-        Raises
-        ------
-        InputError
-            If the structure holds a species that the basis does not.
-        """
+        """Return the pairs inside the cutoffs and their radial functions; `InputError` for an unknown species."""
         species = self.species_of(structure)
         neighbors = find_neighbors(structure, self.cutoff)
         count, number = len(structure), len(self.species)
@@ -270,9 +246,8 @@ class AceBasis:
         g, dg = np.zeros((len(order), self._nmax)), np.zeros((len(order), self._nmax))
         for kind in np.unique(kinds):
             chosen = kinds == kind
-            value, slope = radial_functions(
-                self.bonds[int(kind) // number, int(kind) % number], distances[chosen], self.core_mode
-            )
+            bond = self.bonds[divmod(int(kind), number)]
+            value, slope = radial_functions(bond, distances[chosen], self.core_mode)
             g[chosen], dg[chosen] = value.T, slope.T
         scale, slope, closest = self._core_switch(centers, kinds, distances, count)
         indices, vectors = neighbors.indices[order].astype(np.int64), np.ascontiguousarray(neighbors.vectors[order])

@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 
 from forcewright.errors import InputError
 from forcewright.features.ace.couplings import MAX_RANK, all_couplings, independent_couplings
-from forcewright.features.ace.expansion import BasisFunction, IntArray
-from forcewright.structure import FloatArray
+from forcewright.features.ace.expansion import BasisFunction
+from forcewright.structure import FloatArray, IntArray
 
 Order = Literal["degree", "pacemaker"]
 MOST_FUNCTIONS = 1_000_000
@@ -48,15 +48,9 @@ class _Limits:
 
 
 def generate_functions(
-    elements: Sequence[str] | int,
-    *,
-    nradmax: Sequence[int],
-    lmax: Sequence[int],
-    count: int | None = None,
-    order: Order = "degree",
-    l_weight: float = 0.5,
-    rank_weight: float = 1.5,
-) -> tuple[tuple[BasisFunction, ...], ...]:
+    elements: Sequence[str] | int, *, nradmax: Sequence[int], lmax: Sequence[int], count: int | None = None,
+    order: Order = "degree", l_weight: float = 0.5, rank_weight: float = 1.5,
+) -> tuple[tuple[BasisFunction, ...], ...]:  # fmt: skip
     """Enumerate the basis functions of every center species, so that the first k are the k-th step of a ladder.
 
     Parameters
@@ -90,7 +84,7 @@ def generate_functions(
     _check(limits, count, order)
     if order == "pacemaker":
         share = None if count is None else count * species // (species * 2 ** (species - 1))  # of each block
-        labels = _labels(limits, None if share is None else lambda candidates: _all_fill(candidates, limits, share))
+        labels = _labels(limits, None if share is None else lambda candidates: _fill(candidates, limits, share))
         chosen = [_by_blocks(labels, center, share) for center in range(species)]
     else:
         labels = sorted(_labels(limits, None if count is None else lambda candidates: len(candidates) >= count))[:count]
@@ -103,10 +97,7 @@ def basis_function(
 ) -> BasisFunction:
     """Make the one function with these factors and intermediate L, whether or not it is among the independent ones.
 
-    Raises
-    ------
-    InputError
-        If the lengths differ, the rank is above 6, or the l cannot be coupled to L = 0 through these L.
+    Raises `InputError` if the lengths differ, the rank is above 6, or the l cannot be coupled to L = 0 through these L.
     """
     factors = list(zip(species, ns, ls, strict=False))
     if not len(species) == len(ns) == len(ls) or not 1 <= len(ns) <= MAX_RANK:
@@ -116,10 +107,8 @@ def basis_function(
     couplings = all_couplings(tuple(ls), _groups(factors))
     if tuple(intermediate) not in couplings.intermediate:
         problem = f"l {list(ls)} cannot be coupled to an invariant through L {list(intermediate)}"
-        raise InputError(
-            f"{problem}; possible are {[list(path) for path in couplings.intermediate]}",
-            field="functions",
-        )
+        possible = [list(path) for path in couplings.intermediate]
+        raise InputError(f"{problem}; possible are {possible}", field="functions")
     ms, coefficients = couplings.rows_of(couplings.intermediate.index(tuple(intermediate)))
     return BasisFunction(center, tuple(species), tuple(ns), tuple(ls), tuple(intermediate), ms, coefficients)
 
@@ -194,17 +183,16 @@ def _block(label: _Label, center: int) -> frozenset[int]:
     return frozenset({center, *label.species})
 
 
-def _all_fill(labels: list[_Label], limits: _Limits, share: int) -> bool:
-    return all(_fills(labels, center, limits, share) for center in range(limits.species))
-
-
-def _fills(labels: list[_Label], center: int, limits: _Limits, share: int) -> bool:
-    """Whether every block has its share; blocks of more species than factors never have functions."""
-    sizes = Counter(_block(label, center) for label in labels)
-    others = [mu for mu in range(limits.species) if mu != center]
+def _fill(labels: list[_Label], limits: _Limits, share: int) -> bool:
+    """Whether every block of every center has its share; blocks of more species than factors never have functions."""
     ranks = max(rank for rank, n in enumerate(limits.nradmax, start=1) if n > 0)
-    blocks = (frozenset({center, *some}) for size in range(ranks + 1) for some in combinations(others, size))
-    return all(sizes[block] >= share for block in blocks)
+    for center in range(limits.species):
+        sizes = Counter(_block(label, center) for label in labels)
+        others = [mu for mu in range(limits.species) if mu != center]
+        blocks = (frozenset({center, *some}) for size in range(ranks + 1) for some in combinations(others, size))
+        if any(sizes[block] < share for block in blocks):
+            return False
+    return True
 
 
 def _by_blocks(labels: list[_Label], center: int, share: int | None) -> list[_Label]:

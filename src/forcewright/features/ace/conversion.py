@@ -17,19 +17,10 @@ from forcewright.structure import FloatArray
 
 
 def to_products(functions: Sequence[BasisFunction], coefficients: ArrayLike) -> tuple[ProductFunction, ...]:
-    """Sum the functions of one center into products, one object per (μ, n, l), ranks ascending.
+    """Sum F functions of one center into products, one object per (μ, n, l), ranks ascending.
 
-    Parameters
-    ----------
-    functions
-        F functions of the same center.
-    coefficients
-        (F, P), one column per density; (F,) stands for P = 1.
-
-    Raises
-    ------
-    InputError
-        If the numbers of functions and coefficients differ, or the functions belong to several centers.
+    ``coefficients`` (F, P) have a column per density; (F,) stands for P = 1. Raises `InputError` if the numbers of
+    functions and coefficients differ, or the functions belong to several centers.
     """
     weights = np.asarray(coefficients, dtype=np.float64)
     weights = weights[:, None] if weights.ndim == 1 else weights

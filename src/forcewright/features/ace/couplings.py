@@ -16,8 +16,7 @@ from functools import cache, lru_cache
 import numpy as np
 
 from forcewright.features.ace.clebsch_gordan import coupling_tensor
-from forcewright.features.ace.expansion import IntArray
-from forcewright.structure import FloatArray
+from forcewright.structure import FloatArray, IntArray
 
 MAX_RANK = 6
 _ZERO = 1e-13  # couplings are of order one, and their sums wrong by some 1e-16
@@ -127,9 +126,7 @@ def _rounds(
         yield from _rounds(coupled, chosen + ls)
 
 
-def _round(
-    parts: list[tuple[int, FloatArray]],
-) -> Iterator[tuple[tuple[int, ...], list[tuple[int, FloatArray]]]]:
+def _round(parts: list[tuple[int, FloatArray]]) -> Iterator[tuple[tuple[int, ...], list[tuple[int, FloatArray]]]]:
     if len(parts) < 2:
         yield (), parts
         return

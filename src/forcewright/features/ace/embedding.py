@@ -51,8 +51,4 @@ def _finnis_sinclair(rho: FloatArray, exponent: float) -> tuple[FloatArray, Floa
     value = (1 - g) * power + slope * g * safe
     first = d_power * (1 - g) + slope * g + dg * (slope * safe - power)
     second = dd_power * (1 - g) + ddg * (slope * safe - power) + 2 * dg * (slope - d_power)
-    return (
-        np.where(tiny, slope * rho, sign * value),
-        np.where(tiny, slope, first),
-        np.where(tiny, 0.0, sign * second),
-    )
+    return np.where(tiny, slope * rho, sign * value), np.where(tiny, slope, first), np.where(tiny, 0.0, sign * second)

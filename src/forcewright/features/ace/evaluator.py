@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from forcewright.errors import InputError
 from forcewright.features.ace import kernels
+from forcewright.features.ace.design import recursion
 from forcewright.features.ace.expansion import Bond, Expansion
 from forcewright.features.ace.kernels import Buffers, CenterTables, run_blocks
 from forcewright.features.ace.product_graph import ProductGraph, build_graph
@@ -88,13 +89,7 @@ class AceEvaluator:
         return len(self._numbers)
 
     def species(self, numbers: IntArray) -> NDArray[np.int32]:
-        """Return the species index (N,) of each atomic number.
-
-        Raises
-        ------
-        InputError
-            If the potential does not know one of them.
-        """
+        """Return the species index (N,) of each atomic number; `InputError` if the potential does not know one."""
         species = self._species_of[numbers]
         if species.min() < 0:
             require_known_species(numbers, self._numbers)
@@ -272,31 +267,14 @@ def _buffers(tables: Sequence[CenterTables], pairs: int) -> Buffers:
     floats = {name: _aligned(block) for name in ("ux", "uy", "uz", "distance", "inverse", "fraction", "extra")}
     integers = {name: np.zeros(block, dtype=np.int64) for name in ("offset", "neighbor")}
     return Buffers(
-        values=_aligned(rows * lanes),
-        adjoints=_aligned(rows * lanes),
+        values=_aligned(rows * lanes), adjoints=_aligned(rows * lanes),
         partial=_aligned(max(len(t.row_x) * len(t.exponents) for t in tables) * 2 * lanes),
         sums=_aligned(lanes * max(len(t.sum_rows) for t in tables)),
-        harmonics=_aligned((momentum + 1) ** 2 * kernels.CHUNK),
-        radial=_aligned(kernels.CHUNK * columns + 16),
+        harmonics=_aligned((momentum + 1) ** 2 * kernels.CHUNK), radial=_aligned(kernels.CHUNK * columns + 16),
         transposed=_aligned(2 * columns * (block if 16 * columns * block <= _KEPT else 8)),
-        contracted=_aligned(16 * (momentum + 1) ** 2),
-        pair_force=_aligned(24),
-        totals=_aligned(72),
-        **floats,
-        **integers,
-    )
-
-
-def _legendre_recursion(momentum: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return a, b (flat, [l][m]) and the diagonal of P_lm = a (z P_l-1,m + b P_l-2,m), normalized so that P_00 = 1."""
-    size = momentum + 1
-    a, b, diagonal = np.zeros((size, size)), np.zeros((size, size)), np.ones(size)
-    for l in range(1, size):
-        diagonal[l] = -diagonal[l - 1] * np.sqrt(1 + 1 / (2 * l))
-        for m in range(l):
-            a[l, m] = np.sqrt((4 * l * l - 1) / (l * l - m * m))
-            b[l, m] = -np.sqrt(((l - 1) ** 2 - m * m) / (4 * (l - 1) ** 2 - 1)) if m < l - 1 else 0.0
-    return a.ravel(), b.ravel(), diagonal
+        contracted=_aligned(16 * (momentum + 1) ** 2), pair_force=_aligned(24), totals=_aligned(72),
+        **floats, **integers,
+    )  # fmt: skip
 
 
 class _Layout(NamedTuple):
@@ -376,48 +354,23 @@ def _center_tables(expansion: Expansion, center: int) -> CenterTables:
     np.concatenate([spline[0] for spline in splines], out=flat)
     momenta = np.array([int(np.flatnonzero(row).max()) for row in layout.counts], dtype=np.int64)
     bonds = [expansion.bonds[center, species] for species in range(species_count)]
-    recursion_a, recursion_b, diagonal = _legendre_recursion(layout.counts.shape[1] - 1)
+    table = recursion(layout.counts.shape[1] - 1)
+    # The tables of the graph have the same names there.
+    of_graph = {name: getattr(graph, name) for name in CenterTables._fields if hasattr(graph, name)}
+    of_graph |= {name: np.ravel(of_graph[name]) for name in ("term_weights", "target_weights")}
+    of_graph["row_weights"] = np.ascontiguousarray(graph.row_weights.T).ravel()
     return CenterTables(
-        spline=flat,
-        spline_starts=np.cumsum(lengths) - lengths,
+        spline=flat, spline_starts=np.cumsum(lengths) - lengths,
         bins=np.array([spline[1] for spline in splines], dtype=np.int64),
         inverse_widths=np.array([1 / spline[2] for spline in splines]),
-        cutoffs=np.array([bond.cutoff for bond in bonds]),
-        columns=layout.columns,
-        momenta=momenta,
-        counts=layout.counts,
-        firsts=layout.firsts,
-        sum_starts=layout.sum_starts,
-        sum_rows=layout.sum_rows,
-        **dict(
-            zip(
-                ("recursion_a", "recursion_b", "diagonal"), _legendre_recursion(layout.counts.shape[1] - 1), strict=True
-            )
-        ),
-        term_starts=graph.term_starts,
-        term_splits=graph.term_splits,
-        term_x=graph.term_x,
-        term_y=graph.term_y,
-        term_weights=graph.term_weights.ravel(),
-        group_x=graph.group_x,
-        group_starts=graph.group_starts,
-        group_splits=graph.group_splits,
-        product_y=graph.product_y,
-        product_starts=graph.product_starts,
-        targets=graph.targets,
-        target_weights=graph.target_weights.ravel(),
-        row_x=graph.row_x,
-        row_bounds=graph.row_bounds,
-        row_y=graph.row_y,
-        row_weights=np.ascontiguousarray(graph.row_weights.T).ravel(),
-        nodes=graph.nodes,
+        cutoffs=np.array([bond.cutoff for bond in bonds]), columns=layout.columns, momenta=momenta,
+        counts=layout.counts, firsts=layout.firsts, sum_starts=layout.sum_starts, sum_rows=layout.sum_rows,
+        recursion_a=table[:, :, 0].ravel(), recursion_b=table[:, :, 1].ravel(),
+        diagonal=np.cumprod(np.diag(table[:, :, 0])), **of_graph,
         embedding_weights=np.array(embedding.weights, dtype=np.float64),
-        exponents=np.array(embedding.exponents, dtype=np.float64),
-        embedding=_EMBEDDINGS[embedding.kind],
-        core_mode=_CORE_MODES[expansion.core_mode],
-        core_limit=float(embedding.core_limit),
-        core_width=float(embedding.core_width),
-        inner=np.array([bond.inner for bond in bonds]),
+        exponents=np.array(embedding.exponents, dtype=np.float64), embedding=_EMBEDDINGS[embedding.kind],
+        core_mode=_CORE_MODES[expansion.core_mode], core_limit=float(embedding.core_limit),
+        core_width=float(embedding.core_width), inner=np.array([bond.inner for bond in bonds]),
         inner_width=np.array([bond.inner_width for bond in bonds]),
         reference_energy=float(expansion.reference_energies[center]),
-    )
+    )  # fmt: skip

@@ -18,12 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
+from forcewright.structure import FloatArray, IntArray
 
-from forcewright.structure import FloatArray
-
-IntArray = NDArray[np.int64]
 RadialFamily = Literal["SBessel", "ChebExpCos", "ChebPow", "ChebLinear"]
 EmbeddingKind = Literal["FinnisSinclairShiftedScaled", "FinnisSinclair"]
 CoreMode = Literal["density", "distance", "zbl"]

@@ -13,13 +13,10 @@ from forcewright.structure import FloatArray, atomic_number
 
 
 def check_expansion(expansion: Expansion, file: str | Path | None = None) -> None:
-    """Refuse an expansion that cannot be evaluated, naming fields as a `.yace` file does.
+    """Refuse an expansion that cannot be evaluated by an `InputError`, naming fields as a `.yace` file does.
 
-    Raises
-    ------
-    InputError
-        If an element is unknown or given twice, a bond is missing, a length or number is invalid, or a function
-        names a species, n, l or m that the bonds do not have.
+    An element is unknown or given twice, a bond is missing, a length or number is invalid, or a function names a
+    species, n, l or m that the bonds do not have.
     """
     try:
         _check_elements(expansion)
@@ -54,10 +51,8 @@ def _check_elements(expansion: Expansion) -> None:
 
 def _check_embedding(embedding: Embedding, field: str) -> None:
     if len(embedding.exponents) != embedding.densities or not embedding.densities:
-        problem = (
-            f"has {embedding.densities} weights and {len(embedding.exponents)} exponents, expected one per density"
-        )
-        raise InputError(problem, field=f"{field}.FS_parameters")
+        counts = f"{embedding.densities} weights and {len(embedding.exponents)} exponents"
+        raise InputError(f"has {counts}, expected one per density", field=f"{field}.FS_parameters")
     _finite(np.array([*embedding.weights, *embedding.exponents]), f"{field}.FS_parameters")
     if min(embedding.exponents) <= 0:
         raise InputError(f"has the exponent {min(embedding.exponents):g}, expected > 0", field=f"{field}.FS_parameters")
@@ -96,12 +91,12 @@ def _check_functions(expansion: Expansion) -> None:
 def _check_factors(function: ProductFunction, species: int, n_limit: int, l_limit: int, field: str) -> None:
     if not len(function.species) == len(function.ns) == len(function.ls) > 0:
         raise InputError("needs as many species as radial indices and l, at least one", field=f"{field}.mus")
-    bounds = (
-        (function.species, 0, species - 1, "mus"),
-        (function.ns, 1, n_limit, "ns"),
-        (function.ls, 0, l_limit, "ls"),
-    )
-    for values, low, high, name in bounds:
+    bounds = {
+        "mus": (function.species, 0, species - 1),
+        "ns": (function.ns, 1, n_limit),
+        "ls": (function.ls, 0, l_limit),
+    }
+    for name, (values, low, high) in bounds.items():
         for value in values:
             if not low <= value <= high:
                 of = f" for rank {function.rank}" if name != "mus" else ""

@@ -422,15 +422,7 @@ def from_adjoints(a, size, rows, out):
                 load8(a, rows[g + 4] * LANES + half), load8(a, rows[g + 5] * LANES + half),
                 load8(a, rows[g + 6] * LANES + half), load8(a, rows[g + 7] * LANES + half),
             )  # fmt: skip
-            o = half * size + g
-            store(out, o, t[0])
-            store(out, o + size, t[1])
-            store(out, o + 2 * size, t[2])
-            store(out, o + 3 * size, t[3])
-            store(out, o + 4 * size, t[4])
-            store(out, o + 5 * size, t[5])
-            store(out, o + 6 * size, t[6])
-            store(out, o + 7 * size, t[7])
+            store_rows(t, out, half * size + g, size)
 
 
 # ---- atoms in lanes

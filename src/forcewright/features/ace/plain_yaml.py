@@ -26,10 +26,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def parse_plain(text: str, file: str | Path) -> Tree:
     """Parse one YAML document; a list of scalars as a key becomes a tuple.
 
-    Raises
-    ------
-    InputError
-        If the text is not one YAML document, or uses tags, anchors, nested keys or a key twice.
+    Raises `InputError` if the text is not one YAML document, or uses tags, anchors, nested keys or a key twice.
     """
     try:
         return _build(yaml.parse(text, Loader=_LOADER), file)

@@ -40,8 +40,8 @@ Leaf = tuple[int, int, int]
 Codes = tuple[int, ...]
 _Pair = tuple[int, int]
 
-# Kinds of a product of two nodes: as it stands, with x conjugated, and with one of them real.
-PLAIN, CONJUGATE, REAL = 0, 1, 2
+# Kinds of a product of two nodes: as it stands, and with x conjugated.
+PLAIN, CONJUGATE = 0, 1
 #: Coupled and raw form must agree to this, relative to the function's largest value.
 COUPLING_TOLERANCE = 1e-11
 _SAMPLES = 24
@@ -80,23 +80,6 @@ class ProductGraph:
     row_bounds: IndexArray
     row_y: IndexArray
     row_weights: FloatArray
-
-    def densities(self, values: ComplexArray) -> FloatArray:
-        """Return ρ_p (P, samples) for values (V, samples) of the leaves: the graph spelled out, for checks."""
-        nodes = np.zeros((self.nodes, values.shape[1]), dtype=np.complex128)
-        nodes[: len(self.leaves)] = values
-        for k, target in enumerate(range(len(self.leaves), self.nodes)):
-            for t in range(self.term_starts[k], self.term_starts[k + 1]):
-                x = nodes[self.term_x[t]]
-                u = (x if t < self.term_splits[k] else x.conj()) * nodes[self.term_y[t]]
-                nodes[target] += self.term_weights[t, 0] * u.real + 1j * self.term_weights[t, 1] * u.imag
-        rho = np.zeros((self.row_weights.shape[1], values.shape[1]))
-        for x, (start, plain, conjugate, end) in zip(self.row_x, self.row_bounds, strict=True):
-            y = nodes[self.row_y[start:end]]
-            y[conjugate - start :] = y[conjugate - start :].conj()
-            y[: plain - start] = y[: plain - start].real if nodes[x].imag.any() else y[: plain - start]
-            rho += self.row_weights[start:end].T @ (nodes[x] * y).real
-        return rho
 
 
 def build_graph(functions: Sequence[ProductFunction], densities: int) -> ProductGraph:
@@ -148,10 +131,9 @@ class _Builder:
         options = [coupling.options(function) for function in self.functions]
         chosen = _choose(options)
         self.functions = [f for f, option in zip(self.functions, chosen, strict=True) if option is None]
-        made: dict[tuple[_Pair, int], int] = {}
         picked = [option for option in chosen if option is not None]
-        for pair, momentum in sorted({need for option in picked for need in option.needs}):
-            made[pair, momentum] = coupling.add_pair(pair, momentum)
+        needs = sorted({need for option in picked for need in option.needs})
+        made = {need: coupling.add_pair(*need) for need in needs}
         for option in picked:
             for first, second, weights in option.products:
                 self._add_scalar_product(coupling.node(first, made), coupling.node(second, made), weights)
@@ -557,9 +539,8 @@ def _choose(options: Sequence[Sequence[_Option]]) -> list[_Option | None]:
 
     chosen: list[_Option | None] = [None] * len(options)
     # Functions with little choice first: what they need is there for the others.
-    for k in sorted(
-        range(len(options)), key=lambda k: (len(options[k]), -max((o.size for o in options[k]), default=0))
-    ):
+    largest = [max((option.size for option in several), default=0) for several in options]
+    for k in sorted(range(len(options)), key=lambda k: (len(options[k]), -largest[k])):
         if options[k]:
             best = min(options[k], key=cost)
             chosen[k] = best

@@ -190,19 +190,9 @@ def _zbl_core(bond: Bond, z_i: int, z_j: int, r: FloatArray) -> _Pair:
 
 
 def core_repulsion(bond: Bond, mode: CoreMode, z_i: int, z_j: int, r: ArrayLike) -> _Pair:
-    """Return φ(r) in eV and dφ/dr in eV/Å, each (len(r),); every atom sums φ over its neighbors.
+    """Return φ(r) in eV and dφ/dr in eV/Å, each (n,), of distances r (n,) in Å, above 0; atoms sum φ over neighbors.
 
-    Parameters
-    ----------
-    z_i, z_j
-        Atomic numbers, used by mode "zbl" alone.
-    r
-        Distances in Å, (n,), above 0.
-
-    Raises
-    ------
-    InputError
-        If a ZBL core has no cutoff width.
+    The atomic numbers are used by mode "zbl" alone. Raises `InputError` if a ZBL core has no cutoff width.
     """
     r = np.asarray(r, dtype=np.float64)
     value, slope = _zbl_core(bond, z_i, z_j, r) if mode == "zbl" else _gaussian_core(bond, mode, r)
@@ -227,26 +217,11 @@ class RadialTable:
         """Number of intervals."""
         return len(self.values) - 1
 
-    def interpolate(self, r: ArrayLike) -> _Pair:
-        """Return f(r) and df/dr, each (K + 1, len(r)), spline error included."""
-        r = np.asarray(r, dtype=np.float64)
-        inside = np.minimum((r / self.width).astype(np.int64), self.bins - 1)
-        w = (r / self.width - inside)[:, None]
-        f0, f1 = self.values[inside], self.values[inside + 1]
-        d0, d1 = self.width * self.slopes[inside], self.width * self.slopes[inside + 1]
-        c2, c3 = 3 * (f1 - f0) - 2 * d0 - d1, -2 * (f1 - f0) + d0 + d1
-        below = (r < self.bins * self.width)[:, None]
-        value = np.where(below, f0 + w * (d0 + w * (c2 + w * c3)), 0.0)
-        return value.T, np.where(below, (d0 + w * (2 * c2 + 3 * w * c3)) / self.width, 0.0).T
-
 
 def tabulate(bond: Bond, mode: CoreMode, z_i: int, z_j: int, spline_bin: float) -> RadialTable:
     """Tabulate g_k and φ at the nodes of bins of about ``spline_bin`` Å (a whole number of them fits the cutoff).
 
-    Raises
-    ------
-    InputError
-        If the bins are wider than half the cutoff, or not above 0.
+    Raises `InputError` if the bins are wider than half the cutoff, or not above 0.
     """
     if not 0 < spline_bin <= bond.cutoff / 2:
         raise InputError(

@@ -101,10 +101,7 @@ def _padded(embedding: Embedding, missing: int) -> Embedding:
 def read_document(path: str | Path, keys: str) -> Entry:
     """Read a YAML file whose top level is a mapping, with ``keys`` such as these.
 
-    Raises
-    ------
-    InputError
-        If there is no such file, or it is no text or another kind of YAML (see `parse_plain`).
+    Raises `InputError` if there is no such file, or it is no text or another kind of YAML (see `parse_plain`).
     """
     file = Path(path)
     root = Entry(parse_plain(_text(file), file), file)
@@ -195,16 +192,12 @@ def read_bond(entry: Entry, keys: BondKeys = BondKeys(), core: tuple[float, floa
     nradmax, lmax, nradbase = (entry.child(key).integer() for key in (keys.nradmax, keys.lmax, keys.nradbase))
     core = core or (entry.child("prehc").number(), entry.child("lambdahc").number())
     return Bond(
-        family=family,
-        cutoff=entry.child(keys.cutoff).number(),
+        family=family, cutoff=entry.child(keys.cutoff).number(),
         coefficients=_radial_coefficients(entry.child("radcoefficients"), (nradmax, lmax + 1, nradbase)),
-        decay=float(parameters[0]),
-        cutoff_width=entry.child(keys.cutoff_width).number(),
-        core_prefactor=core[0],
-        core_decay=core[1],
-        inner=entry.child_or(keys.inner, "0").number(),
+        decay=float(parameters[0]), cutoff_width=entry.child(keys.cutoff_width).number(), core_prefactor=core[0],
+        core_decay=core[1], inner=entry.child_or(keys.inner, "0").number(),
         inner_width=entry.child_or(keys.inner_width, "0").number(),
-    )
+    )  # fmt: skip
 
 
 def _radial_coefficients(entry: Entry, shape: tuple[int, int, int]) -> np.ndarray[Any, np.dtype[np.float64]]:

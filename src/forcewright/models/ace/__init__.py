@@ -13,12 +13,6 @@ from forcewright.models.family import Family
 FAMILY = Family(kind="ace", hyperparameters=AceModel, load=AcePotential.load, shrink="functions", reach="rcut")
 
 __all__ = [
-    "FAMILY",
-    "AceModel",
-    "AcePotential",
-    "FittedBasis",
-    "NonlinearSettings",
-    "PruneSettings",
-    "RepulsionSettings",
+    "FAMILY", "AceModel", "AcePotential", "FittedBasis", "NonlinearSettings", "PruneSettings", "RepulsionSettings",
     "shortest_distances",
-]
+]  # fmt: skip

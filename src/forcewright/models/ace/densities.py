@@ -46,7 +46,7 @@ from forcewright.features.ace.expansion import Embedding
 from forcewright.features.ace.radial import radial_functions
 from forcewright.models.refinement import Coefficients, LinearStart, RowWeights
 from forcewright.potential import Basis, Prediction
-from forcewright.structure import Dataset, FloatArray, Frame, IntArray, from_voigt, to_voigt
+from forcewright.structure import VOIGT, Dataset, FloatArray, Frame, IntArray, from_voigt, to_voigt
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -99,9 +99,8 @@ class Surroundings:
         self.basis, self.frame = basis, frame
         self.pairs: Pairs = basis.pairs(structure)
         self.values = basis.values(self.pairs)
-        offset, core_forces, core_virial = basis.core_part(self.pairs, structure)
+        offset, self.forces, self.virial = basis.core_part(self.pairs, structure)
         self.energy = offset + sum(energies[int(z)] for z in structure.numbers)
-        self.forces, self.virial = core_forces, core_virial
         self.counts = np.bincount(self.pairs.species, minlength=len(basis.species)).astype(np.float64)
         self.volume = structure.volume
 
@@ -114,10 +113,8 @@ class Surroundings:
         """Return energy, forces (N, 3) and virial (6,), -dE/dε, and what a gradient goes on from."""
         pairs = self.pairs
         state = _Densities(*embed(embedding, self.values @ x.c))
-        adjoint = (pairs.scale[:, None] * state.slope) @ x.c.T
-        forces, virial = self.basis.pull(pairs, adjoint)
-        faded = np.flatnonzero(pairs.closest >= 0)
-        for i in faded:
+        forces, virial = self.basis.pull(pairs, (pairs.scale[:, None] * state.slope) @ x.c.T)
+        for i in np.flatnonzero(pairs.closest >= 0):
             gradient = self._along_closest(i) * (pairs.slope[i] * state.energy[i])
             vector = pairs.vectors[pairs.closest[i]]
             forces[i] += gradient
@@ -132,7 +129,7 @@ class Surroundings:
         """Return ∂L/∂c (p, P) and ∂L/∂k (S,) from the derivatives of L: α (energy), u (forces), strain (virial)."""
         pairs = self.pairs
         turn = np.zeros((3, 3))  # change = turn @ r adds Σ_v strain_v r_a g_b of the virial's components
-        for value, (a, b) in zip(strain, ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)), strict=True):
+        for value, (a, b) in zip(strain, VOIGT, strict=True):
             turn[b, a] = value
         change = u[pairs.indices] - u[self.centers] + pairs.vectors @ turn.T
         moved = self.basis.differentiate(pairs, change)
@@ -192,17 +189,10 @@ class NonlinearFit:
     def loss(self, x: Coefficients, penalty: FloatArray, factor: float = 1.0) -> tuple[float, Coefficients]:
         """Return the loss and its gradient, laid out as the coefficients.
 
-        Parameters
-        ----------
-        penalty
-            Ridge of every coefficient (p, P).
-        factor
-            Factor on the energy weights.
+        ``penalty`` is the ridge of every coefficient (p, P), ``factor`` multiplies the energy weights.
         """
-        parts = self._map(
-            lambda pair: _frame_loss(*pair, x, self.embedding, factor),
-            list(zip(self.frames, self.weights, strict=True)),
-        )
+        pairs = list(zip(self.frames, self.weights, strict=True))
+        parts = self._map(lambda pair: _frame_loss(*pair, x, self.embedding, factor), pairs)
         absolute = np.sqrt(x.c**2 + _SOFT**2)
         total = sum(part[0] for part in parts) + float(np.sum(penalty * x.c**2) + self.settings.l1 * absolute.sum())
         c = sum((part[1] for part in parts), 2 * penalty * x.c + self.settings.l1 * x.c / absolute)
@@ -218,18 +208,7 @@ class NonlinearFit:
         self, linear: LinearStart, rng: np.random.Generator, *, stages: Sequence[int] | None = None,
         watch: Callable[[Coefficients], bool] = lambda x: True,
     ) -> list[list[Coefficients]]:  # fmt: skip
-        """Return the coefficients after each iteration, stage by stage; the first stage begins with the start.
-
-        Stages are the steps of the ladder and the upfit.
-
-        Parameters
-        ----------
-        stages
-            Iterations of each stage at most, of fewer stages than there are to end with one of them; by default the
-            settings' numbers. A stage also ends where it has converged.
-        watch
-            Called with the coefficients after every iteration and with the start; False ends the stage.
-        """
+        """Search as `RefinedFit` says; stages are the steps of the ladder and the upfit, and end where converged."""
         x, settings = self.start(linear, rng), self.settings
         path = [[x]]
         watch(x)
@@ -286,11 +265,9 @@ class NonlinearFit:
         size, densities = x.c.shape
         held = len(linear.coefficients) - size
         penalty = self._penalty(linear)
-        ladder = np.concatenate(
-            [start + np.arange(math.ceil(share * len(block))) for block, start in self.basis.blocks()]
-        ).astype(np.int64)  # fmt: skip
-        blocks = [np.arange(held + size), *(held + p * size + ladder for p in range(1, densities))]
-        free = np.concatenate(blocks)
+        steps = [start + np.arange(math.ceil(share * len(block))) for block, start in self.basis.blocks()]
+        ladder = np.concatenate(steps).astype(np.int64)
+        free = np.concatenate([np.arange(held + size), *(held + p * size + ladder for p in range(1, densities))])
         path: list[Coefficients] = []
         going = True
 
@@ -437,11 +414,6 @@ def radial_roughness(basis: AceBasis, weights: tuple[float, float, float]) -> Fl
     )
 
 
-def surroundings(basis: AceBasis, dataset: Dataset, energies: Mapping[int, float]) -> list[Surroundings]:
-    """Return what a fit keeps of every frame."""
-    return [Surroundings(basis, frame, energies) for frame in dataset]
-
-
 @dataclass(frozen=True)
 class DensityRefinement:
     """The fit of several densities, as `forcewright.models.refinement.Refinement`."""
@@ -475,4 +447,5 @@ class DensityRefinement:
     ) -> NonlinearFit:  # fmt: skip
         """Return the fit to frames with their weights; frames that are only predicted need none."""
         assert isinstance(basis, AceBasis)
-        return NonlinearFit(surroundings(basis, dataset, energies), weights, self.embedding, self.settings, threads)
+        frames = [Surroundings(basis, frame, energies) for frame in dataset]
+        return NonlinearFit(frames, weights, self.embedding, self.settings, threads)

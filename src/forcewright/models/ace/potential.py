@@ -23,16 +23,8 @@ from forcewright.linalg.max_volume import max_volume
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
-from forcewright.potential import PotentialBase, Prediction
-from forcewright.structure import (
-    FloatArray,
-    Frame,
-    Structure,
-    Structures,
-    as_structures,
-    count_species,
-    require_known_species,
-)
+from forcewright.potential import PotentialBase, Prediction, posterior_errors
+from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures, require_known_species
 
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
@@ -121,15 +113,9 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None or self.fitted.covariance is None:
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
-        covariance, basis = self.fitted.covariance, self.fitted.basis
-        structures = as_structures(structures)
-        pairs = [basis.pairs(structure) for structure in structures]
-        rows = np.array([x.scale @ basis.values(x) for x in pairs])
-        rows = rows.reshape(-1, basis.size)
-        if len(covariance) > basis.size:
-            counts = np.array([count_species(s, self.species) for s in structures])
-            rows = np.hstack([counts.reshape(-1, len(self.species)), rows])
-        return np.asarray(np.sqrt(np.maximum(np.sum((rows @ covariance) * rows, axis=1), 0.0)))
+        basis, structures = self.fitted.basis, as_structures(structures)
+        rows = [pairs.scale @ basis.values(pairs) for pairs in map(basis.pairs, structures)]
+        return posterior_errors(rows, self.fitted.covariance, structures, self.species)
 
     @property
     def knows_grades(self) -> bool:
@@ -186,10 +172,6 @@ class AcePotential(PotentialBase):
     def _evaluator(self) -> AceEvaluator:
         return AceEvaluator(self.expansion)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave compiled tables behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key != "_evaluator"}
-
     def save(self, folder: str | Path) -> Path:
         """Write a folder with `.yace`, LAMMPS input and all that is known; or only the file if the name ends so."""
         folder = Path(folder)
@@ -212,11 +194,10 @@ class AcePotential(PotentialBase):
             return content
         basis = self.fitted.basis
         content["basis"] = {
-            "radial": [basis.radial.family, basis.radial.decay, basis.radial.cutoff_width],
-            "cutoffs": basis.cutoffs,
+            "radial": [basis.radial.family, basis.radial.decay, basis.radial.cutoff_width], "cutoffs": basis.cutoffs,
             "core": None if basis.core is None else [basis.core.inner, basis.core.width],
             "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in block] for block in basis.functions],
-        }
+        }  # fmt: skip
         return content
 
     @classmethod

@@ -123,13 +123,7 @@ class CommandModel(FittedHyperparameters):
             folder, log = Path(scratch) / "fit", Path(scratch) / "fit.log"
             folder.mkdir()
             data = write_training_file(train, folder / _TRAIN, self.labels)
-            values = {
-                **shared,
-                **self._values_of_fit(train),
-                "train": str(data),
-                "folder": str(folder),
-                "seed": seed,
-            }
+            values = {**shared, **self._values_of_fit(train), "train": str(data), "folder": str(folder), "seed": seed}
             for name, text in self.files.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 atomic_write(folder / name, fill(text, values, f"model.files.{name}"))

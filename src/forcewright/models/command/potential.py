@@ -210,10 +210,6 @@ class CommandPotential(PotentialBase):
                 f"{module}:{name} does not work with these kwargs: {error}", field="model.predict.kwargs"
             ) from error
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave what runs behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_home", "_calculator")}
-
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the files of the fit and its log."""
         content = {
@@ -225,13 +221,7 @@ class CommandPotential(PotentialBase):
 
     @classmethod
     def load(cls, folder: Path) -> CommandPotential:
-        """Read a folder written by `save`; whether it may be is for `forcewright.models.load` to ask.
-
-        Raises
-        ------
-        InputError
-            If a file is missing or altered.
-        """
+        """Read a folder written by `save`; whether it may be is for `forcewright.models.load` to ask."""
         with PotentialFolder(folder, "command") as saved:
             predicting = Predicting.model_validate(saved.content["predict"])
             cutoff = number(saved.content["cutoff"], "cutoff", above=0)
@@ -240,12 +230,6 @@ class CommandPotential(PotentialBase):
 
 
 def describe_program(content: Mapping[str, object]) -> str:
-    """Return in words what a saved potential runs when it predicts.
-
-    Raises
-    ------
-    ValueError
-        If the content of its ``potential.json`` is damaged.
-    """
+    """Return in words what a saved potential runs when it predicts; ValueError if its content is damaged."""
     predicting = Predicting.model_validate(content.get("predict"))
     return f"runs {' '.join(predicting.command)!r}" if predicting.command else f"calls {predicting.ase!r}"

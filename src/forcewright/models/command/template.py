@@ -37,25 +37,13 @@ def require_known(text: str, known: Iterable[str], field: str) -> None:
 
 
 def fill(text: str, values: Mapping[str, Value], field: str = "template") -> str:
-    """Return a text with values in the place of its placeholders.
-
-    Raises
-    ------
-    InputError
-        If a placeholder has no value.
-    """
+    """Return a text with values in the place of its placeholders; `InputError` if one has no value."""
     require_known(text, values, field)
     return _PLACEHOLDER.sub(lambda match: match[0][1:] if match[1] else shown(values[match[2]]), text)
 
 
 def fill_within(content: Any, values: Mapping[str, Value], field: str) -> Any:
-    """Fill every text in nested lists and mappings; a text that is one placeholder becomes the value, numbers included.
-
-    Raises
-    ------
-    InputError
-        If a placeholder has no value.
-    """
+    """Fill every text in nested lists and mappings; a text that is one placeholder becomes the value itself."""
     if isinstance(content, Mapping):
         return {key: fill_within(part, values, f"{field}.{key}") for key, part in content.items()}
     if isinstance(content, list | tuple):
@@ -83,13 +71,7 @@ def shown(value: Value) -> str:
 
 
 def plain_value(value: Any) -> Value:
-    """Return a number or a text as it is.
-
-    Raises
-    ------
-    ValueError
-        If it is anything else, or not finite.
-    """
+    """Return a number or a text as it is; ValueError if it is anything else, or not finite."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError("expected a number or a text; write a choice of texts for true and false")
     if isinstance(value, float) and not math.isfinite(value):

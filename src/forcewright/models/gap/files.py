@@ -22,20 +22,15 @@ INIT_ARGS = f"IP GAP label={LABEL}"
 _STAMP = re.compile(r'<GAP_params label="(GAP_\w+)"')
 _SPARSE = re.compile(r"gp\.xml\.sparseX\.[\w.]+")
 _CHILDREN = {
-    "GAP_params": {"GAP_data", "gpSparse", "command_line"},
-    "GAP_data": {"e0", "local_property0"},
-    "gpSparse": {"gpCoordinates"},
-    "gpCoordinates": {"theta", "descriptor", "permutation", "sparseX", "zeta"},
-}
+    "GAP_params": {"GAP_data", "gpSparse", "command_line"}, "GAP_data": {"e0", "local_property0"},
+    "gpSparse": {"gpCoordinates"}, "gpCoordinates": {"theta", "descriptor", "permutation", "sparseX", "zeta"},
+}  # fmt: skip
 
 
 def collect(folder: Path) -> dict[str, bytes]:
     """Return the files of a finished fit; the time stamp that gap_fit puts into every name is replaced.
 
-    Raises
-    ------
-    InputError
-        If gap_fit wrote no usable ``gp.xml``.
+    Raises `InputError` if gap_fit wrote no usable ``gp.xml``.
     """
     path = folder / PARAMETERS
     text = path.read_text(encoding="utf-8") if path.is_file() else ""

@@ -200,16 +200,8 @@ class GapModel(FittedHyperparameters):
     def arguments(self, train: str, e0: Mapping[int, float], groups: Mapping[str, str], seed: int) -> list[str]:
         """Return the arguments of gap_fit.
 
-        Parameters
-        ----------
-        train
-            Path of the training data.
-        e0
-            Energy of an isolated atom of each species in eV.
-        groups
-            What each group is called in the training data.
-        seed
-            Seed of the choice of sparse points.
+        ``e0`` is the energy of an isolated atom of each species in eV, ``groups`` what each group is called in the
+        training data at the path ``train``, ``seed`` that of the choice of sparse points.
         """
         energies = ":".join(f"{chemical_symbols[z]}:{energy!r}" for z, energy in sorted(e0.items()))
         parts = [part for part in (_two_body(self.two_body), _soap(self.soap)) if part]
@@ -252,13 +244,7 @@ class GapModel(FittedHyperparameters):
 
 
 def gap_fit_program() -> str:
-    """Return the path of the gap_fit that comes with quippy-ase.
-
-    Raises
-    ------
-    MissingExtraError
-        If the package is not installed.
-    """
+    """Return the path of the gap_fit that comes with quippy-ase; `MissingExtraError` where it is not installed."""
     spec = find_spec("quippy")
     program = Path(spec.origin).parent / "gap_fit" if spec and spec.origin else None
     if program is None or not program.is_file():

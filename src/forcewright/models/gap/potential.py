@@ -83,11 +83,11 @@ class GapPotential(PotentialBase):
         Phys. Rev. X 8, 041048, 2018): it tells novelty, not the noise of the labels.
         """
         name = "gap_variance"
-        variances = [
-            self._evaluate(structure, ["energy"], f"local_gap_variance={name}")[1]["atoms"][name]
+        extras = (
+            self._evaluate(structure, ["energy"], f"local_gap_variance={name}")[1]
             for structure in as_structures(structures)
-        ]
-        return np.array([np.sqrt(np.maximum(values, 0.0)).sum() for values in variances])
+        )
+        return np.array([np.sqrt(np.maximum(extra["atoms"][name], 0.0)).sum() for extra in extras])
 
     def _evaluate(
         self, structure: Structure, properties: list[str], arguments: str = ""
@@ -111,10 +111,6 @@ class GapPotential(PotentialBase):
         quip.set_default_properties(["energy"])
         return quip
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave QUIP behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key != "_quip"}
-
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the files of gap_fit (which LAMMPS's and ASE's QUIP read too) and its log."""
         content = {
@@ -125,13 +121,7 @@ class GapPotential(PotentialBase):
 
     @classmethod
     def load(cls, folder: Path) -> GapPotential:
-        """Read a folder written by `save`.
-
-        Raises
-        ------
-        InputError
-            If a file is missing or altered, or asks QUIP for anything but a GAP.
-        """
+        """Read a folder written by `save`; `InputError` if a file is altered or asks QUIP for anything but a GAP."""
         with PotentialFolder(folder, "gap") as saved:
             files = saved.files()
             check_files(files, folder / PARAMETERS)

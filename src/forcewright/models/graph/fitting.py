@@ -124,15 +124,11 @@ def _moved_offsets(labelled: Dataset, start: GraphPotential) -> dict[int, float]
 
 def _usable(model: GraphModel, data: Dataset) -> Dataset:
     """Return the frames that can be learned from; with fitted offsets, isolated atoms cannot."""
-    keep = [
-        (
-            (labels.energy is not None and model.energy_weight > 0)
-            or (labels.forces is not None and model.forces_weight > 0)
-        )
-        and not (model.energy_offsets == "fitted" and is_isolated_atom(frame))
-        for frame in data
-        for labels in [frame.labels]
-    ]
+    keep = []
+    for frame in data:
+        energy = frame.labels.energy is not None and model.energy_weight > 0
+        forces = frame.labels.forces is not None and model.forces_weight > 0
+        keep.append((energy or forces) and not (model.energy_offsets == "fitted" and is_isolated_atom(frame)))
     if not any(keep):
         raise InputError(
             "no frame has what the weights ask for: energies with energy_weight, forces with forces_weight",
@@ -158,13 +154,11 @@ def _scale(data: Dataset, offsets: dict[int, float]) -> float:
     forces = [labels.forces.ravel() for labels in data.labels if labels.forces is not None]
     values = np.concatenate(forces) if forces else np.zeros(0)
     if not values.any():
-        values = np.array(
-            [
-                (labels.energy - sum(offsets[int(z)] for z in structure.numbers)) / np.sqrt(len(structure))
-                for structure, labels, _ in data
-                if labels.energy is not None
-            ]
-        )
+        values = np.array([
+            (labels.energy - sum(offsets[int(z)] for z in structure.numbers)) / np.sqrt(len(structure))
+            for structure, labels, _ in data
+            if labels.energy is not None
+        ])  # fmt: skip
     return max(float(np.sqrt(np.mean(values**2))), 1e-3) if len(values) else 1.0
 
 

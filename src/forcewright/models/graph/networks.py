@@ -72,18 +72,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def build(settings: Mapping[str, Any], species: Sequence[int], seed: int, neighbors: float) -> torch.nn.Module:
-    """Return an untrained network in float64.
+    """Return an untrained network in float64 of an `Architecture`'s ``settings`` that knows ``species``.
 
-    Parameters
-    ----------
-    settings
-        Architecture, cutoff, channels, layers, radial_features, lmax and correlation.
-    species
-        Atomic numbers it is to know.
-    seed
-        Of the first weights; the global generator of torch is left as it was.
-    neighbors
-        Mean number of neighbors of an atom, by which sums over neighbors are divided.
+    ``seed`` is that of the first weights, and the global generator of torch is left as it was; sums over neighbors are
+    divided by ``neighbors``, their mean number.
     """
     make = {"schnet": _schnet, "painn": _painn, "tensornet": _tensornet, "nequip": _nequip, "mace": _mace}
     with torch.random.fork_rng(devices=[]), quiet(torch.float64), _plain_e3nn():
@@ -106,11 +98,13 @@ def _plain_e3nn() -> Iterator[None]:
         e3nn.set_optimization_defaults(**before)
 
 
+def _sizes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that SchNet, PaiNN and TensorNet share."""
+    return {name: settings[name] for name in ("cutoff", "channels", "layers")}
+
+
 def _schnet(settings: Mapping[str, Any], symbols: list[str]) -> Any:
-    network = networks.SchNet(
-        cutoff=settings["cutoff"], channels=settings["channels"], layers=settings["layers"],
-        expansion_features=settings["radial_features"],
-    )  # fmt: skip
+    network = networks.SchNet(**_sizes(settings), expansion_features=settings["radial_features"])
     for block in network.interactions:
         # As published, filters do not vanish at the cutoff: energies would jump when a neighbor leaves.
         block.cfconv.filter_generator = _Enveloped(block.cfconv.filter_generator, settings["cutoff"])
@@ -142,17 +136,11 @@ class _Enveloped(torch.nn.Module):
 
 
 def _painn(settings: Mapping[str, Any], symbols: list[str]) -> Any:
-    return networks.PaiNN(
-        cutoff=settings["cutoff"], channels=settings["channels"], layers=settings["layers"],
-        radial_features=settings["radial_features"],
-    )  # fmt: skip
+    return networks.PaiNN(**_sizes(settings), radial_features=settings["radial_features"])
 
 
 def _tensornet(settings: Mapping[str, Any], symbols: list[str]) -> Any:
-    return networks.TensorNet(
-        cutoff=settings["cutoff"], channels=settings["channels"], layers=settings["layers"],
-        radial_features=settings["radial_features"],
-    )  # fmt: skip
+    return networks.TensorNet(**_sizes(settings), radial_features=settings["radial_features"])
 
 
 def _nequip(settings: Mapping[str, Any], symbols: list[str]) -> Any:
@@ -265,13 +253,7 @@ def weights_of(network: torch.nn.Module) -> dict[str, np.ndarray]:
 
 
 def load_weights(network: torch.nn.Module, weights: Mapping[str, np.ndarray]) -> None:
-    """Put arrays into a network.
-
-    Raises
-    ------
-    RuntimeError
-        If names or shapes are not those of the network.
-    """
+    """Put arrays into a network; RuntimeError if names or shapes are not those of the network."""
     expected = {name: value for name, value in network.state_dict().items() if isinstance(value, Tensor)}
     if set(expected) != set(weights):
         raise RuntimeError(f"{len(set(expected) ^ set(weights))} tensors are missing or too many")

@@ -55,11 +55,6 @@ class GraphPotential(PotentialBase):
         """Distance in Å up to which atoms are neighbors; messages carry interactions ``layers`` times as far."""
         return float(self.settings["cutoff"])
 
-    @property
-    def parameter_count(self) -> int:
-        """How many numbers were trained, those of species it does not know included."""
-        return sum(parameter.numel() for parameter in self.network().parameters() if parameter.requires_grad)
-
     def network(self) -> Any:
         """Return the network, built at its first use and on the device."""
         if "network" not in self._built:
@@ -87,17 +82,12 @@ class GraphPotential(PotentialBase):
         network, where = self.network(), (choose_device(self.device), DTYPES[self.precision])
         results: list[Prediction] = []
         for batch in _batches(structures):
-            for structure, (energy, force, strain) in zip(
-                batch, predict_batch(network, batch, self.cutoff, *where, forces=forces, stress=stress), strict=True
-            ):
-                offset = sum(self.offsets[int(z)] for z in structure.numbers)
-                results.append(
-                    Prediction(
-                        offset + self.scale * energy,
-                        None if force is None else self.scale * force,
-                        None if strain is None or structure.volume == 0 else self.scale * strain / structure.volume,
-                    )
-                )
+            predicted = predict_batch(network, batch, self.cutoff, *where, forces=forces, stress=stress)
+            for structure, (energy, force, strain) in zip(batch, predicted, strict=True):
+                total = sum(self.offsets[int(z)] for z in structure.numbers) + self.scale * energy
+                force = None if force is None else self.scale * force
+                tension = None if strain is None or structure.volume == 0 else self.scale * strain / structure.volume
+                results.append(Prediction(total, force, tension))
         return results
 
     def save(self, folder: str | Path) -> Path:

@@ -72,15 +72,7 @@ class Outcome:
 def examples(
     dataset: Dataset, shifts: Sequence[float], scale: float, model: GraphModel, device: torch.device
 ) -> list[Example]:
-    """Return frames as tensors.
-
-    Parameters
-    ----------
-    shifts
-        What is subtracted from the energy of each frame, in eV.
-    scale
-        What energies and forces are divided by.
-    """
+    """Return frames as tensors, with ``shifts`` in eV subtracted from their energies and all divided by ``scale``."""
     dtype = DTYPES[model.precision]
 
     def tensor(values: Any) -> Tensor:
@@ -251,9 +243,7 @@ def _copy(network: torch.nn.Module) -> Mapping[str, Any]:
 
 def _tell(epoch: Epoch, progress: Callable[[Epoch], None] | None) -> None:
     checked = "" if epoch.validation_loss is None else f", validation {epoch.validation_loss:.4g}"
-    log.info(
-        "epoch %d of %d: loss %.4g%s, %.0f s",
-        epoch.number, epoch.planned, epoch.training_loss, checked, epoch.seconds,
-    )  # fmt: skip
+    done = (epoch.number, epoch.planned, epoch.training_loss, checked, epoch.seconds)
+    log.info("epoch %d of %d: loss %.4g%s, %.0f s", *done)
     if progress is not None:
         progress(epoch)

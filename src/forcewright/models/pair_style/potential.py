@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ase.data import chemical_symbols
 
@@ -67,10 +66,6 @@ class PairStylePotential(PotentialBase):
     def pair_style(self) -> PairStyle:
         """The pair style with its commands."""
         return PairStyle(self.types, self.write_commands, self.cutoff)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave LAMMPS behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key != "pair_style"}
 
     def write_commands(self, folder: Path) -> list[str]:
         """Write the files to a folder and return the commands that read them there."""

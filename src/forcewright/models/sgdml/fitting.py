@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -162,11 +163,8 @@ def _validation_errors(
     errors = {}
     for sigma in model.sigmas:
         kernel = train_kernel(train[kept], sigma, model.regularization, permutations, model.energy_constraints)
-        squares = [
-            np.mean((kernel.predict(structure)[1] - np.asarray(labels.forces)) ** 2)
-            for structure, labels, _ in train[held]
-        ]
-        error = float(np.sqrt(np.mean(squares)))
+        differences = (kernel.predict(structure)[1] - np.asarray(labels.forces) for structure, labels, _ in train[held])
+        error = float(np.sqrt(np.mean([np.mean(difference**2) for difference in differences])))
         errors[f"{sigma:g}"] = error if np.isfinite(error) else float(np.finfo(np.float64).max)
     return errors
 
@@ -204,10 +202,7 @@ def train_kernel(
     if energies:
         return kernel
     # Forces leave the energy open by a constant: the mean difference on the training set.
-    constant = float(np.mean(reference - [kernel.evaluate(point)[0] for point in points]))
-    return KernelModel(
-        points, kernel.jacobian_alphas, of_energies, pair_permutations, kernel.sigma, std, constant
-    )  # fmt: skip
+    return replace(kernel, constant=float(np.mean(reference - [kernel.evaluate(point)[0] for point in points])))
 
 
 def _permutations(train: Dataset, most: int = 100) -> IntArray:
@@ -215,14 +210,12 @@ def _permutations(train: Dataset, most: int = 100) -> IntArray:
     from sgdml.utils.perm import find_perms
 
     frames = train.structures[:: max(1, -(-len(train) // most))]
-    first = frames[0]
-    if not first.pbc.any():
-        positions = np.array([structure.positions for structure in frames])
-        return np.asarray(find_perms(positions, first.numbers, max_processes=1), dtype=np.int64)
-    cell = first.cell
-    positions = np.array([structure.positions @ np.linalg.inv(structure.cell) @ cell for structure in frames])
-    lattice = (cell.T, np.linalg.inv(cell.T))
-    return np.asarray(find_perms(positions, first.numbers, lattice, max_processes=1), dtype=np.int64)
+    numbers, cell = frames[0].numbers, frames[0].cell
+    lattice, positions = None, [structure.positions for structure in frames]
+    if frames[0].pbc.any():
+        lattice = (cell.T, np.linalg.inv(cell.T))
+        positions = [structure.positions @ np.linalg.inv(structure.cell) @ cell for structure in frames]
+    return np.asarray(find_perms(np.array(positions), numbers, lattice, max_processes=1), dtype=np.int64)
 
 
 def _require_sgdml() -> None:

@@ -106,13 +106,7 @@ class KernelModel:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> KernelModel:
-        """Rebuild from what `arrays` returns.
-
-        Raises
-        ------
-        ValueError, KeyError
-            If something is missing or shapes do not fit.
-        """
+        """Rebuild from what `arrays` returns; KeyError if something is missing, ValueError if shapes do not fit."""
         points, alphas = arrays["descriptors"], arrays["jacobian_alphas"]
         energy_alphas, permutations = arrays["energy_alphas"], arrays["permutations"]
         sigma, std, constant = (float(x) for x in arrays["numbers"])

@@ -22,8 +22,8 @@ from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
-from forcewright.potential import PotentialBase, Prediction
-from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures, count_species
+from forcewright.potential import PotentialBase, Prediction, posterior_errors
+from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures
 
 MAX_TWOJMAX = 16
 
@@ -95,11 +95,8 @@ class SnapPotential(PotentialBase):
         if self.covariance is None:
             raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
         structures = as_structures(structures)
-        rows = np.array([self.basis.rows(structure).energy for structure in structures])
-        if len(self.covariance) > self.basis.size:
-            rows = np.hstack([[count_species(s, self.species) for s in structures], rows])
-        variances = np.sum((rows @ self.covariance) * rows, axis=1)
-        return np.asarray(np.sqrt(np.maximum(variances, 0.0)))
+        rows = [self.basis.rows(structure).energy for structure in structures]
+        return posterior_errors(rows, self.covariance, structures, self.species)
 
     @cached_property
     def pair_style(self) -> PairStyle:
@@ -109,10 +106,6 @@ class SnapPotential(PotentialBase):
     def _write_and_name(self, folder: Path) -> list[str]:
         self._write_snap_files(folder)
         return self._pair_commands(folder)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave LAMMPS behind when travelling to a worker process."""
-        return {key: value for key, value in self.__dict__.items() if key != "pair_style"}
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the posterior, LAMMPS files and a runnable LAMMPS input to a folder."""
@@ -159,35 +152,25 @@ class SnapPotential(PotentialBase):
 
     def _write_snap_files(self, folder: Path) -> None:
         basis = self.basis
-        per_species = basis.columns_per_species
-        columns = self.coefficients.reshape(len(self.species), per_species)
-        lines = ["# SNAP coefficients written by Forcewright", f"{len(self.species)} {per_species + 1}"]
-        for index, z in enumerate(self.species):
-            lines.append(f"{chemical_symbols[z]} {basis.radii[index]:.17g} {basis.weights[index]:.17g}")
-            lines.append(f"{self.reference_energies.get(z, 0.0):.17g}")
-            lines.extend(f"{value:.17g}" for value in columns[index])
+        columns = self.coefficients.reshape(len(self.species), -1)
+        lines = ["# SNAP coefficients written by Forcewright", f"{len(self.species)} {basis.columns_per_species + 1}"]
+        for z, radius, weight, of_species in zip(self.species, basis.radii, basis.weights, columns, strict=True):
+            lines.append(f"{chemical_symbols[z]} {radius:.17g} {weight:.17g}")
+            lines += [f"{value:.17g}" for value in (self.reference_energies.get(z, 0.0), *of_species)]
         atomic_write(folder / "model.snapcoeff", "\n".join(lines) + "\n")
         parameters = {
             "rcutfac": f"{basis.rcut:.17g}", "twojmax": basis.twojmax, "rfac0": f"{basis.rfac0:.17g}",
             "rmin0": f"{basis.rmin0:.17g}", "bzeroflag": int(basis.bzero), "quadraticflag": int(basis.quadratic),
         }  # fmt: skip
-        header = "# SNAP parameters written by Forcewright\n"
-        atomic_write(
-            folder / "model.snapparam", header + "".join(f"{key} {value}\n" for key, value in parameters.items())
-        )
+        lines = ["# SNAP parameters written by Forcewright", *(f"{key} {value}" for key, value in parameters.items())]
+        atomic_write(folder / "model.snapparam", "\n".join(lines) + "\n")
 
 
 def checked_bispectrum(
     species: tuple[int, ...], twojmax: object, rcut: object, rfac0: object, rmin0: object, quadratic: object,
     radii: Sequence[object], weights: Sequence[object], bzero: object, zbl: Zbl | None = None,
 ) -> Bispectrum:  # fmt: skip
-    """Return the descriptors that a file describes.
-
-    Raises
-    ------
-    ValueError
-        If a number is out of the bounds of the hyperparameters.
-    """
+    """Return the descriptors that a file describes; ValueError if a number is out of the hyperparameters' bounds."""
     if not species or sorted(set(species)) != list(species):
         raise ValueError(f"species {list(species)} are not ascending atomic numbers")
     return Bispectrum(
