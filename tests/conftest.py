@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
+from xdist.scheduler import LoadScopeScheduling
 
 from forcewright.data import write
 from forcewright.structure import Dataset, Structure
@@ -32,13 +33,16 @@ def pytest_configure(config: pytest.Config) -> None:
     model.potential(basis, np.zeros(basis.size), {}).predict([structure])
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the tests of a file to one worker, so that what they share is made once; and all that load torch to one."""
-    for item in items:
-        file, _, name = item.nodeid.partition("::")
-        is_graph = "[graph " in name or file.endswith("test_graph.py")
-        item.add_marker(pytest.mark.xdist_group("torch" if is_graph else file))
+class _ByFile(LoadScopeScheduling):
+    """Gives the tests of a file to one worker, so that what they share is made once; all that load torch to one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, name = nodeid.partition("::")
+        return "torch" if "[graph " in name or file.endswith("test_graph.py") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
