@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
+    from forcewright.fitting.committee import Committee
     from forcewright.models import load
     from forcewright.recipes.compare import compare
     from forcewright.recipes.convert import convert
@@ -37,6 +38,7 @@ _HOMES = {
 _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPackage`)
 
 __all__ = [
+    "Committee",
     "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
     "analyze", "audit", "compare", "convert", "evaluate", "fit", "generate", "label", "learning_curve", "load",
     "predict", "read", "report", "select", "simulate", "split", "statistics", "tune", "validate", "write",

@@ -170,6 +170,12 @@ class Dataset(Tabular, Sequence[Frame]):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", tuple(self.frames))
+        for index, frame in enumerate(self.frames):
+            if not isinstance(frame, Frame):
+                raise InputError(
+                    f"is a {type(frame).__name__}, expected a Frame; of ASE atoms make one by Dataset.from_ase",
+                    frame=index, field="frames",
+                )  # fmt: skip
         for index, (structure, labels, origin) in enumerate(self.frames):
             if labels.forces is not None and len(labels.forces) != len(structure):
                 file, _, number = origin.partition("#")
