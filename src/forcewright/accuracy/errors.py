@@ -101,7 +101,7 @@ class ErrorTable(Tabular):
 
     def __repr__(self) -> str:
         known = [f"{title} {_with_error(self.overall, key)} {unit}" for title, unit, key in _COLUMNS
-                if getattr(self.overall, key) is not None]  # fmt: skip
+                 if getattr(self.overall, key) is not None]  # fmt: skip
         return f"ErrorTable({', '.join([f'{self.overall.frames} frames', *known])})"
 
     def to_rows(self) -> list[dict[str, Any]]:
