@@ -7,8 +7,9 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
-from forcewright.accuracy.errors import ErrorTable, check_species, compare
+from forcewright.accuracy.errors import ErrorTable, compare
 from forcewright.errors import ForcewrightError
+from forcewright.fitting.family_fit import predict_labelled
 from forcewright.fitting.linear_trial import time_per_atom
 from forcewright.models import FAMILIES, load, register_families
 from forcewright.optimize.evaluation import WORKER_DIED
@@ -60,19 +61,12 @@ def evaluate_source(
 
 
 def _predict_sets(
-    source: str | Mapping[str, Any],
-    sets: Mapping[str, Dataset],
-    homes: Mapping[str, str],
-    allow_commands: bool,
+    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], homes: Mapping[str, str], allow_commands: bool
 ) -> tuple[dict[str, list[Prediction]], float]:
     """Do the part of `evaluate_source` that runs in the worker."""
     register_families(homes)
     potential = _potential(source, allow_commands)
-    predictions = {}
-    for name, data in sets.items():
-        check_species(potential, data)
-        counts = data.count_labels()
-        predictions[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
+    predictions = {name: predict_labelled(potential, data) for name, data in sets.items()}
     return predictions, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
 
 
