@@ -73,9 +73,7 @@ def tune(
     StudyError
         If every trial fails.
     """
-    if model is None:
-        return _study("tune", _as_config(data, output, test, validation, settings), fresh, on_trial)
-    return _tune_structures("tune", data, dict(model), test, validation, output, fresh, on_trial, settings)
+    return _run("tune", data, model, test, validation, output, fresh, on_trial, settings)
 
 
 def fit(
@@ -89,17 +87,7 @@ def fit(
     InputError
         If a hyperparameter of the model is a range, and as `tune`.
     """
-    if model is None:
-        config = _as_config(data, output, test, validation, settings)
-        _refuse_ranges(config.model)
-        return _study("fit", config, fresh, on_trial)
-    _refuse_ranges(model)
-    return _tune_structures("fit", data, dict(model), test, validation, output, fresh, on_trial, settings)
-
-
-def _refuse_ranges(model: Mapping[str, Any]) -> None:
-    if ranges := search_ranges(model):
-        raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
+    return _run("fit", data, model, test, validation, output, fresh, on_trial, settings)
 
 
 def _as_config(
@@ -123,13 +111,24 @@ def _as_config(
     return config if output is None else config.model_copy(update={"output": Path(output).resolve()})
 
 
-def _tune_structures(
-    command: str, data: Any, model: dict[str, Any], test: Any, validation: Any, output: str | Path | None, fresh: bool,
-    on_trial: Listener | None, settings: Mapping[str, Any],
+def _run(
+    command: str, data: Any, model: Mapping[str, Any] | None, test: Any, validation: Any, output: str | Path | None,
+    fresh: bool, on_trial: Listener | None, settings: Mapping[str, Any],
 ) -> TuneResult:  # fmt: skip
-    """Fit structures given in Python; with an output folder as a study of a config that names copies of them there."""
+    """Do the study of a config, or fit structures given in Python.
+
+    With an output folder the latter is a study of a config that names copies of the structures there.
+    """
+    config = None
+    if model is None:
+        config = _as_config(data, output, test, validation, settings)
+        model = config.model
+    if command == "fit" and (ranges := search_ranges(model)):
+        raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
+    if config is not None:
+        return _study(command, config, fresh, on_trial)
     external = None
-    content: dict[str, Any] = {**settings, "model": model}
+    content: dict[str, Any] = {**settings, "model": dict(model)}
     if isinstance(validation, Mapping):
         content["validation"] = validation
     elif validation is not None:
@@ -150,15 +149,13 @@ def _tune_structures(
 def _config_beside(content: Mapping[str, Any], inputs: Inputs, folder: Path) -> TuneConfig:
     """Return a config that names the structures as files in its output folder, written before."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = {"train": inputs.train, "test": inputs.test, "validation": inputs.external}
-    names = {name: f"{name}.extxyz" for name, dataset in files.items() if dataset is not None}
-    for name, dataset in files.items():
+    names = {}
+    for name, dataset in {"train": inputs.train, "test": inputs.test, "validation": inputs.external}.items():
         if dataset is not None:
+            names[name] = f"{name}.extxyz"
             write(dataset, folder / names[name])
-    content = dict(content)
-    if "validation" in names:
-        content["validation"] = {"external": names.pop("validation")}
-    return parse_config({**content, "data": names, "output": "."}, folder=folder)
+    external = {"validation": {"external": names.pop("validation")}} if "validation" in names else {}
+    return parse_config({**content, **external, "data": names, "output": "."}, folder=folder)
 
 
 def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | None) -> TuneResult:
@@ -187,10 +184,8 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
 
 def _fingerprint(config: TuneConfig, problem: Problem, inputs: Inputs) -> str:
     """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
-    content = config.model_dump(
-        mode="json",
-        include={"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"},
-    )
+    names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"}
+    content = config.model_dump(mode="json", include=names)
     content["validation"].pop("external")
     if config.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
         content["prior"] = config.model_dump(mode="json")["prior"]
