@@ -75,7 +75,8 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
     # the part of the log that says which labels were found and which reference energies are used
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("forcewright.data").addHandler(handler)
+    logger = logging.getLogger("forcewright.data")
+    logger.addHandler(handler)
     with _progress("reading data", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as show:
 
         def on_trial(record: Any, wanted: int) -> None:
@@ -88,7 +89,10 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
                     _err.print(f"trial {record.index + 1}/{wanted}: loss {record.loss:.5g}, best {best:.5g}")
             show(description=f"best loss {best:.5g}", total=wanted, advance=1)
 
-        result = run(config, fresh=fresh, on_trial=on_trial)
+        try:
+            result = run(config, fresh=fresh, on_trial=on_trial)
+        finally:
+            logger.removeHandler(handler)
     summary = result.summary
     if summary["protocol"] == "xpot":
         _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")

@@ -296,7 +296,8 @@ def test_settings_as_in_a_config() -> None:
     assert settings.trials == 40
     assert all(field.description for field in StudySettings.model_fields.values())
     with pytest.raises(ValidationError, match=r"initial \(16\) exceeds the number of trials \(4\)"):
-        StudySettings.model_validate({"settings": 4})
+        StudySettings.model_validate({"settings": 4, "initial": 16})
+    assert StudySettings.model_validate({"trials": 4}).initial == 4  # all of few trials are initial ones
     with pytest.raises(ValidationError, match="aquisition"):
         StudySettings.model_validate({"aquisition": "ei"})
 

@@ -126,7 +126,7 @@ def structures_come_in_any_form(potential: Potential, folder: Path) -> None:
         for prediction in predictions:
             assert prediction.energy == pytest.approx(expected, abs=1e-10)
             assert prediction.forces.shape == (8, 3) and prediction.stress.shape == (3, 3)
-    with pytest.raises(InputError, match="is a str; give ASE atoms, structures or a dataset"):
+    with pytest.raises(InputError, match="SiC.extxyz: does not exist"):
         potential.predict("SiC.extxyz")
     with pytest.raises(InputError, match="frame 1.*is a float"):
         potential.predict([atoms, 1.0])

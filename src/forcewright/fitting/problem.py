@@ -157,7 +157,11 @@ def make_problem(
         If data and settings do not go together; names the field.
     """
     if settings.protocol == "xpot":
+        if test is None:
+            raise InputError("xpot selects on the test set; give one", field="protocol")
         external = test
+    if settings.committee and settings.committee.by == "folds" and (external or settings.validation.holdout):
+        raise InputError("folds need validation.kfold; take by: bootstrap", field="committee.by")
     for name, other in (("test", test), ("validation", external)):
         if other is not None and (unknown := set(other.species) - set(train.species)):
             symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))

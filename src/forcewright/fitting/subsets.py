@@ -29,6 +29,7 @@ class SubsetFits:
     def __init__(self, settings: FitSettings, dataset: Dataset, external: Dataset | None = None) -> None:
         model = settings.family.hyperparameters.with_data(settings.model, dataset)
         self.settings = settings.model_copy(update={"model": model})
+        self._unsettled = settings
         self.dataset, self.external = dataset, external
         self._rows = RowMemory(int(settings.cache_GB * 1e9))
         self._equations: FrameEquations | None = None
@@ -47,7 +48,10 @@ class SubsetFits:
         ForcewrightError
             As `run_study`.
         """
+        subset = self.dataset[list(indices)]
+        if subset.species != self.dataset.species:  # the whole dataset settles what names elements that are not here
+            return run_study(self._unsettled, subset, external=self.external, graded=False)
         return run_study(
-            self.settings, self.dataset[list(indices)], external=self.external, graded=False, rows=self._rows,
+            self.settings, subset, external=self.external, graded=False, rows=self._rows,
             frame_equations=self._equations,
         )  # fmt: skip

@@ -8,6 +8,7 @@ Vapnik and Denker, NIPS 6, 327, 1993); the slope is fitted to the logarithms.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -150,11 +151,18 @@ def _curve(
     points: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     fits: SubsetFits | None = None
+    # what the folds of the data do not tell: the content of a separate set, and what all training data settle
+    files = config.validation.external
+    external = read(files, labels=config.data.labels) if files else None
+    hashes = [] if external is None else [external.content_hash]
+    settled = config.family.hyperparameters.with_data(config.model, train)
+    if settled != config.model:
+        hashes.append(hashlib.sha256(json.dumps(settled, sort_keys=True, default=str).encode()).hexdigest())
     for repeat, frames, indices in parts:
         label = f"{frames}-{repeat}"
         subset = train[indices]
-        identity = {
-            "data": [subset.content_hash, test.content_hash],
+        identity: dict[str, Any] = {
+            "data": [subset.content_hash, test.content_hash, *hashes],
             "config": config.model_dump(mode="json", exclude={"workers", "output", "data", "committee"}),
         }
         stored = folder / "fits" / name / label / "point.json"
@@ -162,7 +170,8 @@ def _curve(
         if point is None:
             on_fit(f"{name}, {frames} frames")
             try:
-                fits = fits or _prepare(config, train)
+                config.family.require_packages()
+                fits = fits or SubsetFits(config, train, external)
                 point = _measure(fits, indices, test)
             except ForcewrightError as error:
                 failed[label] = str(error)
@@ -172,12 +181,6 @@ def _curve(
         points.append({"frames": frames, "repeat": repeat, **point})
     laws = {key: law for key, *_ in _ERRORS if (law := _power_law(points, key)) is not None}
     return {"points": points, "failed": failed, "fits": laws}
-
-
-def _prepare(config: TuneConfig, train: Dataset) -> SubsetFits:
-    config.family.require_packages()
-    files = config.validation.external
-    return SubsetFits(config, train, read(files, labels=config.data.labels) if files else None)
 
 
 def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[str, float | None]:
