@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,11 @@ from forcewright.structure import Dataset, Structure
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the loops of ACE before workers start, where that has never been done: both would do it at once."""
+    """Compile the loops of ACE before workers start, where that has never been done: both would do it at once.
+
+    Threads of OpenMP that wait for one another sleep: on a busy machine torch spends ten times its work on waiting.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         return
     compiled = Path(find_spec("forcewright").origin).parent / "features" / "ace" / "__pycache__"
