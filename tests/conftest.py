@@ -18,13 +18,12 @@ from forcewright.structure import Dataset, Structure
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the loops of ACE before workers start, where that has never been done: both would do it at once.
-
-    Threads of OpenMP that wait for one another sleep: on a busy machine torch spends ten times its work on waiting.
-    """
+    """Prepare workers: how their threads wait, and the loops of ACE compiled, which both would otherwise do at once."""
+    # Threads that wait for one another would spin: torch, on a busy machine, for ten times as long as it computes.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         return
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     compiled = Path(find_spec("forcewright").origin).parent / "features" / "ace" / "__pycache__"
     if any(compiled.glob("kernels.*.nbc")):
         return
