@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
+    from forcewright.fitting.committee import Committee
     from forcewright.models import load
     from forcewright.recipes.compare import compare
     from forcewright.recipes.convert import convert
@@ -29,46 +30,19 @@ if TYPE_CHECKING:
 # name -> module; imported when first used, so that `import forcewright` stays quick
 _HOMES = {
     **VERBS,
-    "Dataset": "forcewright.structure",
-    "ForcewrightError": "forcewright.errors",
-    "Frame": "forcewright.structure",
-    "InputError": "forcewright.errors",
-    "Labels": "forcewright.structure",
-    "Structure": "forcewright.structure",
+    **dict.fromkeys(("Dataset", "Frame", "Labels", "Structure"), "forcewright.structure"),
+    **dict.fromkeys(("ForcewrightError", "InputError"), "forcewright.errors"),
+    **dict.fromkeys(("read", "write"), "forcewright.data"),
     "load": "forcewright.models",
-    "read": "forcewright.data",
-    "write": "forcewright.data",
 }
 _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPackage`)
 
 __all__ = [
-    "Dataset",
-    "ForcewrightError",
-    "Frame",
-    "InputError",
-    "Labels",
-    "Structure",
-    "analyze",
-    "audit",
-    "compare",
-    "convert",
-    "evaluate",
-    "fit",
-    "generate",
-    "label",
-    "learning_curve",
-    "load",
-    "predict",
-    "read",
-    "report",
-    "select",
-    "simulate",
-    "split",
-    "statistics",
-    "tune",
-    "validate",
-    "write",
-]
+    "Committee",
+    "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
+    "analyze", "audit", "compare", "convert", "evaluate", "fit", "generate", "label", "learning_curve", "load",
+    "predict", "read", "report", "select", "simulate", "split", "statistics", "tune", "validate", "write",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

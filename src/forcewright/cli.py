@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +32,9 @@ _err = Console(stderr=True)
 
 Config = Annotated[Path, typer.Argument(help="YAML file; paths in it are relative to it.", show_default=False)]
 Files = Annotated[list[Path], typer.Argument(help="Files of labelled structures.", show_default=False)]
+Saved = Annotated[
+    Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.", show_default=False)
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Discard the trials of an earlier run in the output folder.")]
 LabelMap = Annotated[
     list[str] | None,
@@ -68,50 +72,36 @@ def fit(config: Config, fresh: Fresh = False) -> None:
 
 def _run_study(run: Any, config: Path, fresh: bool) -> None:
     best = float("inf")
-    _show_what_is_read()
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading data", total=None)
+    # the part of the log that says which labels were found and which reference energies are used
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.getLogger("forcewright.data").addHandler(handler)
+    with _progress("reading data", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as show:
 
         def on_trial(record: Any, wanted: int) -> None:
             nonlocal best
             if record.loss is None:
-                (progress.console if _err.is_terminal else _err).print(
-                    f"trial {record.index} failed: {record.error}", markup=False
-                )
+                _err.print(f"trial {record.index} failed: {record.error}", markup=False)
             else:
                 best = min(best, record.loss)
                 if not _err.is_terminal:
                     _err.print(f"trial {record.index + 1}/{wanted}: loss {record.loss:.5g}, best {best:.5g}")
-            progress.update(task, description=f"best loss {best:.5g}", total=wanted, advance=1)
+            show(description=f"best loss {best:.5g}", total=wanted, advance=1)
 
         result = run(config, fresh=fresh, on_trial=on_trial)
-    _print_result(result)
-
-
-def _show_what_is_read() -> None:
-    """Print the part of the log that says which labels were found and which reference energies are used."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger("forcewright.data").addHandler(handler)
-
-
-def _print_result(result: Any) -> None:
     summary = result.summary
     if summary["protocol"] == "xpot":
         _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")
     for warning in summary["warnings"]:
-        _out.print(warning, style="bold red", highlight=False, markup=False)
+        _print(warning, "bold red", soft_wrap=False)
     _out.print("validation errors (each frame predicted by a fit that has not seen it)")
-    _out.print(str(result.validation), highlight=False, markup=False)
+    _print(result.validation, soft_wrap=False)
     if result.test is not None:
         _out.print("test errors (touched once)")
-        _out.print(str(result.test), highlight=False, markup=False)
+        _print(result.test, soft_wrap=False)
     counted = "weight/ridge trials" if summary["solver"] else "fits"
     _out.print(
-        f"{summary['trials']} settings, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
+        f"{summary['trials']} trials, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
         f"{summary['cost_us_per_atom']:.0f} µs/atom",
         highlight=False,
@@ -119,9 +109,40 @@ def _print_result(result: Any) -> None:
     _say_where(result.folder)
 
 
+def _print(shown: object, style: str | None = None, *, soft_wrap: bool = True) -> None:
+    """Print text as it is, with nothing colored or read as markup."""
+    _out.print(str(shown), style=style, highlight=False, markup=False, soft_wrap=soft_wrap)
+
+
+def _say_where(folder: Path) -> None:
+    _print(f"written to {folder}; open {folder / 'report.html'}")
+
+
+def _show(result: object, folder: Path) -> None:
+    """Print a result, and where its page is."""
+    _print(result)
+    _say_where(folder)
+
+
+@contextmanager
+def _progress(start: str, *columns: Any) -> Iterator[Callable[..., None]]:
+    """Show how far a command is, where somebody looks on; what is yielded updates the text and the columns."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), *columns)
+    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
+        yield partial(progress.update, progress.add_task(start, total=None, left=""))
+
+
+def _spinner() -> AbstractContextManager[Callable[..., None]]:
+    return _progress("reading", TimeElapsedColumn())
+
+
+def _bar_with_time_left() -> AbstractContextManager[Callable[..., None]]:
+    return _progress("starting", BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
+
+
 @app.command()
 def predict(
-    potential: Annotated[Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.")],
+    potential: Saved,
     files: Files,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")] = None,
     label: LabelMap = None,
@@ -133,9 +154,9 @@ def predict(
     """
     predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
     if predicted.errors is not None:
-        _out.print(str(predicted.errors), highlight=False, markup=False)
+        _print(predicted.errors, soft_wrap=False)
     if output is not None:
-        _out.print(f"{len(predicted.dataset)} predictions written to {output}", soft_wrap=True, highlight=False)
+        _print(f"{len(predicted.dataset)} predictions written to {output}")
 
 
 @app.command()
@@ -154,7 +175,7 @@ def check(
     """
     options = _reader_options(stress_order, energy_unit, length_unit)
     audited = fw.audit(files, test=test, format=format, labels=_mapping(label), **options)
-    _out.print(str(audited), highlight=False, markup=False, soft_wrap=True)
+    _print(audited)
     if audited.errors:
         raise typer.Exit(1)
 
@@ -176,31 +197,9 @@ def convert(
     options = _reader_options(stress_order, energy_unit, length_unit)
     dataset = fw.convert(
         files, output, format=format, labels=_mapping(label),
-        on_read=lambda summary: _out.print(str(summary), highlight=False, markup=False), **options,
+        on_read=partial(_print, soft_wrap=False), **options,
     )  # fmt: skip
-    _out.print(f"{len(dataset)} frames written to {output}", soft_wrap=True, highlight=False)
-
-
-@contextmanager
-def _spinner() -> Iterator[Callable[[str], None]]:
-    """Show that something is going on; what is given is shown of it."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("reading", total=None)
-        yield lambda text: progress.update(task, description=text)
-
-
-def _say_where(folder: Path) -> None:
-    _out.print(f"written to {folder}; open {folder / 'report.html'}", soft_wrap=True, highlight=False)
-
-
-def _progress_with_time_left() -> Progress:
-    """Return a progress bar whose tasks have a field ``left``."""
-    columns = (
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-    )  # fmt: skip
-    return Progress(*columns, console=_err, disable=not _err.is_terminal)
+    _print(f"{len(dataset)} frames written to {output}")
 
 
 def _time_left(seconds: float | None) -> str:
@@ -216,22 +215,19 @@ def simulate(config: Config, fresh: Fresh = False) -> None:
     """
     from forcewright.protocols.survival import Survival
 
-    with _progress_with_time_left() as progress:
-        task = progress.add_task("starting", total=None, left="")
+    with _bar_with_time_left() as show:
 
         def on_progress(state: Any) -> None:
             now = state.stage if state.temperature is None else f"{state.stage}, {state.temperature:.0f} K"
-            left = _time_left(state.seconds_left)
-            progress.update(task, description=now, completed=state.step, total=state.steps, left=left)
+            show(description=now, completed=state.step, total=state.steps, left=_time_left(state.seconds_left))
 
         result = fw.simulate(config, fresh=fresh, on_progress=on_progress)
     if isinstance(result, Survival):
         ending, failed = f"{result.survivors} of {len(result.completed)} runs survived", not result.survivors
     else:
         ending, failed = result.reason, not result.completed
-    _out.print(ending, style="bold red" if failed else None, highlight=False, markup=False)
-    folder = result.folder
-    _say_where(folder)
+    _print(ending, "bold red" if failed else None, soft_wrap=False)
+    _say_where(result.folder)
     if failed:
         raise typer.Exit(1)
 
@@ -260,21 +256,17 @@ def analyze(
     from forcewright.recipes.analyze import names, single_numbers
 
     if what == "list":
-        _out.print("\n".join(names()), highlight=False)
+        _print("\n".join(names()))
         return
     wanted = [name.strip() for name in what.split(",") if name.strip()]
     folder = output or (trajectory if trajectory.is_dir() else trajectory.parent) / "analysis"
-    with _spinner() as tell:
-
-        def on_frame(name: str, count: int) -> None:
-            tell(f"{name}: {count} frames")
-
+    with _spinner() as show:
         results = fw.analyze(  # type: ignore[operator]  # a package that can be called
             trajectory, wanted, folder, options=_options(option), skip=skip, every=every, start_ps=start_ps,
-            end_ps=end_ps, on_frame=on_frame,
+            end_ps=end_ps, on_frame=lambda name, count: show(description=f"{name}: {count} frames"),
         )  # fmt: skip
     for name, result in results.items():
-        _out.print(f"{name}: {_line(single_numbers(result))}", highlight=False, markup=False, soft_wrap=True)
+        _print(f"{name}: {_line(single_numbers(result))}")
     _say_where(folder)
 
 
@@ -302,9 +294,7 @@ def _line(numbers: Mapping[str, Any]) -> str:
 
 @app.command()
 def validate(
-    potential: Annotated[
-        Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.", show_default=False)
-    ],
+    potential: Saved,
     config: Config,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")] = None,
 ) -> None:
@@ -314,13 +304,12 @@ def validate(
     tolerance or could not be computed.
     """
     folder = output or potential.parent / "physics"
-    with _spinner() as tell:
+    with _spinner() as show:
         judged = fw.validate(
             config, potential=potential, output=folder,
-            on_property=lambda name: tell(name.replace("_", " ")),
+            on_property=lambda name: show(description=name.replace("_", " ")),
         )  # fmt: skip
-    _out.print(str(judged), highlight=False, markup=False, soft_wrap=True)
-    _say_where(folder)
+    _show(judged, folder)
     if not judged.passed:
         raise typer.Exit(1)
 
@@ -331,10 +320,9 @@ def compare(config: Config, fresh: Fresh = False) -> None:
 
     Example: `forcewright compare families.yaml`. Studies that have finished are taken as they are.
     """
-    with _spinner() as tell:
-        compared = fw.compare(config, fresh=fresh, on_family=tell)
-    _out.print(str(compared), highlight=False, markup=False, soft_wrap=True)
-    _say_where(compared.folder)
+    with _spinner() as show:
+        compared = fw.compare(config, fresh=fresh, on_family=lambda name: show(description=name))
+    _show(compared, compared.folder)
 
 
 @app.command(name="learning-curve")
@@ -343,10 +331,9 @@ def learning_curve(config: Config) -> None:
 
     Example: `forcewright learning-curve curve.yaml`. Fits that have finished are taken as they are.
     """
-    with _spinner() as tell:
-        curve = fw.learning_curve(config, on_fit=tell)
-    _out.print(str(curve), highlight=False, markup=False, soft_wrap=True)
-    _say_where(curve.folder)
+    with _spinner() as show:
+        curve = fw.learning_curve(config, on_fit=lambda name: show(description=name))
+    _show(curve, curve.folder)
 
 
 @app.command()
@@ -356,22 +343,19 @@ def label(config: Config) -> None:
     Example: `forcewright label label.yaml`. Run it again to go on where it was stopped. What fails is listed beside the
     output and left out; the exit code is 1 if nothing was labelled.
     """
-    with _progress_with_time_left() as progress:
-        task = progress.add_task("starting", total=None, left="")
-        failed = 0
+    failed = 0
+    with _bar_with_time_left() as show:
 
         def on_done(state: Any) -> None:
             nonlocal failed
             failed += hasattr(state.result, "reason")
-            left = _time_left(state.seconds_left)
             now = f"{failed} without labels" if failed else "labelling"
-            progress.update(task, description=now, completed=state.done, total=state.total, left=left)
+            show(description=now, completed=state.done, total=state.total, left=_time_left(state.seconds_left))
 
         result = fw.label(config, on_done=on_done)
-    _out.print(str(result), style="bold red" if result.labelling.failures else None, highlight=False, markup=False,
-               soft_wrap=True)  # fmt: skip
+    _print(result, "bold red" if result.labelling.failures else None)
     if result.output is not None:
-        _out.print(f"written to {result.output}", soft_wrap=True, highlight=False, markup=False)
+        _print(f"written to {result.output}")
     elif not result.labelling.pending:
         raise typer.Exit(1)
 
@@ -387,13 +371,13 @@ def generate(
 
     Example: `forcewright generate structures.yaml`. The same seed gives the same structures.
     """
-    with _spinner() as tell:
+    with _spinner() as show:
         made = fw.generate(
             config, output=output,
-            on_made=lambda group, count: tell(f"{group}: {count} structures"),
+            on_made=lambda group, count: show(description=f"{group}: {count} structures"),
         )  # fmt: skip
     groups = ", ".join(f"{name} {count}" for name, count in made.group_sizes.items())
-    _out.print(f"{len(made)} structures written: {groups}", soft_wrap=True, highlight=False, markup=False)
+    _print(f"{len(made)} structures written: {groups}")
 
 
 @app.command()
@@ -413,18 +397,12 @@ def select(
 
     Example: `forcewright select frames.extxyz --by fps --count 100 -o few.extxyz`.
     """
-    available = 0
-
-    def on_read(frames: int) -> None:
-        nonlocal available
-        available = frames
-
+    available: list[int] = []
     chosen = fw.select(
         files, output, by=by, count=count, seed=seed, potential=potential, labels=_mapping(label),
-        options=_options([f"selection.{pair}" for pair in option or []]).get("selection"),
-        on_read=on_read,
+        options=_options([f"selection.{pair}" for pair in option or []]).get("selection"), on_read=available.append,
     )  # fmt: skip
-    _out.print(f"{len(chosen)} of {available} frames written to {output}", soft_wrap=True, highlight=False)
+    _print(f"{len(chosen)} of {available[0]} frames written to {output}")
 
 
 @app.command()
@@ -449,8 +427,7 @@ def split(
     asked = {name: value for name, value in options.items() if value}
     parts = fw.split(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked)
     for line in parts.lines():
-        style = "bold red" if line.startswith("warning") else None
-        _out.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+        _print(line, "bold red" if line.startswith("warning") else None)
 
 
 @app.command()
@@ -467,8 +444,7 @@ def statistics(
     Example: `forcewright statistics hv-500K.xml hv-800K.xml --by file -o statistics`.
     """
     described = fw.statistics(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
-    _out.print(str(described), highlight=False, markup=False, soft_wrap=True)
-    _say_where(output)
+    _show(described, output)
 
 
 @app.command()
@@ -477,8 +453,7 @@ def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study
 
     Example: `forcewright report runs/mo`.
     """
-    page = fw.report(folder)  # type: ignore[operator]  # a package that can be called
-    _out.print(f"written to {page}", soft_wrap=True, highlight=False)
+    _print(f"written to {fw.report(folder)}")  # type: ignore[operator]  # a package that can be called
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
@@ -506,12 +481,11 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and a non-zero exit code, never a traceback."""
     try:
         app()
-    except ForcewrightError as error:
-        _err.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
-    except OSError as error:
-        named = f"{error.filename}: " if error.filename else ""
-        _err.print(f"error: {named}{disk_problem(error)}", style="red", highlight=False, markup=False, soft_wrap=True)
+    except (ForcewrightError, OSError) as error:
+        said = str(error)
+        if isinstance(error, OSError):
+            said = f"{error.filename}: {disk_problem(error)}" if error.filename else disk_problem(error)
+        _err.print(f"error: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         _err.print("stopped; run the same command again to go on", highlight=False)

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from forcewright.errors import InputError
@@ -20,6 +20,12 @@ _DEEPEST = 6  # levels of nested models that are searched for where a key belong
 _LONGEST = 60  # characters of a value, or of a key, that a sentence repeats
 _echo = reprlib.Repr()
 _echo.maxlevel, _echo.maxstring, _echo.maxother = 3, _LONGEST, _LONGEST
+
+
+class StrictModel(BaseModel):
+    """Settings that never change and refuse unknown keys; the text below a field documents it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 def validate(model: type[Model], content: Any, file: Path | None = None) -> Model:

@@ -95,12 +95,8 @@ def read_frames(path: Path) -> Iterator[ExtxyzFrame | InputError]:
     """Yield the frames of a file, or the error of a frame, one at a time.
 
     Reading goes on after a frame whose values cannot be read. It ends at one whose number of lines is wrong, because
-    nothing after it can be trusted; at a `CutOffError` if the file ends within it.
-
-    Raises
-    ------
-    InputError
-        If the file holds no text.
+    nothing after it can be trusted; at a `CutOffError` if the file ends within it. Raises `InputError` if it holds no
+    text.
     """
     at = 1  # number of the line
     with open(path, encoding="utf-8-sig", errors="replace") as file:  # notes may be in any encoding
@@ -117,7 +113,9 @@ def read_frames(path: Path) -> Iterator[ExtxyzFrame | InputError]:
                 comment, rows = file.readline(), list(islice(file, min(atoms, sys.maxsize)))
                 if len(rows) < atoms:
                     raise _cut_off(comment, len(rows), atoms)
-                columns, info, cell, pbc = _parse_header(comment)
+                info = parse_comment(comment) if "=" in comment else {}
+                columns = _parse_columns(info.pop("Properties", _PLAIN))
+                cell, pbc = info.pop("Lattice", None), info.pop("pbc", None)
                 words = _split_rows(rows, columns, at + 2)
             except InputError as error:
                 yield type(error)(error.problem, file=path, frame=number, field=error.field)
@@ -150,12 +148,6 @@ def _cut_off(comment: str, rows: int, atoms: int) -> CutOffError:
         f"the file ends after {rows} of {atoms} atoms; it is cut off or the number of atoms is wrong",
         field="number of atoms",
     )
-
-
-def _parse_header(comment: str) -> tuple[Sequence[Column], dict[str, Any], str | None, str | None]:
-    """Return columns, info, and the texts of Lattice and pbc."""
-    info = parse_comment(comment) if "=" in comment else {}
-    return _parse_columns(info.pop("Properties", _PLAIN)), info, info.pop("Lattice", None), info.pop("pbc", None)
 
 
 def parse_comment(comment: str) -> dict[str, Any]:

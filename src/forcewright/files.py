@@ -28,12 +28,8 @@ from forcewright.errors import InputError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give the path of a temporary file in the same folder that replaces ``path`` when the block ends well.
 
-    For libraries that insist on opening files themselves; if the block raises, nothing of it remains.
-
-    Raises
-    ------
-    InputError
-        If the folder of ``path`` does not exist, ``path`` is a folder, or the disk is full or cannot be written to.
+    For libraries that insist on opening files themselves; if the block raises, nothing of it remains. Raises
+    `InputError` if the folder of ``path`` does not exist, ``path`` is a folder, or the disk is full or read-only.
     """
     target = Path(path)
     if target.is_dir():
@@ -100,13 +96,7 @@ def write_table(path: str | Path, rows: Sequence[Mapping[str, Any]], names: Sequ
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, ArrayLike], *, compressed: bool = False) -> Path:
-    """Write arrays to an NPZ file like `atomic_write`, and return the path.
-
-    Raises
-    ------
-    ValueError
-        If an array holds objects, which only pickle could store.
-    """
+    """Write arrays to an NPZ file like `atomic_write`; ValueError if one holds objects, which only pickle stores."""
     buffer = io.BytesIO()
     write = np.savez_compressed if compressed else np.savez
     write(buffer, allow_pickle=False, **arrays)
@@ -142,10 +132,7 @@ os.register_at_fork(after_in_child=_let_go)
 def only_writer(folder: str | Path, name: str = ".lock") -> Iterator[None]:
     """Keep other processes from writing to a folder; the lock ends with the process, however it ends.
 
-    Raises
-    ------
-    InputError
-        If another process holds it, which is named; or if the folder cannot be written to.
+    Raises `InputError` if another process holds it, which is named; or if the folder cannot be written to.
     """
     path = Path(folder) / name
     with writing(path.parent):

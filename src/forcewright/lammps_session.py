@@ -119,21 +119,9 @@ class LammpsSystem:
     ) -> Any:  # fmt: skip
         """Evaluate everything at one structure and return the LAMMPS instance that holds the results.
 
-        Parameters
-        ----------
-        types
-            LAMMPS type of each atom, 1 for the first of ``species``.
-        key
-            Says what ``commands`` sets up: the same key, the same commands. Without a key nothing is kept.
-        commands
-            Gives pair style, computes and, if kept, a ``thermo_style`` that asks for them; called for a new system.
-        skin
-            Arguments of the ``neighbor`` command.
-
-        Raises
-        ------
-        ForcewrightError
-            If LAMMPS refuses a command or fails.
+        ``types`` are those of `type_of_species`, ``skin`` the arguments of the ``neighbor`` command. ``commands``,
+        called for a new system, gives pair style, computes and, if kept, a ``thermo_style`` that asks for them; ``key``
+        says what it sets up, and without a key nothing is kept. Raises `ForcewrightError` if LAMMPS refuses or fails.
         """
         wanted = (tuple(species), types.tobytes(), key, skin)
         held, self._held = self._held, ()  # forgotten, should anything fail on the way
@@ -236,10 +224,7 @@ class PairStyle:
     def evaluate(self, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
         """Return energy (eV), forces (N, 3) in eV/Å and virial (3, 3) = -dE/dε in eV.
 
-        Raises
-        ------
-        ForcewrightError
-            If the structure holds an unknown species, or LAMMPS fails on it.
+        Raises `ForcewrightError` if the structure holds an unknown species, or LAMMPS fails on it.
         """
         box = to_lammps_box(structure, self.cutoff)
         types = type_of_species(structure, self.species)

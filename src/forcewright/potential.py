@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -24,12 +24,11 @@ from forcewright.structure import (
     IntArray,
     Labels,
     Structure,
-    Structures,
-    as_structures,
     count_species,
     require_known_species,
     to_voigt,
 )
+from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +74,8 @@ class Potential(Protocol):
     def cutoff(self) -> float:
         """Interaction range in Å."""
 
-    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
-        """Predict every structure, in order; one or several, in any form that `as_structures` takes."""
+    def predict(self, structures: StructuresOrFile, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+        """Predict every structure, in order; one or several, in any form that `structures_of` takes."""
 
     def save(self, folder: str | Path) -> Path:
         """Write everything `forcewright.load` needs to ``folder`` and return it."""
@@ -170,7 +169,7 @@ class Linear(Protocol):
 class Uncertain(Protocol):
     """Knows how sure it is of an energy."""
 
-    def energy_standard_error(self, structures: Structures) -> FloatArray:
+    def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Standard error of each predicted energy in eV."""
 
 
@@ -190,7 +189,7 @@ class Graded(Protocol):
     def knows_grades(self) -> bool:
         """Whether it has an active set, without which there are no grades."""
 
-    def with_active_set(self, structures: Structures) -> Potential:
+    def with_active_set(self, structures: StructuresOrFile) -> Potential:
         """Return the potential with the active set of these training structures."""
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
@@ -216,13 +215,13 @@ class PotentialBase:
         def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
             """Predict structures of known elements."""
 
-    def predict(self, structures: Structures, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
+    def predict(self, structures: StructuresOrFile, *, forces: bool = True, stress: bool = True) -> list[Prediction]:
         """Predict every structure, in order; the stress is None for structures without a cell.
 
         Parameters
         ----------
         structures
-            One or several of ASE atoms, structures and frames, such as a dataset.
+            One or several of ASE atoms, structures and frames, such as a dataset; or the name of their file.
         forces, stress
             Whether they are of interest; None stands where they are not.
 
@@ -231,7 +230,7 @@ class PotentialBase:
         InputError
             If a structure holds an element that the potential does not know.
         """
-        listed = as_structures(structures)
+        listed = structures_of(structures)
         for index, structure in enumerate(listed):
             require_known_species(structure, self.species, index if len(listed) > 1 else None)
         return self.predict_structures(listed, forces, stress)
@@ -248,7 +247,7 @@ class PotentialBase:
 
     def evaluator(self) -> Callable[[Structure], Prediction]:
         """Return what a calculator calls for its atoms again and again; it may keep things from call to call."""
-        return _Single(self)
+        return partial(_prediction_of, self)
 
     def describe_size(self) -> str:
         """Return how large the potential is, such as "495 coefficients"."""
@@ -284,14 +283,8 @@ def posterior_errors(
     return np.asarray(np.sqrt(np.maximum(np.sum((full @ covariance) * full, axis=1), 0.0)))
 
 
-@dataclass(frozen=True)
-class _Single:
-    """Predicts structures one at a time."""
-
-    potential: Potential
-
-    def __call__(self, structure: Structure) -> Prediction:
-        return self.potential.predict([structure])[0]
+def _prediction_of(potential: Potential, structure: Structure) -> Prediction:
+    return potential.predict([structure])[0]
 
 
 #: what `PotentialCalculator` adds to ASE's properties where the potential is `Graded`
@@ -325,7 +318,7 @@ class PotentialCalculator(Calculator):
         self, potential: Potential, *, evaluate: Callable[[Structure], Prediction] | None = None, grades: bool = False
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.potential, self.evaluate = potential, evaluate or _Single(potential)
+        self.potential, self.evaluate = potential, evaluate or partial(_prediction_of, potential)
         known = isinstance(potential, Graded) and potential.knows_grades
         if grades and not known:
             raise InputError("this potential knows no extrapolation grades; ACE potentials fitted here do")

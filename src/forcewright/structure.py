@@ -170,6 +170,12 @@ class Dataset(Tabular, Sequence[Frame]):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", tuple(self.frames))
+        for index, frame in enumerate(self.frames):
+            if not isinstance(frame, Frame):
+                raise InputError(
+                    f"is a {type(frame).__name__}, expected a Frame; of ASE atoms make one by Dataset.from_ase",
+                    frame=index, field="frames",
+                )  # fmt: skip
         for index, (structure, labels, origin) in enumerate(self.frames):
             if labels.forces is not None and len(labels.forces) != len(structure):
                 file, _, number = origin.partition("#")
@@ -310,6 +316,14 @@ def as_structures(structures: Structures) -> list[Structure]:
                 f"is a {type(item).__name__}; give ASE atoms, structures or a dataset", frame=index, field="structures"
             )
     return taken
+
+
+def as_structure(structure: Structures) -> Structure:
+    """Return the structure of one ASE atoms, structure or frame; `InputError` for anything else."""
+    several = as_structures(structure)
+    if len(several) != 1:
+        raise InputError(f"holds {len(several)} structures; give one at a time", field="structure")
+    return several[0]
 
 
 def atomic_number(symbol: str, field: str | None = None) -> int:

@@ -66,7 +66,7 @@ def test_ranges_are_found_by_type_and_place(example: dict[str, Any]) -> None:
         ({"validation": {"kfold": 5, "holdout": 0.1}}, "validation", "give one of"),
         ({"validation": {"kfold": 1}}, "validation.kfold", "greater than or equal to 2"),
         ({"validation": {"holdout": 0.1, "nested": True}}, "validation", "nested needs kfold"),
-        ({"study": {"setings": 3}}, "study.setings", "did you mean 'settings'"),
+        ({"study": {"trals": 3}}, "study.trals", "did you mean 'trials'"),
         ({"reference_energies": "foo"}, "reference_energies", "'least_squares'"),
         ({"data": {"test": "x"}}, "data.train", "is missing"),
         ({"ridge": {"low": 1e-3, "high": 1e-12}}, "ridge", "must be below high"),

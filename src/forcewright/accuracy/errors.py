@@ -100,9 +100,9 @@ class ErrorTable(Tabular):
         return format_table(self)
 
     def __repr__(self) -> str:
-        errors = [f"{title} {_with_error(self.overall, key)} {unit}" for title, unit, key in _COLUMNS
-                if getattr(self.overall, key) is not None]  # fmt: skip
-        return f"ErrorTable({', '.join([f'{self.overall.frames} frames', *errors])})"
+        known = [f"{title} {_with_error(self.overall, key)} {unit}" for title, unit, key in _COLUMNS
+                 if getattr(self.overall, key) is not None]  # fmt: skip
+        return f"ErrorTable({', '.join([f'{self.overall.frames} frames', *known])})"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each group and one named ``overall``; every key, then its standard error."""

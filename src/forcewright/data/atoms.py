@@ -17,12 +17,8 @@ _NO_LABELS = ("numbers", "positions")
 def raw_frame(atoms: Atoms) -> RawFrame:
     """Return structure, info and arrays of ASE atoms, and energy, forces and stress of their calculator.
 
-    Only results that are there are taken; nothing is computed.
-
-    Raises
-    ------
-    InputError
-        If the results are of other positions, or of another cell, than the atoms have now.
+    Only results that are there are taken; nothing is computed. Raises `InputError` if they are of other positions, or
+    of another cell, than the atoms have now.
     """
     info: dict[str, Any] = {str(key): value for key, value in atoms.info.items()}
     arrays = {key: value for key, value in atoms.arrays.items() if key not in _NO_LABELS}

@@ -143,10 +143,7 @@ def _statistics(name: str, frames: Dataset) -> DatasetStatistics:
 def histogram(sets: list[DatasetStatistics], quantity: str, bins: int = 50) -> Histogram:
     """Return the histogram of a quantity of several sets over common bins.
 
-    Raises
-    ------
-    InputError
-        If no set has the quantity, or the number of bins is invalid.
+    Raises `InputError` if no set has the quantity, or the number of bins is invalid.
     """
     having = {x.name: x.values[quantity] for x in sets if quantity in x.values}
     if not having or bins < 1:

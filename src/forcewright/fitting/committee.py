@@ -19,8 +19,10 @@ from forcewright.fitting.linear_fit import split_coefficients
 from forcewright.fitting.linear_trial import LinearTrial, potential_of
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import CommitteeSettings
+from forcewright.models import load
 from forcewright.potential import Potential, Prediction
-from forcewright.structure import FloatArray, Structures, as_structures
+from forcewright.structure import FloatArray
+from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +56,11 @@ class Committee:
     def __len__(self) -> int:
         return len(self.members)
 
-    def predict(self, structures: Structures) -> list[Prediction]:
+    def predict(self, structures: StructuresOrFile) -> list[Prediction]:
         """Return the mean prediction of the members for every structure."""
         return [_mean(predictions) for predictions in self._predictions(structures)]
 
-    def spread(self, structures: Structures) -> list[Spread]:
+    def spread(self, structures: StructuresOrFile) -> list[Spread]:
         """Return how much the members differ for every structure."""
         spreads = []
         for predictions in self._predictions(structures):
@@ -68,9 +70,25 @@ class Committee:
             spreads.append(Spread(float(energies.std(ddof=1)), np.asarray(np.sqrt(variances))))
         return spreads
 
-    def _predictions(self, structures: Structures) -> list[tuple[Prediction, ...]]:
-        several = as_structures(structures)
+    def _predictions(self, structures: StructuresOrFile) -> list[tuple[Prediction, ...]]:
+        several = structures_of(structures)
         return list(zip(*(member.predict(several) for member in self.members), strict=True))
+
+    @classmethod
+    def load(cls, folder: str | Path, kind: str | None = None) -> Committee:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If the folder holds no committee, or a member is damaged or not of the ``kind``, where one is named.
+        """
+        members: list[Potential] = []
+        while (member := Path(folder) / str(len(members))).is_dir():
+            members.append(load(member, kind=kind))
+        if not members:
+            raise InputError("holds no committee; expected folders 0, 1 and so on, each of a potential", file=folder)
+        return cls(tuple(members))
 
     def save(self, folder: str | Path) -> Path:
         """Save every member to a folder of its own below ``folder``, and return it."""

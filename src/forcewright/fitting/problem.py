@@ -166,6 +166,12 @@ def make_problem(
     log.info("reference energies: %s", reference)
     kept = [i for i in range(len(train)) if i not in set(left_out)]
     everything, isolated = train[kept], train[list(left_out)]
+    if alone := set(train.species) - set(everything.species):
+        symbols = ", ".join(chemical_symbols[z] for z in sorted(alone))
+        raise InputError(
+            f"the training data hold {symbols} only as isolated atoms; add structures, or leave these atoms out",
+            field="data.train",
+        )
     fitted, folds = everything, np.zeros(len(everything), dtype=np.int64)
     rng = np.random.default_rng([settings.study.seed, 0])
     if external is None and settings.validation.holdout:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from forcewright.errors import InputError
 from forcewright.models import family_of
@@ -169,6 +169,18 @@ class CommitteeSettings(BaseModel):
     """Blocks of frames that the bootstrap weights, at least; memory grows with them."""
 
 
+def validation_of(value: Any) -> Any:
+    """Take a number of folds, or a share held back, for the settings."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return {"kfold": value} if isinstance(value, int) else {"holdout": value}
+
+
+def _committee_of(value: Any) -> Any:
+    """Take a number of members for the settings."""
+    return {"members": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class FitSettings(BaseModel):
     """Everything that decides a fit beside its data."""
 
@@ -176,7 +188,7 @@ class FitSettings(BaseModel):
 
     model: dict[str, Any]
     """The family (`kind`) and its hyperparameters; a range may stand for every number."""
-    validation: ValidationSettings = ValidationSettings()
+    validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
     """Ridge in units of the normal equations, whose columns are scaled by the weights: those given, or the middle of
@@ -194,7 +206,7 @@ class FitSettings(BaseModel):
     least squares the energy of each element's atom is fitted."""
     protocol: Literal["honest", "xpot"] = "honest"
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
-    committee: CommitteeSettings | None = None
+    committee: Annotated[CommitteeSettings | None, BeforeValidator(_committee_of)] = None
     """Fit a committee of potentials as well; for linear families."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""

@@ -53,10 +53,7 @@ _READERS = {
 def families() -> dict[str, str]:
     """Return where every family is found, "module:attribute" by kind: those of other packages, and `FAMILIES`.
 
-    Raises
-    ------
-    InputError
-        If two installed packages offer families of the same name.
+    Raises `InputError` if two installed packages offer families of the same name.
     """
     offered: dict[str, str] = {}
     for point in entry_points(group=ENTRY_POINTS):
@@ -76,6 +73,8 @@ def register_families(homes: Mapping[str, str]) -> None:
 
 def family_of(kind: str) -> Family:
     """Return a family by its name; `InputError` if there is none, or its potentials are only read."""
+    if not kind:
+        raise InputError("is missing; allowed are " + ", ".join(sorted(families())), field="model.kind")
     homes = FAMILIES if kind in FAMILIES else families()
     if kind in homes:
         family = _imported(homes[kind])
@@ -110,7 +109,7 @@ def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = N
     Parameters
     ----------
     path
-        Folder or file.
+        Folder or file; or the folder of a study, for its potential.
     allow_commands
         Whether a potential may run the program that it names; so may every one where the environment has
         ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust.
@@ -129,6 +128,10 @@ def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = N
         )
     if path.name == "potential.json":
         path = path.parent
+    elif (path / "potential" / "potential.json").is_file():  # the folder of a study
+        path = path / "potential"
+    elif (path / "0" / "potential.json").is_file():
+        raise InputError("holds a committee; read it with forcewright.Committee.load", file=path)
     if path.is_dir() and (path / "potential.json").exists():
         with PotentialFolder(path) as folder:
             stored = _kind_of(folder)

@@ -17,18 +17,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from forcewright.configs import StrictModel
 from forcewright.errors import MissingExtraError
 from forcewright.models.refinement import Refinement
 from forcewright.potential import Basis, Potential
 from forcewright.structure import Dataset, FloatArray
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(StrictModel):
     """Hyperparameters as they stand under ``model:`` in a config; a range may stand in the place of every number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: str
     """The family."""
@@ -177,13 +175,7 @@ class Family(PotentialKind):
         return issubclass(self.hyperparameters, LinearHyperparameters)
 
     def require_packages(self) -> None:
-        """Refuse at once what would fail later.
-
-        Raises
-        ------
-        MissingExtraError
-            If a package that the family needs is not installed.
-        """
+        """Raise a `MissingExtraError` at once if a package that the family needs later is not installed."""
         for module, distribution in self.packages:
             if find_spec(module) is None:
                 raise MissingExtraError(distribution, self.extra or self.kind, f"model kind {self.kind}")

@@ -23,27 +23,12 @@ def run(
     arguments: Sequence[str], *, folder: Path, log: Path, threads: int = 1, timeout_s: float | None = None,
     field: str | None = None,
 ) -> None:  # fmt: skip
-    """Run a program in a folder until it ends well; everything it says goes to a log file.
+    """Run a program in a folder until it ends well; everything it says goes to the file ``log``.
 
-    Parameters
-    ----------
-    arguments
-        Program and arguments, passed on as they are; the program is searched on PATH, then beside this interpreter.
-    folder
-        Working folder of the program.
-    log
-        File for standard output and standard error.
-    threads
-        How many threads OpenMP and BLAS may use in it.
-    timeout_s
-        Seconds after which it and all its children are killed.
-    field
-        Where the command stands in the settings, for errors.
-
-    Raises
-    ------
-    InputError
-        If the program cannot be started, fails or does not end in time.
+    The ``arguments`` are passed on as they are; the program is searched on PATH, then beside this interpreter. OpenMP
+    and BLAS may use ``threads`` in it, and after ``timeout_s`` seconds it and all its children are killed. Raises
+    `InputError` with ``field``, where the command stands in the settings, if it cannot be started, fails or does not
+    end in time.
     """
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), sysconfig.get_path("scripts")])
     environment = {**os.environ, **{name: str(threads) for name in _THREADS}, "PATH": path}

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from forcewright.configs import StrictModel
 from forcewright.extxyz import format_frame, format_value, quote
 from forcewright.files import atomic_write
 from forcewright.structure import Dataset, Frame, Structure
@@ -17,10 +18,8 @@ from forcewright.structure import Dataset, Frame, Structure
 _NAME = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
 
 
-class LabelNames(BaseModel):
+class LabelNames(StrictModel):
     """Names of the labels in a file; a label without a name is not written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     energy: str | None = Field(default="energy", pattern=r"^[A-Za-z_]\w*$")
     """Energy of the cell in eV."""
@@ -38,20 +37,10 @@ def write_training_file(
     dataset: Dataset, path: Path, names: LabelNames,
     prepare: Callable[[Structure], Structure] = lambda same: same, group: Callable[[str], str] = lambda same: same,
 ) -> Path:  # fmt: skip
-    """Write frames with their labels.
+    """Write frames with their labels, which are called by ``names``, atomically.
 
-    Parameters
-    ----------
-    dataset
-        Frames to write.
-    path
-        File to write, atomically.
-    names
-        What the labels are called.
-    prepare
-        Applied to each structure before it is written; the virial is that of the structure before.
-    group
-        Returns what a group is called in the file.
+    ``prepare`` is applied to each structure before it is written, while the virial is that of the structure before;
+    ``group`` returns what a group is called in the file.
     """
     return atomic_write(path, "".join(_frame_text(f, names, prepare(f.structure), group) for f in dataset))
 

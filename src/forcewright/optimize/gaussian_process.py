@@ -96,16 +96,9 @@ def condition(kernel: Kernel, X: FloatArray, y: FloatArray) -> GaussianProcess:
 
 
 def fit(X: FloatArray, y: FloatArray, rng: np.random.Generator) -> GaussianProcess:
-    """Find the hyperparameters of largest posterior probability and condition on the data.
+    """Find the hyperparameters of largest posterior probability and condition on features X (n, q) and targets y (n,).
 
-    Parameters
-    ----------
-    X
-        Features (n, q).
-    y
-        Targets (n,) of mean 0 and standard deviation 1.
-    rng
-        Draws the starting points of the restarts.
+    The targets have mean 0 and standard deviation 1; ``rng`` draws the starting points of the restarts.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor

@@ -130,7 +130,7 @@ class Journal:
         elif known != json.loads(json.dumps(identity)):
             raise OtherStudyError(
                 f"this study was begun with another config ({_difference(known, identity)}); "
-                "start over with --fresh, or choose another output",
+                "start over with --fresh (fresh=True), or choose another output",
                 file=self.path,
             )
 

@@ -77,18 +77,10 @@ class Observation:
 def suggest(
     space: Space, settings: StudySettings, index: int, history: Sequence[Observation], pending: Sequence[Suggestion]
 ) -> Suggestion:
-    """Suggest the point of trial ``index``.
+    """Suggest the point of trial ``index``, counted from 0; with the seed it sets the random numbers.
 
-    Parameters
-    ----------
-    space, settings
-        Where and how to search.
-    index
-        Number of the trial, from 0; with the seed it sets the random numbers.
-    history
-        Finished trials, in the order of their index.
-    pending
-        Trials before this one whose loss is not used; they follow the history without a gap.
+    ``history`` are finished trials in the order of their index; ``pending`` those before this one whose loss is not
+    used, which follow the history without a gap.
     """
     rng = np.random.default_rng([settings.seed, index])
     if settings.sampler == "random":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
@@ -42,6 +43,16 @@ class StudySettings(BaseModel):
     log_loss: bool = True
     """Let the Gaussian process learn the logarithm of the loss (and of other objectives), as long as every value is
     positive."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_trials(cls, content: Any) -> Any:
+        """Let all of few trials be initial ones where nothing else is said."""
+        if isinstance(content, Mapping) and "initial" not in content:
+            trials = content.get("trials", content.get("settings"))
+            if isinstance(trials, int) and 1 <= trials < cls.model_fields["initial"].default:
+                return {**content, "initial": trials}
+        return content
 
     @model_validator(mode="after")
     def _initial_fits(self) -> Self:

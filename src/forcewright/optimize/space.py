@@ -227,14 +227,7 @@ def is_range(value: object) -> bool:
 def parse_range(value: Mapping[str, Any], integer: bool, *, field: str | None = None) -> Range:
     """Read ``{low: 3.0, high: 6.0, log: true}`` or ``{choices: [..]}``.
 
-    Parameters
-    ----------
-    value
-        The mapping in the config.
-    integer
-        Whether the parameter is declared as a whole number.
-    field
-        Name of the parameter, for the error.
+    ``integer`` says whether the parameter is declared as a whole number; ``field`` is its name, for the error.
     """
     try:
         return _parse(value, integer)

@@ -22,11 +22,12 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.fitting.settings import applies
 from forcewright.models import family_of
 from forcewright.recipes import compare_page
-from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config
+from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config, with_files
 from forcewright.recipes.evaluation import evaluate_source
 from forcewright.recipes.outputs import stored_summary
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.recipes.tune import tune
+from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
 
@@ -97,16 +98,27 @@ class ComparisonConfig(BaseModel):
         return self
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Tabular):
     """What came out; ``summary`` is the content of result.json, ``tables`` holds errors by family and set."""
 
     summary: dict[str, Any]
     tables: dict[str, dict[str, ErrorTable]]
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"Comparison({', '.join(self.summary['families'])}; {self.folder})"
+
     def __str__(self) -> str:
         return compare_page.text_table(self.summary)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each family: errors on the first set, times and memory."""
+        left_out = ("settings", "sets")
+        return [
+            {"family": name, **{key: value for key, value in row.items() if key not in left_out}}
+            for name, row in self.summary["families"].items()
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +190,9 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
     InputError
         If anything in it is not usable; names the field.
     """
-    config_read = read_config(ComparisonConfig, config)
+    config_read = read_config(
+        ComparisonConfig, with_files(config, Path.cwd()) if isinstance(config, Mapping) else config
+    )
     folder = config_read.folder
     families = {
         name: str(folder / family) if isinstance(family, str) else _with_folder(family, folder)

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Self, get_args
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from forcewright.configs import validate
+from forcewright.data import dataset_of, write
 from forcewright.errors import InputError
 from forcewright.fitting.hyperparameters import search_ranges
-from forcewright.fitting.settings import STRICT, FitSettings, ValidationSettings
+from forcewright.fitting.settings import STRICT, FitSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
 from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
 
@@ -61,13 +62,45 @@ class TuneConfig(FitSettings):
     data: DataSettings
     output: Path
     """Folder for everything that comes out."""
-    validation: StudyValidation = StudyValidation()
+    validation: Annotated[StudyValidation, BeforeValidator(validation_of)] = StudyValidation()
 
     @model_validator(mode="after")
     def _protocol(self) -> Self:
         if self.protocol == "xpot" and self.data.test is None:
             raise ValueError("protocol xpot selects on the test set; give data.test")
         return self
+
+
+def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return a config in which structures in memory are files in its output folder, which are written now.
+
+    Parameters
+    ----------
+    content
+        Under ``data``, and under ``validation: {external: ...}``, structures may stand in the place of files.
+    base
+        Folder that the output is relative to.
+    """
+    folder = base / str(content.get("output", ""))
+
+    def written(value: Any, name: str) -> Any:
+        several = value if isinstance(value, list | tuple) else [value]
+        if value is None or all(isinstance(part, str | Path) for part in several):
+            return value
+        if isinstance(value, Mapping):
+            return {key: written(part, f"{name}-{key}") for key, part in value.items()}
+        dataset = dataset_of(value)
+        folder.mkdir(parents=True, exist_ok=True)
+        write(dataset, folder / f"{name}.extxyz")
+        return str((folder / f"{name}.extxyz").resolve())
+
+    changed = dict(content)
+    if isinstance(data := content.get("data"), Mapping):
+        sets = {name: written(data[name], name) for name in ("train", "test") if name in data}
+        changed["data"] = {**data, **sets}
+    if isinstance(validation := content.get("validation"), Mapping) and "external" in validation:
+        changed["validation"] = {**validation, "external": written(validation["external"], "validation")}
+    return changed
 
 
 def read_config(path: str | Path) -> TuneConfig:

@@ -29,11 +29,12 @@ from forcewright.fitting.settings import TuneStudySettings
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig
+from forcewright.recipes.config import Name, Paths, TuneConfig, with_files
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
 from forcewright.structure import Dataset, FloatArray
+from forcewright.tables import Tabular
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -79,15 +80,24 @@ class LearningCurveConfig(BaseModel):
     """Folder for everything that comes out; the errors of each fit are kept in fits/FAMILY/SIZE-REPEAT."""
 
 
-@dataclass(frozen=True, eq=False)
-class LearningCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class LearningCurve(Tabular):
     """What came out; ``summary`` is the content of result.json."""
 
     summary: dict[str, Any]
     folder: Path
 
+    def __repr__(self) -> str:
+        return f"LearningCurve({', '.join(self.summary['families'])}; sizes {self.summary['sizes']}; {self.folder})"
+
     def __str__(self) -> str:
         return text_table(self.summary)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a row for each fit."""
+        return [
+            {"family": name, **point} for name, curve in self.summary["families"].items() for point in curve["points"]
+        ]
 
 
 def learning_curve(
@@ -202,7 +212,9 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
     InputError
         If anything in it is not usable; names the field.
     """
-    config_read = read_config(LearningCurveConfig, config)
+    config_read = read_config(
+        LearningCurveConfig, with_files(config, Path.cwd()) if isinstance(config, Mapping) else config
+    )
     settings = with_absolute_paths(config_read.settings, config_read.folder)
     for name, family in settings.families.items():
         try:

@@ -179,8 +179,7 @@ def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult |
         }
         potential = _load_stored(config)
         if config.committee is not None:
-            folders = sorted((folder / "committee").iterdir(), key=lambda path: int(path.name))
-            committee = Committee(tuple(load(path, kind=config.family.kind) for path in folders))
+            committee = Committee.load(folder / "committee", config.family.kind)
     except (InputError, KeyError, TypeError, ValueError, OSError) as error:  # damaged, or of another version
         log.warning("the study has finished, but not all of it can be read back, and is written anew: %s", error)
         return None

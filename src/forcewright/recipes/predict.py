@@ -91,7 +91,7 @@ def predict(
 
 def evaluate(
     potential: str | Path | Potential, structures: Sources, *, labels: Mapping[str, str] | None = None,
-    rng: np.random.Generator | None = None, resamples: int = 1000,
+    rng: np.random.Generator | int | None = None, resamples: int = 1000,
 ) -> ErrorTable:  # fmt: skip
     """Predict labelled structures and return the errors, overall and per group.
 
@@ -102,14 +102,15 @@ def evaluate(
     structures, labels
         As `forcewright.read` takes them.
     rng, resamples
-        For standard errors by a bootstrap over frames; without ``rng`` there are none.
+        For standard errors by a bootstrap over frames, a generator or its seed; without ``rng`` there are none.
 
     Raises
     ------
     InputError
         If a file cannot be read, or a frame has an element the potential does not know.
     """
-    return evaluate_dataset(_load(potential), dataset_of(structures, labels=labels), rng=rng, resamples=resamples)
+    generator = None if rng is None else np.random.default_rng(rng)
+    return evaluate_dataset(_load(potential), dataset_of(structures, labels=labels), rng=generator, resamples=resamples)
 
 
 def _load(potential: str | Path | Potential) -> Potential:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from forcewright.configs import validate
-from forcewright.data import read, write
+from forcewright.data import dataset_of, read
 from forcewright.errors import InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.fitting.hyperparameters import search_ranges
@@ -21,7 +21,7 @@ from forcewright.fitting.in_memory import conclude, run_study
 from forcewright.fitting.problem import Problem, make_problem
 from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.trials import Listener, Trials, open_study
-from forcewright.recipes.config import TuneConfig, parse_config, read_config
+from forcewright.recipes.config import TuneConfig, parse_config, read_config, with_files
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -37,8 +37,9 @@ _EARLIER = (
 
 
 def tune(
-    data: Any, *, model: Mapping[str, Any] | None = None, test: Any = None, validation: Any = None,
-    output: str | Path | None = None, fresh: bool = False, on_trial: Listener | None = None, **settings: Any,
+    data: Any, *, model: str | Mapping[str, Any] | None = None, test: Any = None, validation: Any = None,
+    labels: Mapping[str, str] | None = None, output: str | Path | None = None, fresh: bool = False,
+    on_trial: Listener | None = None, **settings: Any,
 ) -> TuneResult:  # fmt: skip
     """Search hyperparameters, weights and ridge, and return the best potential with its errors.
 
@@ -52,11 +53,15 @@ def tune(
         A YAML file, or its content (paths are then relative to the working directory); or, with ``model``, what to
         fit to: ASE atoms with labels, a `Dataset`, a file or several.
     model
-        Family and hyperparameters; a search range may stand for every number.
+        Family (``kind``) and hyperparameters; a search range may stand for every number. The name of a family stands
+        for all its defaults.
     test
         What to test on at the end, like ``data``.
     validation
-        Settings such as ``{"kfold": 5}``, or a separate validation set, like ``data``.
+        How trials are validated: a number of folds (5 where nothing is said), a share of the frames held back such as
+        0.1, settings such as ``{"kfold": 5, "nested": True}``, or a separate validation set, like ``data``.
+    labels
+        Names of the labels in files and atoms, such as ``{"energy": "dft_energy"}``.
     output
         Folder for everything a config would write; nothing is written where it is not given.
     fresh
@@ -64,7 +69,9 @@ def tune(
     on_trial
         Called with every finished trial and the number of trials wanted, those of earlier runs first.
     settings
-        Whatever else may stand in a config: weights, ridge, loss, study, committee …
+        Whatever else may stand in a config, see `forcewright.fitting.settings.FitSettings`: ``weights`` and ``ridge``
+        (searched within wide ranges where nothing is said), ``loss``, ``study`` (``{"trials": 32}``),
+        ``reference_energies``, ``committee`` (a number of members), ``workers`` …
 
     Raises
     ------
@@ -74,15 +81,27 @@ def tune(
         If every trial fails.
     """
     if model is None:
-        return _study("tune", _as_config(data, output, test, validation, settings), fresh, on_trial)
-    return _tune_structures("tune", data, dict(model), test, validation, output, fresh, on_trial, settings)
+        only_structures = {"test": test, "validation": validation, "labels": labels, **settings}
+        return _study("tune", _as_config(data, output, only_structures), fresh, on_trial)
+    return _tune_structures(
+        "tune", data, _model_of(model), test, validation, labels, output, fresh, on_trial, settings
+    )  # fmt: skip
 
 
 def fit(
-    data: Any, *, model: Mapping[str, Any] | None = None, test: Any = None, validation: Any = None,
-    output: str | Path | None = None, fresh: bool = False, on_trial: Listener | None = None, **settings: Any,
+    data: Any, *, model: str | Mapping[str, Any] | None = None, test: Any = None, validation: Any = None,
+    labels: Mapping[str, str] | None = None, output: str | Path | None = None, fresh: bool = False,
+    on_trial: Listener | None = None, **settings: Any,
 ) -> TuneResult:  # fmt: skip
-    """Do what `tune` does for a model whose hyperparameters are all given; weights and ridge may be ranges.
+    """Do what `tune` does for a model whose hyperparameters are all given: one fit, with its errors.
+
+    Weights and ridge are searched all the same, where they are not given as numbers, and the fit is validated on five
+    folds where nothing else is said: ``fit(frames, model={"kind": "ace", "functions": 300}, test="test.extxyz")``.
+
+    Parameters
+    ----------
+    data, model, test, validation, labels, output, fresh, on_trial, settings
+        As in `tune`.
 
     Raises
     ------
@@ -90,11 +109,20 @@ def fit(
         If a hyperparameter of the model is a range, and as `tune`.
     """
     if model is None:
-        config = _as_config(data, output, test, validation, settings)
+        config = _as_config(
+            data, output, {"test": test, "validation": validation, "labels": labels, **settings}
+        )  # fmt: skip
         _refuse_ranges(config.model)
         return _study("fit", config, fresh, on_trial)
+    model = _model_of(model)
     _refuse_ranges(model)
-    return _tune_structures("fit", data, dict(model), test, validation, output, fresh, on_trial, settings)
+    return _tune_structures("fit", data, model, test, validation, labels, output, fresh, on_trial, settings)
+
+
+def _model_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(model, str | Mapping):
+        raise InputError(f"is a {type(model).__name__}; give a mapping with kind, or its kind alone", field="model")
+    return {"kind": model} if isinstance(model, str) else dict(model)
 
 
 def _refuse_ranges(model: Mapping[str, Any]) -> None:
@@ -102,18 +130,15 @@ def _refuse_ranges(model: Mapping[str, Any]) -> None:
         raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
 
 
-def _as_config(
-    data: Any, output: str | Path | None, test: Any, validation: Any, settings: Mapping[str, Any]
-) -> TuneConfig:
-    unused = [name for name, value in {"test": test, "validation": validation, **settings}.items() if value is not None]
-    if unused:
+def _as_config(data: Any, output: str | Path | None, settings: Mapping[str, Any]) -> TuneConfig:
+    if unused := [name for name, value in settings.items() if value is not None]:
         raise InputError(
             "belongs to structures given in Python, with model=...; put it into the config", field=unused[0]
         )
     if isinstance(data, TuneConfig):
         config = data
     elif isinstance(data, Mapping):
-        config = parse_config(dict(data), folder=Path.cwd())
+        config = parse_config(with_files(data, Path.cwd()), folder=Path.cwd())
     elif isinstance(data, str | Path):
         if Path(data).suffix not in (".yaml", ".yml", ".json") and Path(data).is_file():
             raise InputError("is no config; to fit its structures give model={...} as well", file=Path(data))
@@ -124,41 +149,32 @@ def _as_config(
 
 
 def _tune_structures(
-    command: str, data: Any, model: dict[str, Any], test: Any, validation: Any, output: str | Path | None, fresh: bool,
-    on_trial: Listener | None, settings: Mapping[str, Any],
+    command: str, data: Any, model: dict[str, Any], test: Any, validation: Any, labels: Mapping[str, str] | None,
+    output: str | Path | None, fresh: bool, on_trial: Listener | None, settings: Mapping[str, Any],
 ) -> TuneResult:  # fmt: skip
     """Fit structures given in Python; with an output folder as a study of a config that names copies of them there."""
     external = None
     content: dict[str, Any] = {**settings, "model": model}
-    if isinstance(validation, Mapping):
+    if isinstance(validation, Mapping | int | float):
         content["validation"] = validation
     elif validation is not None:
-        external = read(validation)
+        external = dataset_of(validation, labels=labels)
     checked = validate(FitSettings, content)
     checked.refuse_what_does_not_apply()
     checked.family.require_packages()
-    inputs = Inputs(read(data), None if test is None else read(test), external)
-    if output is not None:
-        return _study(command, _config_beside(content, inputs, Path(output).resolve()), fresh, on_trial)
+    inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
+    if output is not None:
+        folder = Path(output).resolve()
+        sets = {name: dataset for name, dataset in (("train", inputs.train), ("test", inputs.test)) if dataset}
+        if external is not None:
+            content["validation"] = {"external": external}
+        config = with_files({**content, "data": sets, "output": str(folder)}, folder)
+        return _study(command, parse_config(config, folder=folder), fresh, on_trial)
     with ResourceMonitor() as monitor:
         outcome = run_study(checked, inputs.train, test=inputs.test, external=inputs.external, on_trial=on_trial)
         monitor.update()
         return result_in_memory(checked, inputs, outcome, monitor)
-
-
-def _config_beside(content: Mapping[str, Any], inputs: Inputs, folder: Path) -> TuneConfig:
-    """Return a config that names the structures as files in its output folder, written before."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"train": inputs.train, "test": inputs.test, "validation": inputs.external}
-    names = {name: f"{name}.extxyz" for name, dataset in files.items() if dataset is not None}
-    for name, dataset in files.items():
-        if dataset is not None:
-            write(dataset, folder / names[name])
-    content = dict(content)
-    if "validation" in names:
-        content["validation"] = {"external": names.pop("validation")}
-    return parse_config({**content, "data": names, "output": "."}, folder=folder)
 
 
 def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | None) -> TuneResult:

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import import_module, metadata
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ase.calculators.calculator import Calculator
 
@@ -39,14 +39,8 @@ class AseFactory:
     kwargs
         Arguments for it.
     setting
-        The field of a settings file it comes from, which errors name.
-
-    Raises
-    ------
-    InputError
-        When called, if there is no such factory or it does not accept the arguments.
-    MissingExtraError
-        When called, if its package is an extra that is not installed.
+        The field of a settings file it comes from, which errors name: a call raises `InputError` if there is no such
+        factory or it does not accept the arguments, `MissingExtraError` if its package is an extra to be installed.
     """
 
     module: str
@@ -69,8 +63,7 @@ class AseFactory:
                 f"{self.module}:{self.name} returns a {type(calculator).__name__}, expected an ASE calculator",
                 field=f"{self.setting}.ase",
             )
-        made: Calculator = calculator
-        return made
+        return cast(Calculator, calculator)
 
     def _factory(self) -> Callable[..., Any]:
         try:

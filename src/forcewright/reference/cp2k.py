@@ -66,12 +66,8 @@ class Cp2kCalculator(CP2K):
     ) -> None:  # fmt: skip
         """Compute everything at once.
 
-        Raises
-        ------
-        SCFError
-            If the self-consistent cycle does not converge.
-        CalculationFailed
-            If CP2K ends with an error; its own words are in the message.
+        Raises SCFError if the self-consistent cycle does not converge, and CalculationFailed with CP2K's own words if
+        it ends with an error.
         """
         try:
             super().calculate(atoms, list(properties), list(system_changes))  # type: ignore[no-untyped-call]
@@ -172,10 +168,9 @@ class Cp2kFactory:
     command: tuple[str, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self) -> Calculator:
+    def __call__(self) -> Cp2kCalculator:
         """Return a new calculator with a process of its own."""
-        made: Calculator = Cp2kCalculator(self.command, self.settings)
-        return made
+        return Cp2kCalculator(self.command, self.settings)
 
 
 def find_program(command: Sequence[str] | None = None) -> tuple[str, ...]:

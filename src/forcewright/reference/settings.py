@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from forcewright.configs import StrictModel
 from forcewright.errors import InputError
 from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.potential import Reference
@@ -19,14 +20,11 @@ from forcewright.reference.calculators import CalculatorReference, close
 from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
 
 
-class PairStyleSettings(BaseModel):
+class PairStyleSettings(StrictModel):
     """A LAMMPS pair style in metal units."""
-
-    model_config = _STRICT
 
     pair_style: str
     """What stands behind pair_style in a LAMMPS input."""
@@ -42,10 +40,8 @@ class PairStyleSettings(BaseModel):
         return pair_style_potential(self.pair_style, self.pair_coeff, base, self.species, self.cutoff)
 
 
-class XtbSettings(BaseModel):
+class XtbSettings(StrictModel):
     """A tight-binding method of tblite; ``xtb: GFN1-xTB`` is short for ``xtb: {method: GFN1-xTB}``."""
-
-    model_config = _STRICT
 
     method: XtbMethod = "GFN1-xTB"
     """GFN1-xTB, GFN2-xTB or IPEA1-xTB."""
@@ -66,10 +62,8 @@ class XtbSettings(BaseModel):
         return {"method": value} if isinstance(value, str) else value
 
 
-class Cp2kSettings(BaseModel):
+class Cp2kSettings(StrictModel):
     """CP2K through ASE; every parameter of ase.calculators.cp2k.CP2K may stand in ``settings``."""
-
-    model_config = _STRICT
 
     command: tuple[str, ...] | None = None
     """The program and its arguments as a list, where it is not found by itself."""
@@ -77,10 +71,8 @@ class Cp2kSettings(BaseModel):
     """Parameters such as basis_set, xc, cutoff (eV), max_scf, uks and inp."""
 
 
-class VaspSettings(BaseModel):
+class VaspSettings(StrictModel):
     """VASP: inputs are written to a folder, finished runs are read back from it."""
-
-    model_config = _STRICT
 
     folder: Path
     """Where the folders of the structures lie."""
@@ -94,10 +86,9 @@ class VaspSettings(BaseModel):
     """VASP's free energy, whose derivatives the forces are, or the energy extrapolated to zero smearing."""
 
 
-class CalculatorSettings(BaseModel):
+class CalculatorSettings(StrictModel):
     """What computes energies and forces, for labels and for simulations alike; `choices` are what a user can give."""
 
-    model_config = _STRICT
     choices: ClassVar[str]
 
     xtb: XtbSettings | None = None

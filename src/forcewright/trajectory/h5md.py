@@ -219,7 +219,9 @@ def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
         cells = _cells(group["box"], some, path)
         block = {name: _block(dataset, some, scale) for name, (dataset, scale) in varying.items()}
         for k in range(some.stop - at):
-            values = {name: None if part is None or _absent(part[k]) else part[k] for name, part in block.items()}
+            values = {
+                name: None if part is None or np.isnan(part[k]).all() else part[k] for name, part in block.items()
+            }
             yield Snapshot(
                 Structure(numbers, values["position"], cells[k], pbc),  # type: ignore[arg-type]
                 None if values["step"] is None else int(values["step"]), _plain(values["time"]), values["velocity"],
@@ -234,10 +236,6 @@ def _block(dataset: Any, some: slice, scale: float) -> Any:
     if dataset.shape == ():
         return np.arange(some.start, some.stop) * (dataset[()] * scale) + dataset.attrs.get("offset", 0) * scale
     return dataset[some] if scale == 1 else dataset[some] * scale
-
-
-def _absent(value: Any) -> bool:
-    return bool(np.isnan(value).all())
 
 
 def _plain(value: Any) -> float | None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ase import Atoms, units
 
 from forcewright.errors import InputError
-from forcewright.structure import Structure, from_voigt
+from forcewright.structure import Structure, Structures, as_structures, from_voigt
 from forcewright.trajectory.extxyz import count_extxyz, read_extxyz
 from forcewright.trajectory.h5md import count_h5md, read_h5md
 from forcewright.trajectory.snapshot import Snapshot
 
 #: What analyses take: a file, one frame, or frames one after the other.
 Frames = str | Path | Snapshot | Structure | Atoms | Iterable[Snapshot | Structure | Atoms]
+
+#: What takes structures takes these, or the name of a file of them.
+StructuresOrFile: TypeAlias = "str | Path | Structures"
 
 _READERS = {".xyz": read_extxyz, ".extxyz": read_extxyz, ".h5": read_h5md, ".h5md": read_h5md}
 _COUNTERS = {".xyz": count_extxyz, ".extxyz": count_extxyz, ".h5": count_h5md, ".h5md": count_h5md}
@@ -39,6 +42,19 @@ def snapshots(frames: Frames) -> Iterator[Snapshot]:
         frames = [frames]
     for frame in frames:
         yield _snapshot(frame)
+
+
+def structures_of(frames: StructuresOrFile) -> list[Structure]:
+    """Return the structures of a file, of a trajectory or of frames in memory, one or several, as a list.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or there is anything else among them.
+    """
+    if isinstance(frames, str | Path):
+        return [snapshot.structure for snapshot in snapshots(frames)]
+    return as_structures(frames)
 
 
 def count_frames(frames: Frames) -> int | None:

@@ -38,8 +38,9 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import scipy.linalg
 import scipy.optimize
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from forcewright.configs import StrictModel
 from forcewright.features.ace.basis import AceBasis, Pairs
 from forcewright.features.ace.embedding import embed
 from forcewright.features.ace.expansion import Embedding
@@ -56,10 +57,8 @@ _RENEW = 8  # iterations after which the search changes its coordinates
 _BATCH = 16  # frames whose rows are held at once
 
 
-class NonlinearSettings(BaseModel):
+class NonlinearSettings(StrictModel):
     """How more than one density is fitted, starting from the linear fit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     iterations: int = Field(default=32, ge=1)
     """L-BFGS iterations at most."""

@@ -7,8 +7,9 @@ from typing import Literal, Self
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from forcewright.configs import StrictModel
 from forcewright.errors import InputError
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import generate_functions
@@ -43,10 +44,8 @@ _CITATIONS = {
 }
 
 
-class RepulsionSettings(BaseModel):
+class RepulsionSettings(StrictModel):
     """A ZBL core that takes over from the expansion at short range, as pacemaker writes it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     inner: float | dict[str, float] = Field()
     """Distance in Å below which the core starts to take over: for all pairs, or per pair such as {Si-C: 1.5}."""
@@ -54,10 +53,8 @@ class RepulsionSettings(BaseModel):
     """Width in Å of the region in which it takes over, ending at inner."""
 
 
-class PruneSettings(BaseModel):
+class PruneSettings(StrictModel):
     """Start from all the model's functions and keep those that are worth their cost."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     products: int = Field(default=10_000, ge=1)
     """Multiplications that are kept: the sum over the products of A of their ranks, which evaluation costs."""

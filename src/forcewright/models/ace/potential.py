@@ -24,7 +24,8 @@ from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
-from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures, require_known_species
+from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
+from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 _GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
@@ -100,10 +101,10 @@ class AcePotential(PotentialBase):
 
     def atomic_energies(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the energy of each atom (N,) in eV, reference energies included."""
-        energies: FloatArray = self._evaluator.evaluate(as_structures(structure)[0], forces=False)[0]
+        energies: FloatArray = self._evaluator.evaluate(as_structure(structure), forces=False)[0]
         return energies
 
-    def energy_standard_error(self, structures: Structures) -> FloatArray:
+    def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
         Raises
@@ -113,7 +114,7 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None or self.fitted.covariance is None:
             raise InputError("this potential has no posterior covariance; fit one density here to get standard errors")
-        basis, structures = self.fitted.basis, as_structures(structures)
+        basis, structures = self.fitted.basis, structures_of(structures)
         rows = [pairs.scale @ basis.values(pairs) for pairs in map(basis.pairs, structures)]
         return posterior_errors(rows, self.fitted.covariance, structures, self.species)
 
@@ -135,7 +136,7 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None or not self.fitted.active:
             raise InputError("this potential has no active set; fit it here to get extrapolation grades")
-        basis, (structure,) = self.fitted.basis, as_structures(structure)
+        basis, structure = self.fitted.basis, as_structure(structure)
         values, grades = basis.project(structure), np.zeros(len(structure))
         for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
             atoms = np.flatnonzero(structure.numbers == z)
@@ -146,7 +147,7 @@ class AcePotential(PotentialBase):
                 grades[atoms] = np.abs(projections).max(axis=1, initial=0.0)
         return grades
 
-    def with_active_set(self, structures: Structures) -> AcePotential:
+    def with_active_set(self, structures: StructuresOrFile) -> AcePotential:
         """Return the potential with the active sets of the atoms of training structures, species by species.
 
         Raises
@@ -156,7 +157,7 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None:
             raise InputError("a potential read from a .yace file does not know its invariant functions")
-        basis, structures = self.fitted.basis, as_structures(structures)
+        basis, structures = self.fitted.basis, structures_of(structures)
         values = [basis.project(structure) for structure in structures]
         numbers = np.concatenate([structure.numbers for structure in structures])
         active: dict[int, FloatArray] = {}

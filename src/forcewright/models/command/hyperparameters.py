@@ -118,7 +118,8 @@ class CommandModel(FittedHyperparameters):
         if not any(labels.energy is not None or labels.forces is not None for labels in train.labels):
             raise InputError("no frame has an energy or forces, so there is nothing to fit", file=train.source or None)
         seed = int(rng.integers(1, 2**31 - 1))
-        shared = self._shared_values(train.species)
+        symbols = " ".join(chemical_symbols[z] for z in train.species)
+        shared = {**self.parameters, **self.integers, "cutoff": self.cutoff, "species": symbols}
         with tempfile.TemporaryDirectory(prefix="forcewright-fit-") as scratch:
             folder, log = Path(scratch) / "fit", Path(scratch) / "fit.log"
             folder.mkdir()
@@ -133,11 +134,6 @@ class CommandModel(FittedHyperparameters):
             files = self._collected(folder, said)
         provenance = {"model": self.model_dump(by_alias=True), "seed": seed}
         return CommandPotential(train.species, self.cutoff, files, self.predict, shared, said, provenance)
-
-    def _shared_values(self, species: tuple[int, ...]) -> dict[str, Value]:
-        """Return what placeholders stand for in fit and predictions alike."""
-        symbols = " ".join(chemical_symbols[z] for z in species)
-        return {**self.parameters, **self.integers, "cutoff": self.cutoff, "species": symbols}
 
     def _values_of_fit(self, train: Dataset) -> dict[str, Value]:
         """Return the number of threads, and the energies of isolated atoms where the template names one."""

@@ -16,8 +16,9 @@ from typing import Any, Self
 import numpy as np
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from forcewright.configs import StrictModel
 from forcewright.data.extxyz import read_extxyz
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
@@ -29,14 +30,11 @@ from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure, from_voigt
 from forcewright.threads import thread_count
 
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _LOG = "logs/fit.log"  # in a folder of its own: it holds times, and decides nothing
 
 
-class Predicting(BaseModel):
+class Predicting(StrictModel):
     """How a potential is evaluated: exactly one of ase and command."""
-
-    model_config = _STRICT
 
     ase: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     """Module and name of something that returns an ASE calculator."""

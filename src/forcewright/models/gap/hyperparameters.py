@@ -14,8 +14,9 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from forcewright.configs import StrictModel
 from forcewright.data.reference_energies import isolated_or_fitted_energies
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.models.family import FittedHyperparameters
@@ -26,8 +27,6 @@ from forcewright.models.training_files import LabelNames, write_training_file
 from forcewright.open_cell import closed_cell
 from forcewright.structure import Dataset
 from forcewright.threads import thread_count
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 #: What the labels are called in the file that gap_fit reads; QUIP takes a plain ``energy`` for its own.
 NAMES = LabelNames(energy="REF_energy", forces="REF_forces", virial="REF_virial")
@@ -44,10 +43,8 @@ _CITATIONS = {
 }
 
 
-class _Descriptor(BaseModel):
+class _Descriptor(StrictModel):
     """How far a part of a GAP reaches."""
-
-    model_config = _STRICT
 
     cutoff: float = Field(default=5.0, gt=0)
     """Range in Å."""
@@ -91,10 +88,8 @@ class Soap(_Descriptor):
     """How sparse environments are chosen."""
 
 
-class Sigmas(BaseModel):
+class Sigmas(StrictModel):
     """Expected errors of labels and model, which regularize the fit."""
-
-    model_config = _STRICT
 
     energy: float = Field(default=0.001, gt=0)
     """Of energies, in eV per atom."""
@@ -104,10 +99,8 @@ class Sigmas(BaseModel):
     """Of virials, in eV per atom."""
 
 
-class GroupSigmas(BaseModel):
+class GroupSigmas(StrictModel):
     """Expected errors of one group, where they differ from the others'."""
-
-    model_config = _STRICT
 
     energy: float | None = Field(default=None, gt=0)
     force: float | None = Field(default=None, gt=0)
@@ -204,7 +197,8 @@ class GapModel(FittedHyperparameters):
         training data at the path ``train``, ``seed`` that of the choice of sparse points.
         """
         energies = ":".join(f"{chemical_symbols[z]}:{energy!r}" for z, energy in sorted(e0.items()))
-        parts = [part for part in (_two_body(self.two_body), _soap(self.soap)) if part]
+        parts = [_two_body(self.two_body)] if self.two_body is not None else []
+        parts += [_soap(self.soap)] if self.soap is not None else []
         of_groups = [":".join([groups[name], *self._sigmas(name)]) for name in self.group_sigma if name in groups]
         return [
             f"at_file={train}", f"gap={{{' : '.join(parts)}}}", f"e0={{{energies}}}",
@@ -252,18 +246,14 @@ def gap_fit_program() -> str:
     return str(program)
 
 
-def _two_body(part: TwoBody | None) -> str:
-    if part is None:
-        return ""
+def _two_body(part: TwoBody) -> str:
     return _described(
         "distance_2b", **part.model_dump(exclude={"theta"}), theta_uniform=part.theta, covariance_type="ard_se",
         sparse_method="uniform", add_species="T",
     )  # fmt: skip
 
 
-def _soap(part: Soap | None) -> str:
-    if part is None:
-        return ""
+def _soap(part: Soap) -> str:
     return _described("soap", **part.model_dump(), covariance_type="dot_product", add_species="T")
 
 

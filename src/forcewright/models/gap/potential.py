@@ -18,7 +18,8 @@ from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
 from forcewright.open_cell import closed_cell
 from forcewright.potential import PotentialBase, Prediction
-from forcewright.structure import FloatArray, Structure, Structures, as_structures, require_known_species
+from forcewright.structure import FloatArray, Structure, require_known_species
+from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 _LOG = "logs/gap_fit.log"  # in a folder of its own: it holds times, and decides nothing
 
@@ -74,7 +75,7 @@ class GapPotential(PotentialBase):
             )  # fmt: skip
         return predictions
 
-    def energy_standard_error(self, structures: Structures) -> FloatArray:
+    def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV.
 
         It is the sum of the standard deviations of the atomic energies: the largest value that their correlation
@@ -85,7 +86,7 @@ class GapPotential(PotentialBase):
         name = "gap_variance"
         extras = (
             self._evaluate(structure, ["energy"], f"local_gap_variance={name}")[1]
-            for structure in as_structures(structures)
+            for structure in structures_of(structures)
         )
         return np.array([np.sqrt(np.maximum(extra["atoms"][name], 0.0)).sum() for extra in extras])
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import warnings
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from forcewright.configs import StrictModel
 from forcewright.errors import MissingExtraError
 
 Precision = Literal["float32", "float64"]
 
 
-class Architecture(BaseModel):
+class Architecture(StrictModel):
     """What a saved network keeps, and fine-tuning may not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     architecture: Literal["schnet", "painn", "tensornet", "nequip", "mace"] = "painn"
     """Which network: SchNet, PaiNN, TensorNet, NequIP or MACE, from fast to slow."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from ase.data import chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from forcewright.configs import StrictModel
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
 from forcewright.models.family import LinearHyperparameters
@@ -25,10 +26,8 @@ _CITATIONS = {
 }
 
 
-class ZblSettings(BaseModel):
+class ZblSettings(StrictModel):
     """A ZBL repulsion that is part of the model and not fitted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     inner: float = Field(gt=0)
     """Distance in Å at which the repulsion starts to be switched off."""

@@ -23,7 +23,8 @@ from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
-from forcewright.structure import FloatArray, Frame, Structure, Structures, as_structures
+from forcewright.structure import FloatArray, Frame, Structure
+from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 MAX_TWOJMAX = 16
 
@@ -84,7 +85,7 @@ class SnapPotential(PotentialBase):
         """Return the number of coefficients in words."""
         return f"{len(self.coefficients)} coefficients"
 
-    def energy_standard_error(self, structures: Structures) -> FloatArray:
+    def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
         Raises
@@ -94,7 +95,7 @@ class SnapPotential(PotentialBase):
         """
         if self.covariance is None:
             raise InputError("this potential was saved without its posterior covariance; refit to get standard errors")
-        structures = as_structures(structures)
+        structures = structures_of(structures)
         rows = [self.basis.rows(structure).energy for structure in structures]
         return posterior_errors(rows, self.covariance, structures, self.species)
 
