@@ -14,6 +14,7 @@ from ase.calculators.emt import EMT
 from xdist.scheduler import LoadScopeScheduling
 
 from forcewright.data import write
+from forcewright.optimize.workers import WORKER_ENVIRONMENT
 from forcewright.structure import Dataset, Structure
 
 
@@ -23,7 +24,10 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         return
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # As in workers of ours: one thread for linear algebra, and memory kept for the next arrays. OMP_NUM_THREADS would
+    # also turn off threads of our own.
+    for name in WORKER_ENVIRONMENT.keys() - {"OMP_NUM_THREADS"}:
+        os.environ.setdefault(name, WORKER_ENVIRONMENT[name])
     compiled = Path(find_spec("forcewright").origin).parent / "features" / "ace" / "__pycache__"
     if any(compiled.glob("kernels.*.nbc")):
         return
