@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         return
+    # Each of the many processes would otherwise compile the package anew where the environment forbids to keep it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # As in workers of ours: one thread for linear algebra, and memory kept for the next arrays. OMP_NUM_THREADS would
     # also turn off threads of our own.
     for name in WORKER_ENVIRONMENT.keys() - {"OMP_NUM_THREADS"}:
