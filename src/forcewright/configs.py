@@ -61,19 +61,19 @@ def _sentence(model: type[BaseModel], failure: ValidationError, file: Path | Non
     if unknown:
         keys = unknown[0][0]
         problem, meant = _unknown(model, keys)
-        rest = [name for name in map(_dotted, missing) if name != meant]
+        rest = [name for name in map(".".join, missing) if name != meant]
         problem += f"; besides, {_listed(rest)} {'is' if len(rest) == 1 else 'are'} missing" if rest else ""
-        return InputError(problem, file=file, field=_dotted(keys))
+        return InputError(problem, file=file, field=".".join(keys))
     if len(missing) == 1:
-        return InputError("is missing; add it", file=file, field=_dotted(missing[0]))
+        return InputError("is missing; add it", file=file, field=".".join(missing[0]))
     if missing:
-        return InputError(f"{_listed([*map(_dotted, missing)])} are missing; add them", file=file)
+        return InputError(f"{_listed([*map('.'.join, missing)])} are missing; add them", file=file)
     keys, first = errors[0]
     problem = first["msg"].removeprefix("Value error, ")
     problem = problem if len(problem) <= 1000 else f"{problem[:1000]}…"
     if not isinstance(first.get("input"), Mapping):
         problem = f"is {echo(first.get('input'))}: {problem}"
-    return InputError(problem, file=file, field=_dotted(keys) or None)
+    return InputError(problem, file=file, field=".".join(keys) or None)
 
 
 def _of_the_branch_meant(
@@ -95,10 +95,9 @@ def _of_the_branch_meant(
 
 def _is_of_type(error: ErrorDetails) -> bool:
     """Tell whether an error says no more than that a value is of another type, or another word."""
-    kind = error["type"]
-    return kind.endswith(("_type", "is_instance_of")) or (
-        kind == "literal_error" and not isinstance(error.get("input"), str)
-    )
+    if error["type"] == "literal_error":
+        return not isinstance(error.get("input"), str)
+    return error["type"].endswith(("_type", "is_instance_of"))
 
 
 def _keys(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
@@ -142,9 +141,9 @@ def _unknown(model: type[BaseModel], keys: Sequence[str]) -> tuple[str, str | No
     level, key = keys[:-1], keys[-1]
     allowed = _fields_at(model, level)
     if close := get_close_matches(key, allowed, n=1):
-        return f"is not known; did you mean {close[0]!r}?", _dotted([*level, close[0]])
+        return f"is not known; did you mean {close[0]!r}?", ".".join([*level, close[0]])
     if elsewhere := next((path for path in _all_keys(model) if path[-1] == key), None):
-        return f"is not known here; did you mean {_dotted(elsewhere)}?", _dotted(elsewhere)
+        return f"is not known here; did you mean {'.'.join(elsewhere)}?", ".".join(elsewhere)
     return f"is not known; allowed are {', '.join(allowed)}", None
 
 
@@ -167,10 +166,6 @@ def _all_keys(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
     for name, field in fields.items():
         for part in _branches(field.annotation):
             yield from _all_keys(part, (*above, name))
-
-
-def _dotted(keys: Sequence[str]) -> str:
-    return ".".join(keys)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.errors import InputError
+from forcewright.files import write_table
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 
 
@@ -203,7 +204,7 @@ def test_what_is_written(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "a/b", "analyze") as folder, folder.logging():
         logging.getLogger("forcewright.test").info("said")
         content = folder.write_result({"x": float("nan"), "y": [float("inf"), 1]}, [tmp_path / "data"])
-        folder.write_table("t.csv", [{"a": 1, "b": None}, {"a": "x,y", "b": 2.5}])
+        write_table(folder / "t.csv", [{"a": 1, "b": None}, {"a": "x,y", "b": 2.5}])
         text = folder.write_config(Outer.model_validate(GOOD), exclude={"free"})
     assert {"versions", "machine", "command", "data_hashes"} < set(content)
     assert json.loads((folder / "result.json").read_text()) == {**content, "x": None, "y": [None, 1]}

@@ -8,7 +8,7 @@ says; or members are the fits that leave out each fold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,7 @@ class Committee:
         """Return how much the members differ for every structure."""
         spreads = []
         for predictions in self._predictions(structures):
-            energies = np.array([prediction.energy for prediction in predictions])
-            forces = np.array([prediction.forces for prediction in predictions])
+            energies, forces = (np.array([getattr(p, name) for p in predictions]) for name in ("energy", "forces"))
             variances = forces.var(axis=0, ddof=1).sum(axis=-1)
             spreads.append(Spread(float(energies.std(ddof=1)), np.asarray(np.sqrt(variances))))
         return spreads
@@ -133,8 +132,6 @@ def committee_of(
     members = []
     for number, all_coefficients in enumerate(fitted):
         coefficients, energies = split_coefficients(all_coefficients, problem.energies, problem.free_species)
-        member = LinearTrial(
-            trial.basis, trial.search, [], coefficients, energies, None, trial.terms, {}, trial.iterations
-        )  # fmt: skip
+        member = replace(trial, coefficients=coefficients, energies=energies, covariance=None)
         members.append(potential_of(problem, params, member, {"committee": settings.by, "member": number}))
     return Committee(tuple(members))

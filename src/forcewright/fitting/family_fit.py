@@ -23,6 +23,7 @@ from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.linear_trial import time_per_atom
+from forcewright.fitting.normal_equations import LABEL_OF
 from forcewright.fitting.problem import Problem
 from forcewright.models import load
 from forcewright.models.family import FittedHyperparameters
@@ -79,18 +80,17 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
         start = time.perf_counter()
         potential = model.fit(train, rng=generator(problem.seed, params, name))
         fit_s.append(time.perf_counter() - start)
-        if _fits_once(problem):
+        # a set apart validates, and all training data are fitted: this is the final fit as well
+        if problem.external is not None and len(problem.train) == len(problem.everything):
             _store(potential, files.potential)
-        for i, prediction in zip(held, _predict(potential, validation[held]), strict=True):
+        for i, prediction in zip(held, predict_labelled(potential, validation[held]), strict=True):
             predictions[i] = prediction
         cost = cost or time_per_atom(potential, max(problem.train.structures, key=len))
     complete = [prediction for prediction in predictions if prediction is not None]
     _require_what_the_loss_counts(problem, complete)
     save_predictions(files.predictions, complete)
-    values = {
-        "errors": compare(validation, complete).to_dict(), "evaluations": len(fit_s), "fit_s": sum(fit_s),
-        "cost_us_per_atom": cost,
-    }  # fmt: skip
+    errors = compare(validation, complete).to_dict()
+    values = {"errors": errors, "evaluations": len(fit_s), "fit_s": sum(fit_s), "cost_us_per_atom": cost}
     return Outcome(problem.loss.of(validation, complete), values)
 
 
@@ -111,15 +111,9 @@ def fit_everything(problem: Problem, params: Mapping[str, Any]) -> Outcome:
 def load_fitted(problem: Problem, params: Mapping[str, Any], trial_fit_s: float) -> tuple[Potential, float]:
     """Return the potential that `fit_everything` or the trial itself left, and how long its fit took."""
     files = trial_files(problem, params)
-    allowed = problem.family.describe_program is not None  # a program that it names is one that the config names
-    potential = load(files.potential, allow_commands=allowed, kind=problem.family.kind)
+    potential = load(files.potential, allow_commands=problem.settings.program, kind=problem.family.kind)
     stored = files.potential / _FIT_S
     return potential, float(stored.read_text()) if stored.exists() else trial_fit_s
-
-
-def _fits_once(problem: Problem) -> bool:
-    """Tell whether the validated fit is the final fit: a set apart validates, and all training data are fitted."""
-    return problem.external is not None and len(problem.train) == len(problem.everything)
 
 
 def _parts(problem: Problem) -> list[tuple[str, Dataset, IntArray]]:
@@ -139,21 +133,18 @@ def generator(seed: int, params: Mapping[str, Any], part: str) -> np.random.Gene
     return np.random.default_rng([seed, int.from_bytes(digest[:16], "big")])
 
 
-def _predict(potential: Potential, dataset: Dataset) -> list[Prediction]:
+def predict_labelled(potential: Potential, dataset: Dataset) -> list[Prediction]:
+    """Predict a dataset, forces and stresses only where some frame is labelled with them."""
     check_species(potential, dataset)
     counts = dataset.count_labels()
     return potential.predict(dataset.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
 
 
 def _require_what_the_loss_counts(problem: Problem, predictions: Sequence[Prediction]) -> None:
-    labels = problem.validation.labels
-    known = {
-        "energy": [True for _ in predictions],
-        "force": [a.forces is not None and b.forces is not None for a, b in zip(labels, predictions, strict=True)],
-        "stress": [a.stress is not None and b.stress is not None for a, b in zip(labels, predictions, strict=True)],
-    }
+    pairs = list(zip(problem.validation.labels, predictions, strict=True))
     for name in problem.loss.labelled(problem.validation):
-        if not any(known[name]):
+        field = LABEL_OF[name]
+        if not any(getattr(known, field) is not None and getattr(p, field) is not None for known, p in pairs):
             raise InputError(f"asks for a {name} that {problem.family.kind} does not predict", field="loss")
 
 

@@ -45,21 +45,17 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     graded
         Whether the potential gets the active set that extrapolation grades need, which takes time.
     """
-    if trials.problem.family.is_linear:
-        return _linear(trials, best, test, graded)
-    return _by_the_family(trials, best, test)
-
-
-def _linear(trials: Trials, best: TrialRecord, test: Dataset | None, graded: bool) -> FinalFit:
     problem = trials.problem
+    if not problem.family.is_linear:
+        return _by_the_family(trials, best, test)
+
     committee = problem.settings.committee
     blocks = committee.blocks if committee is not None else 0
     # further densities take far longer than a linear fit, which decides about the zero of energy as well
     trial = trials.fitted.get(best.index)
     if trial is None:
-        trial = fit_linear(
-            problem, best.params, best.index, np.array(best.metrics["theta"]), iterations=(), blocks=blocks
-        )
+        theta = np.array(best.metrics["theta"])
+        trial = fit_linear(problem, best.params, best.index, theta, iterations=(), blocks=blocks)
     isolated_atoms = "as given by the reference energies"
     if problem.free_energies:
         isolated_atoms = "free: fitted, with no isolated atom in the data to tell"
@@ -72,19 +68,24 @@ def _linear(trials: Trials, best: TrialRecord, test: Dataset | None, graded: boo
         # what was held back to select now helps to fit
         everything = problem.validated_on(problem.everything, problem.everything)
         final = fit_linear(everything, best.params, best.index, trial.search.theta, trial, blocks=blocks)
-    source = {
-        "trial": best.index, "loss": best.loss, "protocol": problem.settings.protocol,
-        "data": problem.everything.content_hash,
-    }  # fmt: skip
+    data, protocol = problem.everything, problem.settings.protocol
+    source = {"trial": best.index, "loss": best.loss, "protocol": protocol, "data": data.content_hash}
     potential = potential_of(problem, best.params, final, source)
     if graded and isinstance(potential, Graded):
-        potential = potential.with_active_set(problem.everything.structures)
-    rng = np.random.default_rng([problem.seed, 2])
-    validation = compare(problem.validation, trial.predictions, rng=rng)
-    tested = None if test is None else evaluate(potential, test, rng=rng)
+        potential = potential.with_active_set(data.structures)
+    validation, tested = _judged(problem, trial.predictions, potential, test)
     cost = measure_cost(problem, best.params, trial)
     members = None if committee is None else committee_of(problem, best.params, final, committee)
     return FinalFit(potential, trial, validation, tested, cost, isolated_atoms, best.seconds, members)
+
+
+def _judged(
+    problem: Problem, predictions: Sequence[Prediction], potential: Potential, test: Dataset | None
+) -> tuple[ErrorTable, ErrorTable | None]:
+    """Return the errors of the validation frames as they were predicted, and those of the test set."""
+    rng = np.random.default_rng([problem.seed, 2])
+    validation = compare(problem.validation, predictions, rng=rng)
+    return validation, None if test is None else evaluate(potential, test, rng=rng)
 
 
 def _isolated_atom_rule(
@@ -123,15 +124,14 @@ def nested_errors(problem: Problem, records: Sequence[TrialRecord]) -> ErrorTabl
     The trials were suggested with all folds in view; which of them is taken, was not.
     """
     predictions: dict[int, Prediction] = {}
+    complete = [record for record in records if record.loss is not None]
     for fold in range(problem.fold_count):
-        complete = [record for record in records if record.loss is not None]
         chosen = min(complete, key=lambda record: record.metrics["nested"][fold]["loss"])
         selected = chosen.metrics["nested"][fold]
         inner, held = problem.without_fold(fold)
         outer = inner.validated_on(problem.train[held])
-        trial = fit_linear(
-            outer, chosen.params, chosen.index, np.array(selected["theta"]), iterations=selected.get("iterations")
-        )
+        theta, iterations = np.array(selected["theta"]), selected.get("iterations")
+        trial = fit_linear(outer, chosen.params, chosen.index, theta, iterations=iterations)
         predictions.update(zip(held.tolist(), trial.predictions, strict=True))
     rng = np.random.default_rng([problem.seed, 3])
     return compare(problem.train, [predictions[i] for i in range(len(problem.train))], rng=rng)
@@ -146,9 +146,7 @@ def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> F
     if not files.potential.exists():
         trials.fit_everything(best)
     potential, fit_s = load_fitted(problem, best.params, float(best.metrics["fit_s"]))
-    rng = np.random.default_rng([problem.seed, 2])
-    validation = compare(problem.validation, load_predictions(files.predictions), rng=rng)
-    tested = None if test is None else evaluate(potential, test, rng=rng)
+    validation, tested = _judged(problem, load_predictions(files.predictions), potential, test)
     cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker, with the threads of the config
     files.remove_others()
     isolated_atoms = "as its own fit settles them"

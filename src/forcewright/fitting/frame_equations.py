@@ -9,14 +9,14 @@ import numpy as np
 import psutil
 
 from forcewright.fitting.normal_equations import (
-    LABEL_OF,
     NormalEquations,
     RowSource,
     Term,
     labelled_rows,
+    properties_and_terms,
     training_row,
     validation_row,
-)
+)  # fmt: skip
 from forcewright.linalg.gram import FloatArray, RowAccumulator, packed_size
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, Frame, IntArray, count_species
@@ -56,9 +56,7 @@ class FrameEquations:
     ) -> NormalEquations:  # fmt: skip
         """Return the normal equations of a part of the data, as `accumulate` does (see there)."""
         folds, group_of = np.asarray(folds), np.asarray(groups)
-        labelled = {group: dataset[group_of == group].count_labels() for group in np.unique(group_of)}
-        names = [n for n in properties if any(count[LABEL_OF[n]] for count in labelled.values())]
-        keys = [(str(group), name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
+        names, keys = properties_and_terms(dataset, group_of, properties)
         free = len(free_species)
         columns, number = self.columns + free, int(folds.max()) + 1
         inside = _embedded(self.columns + 1, free)

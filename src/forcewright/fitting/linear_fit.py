@@ -18,7 +18,7 @@ from forcewright.linalg.gram import (
     column_scale,
     pack_product,
     unpack,
-)
+)  # fmt: skip
 from forcewright.linalg.ridge import Measure, WeightedRidge
 from forcewright.potential import DesignRows, Prediction
 from forcewright.structure import Structure, from_voigt
@@ -108,14 +108,9 @@ def _solver(
 
 
 def linear_fit(
-    equations: NormalEquations,
-    nominal: FloatArray,
-    loss: LossWeights,
-    external: NormalEquations | None = None,
-    *,
-    features: FloatArray | None = None,
-    blocks: NormalEquations | None = None,
-) -> LinearFit:
+    equations: NormalEquations, nominal: FloatArray, loss: LossWeights, external: NormalEquations | None = None, *,
+    features: FloatArray | None = None, blocks: NormalEquations | None = None,
+) -> LinearFit:  # fmt: skip
     """Return the validation problem by leaving each fold out in turn, or on an external set.
 
     The normal equations are taken over: their columns are scaled in place.
@@ -137,49 +132,32 @@ def linear_fit(
     scaled = equations.multiply_columns(scale)
     if external is not None:
         external = scaled if external is equations else external.multiply_columns(scale)
-    make = _factor_problem if equations.factored else _gram_problem
-    return LinearFit(
-        make(scaled, external, loss, features), scaled, None if blocks is None else blocks.multiply_columns(scale)
-    )
+    scaled_blocks = None if blocks is None else blocks.multiply_columns(scale)
+    return LinearFit(_ridge(scaled, external, loss, features), scaled, scaled_blocks)
 
 
-def _measures(equations: NormalEquations, loss: LossWeights) -> list[Measure]:
-    """Return the loss's measures from the counts pooled over the folds."""
-    totals = equations.counts.sum(axis=0)
-    return [Measure(loss.of(name), int(total)) for name, total in zip(equations.properties, totals, strict=True)]
-
-
-def _gram_problem(
+def _ridge(
     equations: NormalEquations, external: NormalEquations | None, loss: LossWeights, features: FloatArray
 ) -> WeightedRidge:
-    order = equations.columns + 1
+    """Return the loss of the fits that leave each fold out, or of the one fit that an external set validates."""
+    judged, factored, columns = external or equations, equations.factored, equations.columns
+    totals = judged.counts.sum(axis=0)  # pooled over the folds
+    measures = [Measure(loss.of(name), int(n)) for name, n in zip(judged.properties, totals, strict=True)]
+    measured = judged.validation
+    if external is not None:
+        measured = [[add_equations(column, factored) for column in zip(*measured, strict=True)]]
+    if factored:
+        folds = range(len(equations.training))
+        factors = [
+            [add_equations([equations.training[f][t] for f in folds if f != out], True)
+             for t in range(len(equations.terms))]
+            for out in (folds if external is None else [-1])
+        ]  # fmt: skip
+        return WeightedRidge(FactorBlocks(factors, columns), measured, measures, features, factored=True)
     parts = np.asarray(equations.training)
-    measured = equations.validation
-    if external is not None:
-        parts = parts.sum(axis=0, keepdims=True)
-        measured = [[add_equations(column, False) for column in zip(*external.validation, strict=True)]]
-    matrices = [[unpack(packed, order) for packed in fold] for fold in measured]
-    blocks = GramBlocks(parts, equations.columns, leave_out=external is None)
-    return WeightedRidge(blocks, matrices, _measures(external or equations, loss), features)
-
-
-def _factor_problem(
-    equations: NormalEquations, external: NormalEquations | None, loss: LossWeights, features: FloatArray
-) -> WeightedRidge:
-    folds = range(len(equations.training))
-    left_out = folds if external is None else [-1]
-    factors = [
-        [
-            add_equations([equations.training[f][t] for f in folds if f != out], True)
-            for t in range(len(equations.terms))
-        ]
-        for out in left_out
-    ]
-    measured = equations.validation
-    if external is not None:
-        measured = [[add_equations(column, True) for column in zip(*external.validation, strict=True)]]
-    blocks = FactorBlocks(factors, equations.columns)
-    return WeightedRidge(blocks, measured, _measures(external or equations, loss), features, factored=True)
+    parts = parts if external is None else parts.sum(axis=0, keepdims=True)
+    matrices = [[unpack(packed, columns + 1) for packed in fold] for fold in measured]
+    return WeightedRidge(GramBlocks(parts, columns, leave_out=external is None), matrices, measures, features)
 
 
 def predict_rows(

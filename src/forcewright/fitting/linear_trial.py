@@ -65,8 +65,7 @@ def prior_features(problem: Problem, basis: Basis) -> FloatArray:
     features = basis.prior_features() if isinstance(basis, Smooth) else np.zeros((basis.size, 0))
     if isinstance(prior, tuple) and len(prior) != features.shape[1]:
         raise InputError(f"has {len(prior)} numbers; this basis takes {features.shape[1]}", field="prior")
-    if prior == "none":
-        features = features[:, :0]
+    features = features[:, :0] if prior == "none" else features
     return np.vstack([np.zeros((len(problem.free_species), features.shape[1])), features])
 
 
@@ -74,32 +73,24 @@ def weight_space(problem: Problem, terms: Sequence[Term], exponents: int = 0) ->
     """Return which weights are free and within which bounds; the ridge and ``exponents`` of the prior follow them."""
     settings = problem.settings
     offset = np.zeros(len(terms) + 1 + exponents)
-    low: list[float] = []
-    high: list[float] = []
-    columns: dict[str, int] = {}
-    mapping: list[dict[int, float]] = []
+    bounds: dict[str, tuple[float, float]] = {}  # of each free number
+    stands: list[str | None] = []  # the free number behind each weight
     for position, term in enumerate([*terms, None]):
         value, key = (settings.ridge, "ridge") if term is None else settings.weights.of(term.group, term.property)
-        row: dict[int, float] = {}
         if isinstance(value, LogRange):
-            if key not in columns:
-                columns[key] = len(columns)
-                low.append(math.log(value.low))
-                high.append(math.log(value.high))
-            row[columns[key]] = 1.0
+            bounds.setdefault(key, (math.log(value.low), math.log(value.high)))
         else:
             offset[position] = np.log(1e-30 if value is None else value)  # measured, not fitted
-        mapping.append(row)
+        stands.append(key if isinstance(value, LogRange) else None)
     if exponents and isinstance(settings.prior, tuple):
         offset[len(terms) + 1 :] = settings.prior
-        mapping += [{}] * exponents
+        stands += [None] * exponents
     else:
-        mapping += [{len(columns) + k: 1.0} for k in range(exponents)]
-        columns |= {f"prior/{k}": len(columns) + k for k in range(exponents)}
-        low += [-_EXPONENT] * exponents
-        high += [_EXPONENT] * exponents
-    matrix = np.array([[row.get(column, 0.0) for column in range(len(columns))] for row in mapping])
-    return WeightSpace(offset, matrix, np.array(low), np.array(high))
+        stands += [f"prior/{k}" for k in range(exponents)]
+        bounds |= {f"prior/{k}": (-_EXPONENT, _EXPONENT) for k in range(exponents)}
+    matrix = np.array([[float(name == key) for name in bounds] for key in stands])
+    low, high = (np.array([ends[k] for ends in bounds.values()]) for k in (0, 1))
+    return WeightSpace(offset, matrix, low, high)
 
 
 def fit_linear(
@@ -205,19 +196,14 @@ class _Rows:
         if len(self.fold_of_block) > problem.fold_count:
             blocks, equations = equations, equations.merge(self.fold_of_block)
         external = problem.external
-        validation = None
-        if external is problem.train:
-            validation = equations
-        elif external is not None:
+        validation = equations if external is problem.train else None
+        if external is not None and validation is None:
             validation = self._accumulate(external, np.zeros(len(external), dtype=np.int64), factored)
         space = weight_space(problem, equations.terms, self.features.shape[1])
         nominal = space.theta(space.middle)[: len(equations.terms)]
-        fit = linear_fit(
-            equations, nominal, problem.loss.weights, validation, features=self.features, blocks=blocks
-        )  # fmt: skip
-        if np.all(
-            fit.equations.scale[len(problem.free_species) :] == 1.0
-        ):  # columns that are zero are left as they are
+        fit = linear_fit(equations, nominal, problem.loss.weights, validation, features=self.features, blocks=blocks)
+        # columns that are zero are left as they are
+        if np.all(fit.equations.scale[len(problem.free_species) :] == 1.0):
             raise InputError(
                 "leaves every atom of the training data without a neighbor: all descriptors are zero; raise it",
                 field=f"model.{problem.family.reach}",
@@ -242,9 +228,8 @@ class _Rows:
                 return self._rows(dataset[index].structure)
             except InputError as error:
                 file, _, number = dataset[index].origin.partition("#")
-                raise InputError(
-                    error.problem, file=file or None, frame=int(number or index), field=error.field
-                ) from None
+                frame = int(number or index)
+                raise InputError(error.problem, file=file or None, frame=frame, field=error.field) from None
 
         return rows
 

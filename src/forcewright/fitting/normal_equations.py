@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from forcewright.errors import InputError
 from forcewright.linalg.gram import FloatArray, RowAccumulator, RowReducer, pack, packed_scale, packed_size, triangle_of
@@ -46,12 +47,9 @@ class Term:
 
 
 def labelled_rows(
-    frame: Frame,
-    rows: DesignRows,
-    energies: Mapping[int, float],
-    properties: Sequence[str] = PROPERTIES,
+    frame: Frame, rows: DesignRows, energies: Mapping[int, float], properties: Sequence[str] = PROPERTIES,
     free_species: Sequence[int] = (),
-) -> dict[str, FloatArray]:
+) -> dict[str, FloatArray]:  # fmt: skip
     """Return rows [C | A | b] of each labelled property: energy (1, ·), force (3N, ·), stress (6, ·).
 
     Energies and virials are those of the whole cell, in eV; the offset of the basis and the reference energies are
@@ -127,12 +125,10 @@ class NormalEquations:
                 for fold in members
             ]
 
-        training = merged(self.training, len(self.terms))
+        training, validation = merged(self.training, len(self.terms)), merged(self.validation, len(self.properties))
+        counts = np.array([self.counts[fold].sum(axis=0) for fold in members])
         return replace(
-            self,
-            training=training if self.factored else np.array(training),
-            validation=merged(self.validation, len(self.properties)),
-            counts=np.array([self.counts[fold].sum(axis=0) for fold in members]),
+            self, training=training if self.factored else np.array(training), validation=validation, counts=counts
         )
 
     def select(self, columns: Sequence[int] | IntArray) -> NormalEquations:
@@ -155,11 +151,9 @@ class NormalEquations:
         training = [[part(block) for block in fold] for fold in self.training]
         validation = [[part(block) for block in fold] for fold in self.validation]
         return replace(
-            self,
-            training=training if self.factored else np.array(training),
-            validation=validation,
+            self, training=training if self.factored else np.array(training), validation=validation,
             scale=self.scale[chosen[:-1]],
-        )
+        )  # fmt: skip
 
     def multiply_columns(self, scale: FloatArray) -> NormalEquations:
         """Multiply the columns by ``scale`` (p,) in place, to save the memory of a copy; use what is returned."""
@@ -171,17 +165,10 @@ class NormalEquations:
 
 
 def accumulate(
-    dataset: Dataset,
-    source: RowSource,
-    columns: int,
-    energies: Mapping[int, float],
-    folds: Sequence[int] | IntArray,
-    properties: Sequence[str] = ("energy", "force"),
-    *,
-    free_species: Sequence[int] = (),
-    groups: Sequence[str] | None = None,
-    factored: bool = False,
-) -> NormalEquations:
+    dataset: Dataset, source: RowSource, columns: int, energies: Mapping[int, float], folds: Sequence[int] | IntArray,
+    properties: Sequence[str] = ("energy", "force"), *, free_species: Sequence[int] = (),
+    groups: Sequence[str] | None = None, factored: bool = False,
+) -> NormalEquations:  # fmt: skip
     """Accumulate the normal equations of every frame; memory is p² per fold and term, never rows × p.
 
     Parameters
@@ -208,11 +195,7 @@ def accumulate(
     """
     folds, group_of = np.asarray(folds), np.asarray(dataset.groups if groups is None else groups)
     number = int(folds.max()) + 1
-    labelled = {group: dataset[group_of == group].count_labels() for group in np.unique(group_of)}
-    names = [n for n in PROPERTIES if n in properties and any(count[LABEL_OF[n]] for count in labelled.values())]
-    if not names:
-        raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
-    keys = [(str(group), name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
+    names, keys = properties_and_terms(dataset, group_of, properties)
     accumulator = RowReducer if factored else RowAccumulator
     columns += len(free_species)
     factors = [[np.zeros(0)] * len(keys) for _ in range(number)]
@@ -223,7 +206,7 @@ def accumulate(
     for fold in range(number):
         # forces count in the loss as they are fitted, so their rows need not be accumulated twice
         measured = {name: accumulator(columns + 1) for name in names if name != "force"}
-        for group in labelled:
+        for group in np.unique(group_of).tolist():
             fitted = {name: accumulator(columns + 1) for name in names}
             for index in np.flatnonzero((folds == fold) & (group_of == group)):
                 frame = dataset[int(index)]
@@ -234,15 +217,32 @@ def accumulate(
                         measured[name].add(validation_row(rows, atoms))
                     counts[fold, names.index(name)] += atoms if name == "force" else len(rows)
             for name in names:
-                if (str(group), name) in keys:
-                    training[fold][keys.index((str(group), name))] = fitted[name].result()
-                    rows_of[str(group), name] += fitted[name].count
+                if (group, name) in keys:
+                    training[fold][keys.index((group, name))] = fitted[name].result()
+                    rows_of[group, name] += fitted[name].count
         forces = [training[fold][position] for position, key in enumerate(keys) if key[1] == "force"]
         validation.append(
             [measured[name].result() if name in measured else add_equations(forces, factored) for name in names]
         )
     terms = tuple(Term(group, name, rows_of[group, name]) for group, name in keys)
     return NormalEquations(terms, tuple(names), training, validation, counts, np.ones(columns), factored)
+
+
+def properties_and_terms(
+    dataset: Dataset, group_of: NDArray[np.str_], properties: Sequence[str]
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the properties that some frame is labelled with, and for each group its own, as (group, property).
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    labelled = {str(group): dataset[group_of == group].count_labels() for group in np.unique(group_of)}
+    names = [n for n in PROPERTIES if n in properties and any(count[LABEL_OF[n]] for count in labelled.values())]
+    if not names:
+        raise InputError(f"no frame of {dataset.name or 'the data'} carries any of {', '.join(properties)}")
+    return names, [(group, name) for group, count in labelled.items() for name in names if count[LABEL_OF[name]]]
 
 
 def add_equations(parts: Sequence[FloatArray], factored: bool) -> FloatArray:

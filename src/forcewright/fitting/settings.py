@@ -62,10 +62,6 @@ class GroupWeights(BaseModel):
     force: Positive | LogRange | None = None
     stress: Positive | LogRange | None = None
 
-    def of(self, name: str) -> float | LogRange | None:
-        """Return the weight of a property."""
-        return {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
-
 
 #: Stands for the groups that share their weights.
 SHARED = "(all)"
@@ -91,10 +87,9 @@ class WeightSettings(BaseModel):
 
     def of(self, group: str, name: str) -> tuple[float | LogRange | None, str]:
         """Return the weight or range of a property of a group, and the name under which terms share it."""
-        if group in self.groups and (value := self.groups[group].of(name)) is not None:
+        if group in self.groups and (value := getattr(self.groups[group], name)) is not None:
             return value, f"{group}/{name}"
-        value = {"energy": self.energy, "force": self.force, "stress": self.stress}[name]
-        return value, f"{group}/{name}" if self.by == "group" else name
+        return getattr(self, name), f"{group}/{name}" if self.by == "group" else name
 
 
 class TargetAccuracy(BaseModel):
@@ -147,8 +142,8 @@ class TuneStudySettings(StudySettings):
     def searched(self) -> StudySettings:
         """Return the settings of the search, which knows the cost by the name it has among the metrics of a trial."""
         general = {name: getattr(self, name) for name in StudySettings.model_fields}
-        names = {"cost": "cost_us_per_atom"}
-        return StudySettings(**{**general, "objectives": tuple(names.get(name, name) for name in self.objectives)})
+        objectives = tuple("cost_us_per_atom" if name == "cost" else name for name in self.objectives)
+        return StudySettings(**{**general, "objectives": objectives})
 
     @property
     def limits(self) -> dict[str, float]:
@@ -219,6 +214,12 @@ class FitSettings(BaseModel):
     def family(self) -> Family:
         """The family of the model."""
         return family_of(str(self.model.get("kind", "")))
+
+    @property
+    def program(self) -> str | bool:
+        """The program that potentials of this model run, as `forcewright.models.load` allows it; False for none."""
+        describe = self.family.describe_program
+        return False if describe is None else describe(self.model)
 
     def refuse_what_does_not_apply(self) -> None:
         """Refuse what was given explicitly and has no meaning for the family.

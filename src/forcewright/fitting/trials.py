@@ -108,13 +108,7 @@ class Trials:
         self._in_worker(_fit_everything, record, "the fit to all training data")
 
     def _in_worker(self, objective: Objective, record: TrialRecord, what: str) -> None:
-        """Evaluate an objective in a process of its own: one that breaks leaves the study standing.
-
-        Raises
-        ------
-        StudyError
-            If it fails.
-        """
+        """Evaluate an objective in a process of its own, which may die without harm; what fails is a StudyError."""
         pool: Any = process_pool(1, receive_problem, (self.problem,))
         try:
             evaluation = pool.submit(evaluate, objective, record.params, record.index).result()

@@ -100,7 +100,7 @@ def _imported(home: str) -> object:
         raise InputError(f"is found at {home}, which cannot be imported: {error}", field="model.kind") from error
 
 
-def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = None) -> Potential:
+def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | None = None) -> Potential:
     """Read a potential: a folder saved by Forcewright, an ACE .yace file, or a LAMMPS .snapcoeff/.snapparam pair.
 
     Reading a potential runs nothing that it brings along, with one exception that has to be allowed: one of kind
@@ -112,7 +112,8 @@ def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = N
         Folder or file; or the folder of a study, for its potential.
     allow_commands
         Whether a potential may run the program that it names; so may every one where the environment has
-        ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust.
+        ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust. A text allows the
+        one program that `Family.describe_program` describes so.
     kind
         What kind it has to be, where only one will do.
 
@@ -138,7 +139,8 @@ def load(path: str | Path, *, allow_commands: bool = False, kind: str | None = N
             program = None if stored.describe_program is None else stored.describe_program(folder.content)
         if kind is not None and stored.kind != kind:
             raise InputError(f"is of kind {stored.kind!r}, expected {kind!r}", file=path / "potential.json")
-        if program is not None and not (allow_commands or os.environ.get(CONSENT) == "1"):
+        consent = allow_commands if isinstance(allow_commands, bool) else allow_commands == program
+        if program is not None and not (consent or os.environ.get(CONSENT) == "1"):
             raise InputError(
                 f"{program} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or "
                 "load it with allow_commands=True", file=path / "potential.json",

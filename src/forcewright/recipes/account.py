@@ -54,9 +54,8 @@ def size_of(basis: Any, densities: int = 1) -> dict[str, Any] | None:
             ranks[function.rank]["functions"] += 1
     ordered = {str(rank): ranks[rank] for rank in sorted(ranks)}
     total = {key: sum(entry[key] for entry in ranks.values()) for key in ("functions", "products", "multiplications")}
-    elements = {
-        chemical_symbols[z]: len(functions) for z, functions in zip(basis.species, basis.functions, strict=True)
-    }
+    symbols = [chemical_symbols[z] for z in basis.species]
+    elements = {symbol: len(functions) for symbol, functions in zip(symbols, basis.functions, strict=True)}
     return {**total, "parameters": total["functions"] * densities, "ranks": ordered, "elements": elements}
 
 
@@ -96,9 +95,8 @@ def densities_of(model: LinearHyperparameters, best: TrialRecord, trial: LinearT
     if refinement is None:
         return None
     history = trial.diagnostics.get("nonlinear") or best.metrics.get("nonlinear")
-    result = {
-        "densities": refinement.densities, "exponents": list(refinement.exponents), "fitted": history is not None
-    }  # fmt: skip
+    exponents = list(refinement.exponents)
+    result = {"densities": refinement.densities, "exponents": exponents, "fitted": history is not None}
     if history is None:
         return {**result, "kept": False}
     before, after = float(history["linear_loss"]), float(history["loss"])

@@ -7,7 +7,8 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -123,7 +124,7 @@ def analyze(
     """
     if skip < 0 or every < 1:
         raise InputError(f"skip is {skip} and every {every}; they must be at least 0 and 1")
-    frames, options = _frames(trajectory), dict(options or {})
+    selection, options = Selection(_frames(trajectory), skip, every, start_ps, end_ps), dict(options or {})
     what = [what] if isinstance(what, str) else list(what)
     calls = {name: _call(name, options.pop(name, {})) for name in what}
     if options:
@@ -131,16 +132,16 @@ def analyze(
     results, seconds = {}, {}
     for name, call in calls.items():
         start = time.perf_counter()
-        listener = None if on_frame is None else lambda count, name=name: on_frame(name, count)
+        listener = None if on_frame is None else partial(on_frame, name)
         table = Path(trajectory) / "thermo.csv" if isinstance(trajectory, str | Path) else None
         if name == "thermodynamics" and table is not None and table.is_file():
             results[name] = call(table)
         else:
-            results[name] = call(Selection(frames, skip, every, start_ps, end_ps, listener))
+            results[name] = call(replace(selection, seen=listener))
         seconds[name] = time.perf_counter() - start
     if output is not None:
         with RunFolder(output, "analyze") as folder:
-            _write(folder, results, seconds, Selection(frames, skip, every, start_ps, end_ps))
+            _write(folder, results, seconds, selection)
     return results
 
 
@@ -204,8 +205,7 @@ def _write(
 ) -> None:
     path = selection.file
     source = "in memory" if path is None else str(path)
-    title = "trajectory" if path is None else path.stem
-    title = path.parent.name if path is not None and title == "trajectory" else title
+    title = "trajectory" if path is None else path.parent.name if path.stem == "trajectory" else path.stem
     sections = []
     for name, result in results.items():
         result.save(folder / f"{name}.json")
@@ -221,8 +221,8 @@ def _write(
     content = {"trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
             "end_ps": selection.end_ps, "seconds": dict(seconds)}  # fmt: skip
     summary = folder.write_result(content, [] if path is None else [path])
-    times = [f"{word} {time:g} ps" for word, time in (("from", selection.start_ps), ("to", selection.end_ps))
-             if time is not None]  # fmt: skip
+    ends = {"from": selection.start_ps, "to": selection.end_ps}
+    times = [f"{word} {time:g} ps" for word, time in ends.items() if time is not None]
     facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),
              ("every", str(selection.every)), ("times", " ".join(times))]  # fmt: skip
     write_report(

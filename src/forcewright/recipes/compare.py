@@ -1,8 +1,7 @@
 """Compare: several families of potentials side by side, on the same frames, in one table and on one page.
 
-A family is fitted here by a study of its own, or given as the folder of a finished study or as a potential. All are
-evaluated by the same process: one thread, the same frames, the same structure for the time of an evaluation. A family
-that fails is listed with its reason and never costs the others anything.
+All are evaluated in the same way: one thread, the same frames, the same structure for the time of an evaluation. A
+family that fails is listed with its reason and never costs the others anything.
 """
 
 from __future__ import annotations
@@ -14,12 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.fitting.settings import applies
+from forcewright.files import write_table
+from forcewright.fitting.settings import STRICT, applies
 from forcewright.models import family_of
 from forcewright.recipes import compare_page
 from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config, with_files
@@ -30,8 +30,6 @@ from forcewright.recipes.tune import tune
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 #: what is told of a family on each set, by its name in `forcewright.accuracy.Errors`
 _ERRORS = {
@@ -64,7 +62,7 @@ def _named_families(value: Any) -> Any:
 class ComparisonData(BaseModel):
     """What is fitted to, and what is predicted; paths are relative to the config."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     train: Paths | None = None
     """File or files to fit to; not needed where all families are given."""
@@ -77,7 +75,7 @@ class ComparisonData(BaseModel):
 class ComparisonConfig(BaseModel):
     """Everything `forcewright compare` needs."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: ComparisonData
     families: Annotated[dict[Name, str | dict[str, Any]], BeforeValidator(_named_families)] = Field(min_length=1)
@@ -125,14 +123,15 @@ class Comparison(Tabular):
 class _Candidate:
     """A family ready to be evaluated: where its potential is, and the summary of its study, where there is one.
 
-    ``runs_command`` says that it was fitted here by a config that names the program it runs.
+    ``program`` and ``kind`` are those that its config names, where it was fitted here.
     """
 
     source: str | Mapping[str, Any]
     origin: str
     study: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    runs_command: bool = False
+    program: str | bool = False
+    kind: str | None = None
 
 
 def compare(
@@ -165,7 +164,9 @@ def compare(
             on_family(name)
             try:
                 candidate = _obtain(settings, name, family, fresh)
-                tables[name], cost = evaluate_source(candidate.source, sets, allow_commands=candidate.runs_command)
+                tables[name], cost = evaluate_source(
+                    candidate.source, sets, allow_commands=candidate.program, kind=candidate.kind
+                )
             except ForcewrightError as error:
                 log.warning("%s: %s", name, error)
                 summary["failed"][name] = str(error)
@@ -202,7 +203,7 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
     for name, family in families.items():
         if isinstance(family, dict) and "model" in family:
             try:
-                study_config(settings, name, family)
+                _study_config(settings, name, family)
             except InputError as error:
                 field = f"families.{name}.{error.field}"
                 raise InputError(error.problem, file=config_read.file, field=field) from None
@@ -218,17 +219,9 @@ def _with_folder(family: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**family, "folder": str(folder)}
 
 
-def study_config(settings: ComparisonConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
-    """Return the config of a family's study: its own part over what is common, as far as that applies to it.
-
-    Raises
-    ------
-    InputError
-        If it is not usable.
-    """
-    return family_config(
-        settings.common, family, settings.data.train or (), settings.output / "studies" / name, settings.data.labels
-    )
+def _study_config(settings: ComparisonConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
+    output = settings.output / "studies" / name
+    return family_config(settings.common, family, settings.data.train or (), output, settings.data.labels)
 
 
 def family_config(
@@ -254,40 +247,40 @@ def family_config(
 def _obtain(settings: ComparisonConfig, name: str, family: str | dict[str, Any], fresh: bool) -> _Candidate:
     """Return a family's potential, after fitting it where it is to be fitted here."""
     if isinstance(family, dict) and "model" in family:
-        config = study_config(settings, name, family)
+        config = _study_config(settings, name, family)
         summary = None if fresh else stored_summary(config)
         origin = "fitted before" if summary else "fitted"
         if summary is None:
             summary = tune(config, fresh=fresh).summary
-        runs_command = config.family.describe_program is not None
-        return _Candidate(str(config.output / "potential"), origin, summary, config.output, runs_command)
+        return _Candidate(
+            str(config.output / "potential"), origin, summary, config.output, config.program, config.family.kind
+        )
     if isinstance(family, dict):
         return _Candidate(family, "given")
     folder = Path(family)
     if (folder / "result.json").is_file() and (folder / "potential").is_dir():
-        return _Candidate(str(folder / "potential"), "study", _read_json(folder / "result.json"), folder)
+        try:
+            study = json.loads((folder / "result.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot be read: {error}", file=folder / "result.json") from None
+        return _Candidate(str(folder / "potential"), "study", study, folder)
     return _Candidate(family, "given")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {error}", file=path) from None
-    return content
 
 
 def _row(
     settings: ComparisonConfig, candidate: _Candidate, tables: Mapping[str, ErrorTable], cost: float
 ) -> dict[str, Any]:
     """Return what is told of a family, ready for JSON; what only a study knows is None without one."""
-    by_set = {name: _errors(table) for name, table in tables.items()}
+    by_set = {
+        name: {key: getattr(table.overall, measure) for key, measure in _ERRORS.items()}
+        for name, table in tables.items()
+    }
     study = candidate.study
-    cpu_s = None if not study else study["cpu_s"] + study.get("earlier_trials_s", 0.0)
+    study_s, cpu_s = (study[key] + study.get("earlier_trials_s", 0.0) if study else None for key in ("wall_s", "cpu_s"))
     return {
         **next(iter(by_set.values())),
         "fit_s": study.get("fit_s"),
-        "study_s": None if not study else study["wall_s"] + study.get("earlier_trials_s", 0.0),
+        "study_s": study_s,
         "cpu_s": cpu_s,
         "energy_used_kWh": None if cpu_s is None else cpu_s * settings.power_W_per_core / 3.6e6,
         "cost_us_per_atom": cost,
@@ -301,15 +294,7 @@ def _row(
     }
 
 
-def _errors(table: ErrorTable) -> dict[str, Any]:
-    return {key: getattr(table.overall, name) for key, name in _ERRORS.items()}
-
-
 # -------------------------------------------------------------------------------------------------- writing
-
-
-def _files(settings: ComparisonConfig) -> list[Path]:
-    return [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
 
 
 def _write(
@@ -319,8 +304,9 @@ def _write(
     """Write result, tables and page; return the content of result.json."""
     (folder / "errors").mkdir(exist_ok=True)
     text = folder.write_config(settings)
-    summary = folder.write_result(content, _files(settings))
-    folder.write_text("comparison.csv", compare_page.csv_table(summary))
+    files = [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
+    summary = folder.write_result(content, files)
+    write_table(folder / "comparison.csv", compare_page.rows_by_set(summary))
     for family, by_set in tables.items():
         for name, table in by_set.items():
             table.write_csv(folder / "errors" / f"{family} - {name}.csv")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +35,7 @@ _ACROSS = ("energy_mae_meV_per_atom", "force_norm_mae_eV_per_A", "force_rmse_eV_
 
 def text_table(summary: Mapping[str, Any]) -> str:
     """Return the aligned table that the command line shows, and a line for every family that failed."""
-    shown = [column for column in COLUMNS if any(row[column[0]] is not None for row in summary["families"].values())]
+    shown = _shown(summary["families"])
     lines = [["family", *(heading for _, heading, _, _ in shown)], ["", *(unit for _, _, unit, _ in shown)]]
     lines += [[name, *_cells(row, shown)] for name, row in summary["families"].items()]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
@@ -47,22 +45,23 @@ def text_table(summary: Mapping[str, Any]) -> str:
     return "\n".join([*text[:2], "-" * len(text[0]), *text[2:], *failed])
 
 
+def _shown(rows: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, str, Any]]:
+    """Return the columns that some family has a number for."""
+    return [column for column in COLUMNS if any(row[column[0]] is not None for row in rows.values())]
+
+
 def _cells(row: Mapping[str, Any], columns: Any) -> list[str]:
     return [DASH if row[key] is None else str(write(row[key])) for key, _, _, write in columns]
 
 
-def csv_table(summary: Mapping[str, Any]) -> str:
+def rows_by_set(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row per family and test set; what does not depend on the set stands in each."""
     rows = []
     for family, row in summary["families"].items():
         general = {key: row[key] for key, *_ in COLUMNS} | {"trials": row["trials"], "origin": row["origin"]}
         for name, errors in row["sets"].items():
             rows.append({"family": family, "kind": row["kind"], "set": name, **general, **errors})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return rows
 
 
 def write_page(
@@ -110,7 +109,7 @@ def sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, Error
     from forcewright.report.compare_figures import draw_errors_by_source, draw_family_parity, draw_pareto, draw_sets
 
     rows = summary["families"]
-    shown = [column for column in COLUMNS if any(row[column[0]] is not None for row in rows.values())]
+    shown = _shown(rows)
     table = {
         "headings": [("family", ""), *((heading, unit) for _, heading, unit, _ in shown)],
         "rows": [[name, *_cells(row, shown)] for name, row in rows.items()], "style": "plain",
@@ -139,27 +138,24 @@ def sections(summary: Mapping[str, Any], tables: Mapping[str, Mapping[str, Error
 
 def _set_tables(summary: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     names = list(summary["sets"])
-    for key, heading, unit, write in COLUMNS:
-        if key in _ACROSS and any(row[key] is not None for row in summary["families"].values()):
-            rows = [
-                [family, *(DASH if row["sets"][name][key] is None else write(row["sets"][name][key]) for name in names)]
-                for family, row in summary["families"].items()
-            ]
+    for column in _shown(summary["families"]):
+        key, heading, unit, _ = column
+        if key in _ACROSS:
+            rows = [[family, *(_cells(row["sets"][name], [column])[0] for name in names)]
+                    for family, row in summary["families"].items()]  # fmt: skip
             yield {"caption": f"{heading} ({unit})", "headings": [("family", ""), *((name, "") for name in names)],
                    "rows": rows, "style": "plain"}  # fmt: skip
 
 
 def _series(tables: Mapping[str, Mapping[str, ErrorTable]]) -> dict[str, dict[str, ParitySeries]]:
     """Return energies and force norms of each family over all sets; the source is the set, or the group of one set."""
-    pooled_errors: dict[str, dict[str, ParitySeries]] = {}
+    pooled = {}
     for family, by_set in tables.items():
-        sides = {
-            "energy": {name: table.parity.energy for name, table in by_set.items()},
-            "force_norm": {name: force_norms(table.parity) for name, table in by_set.items()},
-        }
-        pooled = {key: _pooled(parts) for key, parts in sides.items()}
-        pooled_errors[family] = {key: series for key, series in pooled.items() if series is not None}
-    return pooled_errors
+        energy = _pooled({name: table.parity.energy for name, table in by_set.items()})
+        force_norm = _pooled({name: force_norms(table.parity) for name, table in by_set.items()})
+        both = {"energy": energy, "force_norm": force_norm}
+        pooled[family] = {key: series for key, series in both.items() if series is not None}
+    return pooled
 
 
 def _pooled(parts: Mapping[str, ParitySeries | None]) -> ParitySeries | None:
@@ -180,7 +176,6 @@ def citations(summary: Mapping[str, Any]) -> list[dict[str, str]]:
     cited: dict[str, dict[str, str]] = {}
     for row in summary["families"].values():
         model = (row["settings"] or {}).get("model", {})
-        searched = (row["trials"] or 0) > 1
-        for entry in provenance.citations(model, TuneStudySettings(), searched):
+        for entry in provenance.citations(model, TuneStudySettings(), (row["trials"] or 0) > 1):
             cited.setdefault(entry["key"], entry)
     return list(cited.values())

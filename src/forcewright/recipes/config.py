@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from forcewright.configs import validate
 from forcewright.data import dataset_of, write
 from forcewright.errors import InputError
+from forcewright.files import writing
 from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.settings import STRICT, FitSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
@@ -74,6 +75,8 @@ class TuneConfig(FitSettings):
 def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Return a config in which structures in memory are files in its output folder, which are written now.
 
+    Their names hold a hash of the structures, so that no file of anybody else is replaced.
+
     Parameters
     ----------
     content
@@ -90,9 +93,11 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if isinstance(value, Mapping):
             return {key: written(part, f"{name}-{key}") for key, part in value.items()}
         dataset = dataset_of(value)
-        folder.mkdir(parents=True, exist_ok=True)
-        write(dataset, folder / f"{name}.extxyz")
-        return str((folder / f"{name}.extxyz").resolve())
+        path = folder / "structures" / f"{name}-{dataset.content_hash[:12]}.extxyz"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write(dataset, path)
+        return str(path.resolve())
 
     changed = dict(content)
     if isinstance(data := content.get("data"), Mapping):

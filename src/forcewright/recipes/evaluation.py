@@ -7,8 +7,9 @@ from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
-from forcewright.accuracy.errors import ErrorTable, check_species, compare
+from forcewright.accuracy.errors import ErrorTable, compare
 from forcewright.errors import ForcewrightError
+from forcewright.fitting.family_fit import predict_labelled
 from forcewright.fitting.linear_trial import time_per_atom
 from forcewright.models import FAMILIES, load, register_families
 from forcewright.optimize.evaluation import WORKER_DIED
@@ -18,7 +19,11 @@ from forcewright.structure import Dataset
 
 
 def evaluate_source(
-    source: str | Mapping[str, Any], sets: Mapping[str, Dataset], *, allow_commands: bool = False
+    source: str | Mapping[str, Any],
+    sets: Mapping[str, Dataset],
+    *,
+    allow_commands: bool | str = False,
+    kind: str | None = None,
 ) -> tuple[dict[str, ErrorTable], float]:
     """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
 
@@ -26,8 +31,8 @@ def evaluate_source(
     ----------
     source
         Path of a potential, or ``{lammps: ..., folder: ...}``.
-    allow_commands
-        Whether it may run a program that it names; see `forcewright.models.load`.
+    allow_commands, kind
+        Whether it may run a program that it names, and its kind; see `forcewright.models.load`.
 
     Returns
     -------
@@ -43,7 +48,9 @@ def evaluate_source(
     """
     pool: Any = process_pool(1)
     try:
-        predictions, cost = pool.submit(_predict_sets, source, dict(sets), dict(FAMILIES), allow_commands).result()
+        predictions, cost = pool.submit(
+            _predict_sets, source, dict(sets), dict(FAMILIES), allow_commands, kind
+        ).result()
     except BrokenExecutor:
         raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
     except KeyboardInterrupt:
@@ -63,22 +70,19 @@ def _predict_sets(
     source: str | Mapping[str, Any],
     sets: Mapping[str, Dataset],
     homes: Mapping[str, str],
-    allow_commands: bool,
+    allow_commands: bool | str,
+    kind: str | None,
 ) -> tuple[dict[str, list[Prediction]], float]:
     """Do the part of `evaluate_source` that runs in the worker."""
     register_families(homes)
-    potential = _potential(source, allow_commands)
-    predictions = {}
-    for name, data in sets.items():
-        check_species(potential, data)
-        counts = data.count_labels()
-        predictions[name] = potential.predict(data.structures, forces=counts["forces"] > 0, stress=counts["stress"] > 0)
+    potential = _potential(source, allow_commands, kind)
+    predictions = {name: predict_labelled(potential, data) for name, data in sets.items()}
     return predictions, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
 
 
-def _potential(source: str | Mapping[str, Any], allow_commands: bool) -> Potential:
+def _potential(source: str | Mapping[str, Any], allow_commands: bool | str, kind: str | None) -> Potential:
     if isinstance(source, str):
-        return load(source, allow_commands=allow_commands)
+        return load(source, allow_commands=allow_commands, kind=kind)
     from forcewright.recipes.force_fields import force_field  # much to import, and rarely needed
 
     potential = force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential

@@ -45,21 +45,18 @@ def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) 
     MissingExtraError
         If the package of a calculator is an extra that is not installed.
     """
-    if isinstance(source, Mapping):
-        return _of_settings(_validated(source), base)
     if isinstance(source, str | Path | Potential):
         return _of_potential(source if isinstance(source, Potential) else base / source)
+    if isinstance(source, Mapping):
+        return _of_settings(source, base)
     raise InputError(f"is a {type(source).__name__}; give a potential, {ForceFieldSettings.choices}", field="potential")
 
 
-def _validated(source: Mapping[str, Any]) -> ForceFieldSettings:
+def _of_settings(source: Mapping[str, Any], base: Path) -> ForceField:
     try:
-        return validate(ForceFieldSettings, dict(source))
+        settings = validate(ForceFieldSettings, dict(source))
     except InputError as error:
         raise InputError(error.problem, field=".".join(filter(None, ["potential", error.field]))) from None
-
-
-def _of_settings(settings: ForceFieldSettings, base: Path) -> ForceField:
     if settings.lammps is None:
         return calculator_reference(settings, field="potential")
     try:

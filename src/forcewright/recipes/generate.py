@@ -67,7 +67,12 @@ def generate(
         raise InputError("is missing; add it, or name it with -o (output=)", file=file, field="output")
     rooted = _parse(settings.recipes, "recipes", file)
     starts = {name: build_structure(source, folder).structure for name, source in settings.structures.items()}
-    _check_starts(rooted, starts, file)
+    known = f"there are {', '.join(starts)}" if starts else "there are none"
+    for step, _, where in rooted:
+        if unknown := [name for name in step.of or [] if name not in starts]:
+            raise InputError(f"{unknown[0]!r} is not among the structures; {known}", file=file, field=f"{where}.of")
+        if step.needs_start and not starts:
+            raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=where)
     made: list[Generated] = []
 
     def collect(structure: Generated) -> None:
@@ -75,13 +80,11 @@ def generate(
         if on_made is not None:
             on_made(str(structure.info["config_type"]), len(made))
 
-    for index, (step, following, where) in enumerate(rooted):
+    for index, root in enumerate(rooted):
         rng = np.random.default_rng([settings.seed, index])
-        chosen: dict[str, Structure | None] = {"": None}
-        if step.needs_start:
-            chosen = {name: starts[name] for name in step.of or starts}
-        for name, start in chosen.items():
-            _grow((step, following, where), start, name, rng, lambda source: force_field(source, folder), collect, file)
+        names = (root[0].of or starts) if root[0].needs_start else [""]
+        for name in names:
+            _grow(root, starts.get(name), name, rng, lambda source: force_field(source, folder), collect, file)
     dataset = as_dataset(made, "generated" if target is None else target.stem)
     if target is not None:
         with writing(target.parent):
@@ -105,16 +108,6 @@ def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Roote
             raise _placed(error, here, file) from None
         parsed.append((step, _parse(step.then, f"{here}.then", file), here))
     return parsed
-
-
-def _check_starts(rooted: Sequence[_Rooted], starts: Mapping[str, Structure], file: Path | None) -> None:
-    for step, _, where in rooted:
-        unknown = [name for name in step.of or [] if name not in starts]
-        if unknown:
-            known = f"there are {', '.join(starts)}" if starts else "there are none"
-            raise InputError(f"{unknown[0]!r} is not among the structures; {known}", file=file, field=f"{where}.of")
-        if step.needs_start and not starts:
-            raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=where)
 
 
 def _grow(

@@ -158,8 +158,7 @@ def _read_structures(paths: Sequence[Path]) -> Dataset:
         except InputError:
             if not path.is_file():
                 raise InputError("does not exist", file=path, field="structures") from None
-            frames_of_file = enumerate(snapshots(path))
-            frames += [Frame(snapshot.structure, Labels(), f"{path}#{index}") for index, snapshot in frames_of_file]
+            frames += [Frame(shot.structure, Labels(), f"{path}#{k}") for k, shot in enumerate(snapshots(path))]
         else:
             frames += dataset_of(path)
     return Dataset(tuple(frames), paths[0].stem, ", ".join(map(str, paths)))
@@ -183,11 +182,11 @@ def _list_failures(path: Path, structures: Dataset, labelling: Labelling) -> Pat
     if not without:
         path.unlink(missing_ok=True)
         return None
-    rows = []
-    for index, failure in without.items():
-        frame = structures[index]
-        rows.append({
-            "structure": index, "origin": frame.origin, "formula": frame.structure.formula,
+    rows = [
+        {
+            "structure": index, "origin": (frame := structures[index]).origin, "formula": frame.structure.formula,
             "group": frame.labels.group, "state": "waits" if failure.pending else "failed", "reason": failure.reason,
-        })  # fmt: skip
+        }
+        for index, failure in without.items()
+    ]  # fmt: skip
     return write_table(path, rows)

@@ -1,7 +1,6 @@
 """Learning curve: how the error of a family falls with the number of training frames.
 
-Where the family is linear and its hyperparameters are given, every frame is accumulated once, and fits to parts of the
-data take sums of normal equations. Subsets are random and nested: within a repeat each smaller one is part of every
+Subsets are random and nested: within a repeat each smaller one is part of every
 larger one, so that sizes differ by what was added. All fits are tested on the same frames, which are in none of the
 subsets. The error falls as a power of the number of frames while data are what is missing (Cortes, Jackel, Solla,
 Vapnik and Denker, NIPS 6, 327, 1993); the slope is fitted to the logarithms.
@@ -17,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from forcewright.accuracy.errors import evaluate
-from forcewright.data import read, read_with_summary, require_sound
+from forcewright.data import read, require_sound
 from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import write_json
+from forcewright.files import write_json, write_table
 from forcewright.fitting.hyperparameters import fill_model, search_ranges
-from forcewright.fitting.settings import TuneStudySettings
+from forcewright.fitting.settings import STRICT, TuneStudySettings
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
@@ -35,8 +34,6 @@ from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute
 from forcewright.report.numbers import DASH, duration, significant
 from forcewright.structure import Dataset, FloatArray
 from forcewright.tables import Tabular
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 #: what is told at every size: key, as in `forcewright.accuracy.Errors`, heading, unit
 _ERRORS = (
@@ -50,7 +47,7 @@ _ERRORS = (
 class CurveData(BaseModel):
     """What is fitted to and what judges; paths are relative to the config."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     train: Paths
     """File or files that subsets are drawn from."""
@@ -63,7 +60,7 @@ class CurveData(BaseModel):
 class LearningCurveConfig(BaseModel):
     """Everything `forcewright learning-curve` needs."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: CurveData
     families: dict[Name, dict[str, Any]] = Field(min_length=1)
@@ -120,8 +117,7 @@ def learning_curve(
         If the config or the data are not usable, or no fit succeeds.
     """
     settings = read_learning_curve(config)
-    train, _ = read_with_summary(list(settings.data.train), labels=settings.data.labels)
-    test, _ = read_with_summary(list(settings.data.test), labels=settings.data.labels)
+    train, test = (read(paths, labels=settings.data.labels) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
     alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
     others = [i for i in range(len(train)) if i not in set(alone)]
@@ -180,10 +176,8 @@ def _curve(
 
 def _prepare(config: TuneConfig, train: Dataset) -> SubsetFits:
     config.family.require_packages()
-    external = None
-    if config.validation.external:
-        external = read(list(config.validation.external), labels=config.data.labels)
-    return SubsetFits(config, train, external)
+    files = config.validation.external
+    return SubsetFits(config, train, read(files, labels=config.data.labels) if files else None)
 
 
 def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[str, float | None]:
@@ -233,13 +227,7 @@ def _fit_config(settings: LearningCurveConfig, name: str, family: Mapping[str, A
 
 
 def _sizes(asked: Sequence[int] | None, available: int) -> tuple[int, ...]:
-    """Return the sizes in rising order.
-
-    Raises
-    ------
-    InputError
-        If one is below 2 or above what there is.
-    """
+    """Return the sizes in rising order; none may be below 2 or above what there is."""
     if asked is None:
         return tuple(sorted({max(2, round(available / 2**k)) for k in range(6)}))
     if wrong := [size for size in asked if not 2 <= size <= available]:
@@ -260,9 +248,7 @@ def subsets(available: int, sizes: Sequence[int], repeats: int, seed: int) -> li
     drawn: list[tuple[int, list[int]]] = []
     for repeat in range(repeats):
         order = np.random.default_rng([seed, repeat]).permutation(available)
-        drawn += [
-            (repeat, sorted(order[:size].tolist())) for size in sizes if size < available or repeat == 0
-        ]  # fmt: skip
+        drawn += [(repeat, sorted(order[:size].tolist())) for size in sizes if size < available or repeat == 0]
     return sorted(drawn, key=lambda entry: (len(entry[1]), entry[0]))
 
 
@@ -331,7 +317,7 @@ def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[st
     summary = folder.write_result(content, [*settings.data.train, *settings.data.test])
     columns = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
     table = [{"family": name, **point} for name, curve in summary["families"].items() for point in curve["points"]]
-    folder.write_table("learning_curve.csv", table, columns)
+    write_table(folder / "learning_curve.csv", table, columns)
     curves = summary["families"]
     figures = [
         figure for key, heading, unit in _ERRORS if key != "energy_rmse_meV_per_atom"

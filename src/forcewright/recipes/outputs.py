@@ -17,6 +17,7 @@ from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
 from forcewright.data import audit
 from forcewright.errors import InputError
+from forcewright.files import write_json, write_table
 from forcewright.fitting.committee import Committee
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
@@ -74,11 +75,8 @@ class TuneResult(Tabular):
     committee: Committee | None = None
 
     def __repr__(self) -> str:
-        errors = ", ".join(
-            f"{name} {table!r}"
-            for name, table in (("validation", self.validation), ("test", self.test))
-            if table is not None
-        )
+        sets = {"validation": self.validation, "test": self.test}
+        errors = ", ".join(f"{name} {table!r}" for name, table in sets.items() if table is not None)
         trials = "1 trial" if len(self.trials) == 1 else f"{len(self.trials)} trials"
         return f"TuneResult({self.potential!r}; {trials}; {errors})"
 
@@ -89,13 +87,15 @@ class TuneResult(Tabular):
 
 def result_in_memory(
     settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
-) -> TuneResult:  # fmt: skip
+) -> TuneResult:
     """Return the result of a study that writes nothing."""
-    final = outcome.final
     summary = {**summarize(settings, inputs, outcome, monitor), **provenance.record()}
-    return TuneResult(
-        final.potential, summary, final.validation, final.test, outcome.records, None, final.committee
-    )  # fmt: skip
+    return _result(outcome, outcome.final.potential, summary, None)
+
+
+def _result(outcome: StudyOutcome, potential: Potential, summary: dict[str, Any], folder: Path | None) -> TuneResult:
+    final = outcome.final
+    return TuneResult(potential, summary, final.validation, final.test, outcome.records, folder, final.committee)
 
 
 def write_outputs(
@@ -107,21 +107,22 @@ def write_outputs(
     ``earlier_s`` is what the trials took that earlier runs of the study have left.
     """
     final, problem = outcome.final, outcome.problem
-    folder.discard(_LAST)  # until all is written, this is no finished study
+    folder.discard(
+        [*_LAST, "committee", "errors_test.csv", "parity_test.npz"]
+    )  # until all is written, this is no finished study
     folder.write_config(resolved_config(config))
     potential_folder = final.potential.save(folder / "potential")
     if final.committee is not None:
         final.committee.save(folder / "committee")
     if isinstance(final.potential, Exportable):
         largest = max(problem.everything.structures, key=len)
-        write_lammps_data(
-            potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff
-        )  # fmt: skip
-    folder.write_table("trials.csv", flat_trials(outcome.records, outcome.best.index))
-    folder.write_table("trials_by_group.csv", _trials_by_group(outcome.records))
-    final.validation.write_csv(folder / "errors_validation.csv")
-    if final.test is not None:
-        final.test.write_csv(folder / "errors_test.csv")
+        write_lammps_data(potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff)
+    write_table(folder / "trials.csv", flat_trials(outcome.records, outcome.best.index))
+    write_table(folder / "trials_by_group.csv", _trials_by_group(outcome.records))
+    for name, table in {"validation": final.validation, "test": final.test}.items():
+        if table is not None:
+            table.write_csv(folder / f"errors_{name}.csv")
+            table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
     monitor.update()
@@ -129,24 +130,17 @@ def write_outputs(
     for warning in content["warnings"]:
         log.warning("%s", warning)
     summary = folder.write_result(content, _data_files(config))
-    final.validation.parity.save(folder / "parity_validation.npz")
-    if final.test is not None:
-        final.test.parity.save(folder / "parity_test.npz")
-    folder.write_json("report.json", report_fields(config, inputs, outcome, summary, findings))
+    write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
     potential = final.potential if final.trial is not None else _load_stored(config)
     folder.discard(["cache"])
-    return TuneResult(
-        potential, summary, final.validation, final.test, outcome.records, folder.path, final.committee
-    )  # fmt: skip
+    return _result(outcome, potential, summary, folder.path)
 
 
 def _load_stored(config: TuneConfig) -> Potential:
     """Return the potential of a study from its folder; a command is one that its config names."""
-    family = config.family
-    allowed = family.describe_program is not None
-    return load(config.output / "potential", allow_commands=allowed, kind=family.kind)
+    return load(config.output / "potential", allow_commands=config.program, kind=config.family.kind)
 
 
 def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
@@ -160,8 +154,9 @@ def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    same = stored == config
-    return summary if same and summary.get("data_hashes") == provenance.file_hashes(_data_files(config)) else None
+    if stored != config or summary.get("data_hashes") != provenance.file_hashes(_data_files(config)):
+        return None
+    return summary
 
 
 def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
@@ -180,6 +175,8 @@ def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult |
         potential = _load_stored(config)
         if config.committee is not None:
             committee = Committee.load(folder / "committee", config.family.kind)
+            if len(committee) != summary["committee"]:
+                raise InputError(f"has {len(committee)} members", file=folder / "committee")
     except (InputError, KeyError, TypeError, ValueError, OSError) as error:  # damaged, or of another version
         log.warning("the study has finished, but not all of it can be read back, and is written anew: %s", error)
         return None
@@ -208,11 +205,9 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
     fields = json.loads(texts["report.json"])
-    stored = [_stored_section(*section) for section in fields.pop("sections")]
-    stored += stored_physics(folder)
-    parity = {
-        name: Parity.load(path) for name in ("validation", "test") if (path := folder / f"parity_{name}.npz").exists()
-    }
+    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
+    files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
+    parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
     result = json.loads(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
@@ -223,27 +218,23 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     return write_report(folder / "report.html", content)
 
 
-def stored_physics(folder: Path) -> list[Any]:
+def _stored_physics(folder: Path) -> list[Any]:
     """Return the sections that `forcewright validate` left for the report of the study whose potential it judged."""
     from forcewright.report import Section, Svg
 
     path = folder / "physics.json"
     if not path.is_file():
         return []
-    sections = json.loads(path.read_text())
-    return [
-        Section(part["title"], part["text"], [Svg(*drawn) for drawn in part["figures"]], part["tables"], part["paired"])
-        for part in sections
-    ]
+    stored = json.loads(path.read_text())
+    return [Section(**{**part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored]
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
     """Return a section of a report as it was stored, with its figure and table drawn."""
     from forcewright.report import Section, draw_convergence, grade_table
 
-    shown = shown or {}
-    figure = draw_convergence(shown["convergence"]) if "convergence" in shown else None
-    tables = [grade_table(shown["grades"])] if "grades" in shown else []
+    figure = draw_convergence(shown["convergence"]) if shown and "convergence" in shown else None
+    tables = [grade_table(shown["grades"])] if shown and "grades" in shown else []
     return Section(title, text, [] if figure is None else [figure], tables)
 
 
@@ -275,9 +266,7 @@ def chosen_settings(content: Mapping[str, Any], best: TrialRecord, trial: Linear
     return {**chosen, "prior": [float(f"{eta:.6g}") for eta in exponents]} if len(exponents) else chosen
 
 
-def summarize(
-    settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
-) -> dict[str, Any]:  # fmt: skip
+def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor) -> dict[str, Any]:
     """Return the content of result.json, but for where it comes from."""
     problem, final, best, trials = outcome.problem, outcome.final, outcome.best, outcome.records
     graded = (inputs.test, "test")
@@ -380,6 +369,8 @@ def report_fields(
     symbols = [chemical_symbols[z] for z in problem.everything.species]
     external = None if config.validation.holdout and config.protocol == "honest" else problem.external
     sets = {"train": problem.everything, "test": inputs.test, "validation": external}
+    shown = {name: chosen[name] for name in ("ridge", "weights", "prior") if name in chosen}
+    nested = [["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []
     return {
         "title": f"{'-'.join(symbols)}: {config.output.name}",
         "trials": trial_rows(outcome.records, outcome.best.index),
@@ -394,14 +385,8 @@ def report_fields(
         "citations": provenance.citations(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
-        "chosen": {
-            **account.chosen_table(chosen["model"], summary),
-            **{name: chosen[name] for name in ("ridge", "weights", "prior") if name in chosen},
-        },
-        "sections": [
-            *([["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []),
-            *account.sections(summary),
-        ],
+        "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
+        "sections": [*nested, *account.sections(summary)],
     }
 
 

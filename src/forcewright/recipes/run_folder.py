@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel
 
 from forcewright.configs import echo, validate
 from forcewright.errors import InputError
-from forcewright.files import atomic_write, only_writer, write_json, write_table, writing
+from forcewright.files import atomic_write, only_writer, write_json, writing
 from forcewright.recipes import provenance
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -32,20 +31,10 @@ _SAME = {"fit": "tune"}
 
 
 class Config(NamedTuple, Generic[Model]):
-    """A config as it was read.
-
-    Attributes
-    ----------
-    settings
-        The validated settings.
-    folder
-        The absolute folder that relative paths in them are taken from.
-    file
-        The file, None where the content itself was given.
-    """
+    """A config as it was read: ``file`` is None where the content itself was given."""
 
     settings: Model
-    folder: Path
+    folder: Path  # absolute; relative paths in the settings are taken from it
     file: Path | None
 
 
@@ -110,9 +99,7 @@ def _check_node(root: yaml.Node | None, path: Path) -> None:
 
     def size(node: yaml.Node, depth: int) -> int:
         if id(node) in open_nodes or depth > _DEEPEST:
-            raise InputError(
-                f"is nested deeper than {_DEEPEST} levels, or holds itself{_line(node)}", file=path
-            )  # fmt: skip
+            raise InputError(f"is nested deeper than {_DEEPEST} levels, or holds itself{_line(node)}", file=path)
         if id(node) in sizes or isinstance(node, yaml.ScalarNode):
             return sizes.get(id(node), 1)
         open_nodes.add(id(node))
@@ -150,8 +137,7 @@ def with_absolute_paths(settings: Model, folder: Path) -> Model:
 
     Texts that may be paths among other things stay as they are: who reads them takes them from the folder.
     """
-    changed: Model = _absolute(settings, folder)
-    return changed
+    return cast(Model, _absolute(settings, folder))
 
 
 def _absolute(value: Any, folder: Path) -> Any:
@@ -162,9 +148,8 @@ def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list | tuple) and type(value) in (list, tuple):
         return type(value)(_absolute(part, folder) for part in value)
     if isinstance(value, BaseModel):
-        values = {name: getattr(value, name) for name in type(value).model_fields}
-        absolute = {name: _absolute(field, folder) for name, field in values.items()}
-        return value.model_copy(update={name: field for name, field in absolute.items() if field != values[name]})
+        fields = {name: (old := getattr(value, name), _absolute(old, folder)) for name in type(value).model_fields}
+        return value.model_copy(update={name: new for name, (old, new) in fields.items() if new != old})
     return value
 
 
@@ -193,22 +178,17 @@ class RunFolder:
 
     def __init__(self, path: str | Path, command: str) -> None:
         self.path, self.command = Path(path).resolve(), command
-        self._held = ExitStack()
 
     def __enter__(self) -> Self:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._held.enter_context(only_writer(self.path, LOCK))
-        try:
+        with ExitStack() as held:
+            held.enter_context(only_writer(self.path, LOCK))
             self.refuse_other_command()
-        except BaseException:
-            self._held.close()
-            raise
+            self._held = held.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self._held.close()
 
     def __truediv__(self, name: str) -> Path:
@@ -256,20 +236,8 @@ class RunFolder:
     def write_config(self, settings: BaseModel | str, **options: Any) -> str:
         """Write config.resolved.yaml and return its text; ``options`` as in `config_text`."""
         text = settings if isinstance(settings, str) else config_text(settings, **options)
-        self.write_text("config.resolved.yaml", text)
+        atomic_write(self / "config.resolved.yaml", text)
         return text
-
-    def write_text(self, name: str, text: str) -> Path:
-        """Write a text file."""
-        return atomic_write(self / name, text)
-
-    def write_json(self, name: str, content: Any) -> Path:
-        """Write plain data as JSON; numbers that are not finite become null."""
-        return write_json(self / name, content)
-
-    def write_table(self, name: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> Path:
-        """Write rows as CSV; the columns are ``names``, or the keys of the first row."""
-        return write_table(self / name, rows, names)
 
     @contextmanager
     def logging(self) -> Iterator[None]:

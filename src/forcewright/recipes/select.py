@@ -49,8 +49,8 @@ def select(
     InputError
         If a file cannot be read, the selection or an option is not known, or there are not enough frames.
     """
-    chosen_by = _function(SELECTORS, by, "selection")
-    arguments = _checked_options(chosen_by, by, options or {}, hidden=("potential",))
+    arguments = dict(options or {})
+    chosen_by = _function(SELECTORS, by, "selection", arguments)
     if "potential" in inspect.signature(chosen_by).parameters:
         if potential is None:
             raise InputError(f"{by} needs a potential; give --potential FOLDER", field="potential")
@@ -126,8 +126,8 @@ def split(
     """
     if output is not None and (len(output) != 2 or Path(output[0]).resolve() == Path(output[1]).resolve()):
         raise InputError("name two different files: one for training, one for test", field="output")
-    way = _function(SPLITTERS, by, "way to split")
-    arguments = _checked_options(way, by, options or {})
+    arguments = dict(options or {})
+    way = _function(SPLITTERS, by, "way to split", arguments)
     dataset = dataset_of(structures, labels=labels)
     parts = _call(way, dataset, test, np.random.default_rng(seed), **arguments)
     train, held = dataset[parts.train], dataset[parts.test]
@@ -137,22 +137,19 @@ def split(
     return result
 
 
-def _function(table: Mapping[str, Callable[..., Any]], name: str, what: str) -> Callable[..., Any]:
-    if name in table:
-        return table[name]
-    raise InputError(f"{name!r} is not a {what}; {did_you_mean(name, list(table))}", field="by")
-
-
-def _checked_options(
-    function: Callable[..., Any], name: str, options: Mapping[str, Any], hidden: Sequence[str] = ()
-) -> dict[str, Any]:
-    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind == p.KEYWORD_ONLY]
-    known = [option for option in known if option not in hidden]
+def _function(
+    table: Mapping[str, Callable[..., Any]], name: str, what: str, options: Mapping[str, Any]
+) -> Callable[..., Any]:
+    """Return a function by its name, if it has these options; a potential is not one of them."""
+    if name not in table:
+        raise InputError(f"{name!r} is not a {what}; {did_you_mean(name, list(table))}", field="by")
+    parameters = inspect.signature(table[name]).parameters.values()
+    known = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY and p.name != "potential"]
     for option in options:
         if option not in known:
             allowed = f"it has {', '.join(known)}" if known else "it has none"
             raise InputError(f"{name} has no option {option!r}; {allowed}", field=option)
-    return dict(options)
+    return table[name]
 
 
 def _call(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:

@@ -83,10 +83,7 @@ def protocol_of(content: Mapping[str, Any]) -> Schedule | GrowthSettings:
 
 
 def simulate(
-    config: str | Path | Mapping[str, Any] | SimulateConfig,
-    *,
-    fresh: bool = False,
-    on_progress: Progress | None = None,
+    config: str | Path | Mapping[str, Any] | SimulateConfig, *, fresh: bool = False, on_progress: Progress | None = None
 ) -> SimulationResult | Survival:
     """Run or resume the simulation of a config and write its results to the config's output folder.
 
@@ -118,15 +115,22 @@ def simulate(
     if isinstance(plan, GrowthSettings) and settings.runs > 1:
         raise InputError(f"is {settings.runs}; growth is one run", file=file, field="runs")
     source = force_field(settings.potential, folder)
+    shared: dict[str, Any] = {
+        "engine": settings.engine,
+        "seed": settings.seed,
+        "fresh": fresh,
+        "on_progress": on_progress,
+    }
+    run_settings = settings.run_settings()
     with RunFolder(settings.output, "simulate") as output:
         if isinstance(plan, GrowthSettings):
-            return _grow(settings, plan, source, start, output, fresh, on_progress)
+            result, grown = growth(source, start, output.path, plan, run_settings=run_settings, **shared)
+            with RunFolder(result.folder, "simulate") as inner:
+                _finish(inner, settings, result, plan.melting() if grown is None else plan.growing(), source, grown)
+            return result
         if settings.runs > 1:
-            return _survive(settings, source, start, plan, output, fresh, on_progress)
-        result = run(
-            source, start, plan, output.path, engine=settings.engine, seed=settings.seed,
-            settings=settings.run_settings(), fresh=fresh, on_progress=on_progress,
-        )  # fmt: skip
+            return _survive(settings, source, start, plan, output, shared)
+        result = run(source, start, plan, output.path, settings=run_settings, **shared)
         _finish(output, settings, result, plan, source)
         return result
 
@@ -145,22 +149,9 @@ def _finish(
     write_run_page(output.path, result, stages, source.name, summary, text, grown)
 
 
-def _grow(
-    settings: SimulateConfig, plan: GrowthSettings, source: ForceField, start: Snapshot, output: RunFolder,
-    fresh: bool, on_progress: Progress | None,
-) -> SimulationResult:  # fmt: skip
-    result, grown = growth(
-        source, start, output.path, plan, engine=settings.engine, seed=settings.seed,
-        run_settings=settings.run_settings(), fresh=fresh, on_progress=on_progress,
-    )  # fmt: skip
-    with RunFolder(result.folder, "simulate") as inner:
-        _finish(inner, settings, result, plan.melting() if grown is None else plan.growing(), source, grown)
-    return result
-
-
 def _survive(
     settings: SimulateConfig, source: ForceField, start: Snapshot, stages: list[Stage], output: RunFolder,
-    fresh: bool, on_progress: Progress | None,
+    shared: Mapping[str, Any],
 ) -> Survival:  # fmt: skip
     text = config_text(settings)
 
@@ -169,8 +160,8 @@ def _survive(
         write_run_page(inner.path, result, stages, source.name, inner.read_result() or {}, text)
 
     outcome = survival(
-        source, start, stages, output.path, runs=settings.runs, engine=settings.engine, seed=settings.seed,
-        settings=settings.run_settings(), fresh=fresh, on_run=on_run, on_progress=on_progress,
+        source, start, stages, output.path, runs=settings.runs, settings=settings.run_settings(), on_run=on_run,
+        **shared,
     )  # fmt: skip
     summary = output.write_result({**outcome.to_dict(), "seed": settings.seed})
     output.write_config(text)

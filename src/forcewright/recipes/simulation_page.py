@@ -28,7 +28,7 @@ def write_run_page(
 ) -> Path:  # fmt: skip
     """Write report.html of one run, with the growth of a crystal where it was about that, and return its path.
 
-    ``told`` is the content of its result.json, ``text`` its config.
+    ``summary`` is the content of its result.json, ``text`` its config.
     """
     thermo = read_thermo(folder / "thermo.csv")
     atoms = len(result.final)
@@ -50,12 +50,8 @@ def write_run_page(
 
 
 def _plan(stages: Sequence[Stage]) -> dict[str, Any]:
-    return stage_table(
-        [
-            {**stage.model_dump(mode="json"), "name": stage.name or f"{k + 1} {stage.ensemble}"}
-            for k, stage in enumerate(stages)
-        ]
-    )
+    names = [stage.name or f"{k} {stage.ensemble}" for k, stage in enumerate(stages, 1)]
+    return stage_table([stage.model_dump(mode="json") | {"name": n} for stage, n in zip(stages, names, strict=True)])
 
 
 def _ending(result: SimulationResult, stages: Sequence[Stage], name: str) -> str:
@@ -88,15 +84,11 @@ def _cards(thermo: dict[str, np.ndarray], atoms: int) -> list[Card]:
 
 def _facts(result: SimulationResult, summary: dict[str, Any], name: str) -> list[tuple[str, str]]:
     return [
-        ("atoms", significant(len(result.final))),
-        ("steps", significant(result.steps)),
+        ("atoms", significant(len(result.final))), ("steps", significant(result.steps)),
         ("steps per second", significant(float(result.steps_per_s))),
-        ("wall time", duration(summary.get("wall_s"))),
-        ("CPU time", duration(summary.get("cpu_s"))),
-        ("engine", str(summary.get("engine", ""))),
-        ("forces", name),
-        ("seed", str(summary.get("seed", ""))),
-    ]
+        ("wall time", duration(summary.get("wall_s"))), ("CPU time", duration(summary.get("cpu_s"))),
+        ("engine", str(summary.get("engine", ""))), ("forces", name), ("seed", str(summary.get("seed", ""))),
+    ]  # fmt: skip
 
 
 def _growth_section(grown: Growth) -> Section:
@@ -126,12 +118,9 @@ def write_survival_page(
     folder: Path, outcome: Survival, stages: Sequence[Stage], name: str, text: str, summary: dict[str, Any]
 ) -> Path:
     """Write report.html of several runs and return its path."""
-    rows = [
-        [f"run-{k}", f"{time:.4g}", reason, "survived" if done else "failed"]
-        for k, (time, reason, done) in enumerate(
-            zip(outcome.times_ps, outcome.reasons, outcome.completed.tolist(), strict=True)
-        )
-    ]
+    runs = zip(outcome.times_ps, outcome.reasons, outcome.completed.tolist(), strict=True)
+    rows = [[f"run-{k}", f"{time:.4g}", reason, "survived" if done else "failed"]
+            for k, (time, reason, done) in enumerate(runs)]  # fmt: skip
     marks = ["pass" if done else "fail" for done in outcome.completed.tolist()]
     table = {"headings": [("run", ""), ("lasted", "ps"), ("ended because", ""), ("verdict", "")], "rows": rows,
              "marks": marks, "style": "plain"}  # fmt: skip

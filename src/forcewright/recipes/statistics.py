@@ -11,16 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from forcewright.data import Sources, dataset_of
-from forcewright.data.statistics import (
-    UNITS,
-    By,
-    DatasetStatistics,
-    VolumeSeries,
-    histogram,
-    volumes_over_time,
-)
+from forcewright.data.statistics import UNITS, By, DatasetStatistics, VolumeSeries, histogram, volumes_over_time
 from forcewright.data.statistics import statistics as describe_sets
-from forcewright.files import atomic_path
+from forcewright.files import atomic_path, write_table
 from forcewright.recipes import provenance
 from forcewright.recipes.run_folder import RunFolder
 from forcewright.report import PageContent, Section, write_report
@@ -95,18 +88,18 @@ def statistics(
 
 def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> None:
     files = [Path(file) for file in dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset) if file]
-    summary = folder.write_result(
+    sets = [
         {
-            "by": by, "sets": [_plain(part) for part in result.sets],
-            "volume_over_time": [
-                {"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
-                for s in result.volumes
-            ],
-            "units": dict(UNITS),
-        },
-        [file for file in files if file.is_file()],
-    )  # fmt: skip
-    folder.write_table("statistics.csv", result.to_rows())
+            "name": part.name, "frames": part.frames, "formulas": list(part.formulas),
+            "quantities": {quantity: asdict(summary) for quantity, summary in part.summaries.items()},
+        }
+        for part in result.sets
+    ]  # fmt: skip
+    volumes = [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
+               for s in result.volumes]  # fmt: skip
+    content = {"by": by, "sets": sets, "volume_over_time": volumes, "units": dict(UNITS)}
+    summary = folder.write_result(content, [file for file in files if file.is_file()])
+    write_table(folder / "statistics.csv", result.to_rows())
     figures = {"histograms": draw_histograms(result.sets)}
     figures |= {"volume": draw_volumes(result.volumes)} if result.volumes else {}
     for name, figure in figures.items():
@@ -115,24 +108,18 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
     write_report(folder / "report.html", _page(dataset.name, result.sets, result.volumes, figures, summary))
 
 
-def _plain(part: DatasetStatistics) -> dict[str, Any]:
-    summaries = {quantity: asdict(summary) for quantity, summary in part.summaries.items()}
-    return {"name": part.name, "frames": part.frames, "formulas": list(part.formulas), "quantities": summaries}
-
-
 def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
     """Return the histograms of all quantities, the sets in colors."""
     present = [quantity for quantity in UNITS if any(quantity in part.values for part in sets)]
-    figure = new_figure(2.7 * ((len(present) + 2) // 3) + 0.4)
+    lines = (len(present) + 2) // 3
+    figure = new_figure(2.7 * lines + 0.4)
     for number, quantity in enumerate(present):
-        ax = figure.add_subplot((len(present) + 2) // 3, 3, number + 1)
+        ax = figure.add_subplot(lines, 3, number + 1)
         drawn = histogram(list(sets), quantity, _BINS)
         for index, part in enumerate(sets):
             if part.name in drawn.counts:
-                ax.stairs(
-                    drawn.counts[part.name], drawn.edges, fill=True, alpha=0.55, color=color_of(index),
-                    label=plain(_short(part.name)),
-                )  # fmt: skip
+                color, label = color_of(index), plain(_short(part.name))
+                ax.stairs(drawn.counts[part.name], drawn.edges, fill=True, alpha=0.55, color=color, label=label)
         dress(ax, f"{_NAMES[quantity]} ({UNITS[quantity]})", "frames" if number % 3 == 0 else "")
         ax.tick_params(axis="x", labelrotation=20)
     if 1 < len(sets) <= _LEGEND_LIMIT:

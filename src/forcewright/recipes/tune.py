@@ -80,12 +80,7 @@ def tune(
     StudyError
         If every trial fails.
     """
-    if model is None:
-        only_structures = {"test": test, "validation": validation, "labels": labels, **settings}
-        return _study("tune", _as_config(data, output, only_structures), fresh, on_trial)
-    return _tune_structures(
-        "tune", data, _model_of(model), test, validation, labels, output, fresh, on_trial, settings
-    )  # fmt: skip
+    return _run("tune", data, model, test, validation, labels, output, fresh, on_trial, settings)
 
 
 def fit(
@@ -108,26 +103,7 @@ def fit(
     InputError
         If a hyperparameter of the model is a range, and as `tune`.
     """
-    if model is None:
-        config = _as_config(
-            data, output, {"test": test, "validation": validation, "labels": labels, **settings}
-        )  # fmt: skip
-        _refuse_ranges(config.model)
-        return _study("fit", config, fresh, on_trial)
-    model = _model_of(model)
-    _refuse_ranges(model)
-    return _tune_structures("fit", data, model, test, validation, labels, output, fresh, on_trial, settings)
-
-
-def _model_of(model: str | Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(model, str | Mapping):
-        raise InputError(f"is a {type(model).__name__}; give a mapping with kind, or its kind alone", field="model")
-    return {"kind": model} if isinstance(model, str) else dict(model)
-
-
-def _refuse_ranges(model: Mapping[str, Any]) -> None:
-    if ranges := search_ranges(model):
-        raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
+    return _run("fit", data, model, test, validation, labels, output, fresh, on_trial, settings)
 
 
 def _as_config(data: Any, output: str | Path | None, settings: Mapping[str, Any]) -> TuneConfig:
@@ -148,13 +124,29 @@ def _as_config(data: Any, output: str | Path | None, settings: Mapping[str, Any]
     return config if output is None else config.model_copy(update={"output": Path(output).resolve()})
 
 
-def _tune_structures(
-    command: str, data: Any, model: dict[str, Any], test: Any, validation: Any, labels: Mapping[str, str] | None,
-    output: str | Path | None, fresh: bool, on_trial: Listener | None, settings: Mapping[str, Any],
+def _run(
+    command: str, data: Any, model: str | Mapping[str, Any] | None, test: Any, validation: Any,
+    labels: Mapping[str, str] | None, output: str | Path | None, fresh: bool, on_trial: Listener | None,
+    settings: Mapping[str, Any],
 ) -> TuneResult:  # fmt: skip
-    """Fit structures given in Python; with an output folder as a study of a config that names copies of them there."""
+    """Do the study of a config, or fit structures given in Python.
+
+    With an output folder the latter is a study of a config that names copies of the structures there.
+    """
+    config = None
+    if model is None:
+        config = _as_config(data, output, {"test": test, "validation": validation, "labels": labels, **settings})
+        model = config.model
+    elif isinstance(model, str):
+        model = {"kind": model}
+    elif not isinstance(model, Mapping):
+        raise InputError(f"is a {type(model).__name__}; give a mapping with kind, or its kind alone", field="model")
+    if command == "fit" and (ranges := search_ranges(model)):
+        raise InputError("is a range; give a number to fit, or use tune to search", field=f"model.{next(iter(ranges))}")
+    if config is not None:
+        return _study(command, config, fresh, on_trial)
     external = None
-    content: dict[str, Any] = {**settings, "model": model}
+    content: dict[str, Any] = {**settings, "model": dict(model)}
     if isinstance(validation, Mapping | int | float):
         content["validation"] = validation
     elif validation is not None:
@@ -166,11 +158,11 @@ def _tune_structures(
     inputs.require_sound()
     if output is not None:
         folder = Path(output).resolve()
-        sets = {name: dataset for name, dataset in (("train", inputs.train), ("test", inputs.test)) if dataset}
         if external is not None:
             content["validation"] = {"external": external}
-        config = with_files({**content, "data": sets, "output": str(folder)}, folder)
-        return _study(command, parse_config(config, folder=folder), fresh, on_trial)
+        sets = {"train": inputs.train, "test": inputs.test}
+        in_files = with_files({**content, "data": sets, "output": str(folder)}, folder)
+        return _study(command, parse_config(in_files, folder=folder), fresh, on_trial)
     with ResourceMonitor() as monitor:
         outcome = run_study(checked, inputs.train, test=inputs.test, external=inputs.external, on_trial=on_trial)
         monitor.update()
@@ -203,10 +195,8 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
 
 def _fingerprint(config: TuneConfig, problem: Problem, inputs: Inputs) -> str:
     """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
-    content = config.model_dump(
-        mode="json",
-        include={"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"},
-    )
+    names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"}
+    content = config.model_dump(mode="json", include=names)
     content["validation"].pop("external")
     if config.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
         content["prior"] = config.model_dump(mode="json")["prior"]

@@ -80,9 +80,12 @@ def validate(
 def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
     summary = folder.write_result(report.to_dict())
     folder.write_config(text)
+    captions: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
+    counts = {verdict: report.count(verdict) for verdict in captions}
+    cards = [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
     page = PageContent(
         title=f"Physics of {report.potential}", kicker="Forcewright validation", summary=_summary(report),
-        cards=_cards(report), sections=sections(report), result=summary, config_text=text,
+        cards=cards, sections=sections(report), result=summary, config_text=text,
         citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     write_report(folder / "report.html", page)
@@ -94,8 +97,7 @@ def _add_to_study(folder: Path, report: PhysicsReport) -> None:
         return
     stored = [
         {
-            "title": f"Physics: {part.title.lower()}", "text": part.text, "paired": part.paired,
-            "tables": list(part.tables),
+            **part._asdict(), "title": f"Physics: {part.title.lower()}",
             "figures": [[svg := draw_svg(figure), svg.width] for figure in part.figures if isinstance(figure, Figure)],
         }
         for part in sections(report)
@@ -114,20 +116,13 @@ def _summary(report: PhysicsReport) -> str:
     )
 
 
-def _cards(report: PhysicsReport) -> list[Card]:
-    captions: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
-    counts = {verdict: report.count(verdict) for verdict in captions}
-    return [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
-
-
 def sections(report: PhysicsReport) -> list[Section]:
     """Return the physics of a potential as sections of a page: the table, then each property's figures."""
-    headings = [("property", ""), ("number", ""), ("value", ""), ("reference", ""), ("unit", ""), ("tolerance", ""),
-                ("verdict", "")]  # fmt: skip
+    headings = [(name, "") for name in ("property", "number", "value", "reference", "unit", "tolerance", "verdict")]
     rows = [
         [
             row.property.replace("_", " "), name_of(row.number),
-            _number(row.value), _number(row.reference), row.unit, row.tolerance,
+            *(DASH if v is None else significant(v, 4) for v in (row.value, row.reference)), row.unit, row.tolerance,
             row.verdict if not row.reason else f"{row.verdict}: {row.reason}",
         ]
         for row in report.rows
@@ -142,10 +137,6 @@ def sections(report: PhysicsReport) -> list[Section]:
     return [Section("Numbers", "", [], [table]), *([Section("Figures", text, drawn, paired=True)] if drawn else [])]
 
 
-def _number(value: float | bool | None) -> str:
-    return DASH if value is None else significant(value, 4)
-
-
 def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Figure]:
     """Return a figure of each result of a property; lines of the reference are drawn behind, where there are any."""
     figures = []
@@ -154,7 +145,8 @@ def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]
         ax = figure.subplots()
         try:
             result.plot(ax)
-            if key in theirs and _only_lines(ax):
+            only_lines = bool(ax.lines) and not (ax.patches or ax.images or ax.collections)
+            if key in theirs and only_lines:  # anything else cannot be laid over another one's
                 _draw_behind(ax, theirs[key])
         except (NotImplementedError, ForcewrightError):
             continue
@@ -164,11 +156,6 @@ def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]
         ax.grid(not ax.images)
         figures.append(figure)
     return figures
-
-
-def _only_lines(ax: Axes) -> bool:
-    """Tell whether a figure is of lines, which another one's can be laid over."""
-    return bool(ax.lines) and not (ax.patches or ax.images or ax.collections)
 
 
 def _draw_behind(ax: Axes, reference: Result) -> None:
