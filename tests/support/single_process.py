@@ -36,8 +36,8 @@ class _SingleWorker(Executor):
         pass
 
 
-def stay_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a pool of one worker be this process, and an empty picture stand for each figure of a page."""
+def stay_in_process(monkeypatch: pytest.MonkeyPatch, drawn: bool = False) -> None:
+    """Let a pool of one worker be this process, and an empty picture stand for each figure of a page if not ``drawn``."""
     processes = loky.ProcessPoolExecutor
 
     def pool(max_workers: int, initializer: Any, initargs: Any, env: Any) -> Executor:
@@ -46,6 +46,8 @@ def stay_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return processes(max_workers=max_workers, initializer=initializer, initargs=initargs, env=env)
 
     monkeypatch.setattr(loky, "ProcessPoolExecutor", pool)
+    if drawn:
+        return
     monkeypatch.setattr(page, "to_svg", lambda figure: _PICTURE)
     for name in vars(page).keys() - {"draw_svg"}:
         if name.startswith("draw_"):
