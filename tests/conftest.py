@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,13 +15,23 @@ from ase.calculators.emt import EMT
 from xdist.scheduler import LoadScopeScheduling
 
 from forcewright.data import write
+from forcewright.optimize.workers import WORKER_ENVIRONMENT
 from forcewright.structure import Dataset, Structure
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the loops of ACE before workers start, where that has never been done: both would do it at once."""
+    """Prepare workers: how their threads wait, and the loops of ACE compiled, which both would otherwise do at once."""
+    # Threads that wait for one another would spin: torch, on a busy machine, for ten times as long as it computes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if hasattr(config, "workerinput") or not getattr(config.option, "numprocesses", None):
         return
+    # Each of the many processes would otherwise compile the package anew where the environment forbids to keep it.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    # As in workers of ours: one thread for linear algebra, and memory kept for the next arrays. OMP_NUM_THREADS would
+    # also turn off threads of our own.
+    for name in WORKER_ENVIRONMENT.keys() - {"OMP_NUM_THREADS"}:
+        os.environ.setdefault(name, WORKER_ENVIRONMENT[name])
     compiled = Path(find_spec("forcewright").origin).parent / "features" / "ace" / "__pycache__"
     if any(compiled.glob("kernels.*.nbc")):
         return

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
+import runpy
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import pytest
 import yaml
+from single_process import stay_in_process
 
 from forcewright.errors import ForcewrightError
 
@@ -18,10 +23,14 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def run_example(example: str, folder: Path) -> str:
+    """Run a program in a folder and return what it prints."""
     (folder / "example.py").write_text(example)
-    done = subprocess.run([sys.executable, "example.py"], cwd=folder, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        stay_in_process(patch)
+        patch.chdir(folder)
+        runpy.run_path("example.py", run_name="__main__")
+    return printed.getvalue()
 
 
 def test_python_examples_run(config: dict, copper: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def comparison(copper: Path, tmp_path: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.whole
+@pytest.mark.drawn
 def test_families_side_by_side(comparison: dict[str, Any], tmp_path: Path) -> None:
     found = compare(comparison)
     told = json.loads((found.folder / "result.json").read_text())
@@ -121,6 +121,7 @@ def test_mistakes_are_told_before_anything_is_fitted(
     assert not Path(comparison["output"]).exists()
 
 
+@pytest.mark.whole
 def test_when_every_family_fails_the_first_reason_is_told(comparison: dict[str, Any]) -> None:
     comparison["families"] = {"broken": comparison["families"]["broken"], "absent": "nowhere"}
     with pytest.raises(InputError, match="every family failed; broken: .*toys go no further"):

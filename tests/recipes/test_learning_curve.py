@@ -31,6 +31,7 @@ def curve(copper: Path, tmp_path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.drawn
 def test_errors_of_nested_subsets(curve: dict[str, Any]) -> None:
     found = learning_curve(curve)
     told = json.loads((found.folder / "result.json").read_text())

@@ -33,6 +33,7 @@ def config(folder: Path, **changes: Any) -> dict[str, Any]:
     return {**content, **changes}
 
 
+@pytest.mark.drawn
 def test_a_run_leaves_what_it_promises(tmp_path: Path) -> None:
     result = simulate(config(tmp_path))
     folder = tmp_path / "md"

@@ -10,6 +10,8 @@ import loky
 import pytest
 from threadpoolctl import threadpool_limits
 
+from forcewright.report import Svg, page
+
 _PICTURE = '<svg viewBox="0 0 1 1"></svg>'
 
 
@@ -34,8 +36,8 @@ class _SingleWorker(Executor):
         pass
 
 
-def stay_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a pool of one worker be this process, and an empty picture stand for each figure of a page."""
+def stay_in_process(monkeypatch: pytest.MonkeyPatch, drawn: bool = False) -> None:
+    """Let a pool of one worker be this process, and an empty picture stand for each figure of a page if not ``drawn``."""
     processes = loky.ProcessPoolExecutor
 
     def pool(max_workers: int, initializer: Any, initargs: Any, env: Any) -> Executor:
@@ -44,4 +46,9 @@ def stay_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
         return processes(max_workers=max_workers, initializer=initializer, initargs=initargs, env=env)
 
     monkeypatch.setattr(loky, "ProcessPoolExecutor", pool)
-    monkeypatch.setattr("forcewright.report.page.to_svg", lambda figure: _PICTURE)
+    if drawn:
+        return
+    monkeypatch.setattr(page, "to_svg", lambda figure: _PICTURE)
+    for name in vars(page).keys() - {"draw_svg"}:
+        if name.startswith("draw_"):
+            monkeypatch.setattr(page, name, lambda *args: Svg(_PICTURE, page.WIDTH))
