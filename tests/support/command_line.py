@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -19,7 +18,6 @@ def run_here(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     out, err, code = io.StringIO(), io.StringIO(), 0
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(cwd)
-        patch.setattr(logging.getLogger("forcewright.data"), "handlers", [])  # a command adds one that writes here
         patch.setenv("COLUMNS", "200")
         patch.setattr(sys, "argv", ["forcewright", *map(str, arguments)])
         try:
