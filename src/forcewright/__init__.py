@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # name -> module; imported when first used, so that `import forcewright` stays quick
 _HOMES = {
     **VERBS,
+    "Committee": "forcewright.fitting.committee",
     **dict.fromkeys(("Dataset", "Frame", "Labels", "Structure"), "forcewright.structure"),
     **dict.fromkeys(("ForcewrightError", "InputError"), "forcewright.errors"),
     **dict.fromkeys(("read", "write"), "forcewright.data"),
@@ -38,8 +39,7 @@ _HOMES = {
 _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPackage`)
 
 __all__ = [
-    "Committee",
-    "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
+    "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
     "analyze", "audit", "compare", "convert", "evaluate", "fit", "generate", "label", "learning_curve", "load",
     "predict", "read", "report", "select", "simulate", "split", "statistics", "tune", "validate", "write",
 ]  # fmt: skip

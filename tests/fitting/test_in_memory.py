@@ -171,3 +171,44 @@ def test_fits_to_parts_of_a_dataset_are_those_to_the_parts_alone(train: fw.Datas
         np.testing.assert_allclose(
             together.final.potential.coefficients, alone.final.potential.coefficients, rtol=1e-6, atol=1e-9
         )
+
+
+def test_structures_in_memory_replace_no_file_and_members_no_committee(train: fw.Dataset, tmp_path: Path) -> None:
+    """The folder may hold data of its own; members of an earlier committee are gone."""
+    (tmp_path / "train.extxyz").write_text("mine")
+    many = fw.fit(train, model=MODEL, committee=4, output=tmp_path, **SETTINGS)
+    with pytest.raises(InputError, match="another config"):
+        fw.fit(train[:20], model=MODEL, output=tmp_path, **SETTINGS)
+    assert fw.fit(tmp_path / "config.resolved.yaml").summary == many.summary  # what was refused has changed nothing
+    few = {"model": MODEL, "committee": 2, "output": tmp_path, **SETTINGS}
+    assert len(fw.fit(train, **few).committee) == 2 and len(fw.fit(train, **few).committee) == 2
+    assert len(fw.Committee.load(tmp_path / "committee")) == 2
+    assert (tmp_path / "train.extxyz").read_text() == "mine"
+
+
+def test_a_loss_on_the_test_set_needs_one(train: fw.Dataset) -> None:
+    with pytest.raises(InputError, match="xpot selects on the test set"):
+        fw.fit(train, model=MODEL, protocol="xpot")
+
+
+def test_folds_without_folds_make_no_committee(train: fw.Dataset) -> None:
+    with pytest.raises(InputError, match="folds need validation.kfold"):
+        fw.fit(train, model=MODEL, validation=0.2, committee={"by": "folds"})
+
+
+def test_a_part_that_lacks_an_element_is_fitted_by_itself(train: fw.Dataset) -> None:
+    """The core of ACE is settled by the whole dataset, which knows pairs that a part does not."""
+    mixed = []
+    for frame in train[:4]:
+        numbers = np.array(frame.structure.numbers)
+        numbers[0] = 47
+        structure = fw.Structure(numbers, frame.structure.positions, frame.structure.cell, frame.structure.pbc)
+        mixed.append(fw.Frame(structure, frame.labels))
+    both = fw.Dataset((*train[:12].frames, *mixed))
+    model = {"kind": "ace", "functions": 10, "rcut": 4.0}
+    settings = FitSettings.model_validate({**SETTINGS, "model": model})
+    fits = SubsetFits(settings, both)
+    assert fits.fit(range(12)).final.potential.species == (29,)
+    assert fits.fit(range(16)).final.potential.species == (29, 47)
+    alone = run_study(settings, both[range(12)], graded=False)
+    assert fits.fit(range(12)).best.loss == alone.best.loss

@@ -17,6 +17,7 @@ from ase.calculators.emt import EMT
 from forcewright.data import read, write
 from forcewright.errors import InputError
 from forcewright.fitting.hyperparameters import fill_model, search_ranges
+from forcewright.fitting.settings import FitSettings
 from forcewright.models import load
 from forcewright.models.command.template import fill, fill_within
 from forcewright.recipes.tune import tune
@@ -215,6 +216,12 @@ def test_a_stranger_s_command_is_not_run_without_consent(config, train, tmp_path
         load(folder)
     loaded = load(folder, allow_commands=True)
     assert loaded.predict([train[0].structure])[0].energy == potential.predict([train[0].structure])[0].energy
+    program = str(FitSettings(model=config).program)  # consent to one program is none to another
+    assert load(folder, allow_commands=program).files == potential.files
+    with pytest.raises(InputError, match="allow_commands=True"):
+        load(folder, allow_commands=program.replace("program.py", "other.py"))
+    with pytest.raises(InputError, match="is of kind 'command', expected 'gap'"):
+        load(folder, allow_commands=True, kind="gap")
     monkeypatch.setenv("FORCEWRIGHT_ALLOW_COMMANDS", "1")
     assert load(folder).files == potential.files
     (folder / "model.json").write_text('{"mean": 0.0}')

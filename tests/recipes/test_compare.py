@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,12 @@ def test_when_every_family_fails_the_first_reason_is_told(comparison: dict[str, 
     comparison["families"] = {"broken": comparison["families"]["broken"], "absent": "nowhere"}
     with pytest.raises(InputError, match="every family failed; broken: .*toys go no further"):
         compare(comparison)
+
+
+def test_a_potential_of_another_kind_is_not_that_of_the_study(comparison: dict[str, Any]) -> None:
+    comparison["families"].pop("broken")
+    studies = Path(compare(comparison).folder) / "studies"
+    shutil.rmtree(studies / "SNAP" / "potential")
+    shutil.copytree(studies / "toy" / "potential", studies / "SNAP" / "potential")
+    again = compare(comparison).summary
+    assert "is of kind 'toy', expected 'snap'" in again["failed"]["SNAP"] and list(again["families"]) == ["toy"]

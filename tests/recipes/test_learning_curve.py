@@ -10,7 +10,7 @@ import scipy.stats
 from toy_family import HOME, ToyModel
 
 from forcewright.accuracy.errors import evaluate
-from forcewright.data import read
+from forcewright.data import read, write
 from forcewright.errors import InputError
 from forcewright.models import FAMILIES
 from forcewright.recipes.learning_curve import learning_curve, power_law, subsets
@@ -105,3 +105,20 @@ def test_failed_fits_are_listed(curve: dict[str, Any]) -> None:
     found = learning_curve(curve).summary["families"]
     assert list(found["broken"]["failed"]) == ["8-0"] and "toys go no further" in found["broken"]["failed"]["8-0"]
     assert len(found["toy"]["points"]) == 1 and found["toy"]["fits"] == {}
+
+
+def test_a_model_may_be_common_and_other_validation_frames_are_another_curve(
+    curve: dict[str, Any], copper: Path, tmp_path: Path
+) -> None:
+    external = tmp_path / "external.extxyz"
+    external.write_text((copper / "test.extxyz").read_text())
+    model = {"kind": "snap", "twojmax": 2, "rcut": 4.0}
+    common = {"model": model, "validation": {"external": str(external)}, "search": {"starts": 1, "evaluations": 5}}
+    curve |= {"families": {"a": {}}, "common": common, "sizes": [10, 20], "repeats": 1}
+    fitted: list[str] = []
+    first = learning_curve(curve, on_fit=fitted.append)
+    assert learning_curve(curve, on_fit=fitted.append).summary["families"] == first.summary["families"]
+    assert len(fitted) == 2
+    write(read(external)[:4], external)
+    learning_curve(curve, on_fit=fitted.append)
+    assert len(fitted) == 4

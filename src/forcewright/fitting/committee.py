@@ -114,15 +114,13 @@ def committee_of(
     Raises
     ------
     InputError
-        If the fit has several densities, or no folds where these make the members.
+        If the fit has several densities.
     """
     fit = trial.fit
     if trial.iterations or fit is None:
         raise InputError("takes a linear fit; with further densities fit again with other seeds", field="committee")
     theta = trial.search.theta
     if settings.by == "folds":
-        if problem.external is not None:
-            raise InputError("folds need validation.kfold; take by: bootstrap", field="committee.by")
         fitted = fit.fold_coefficients(theta)
     else:
         rng = np.random.default_rng([problem.seed, 7])

@@ -48,9 +48,7 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     problem = trials.problem
     if not problem.family.is_linear:
         return _by_the_family(trials, best, test)
-
-    committee = problem.settings.committee
-    blocks = committee.blocks if committee is not None else 0
+    committee, blocks = problem.settings.committee, problem.committee_blocks
     # further densities take far longer than a linear fit, which decides about the zero of energy as well
     trial = trials.fitted.get(best.index)
     if trial is None:

@@ -344,7 +344,7 @@ def time_per_atom(potential: Potential, structure: Structure) -> float:
 
 def evaluate_linear(problem: Problem, params: Mapping[str, Any], index: int) -> tuple[Outcome, LinearTrial]:
     """Return the loss of one trial with what is worth keeping beside it, and the trial."""
-    blocks = problem.settings.committee.blocks if problem.is_single and problem.settings.committee else 0
+    blocks = problem.committee_blocks if problem.is_single else 0
     trial = fit_linear(problem, params, index, iterations=() if problem.is_single else None, blocks=blocks)
     values = {
         **trial.diagnostics,

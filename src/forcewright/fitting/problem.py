@@ -114,6 +114,11 @@ class Problem:
         return self.settings.validation.nested and self.external is None
 
     @property
+    def committee_blocks(self) -> int:
+        """Blocks of frames that normal equations are kept in for a committee; 0 without one."""
+        return self.settings.committee.blocks if self.settings.committee else 0
+
+    @property
     def seed(self) -> int:
         """Seed of everything random."""
         return self.settings.study.seed

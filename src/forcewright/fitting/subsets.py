@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from forcewright.features.row_cache import RowMemory
 from forcewright.fitting.frame_equations import FrameEquations, accumulate_frames
@@ -32,13 +33,18 @@ class SubsetFits:
         self._unsettled = settings
         self.dataset, self.external = dataset, external
         self._rows = RowMemory(int(settings.cache_GB * 1e9))
-        self._equations: FrameEquations | None = None
-        if settings.family.is_linear and not search_ranges(model):
-            basis = linear_model(model, {}).basis(dataset.species)
-            rows = self._rows.rows_of(basis)
-            self._equations = accumulate_frames(
-                dataset, basis, lambda index: rows(dataset[index].structure), properties_of(settings)
-            )
+
+    @cached_property
+    def _equations(self) -> FrameEquations | None:
+        """Normal equations of every frame, accumulated at the first fit; None where they cannot be shared."""
+        model, dataset = self.settings.model, self.dataset
+        if not self.settings.family.is_linear or search_ranges(model):
+            return None
+        basis = linear_model(model, {}).basis(dataset.species)
+        rows = self._rows.rows_of(basis)
+        return accumulate_frames(
+            dataset, basis, lambda index: rows(dataset[index].structure), properties_of(self.settings)
+        )
 
     def fit(self, indices: Sequence[int]) -> StudyOutcome:
         """Fit to some of the frames; the potential knows no extrapolation grades.

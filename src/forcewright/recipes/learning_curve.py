@@ -150,13 +150,12 @@ def _curve(
     config = _fit_config(settings, name, family)
     points: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
-    fits: SubsetFits | None = None
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
     files = config.validation.external
     external = read(files, labels=config.data.labels) if files else None
+    fits = SubsetFits(config, train, external)
     hashes = [] if external is None else [external.content_hash]
-    settled = config.family.hyperparameters.with_data(config.model, train)
-    if settled != config.model:
+    if (settled := fits.settings.model) != config.model:
         hashes.append(hashlib.sha256(json.dumps(settled, sort_keys=True, default=str).encode()).hexdigest())
     for repeat, frames, indices in parts:
         label = f"{frames}-{repeat}"
@@ -171,7 +170,6 @@ def _curve(
             on_fit(f"{name}, {frames} frames")
             try:
                 config.family.require_packages()
-                fits = fits or SubsetFits(config, train, external)
                 point = _measure(fits, indices, test)
             except ForcewrightError as error:
                 failed[label] = str(error)
@@ -329,8 +327,8 @@ def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[st
     rows = [row for name, curve in curves.items() for row in _rows(name, curve, summary["sizes"])]
     headings = [("family", ""), ("frames", ""), ("fits", ""), *((heading, "") for _, heading, _ in _ERRORS),
                 ("one fit", "")]  # fmt: skip
-    models = [fill_model(family["model"], {}).model_dump(mode="json", exclude_none=True)
-              for family in settings.families.values()]  # fmt: skip
+    configs = [_fit_config(settings, name, family) for name, family in settings.families.items()]
+    models = [fill_model(config.model, {}).model_dump(mode="json", exclude_none=True) for config in configs]
     cited = {c["key"]: c for model in models for c in provenance.citations(model, TuneStudySettings(), False)}
     page = PageContent(
         title=f"Learning curve: {folder.path.name}", kicker="Forcewright learning curve",

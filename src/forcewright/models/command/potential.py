@@ -230,4 +230,6 @@ class CommandPotential(PotentialBase):
 def describe_program(content: Mapping[str, object]) -> str:
     """Return in words what a saved potential runs when it predicts; ValueError if its content is damaged."""
     predicting = Predicting.model_validate(content.get("predict"))
-    return f"runs {' '.join(predicting.command)!r}" if predicting.command else f"calls {predicting.ase!r}"
+    if predicting.command:
+        return f"runs {' '.join(predicting.command)!r}"
+    return f"calls {predicting.ase!r}" + (f" with {predicting.kwargs}" if predicting.kwargs else "")
