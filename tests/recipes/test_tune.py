@@ -152,7 +152,7 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
     for i in np.flatnonzero(problem.folds != 2):
         frame = problem.train[int(i)]
         rows = labelled_rows(
-            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.free_species
+            frame, basis.rows(frame.structure), problem.energies, problem.loss.properties, problem.free_species
         )
         blocks += [
             weights[frame.labels.group, name] * training_row(name, block, len(frame.structure))
@@ -169,7 +169,7 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
     norms = np.zeros(columns)
     for frame in problem.train:
         rows = labelled_rows(
-            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.free_species
+            frame, basis.rows(frame.structure), problem.energies, problem.loss.properties, problem.free_species
         )
         for name, block in rows.items():
             part = nominal[frame.labels.group, name] * training_row(name, block, len(frame.structure))
@@ -205,7 +205,7 @@ def test_weights_that_normal_equations_cannot_solve_go_to_qr(config: dict[str, A
     whole = problem_of(config)
     one = whole.train[:1]
     problem = replace(whole, train=one, folds=np.zeros(1, dtype=np.int64), external=one)
-    theta = np.array([0.0, -80.0, -160.0])  # of energy, force and ridge: as good as one row for many columns
+    theta = np.array([0.0, -80.0, -80.0, -160.0])  # of energy, force, stress and ridge: as good as one row for many columns
     fitted = fit_linear(problem, {"rcut": 4.0, "rfac0": 0.9}, 0, theta)
     assert fitted.diagnostics["solver"] == "qr" and fitted.diagnostics["columns"] > 1
     assert fitted.predictions[0].energy == pytest.approx(one.labels[0].energy, abs=1e-9)

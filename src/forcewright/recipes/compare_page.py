@@ -83,7 +83,10 @@ def write_page(
             cards.append(Card(label, significant(known[first]), unit, first))
     page = PageContent(
         title=f"Comparison: {folder.name}", kicker="Forcewright comparison",
-        warnings=[f"{name} failed: {reason}" for name, reason in summary["failed"].items()],
+        warnings=[
+            *(f"{name} failed: {reason}" for name, reason in summary["failed"].items()),
+            *(f"{name}: {warning}" for name, row in summary["families"].items() for warning in row.get("warnings", [])),
+        ],
         summary=_summary_text(summary), cards=cards, sections=list(sections(summary, tables)), result=summary,
         config_text=config_text, citations=citations(summary),
     )  # fmt: skip

@@ -72,6 +72,16 @@ class TuneConfig(FitSettings):
         return self
 
 
+def as_before(config: TuneConfig) -> TuneConfig:
+    """Return a config with what it leaves open as versions took it that used stresses only where they were told to."""
+    weights, loss = config.weights, config.loss
+    if weights.stress == "auto" and config.family.is_linear:
+        weights = weights.model_copy(update={"stress": None})
+    if loss.stress == "auto":
+        loss = loss.model_copy(update={"stress": 0.0})
+    return config.model_copy(update={"weights": weights, "loss": loss})
+
+
 def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     """Return a config in which structures in memory are files in its output folder, which are written now.
 
