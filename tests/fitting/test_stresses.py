@@ -57,8 +57,8 @@ def loss_of_errors(problem: Problem, force: float = 0.0, stress: float = 0.0) ->
 @pytest.mark.parametrize(
     ("alpha", "force", "stress"),
     [
-        (0.75, 0.1, 0.1),
-        ({"stress_GPa": 0.3}, 0.1, 0.3),
+        (0.75, 0.03, 0.1),
+        ({"stress_GPa": 0.3}, 0.03, 0.3),
         ({"energy_meV_per_atom": 2, "force_eV_per_A": 0.05}, 0.05, 0.1),
         ({"energy_meV_per_atom": 2, "force_eV_per_A": 0.05, "stress_GPa": 0.02}, 0.05, 0.02),
     ],

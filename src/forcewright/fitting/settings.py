@@ -149,7 +149,7 @@ class LossSettings(BaseModel):
     stress: Literal["auto"] | Annotated[float, Field(ge=0)] | None = "auto"
     """Coefficient of the virial error per √N (eV) in the loss; null or 0 counts no stress. auto: where stresses are
     fitted, the one at which the stress error wanted (0.1 GPa unless alpha says another) counts as much as the force
-    error wanted (0.1 eV/Å unless alpha says another), at the volumes of the training frames."""
+    error wanted (0.03 eV/Å unless alpha says another), at the volumes of the training frames."""
     huber_delta: float = Field(default=0.1, gt=0)
     """Error in eV (energy per √N) and eV/Å (force) at which Huber's loss turns from squared to absolute."""
 
