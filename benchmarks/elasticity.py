@@ -1,8 +1,8 @@
 """Elastic constants with and without stresses in the fit: README's study of Mo or Si, or one fit, on Zuo's data.
 
-The constants are least squares on the stresses of the Elastic frames whose strain is at most 0.02: once on the labels, once
-on what the potential predicts for the same frames. Besides, B, C11, C12 and C44 of the relaxed crystal. A frame's strain is
-the right stretch of its cell (polar decomposition) from a supercell of the reference cube, whose length is fitted.
+The constants are least squares on the stresses of the Elastic frames whose strain is at most 0.02: once on the labels,
+once on what the potential predicts for the same frames. Besides, B, C11, C12 and C44 of the relaxed crystal. A frame's
+strain is the right stretch of its cell (polar decomposition) from a box of reference cubes, whose length is fitted.
 
     python benchmarks/elasticity.py Si [--kind ace] [--rcut 5.0] [--trials 8] [--without-stress] [--data ../shared/data]
 """
@@ -38,7 +38,7 @@ SNAP = {
 
 
 def deformation(structure: Structure, length: float, atoms: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the strain (3, 3) from cubes of a length, and the rotation (3, 3); None where the cell is no box of cubes."""
+    """Return strain from cubes of a length and rotation, both (3, 3); None where the cell is no box of cubes."""
     counts = np.round(np.linalg.norm(structure.cell, axis=1) / length).astype(int)
     if counts.min() < 1 or atoms * int(np.prod(counts)) != len(structure):
         return None

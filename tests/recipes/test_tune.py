@@ -205,7 +205,9 @@ def test_weights_that_normal_equations_cannot_solve_go_to_qr(config: dict[str, A
     whole = problem_of(config)
     one = whole.train[:1]
     problem = replace(whole, train=one, folds=np.zeros(1, dtype=np.int64), external=one)
-    theta = np.array([0.0, -80.0, -80.0, -160.0])  # of energy, force, stress and ridge: as good as one row for many columns
+    theta = np.array(
+        [0.0, -80.0, -80.0, -160.0]
+    )  # of energy, force, stress and ridge: as good as one row for many columns
     fitted = fit_linear(problem, {"rcut": 4.0, "rfac0": 0.9}, 0, theta)
     assert fitted.diagnostics["solver"] == "qr" and fitted.diagnostics["columns"] > 1
     assert fitted.predictions[0].energy == pytest.approx(one.labels[0].energy, abs=1e-9)

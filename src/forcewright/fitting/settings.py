@@ -170,11 +170,11 @@ class TuneStudySettings(StudySettings):
 
     objectives: tuple[Literal["loss", "cost"], ...] = ("loss",)
     """What is minimized: the loss alone, or [loss, cost] for the whole front of accuracy against the time that an
-    evaluation of the potential takes. That time is measured: the trials then differ between machines and runs, while
-    a study that is resumed still goes on from what it has measured."""
+    evaluation of the potential takes. That time (CPU time of one thread) is measured: the trials then differ between
+    machines and runs, while a study that is resumed still goes on from what it has measured."""
 
     max_cost_us_per_atom: Positive | None = None
-    """Longest time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
+    """Longest CPU time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
     chosen, or the cheapest, with a warning, where none is."""
 
     def searched(self) -> StudySettings:

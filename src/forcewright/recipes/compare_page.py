@@ -101,8 +101,8 @@ def _summary_text(summary: Mapping[str, Any]) -> str:
         f"({frames} frames). Energies are per atom; the force norm is the root of the "
         "summed squares of all force components of a structure. One fit is the fit to all training data (linear "
         "families: with the search for weights and cross-validation); CPU time, memory and energy are of the whole "
-        f"study. Energy used is CPU time times {summary['power_W_per_core']:g} W per core. Cost is the time of an "
-        "evaluation of energy, forces and stress with one thread."
+        f"study. Energy used is CPU time times {summary['power_W_per_core']:g} W per core. Cost is the CPU time of "
+        "an evaluation of energy, forces and stress with one thread, the least of several."
     )
 
 

@@ -19,6 +19,7 @@ from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
 from forcewright.fitting.committee import Committee
+from forcewright.fitting.cost import THREADS
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
@@ -287,7 +288,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
         "extrapolation": account.grades_of(final.potential, *graded),
-        "loss": best.loss,
+        "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
         "nested": None if outcome.nested is None else outcome.nested.to_dict(),
@@ -299,6 +300,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "cpu_s": round(monitor.cpu_s, 3),
         "peak_memory_bytes": monitor.peak_memory_bytes,
         "cost_us_per_atom": final.cost_us_per_atom,
+        "cost_threads": THREADS,
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
