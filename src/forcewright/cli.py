@@ -107,7 +107,7 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
     _out.print(
         f"{summary['trials']} trials, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
-        f"{summary['cost_us_per_atom']:.0f} µs/atom",
+        f"{summary['cost_us_per_atom']:.3g} µs/atom (CPU time, {summary.get('cost_threads', 1)} thread)",
         highlight=False,
     )
     _say_where(result.folder)

@@ -13,7 +13,7 @@ from forcewright.data import dataset_of, write
 from forcewright.errors import InputError
 from forcewright.files import writing
 from forcewright.fitting.hyperparameters import search_ranges
-from forcewright.fitting.settings import STRICT, FitSettings, ValidationSettings, validation_of
+from forcewright.fitting.settings import STRICT, FitSettings, PriorSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
 from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
 
@@ -70,6 +70,22 @@ class TuneConfig(FitSettings):
         if self.protocol == "xpot" and self.data.test is None:
             raise ValueError("protocol xpot selects on the test set; give data.test")
         return self
+
+
+def as_before(config: TuneConfig) -> TuneConfig:
+    """Return a config with what it leaves open as earlier versions took it.
+
+    They used stresses only where they were told to, and scaled the ridge by the training data.
+    """
+    weights, loss = config.weights, config.loss
+    if weights.stress == "auto" and config.family.is_linear:
+        weights = weights.model_copy(update={"stress": None})
+    if loss.stress == "auto":
+        loss = loss.model_copy(update={"stress": 0.0})
+    prior = config.prior
+    if "prior" not in config.model_fields_set and config.family.is_linear:
+        prior = PriorSettings(scale="data")
+    return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior})
 
 
 def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
