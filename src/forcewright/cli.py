@@ -160,7 +160,7 @@ def predict(
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
     if output is not None:
-        _print(f"{len(predicted.dataset)} predictions written to {output}")
+        _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 
 
 @app.command()
