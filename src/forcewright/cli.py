@@ -255,6 +255,8 @@ def analyze(
 ) -> None:
     """Analyze the structure and dynamics of a trajectory.
 
+    One analysis that fails does not end the others; the exit code is then 1.
+
     Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
     """
     from forcewright.recipes.analyze import names, single_numbers
@@ -272,6 +274,8 @@ def analyze(
     for name, result in results.items():
         _print(f"{name}: {_line(single_numbers(result))}")
     _say_where(folder)
+    if results.failures:
+        raise typer.Exit(1)
 
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:

@@ -161,7 +161,8 @@ def validate(
         if theirs is not None:
             reference_results[name] = theirs.results
     compared = reference.name if reference is not None else None
-    hashes = {name: one.content_hash for name, one in (("potential", force_field), ("reference", reference)) if one}
+    sources = {"potential": force_field, "reference": reference}
+    hashes = {name: source.content_hash for name, source in sources.items() if source is not None}
     return PhysicsReport(force_field.name, compared, tuple(rows), results, reference_results, hashes)
 
 
