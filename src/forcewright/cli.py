@@ -160,7 +160,7 @@ def predict(
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
     if output is not None:
-        _print(f"{len(predicted.dataset)} predictions written to {output}")
+        _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 
 
 @app.command()
@@ -255,6 +255,8 @@ def analyze(
 ) -> None:
     """Analyze the structure and dynamics of a trajectory.
 
+    One analysis that fails does not end the others; the exit code is then 1.
+
     Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
     """
     from forcewright.recipes.analyze import names, single_numbers
@@ -272,6 +274,8 @@ def analyze(
     for name, result in results.items():
         _print(f"{name}: {_line(single_numbers(result))}")
     _say_where(folder)
+    if results.failures:
+        raise typer.Exit(1)
 
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -298,22 +302,33 @@ def _line(numbers: Mapping[str, Any]) -> str:
 
 @app.command()
 def validate(
-    potential: Saved,
-    config: Config,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")] = None,
-) -> None:
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[POTENTIAL] CONFIG", show_default=False,
+            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for what comes out, in place of the config's.")
+    ] = None,
+) -> None:  # fmt: skip
     """Compute the physics of a potential and judge it against a reference.
 
-    Example: `forcewright validate runs/si/potential validate.yaml`. The exit code is 1 if a number lies outside its
-    tolerance or could not be computed.
+    Example: `forcewright validate runs/si/potential validate.yaml`. Where neither the config nor `-o` names an output,
+    it is `physics` beside the potential. The exit code is 1 if a number lies outside its tolerance or could not be
+    computed.
     """
-    folder = output or potential.parent / "physics"
+    if len(paths) > 2:
+        raise ForcewrightError(f"{len(paths)} paths are too many; give a potential and a config, or a config alone")
+    *potentials, config = paths
     with _spinner() as show:
         judged = fw.validate(
-            config, potential=potential, output=folder,
+            config, potential=potentials[0] if potentials else None, output=output,
             on_property=lambda name: show(description=name.replace("_", " ")),
         )  # fmt: skip
-    _show(judged, folder)
+    assert judged.folder is not None  # a config in a file is answered in files
+    _show(judged, judged.folder)
     if not judged.passed:
         raise typer.Exit(1)
 

@@ -14,10 +14,10 @@ from ase.data import chemical_symbols
 from forcewright.data.asedb import read_asedb, write_asedb
 from forcewright.data.atoms import raw_frame
 from forcewright.data.extxyz import read_extxyz, write_extxyz
-from forcewright.data.labelling import LabelSummary, check_mapping, label_frame
+from forcewright.data.labelling import PREDICTED, LabelSummary, check_mapping, label_frame
 from forcewright.data.mlearn import read_mlearn
 from forcewright.data.npz import read_npz, write_npz
-from forcewright.data.raw import RawFrame, RawFrames
+from forcewright.data.raw import Columns, RawFrame, RawFrames
 from forcewright.data.vasprun import read_vasprun
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, Labels, Structure
@@ -32,7 +32,7 @@ class Format(NamedTuple):
 
     suffixes: tuple[str, ...]
     read: Callable[..., RawFrames]
-    write: Callable[[Dataset, Path], None] | None = None
+    write: Callable[..., None] | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -194,12 +194,21 @@ def require_energies(summary: LabelSummary, mapping: Mapping[str, str], files: S
                 f"the key {mapping[name]!r} given for {name} is in no frame; {_present(summary)}",
                 file=file, field=mapping[name],
             )  # fmt: skip
-    if not summary.count("energy"):
+    if summary.count("energy"):
+        return
+    if any(key.startswith(PREDICTED) for key in summary.present):
+        names = {name: PREDICTED + name for name in ("energy", "forces", "stress")}
+        named = {name: key for name, key in names.items() if key in summary.present}
         raise InputError(
-            f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
-            "labels={'energy': '...'}",
-            file=file, field="energy",
+            f"no frame has an energy of a reference; {', '.join(named.values()) or PREDICTED + '...'} is what a "
+            f"potential predicted, and is taken for a label only where it is named: labels={named}", file=file,
+            field="energy",
         )  # fmt: skip
+    raise InputError(
+        f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
+        "labels={'energy': '...'}",
+        file=file, field="energy",
+    )  # fmt: skip
 
 
 def _present(summary: LabelSummary) -> str:
@@ -248,10 +257,15 @@ def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], pa
     return dict(options)
 
 
-def write(structures: Sources, path: str | Path, format: str | None = None) -> Path:
+def write(structures: Sources, path: str | Path, format: str | None = None, *, columns: Columns = ()) -> Path:
     """Write a dataset, or what `read` makes one of, atomically, and return the path.
 
     Written .extxyz and .db read back identically. A ``UserWarning`` names what .npz cannot hold.
+
+    Parameters
+    ----------
+    columns
+        For .extxyz and .db: further numbers of each frame's atoms, (N, k) by their name.
 
     Raises
     ------
@@ -261,13 +275,21 @@ def write(structures: Sources, path: str | Path, format: str | None = None) -> P
     target, dataset = Path(path), dataset_of(structures)
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to write", file=target)
-    name = find_format(target, format)
+    writer = writer_of(target, format, columns[0] if columns else ())
+    writer(dataset, target, *([columns] if columns else []))
+    return target
+
+
+def writer_of(path: Path, format: str | None = None, columns: Iterable[str] = ()) -> Callable[..., None]:
+    """Return what writes to ``path``; `InputError` if nothing does, or the format cannot hold such columns."""
+    name = find_format(path, format)
     writer = FORMATS[name].write
     if writer is None:
         writable = ", ".join(key for key, entry in FORMATS.items() if entry.write)
-        raise InputError(f"{name} files can only be read; write one of {writable}", file=target)
-    writer(dataset, target)
-    return target
+        raise InputError(f"{name} files can only be read; write one of {writable}", file=path)
+    if (asked := list(columns)) and "columns" not in inspect.signature(writer).parameters:
+        raise InputError(f"{name} files cannot hold {', '.join(asked)}; write .extxyz or .db", file=path)
+    return writer
 
 
 def describe(dataset: Dataset) -> str:
