@@ -70,11 +70,14 @@ def write_asedb(dataset: Dataset, path: Path) -> None:
     """Write labels as calculator results, config_type as a key and all other info as data."""
     with atomic_path(path) as temporary:
         temporary.unlink()  # ase.db wants to create the file itself
-        with _connect(temporary) as database:
-            for structure, labels, _ in dataset:
-                # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
-                data = {"config_type": labels.group, **plain(dict(labels.info))}
-                database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+        try:
+            with _connect(temporary) as database:
+                for structure, labels, _ in dataset:
+                    # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
+                    data = {"config_type": labels.group, **plain(dict(labels.info))}
+                    database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+        except sqlite3.Error as error:
+            raise InputError(f"cannot be written: {error}; make room, or choose another path", file=path) from error
 
 
 def _selectable(group: str) -> dict[str, str]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +17,7 @@ from forcewright.configs import StrictModel
 from forcewright.data.extxyz import read_extxyz
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
+from forcewright.files import lasting_scratch_folder, scratch_folder
 from forcewright.models.ase_calculator import calculator_factory
 from forcewright.models.command.template import Value, fill, fill_within, plain_value
 from forcewright.models.running import run
@@ -125,8 +123,7 @@ class CommandPotential(PotentialBase):
             return None
 
     def _predict_with_program(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
-        with tempfile.TemporaryDirectory(prefix="forcewright-predict-") as scratch:
-            folder = Path(scratch)
+        with scratch_folder("predict") as folder:
             asked, answered = folder / "structures.extxyz", folder / "predictions.extxyz"
             write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), asked, LabelNames(group=None))
             values = {**self._all_values, "structures": str(asked), "predictions": str(answered)}
@@ -180,8 +177,7 @@ class CommandPotential(PotentialBase):
     @cached_property
     def _home(self) -> Path:
         """The folder where its program finds the files; it goes with this object."""
-        folder = Path(tempfile.mkdtemp(prefix="forcewright-potential-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = lasting_scratch_folder("potential", self)
         write_files(folder, self.files)
         return folder
 
