@@ -198,8 +198,13 @@ def _fingerprint(config: TuneConfig, problem: Problem, inputs: Inputs) -> str:
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"}
     content = config.model_dump(mode="json", include=names)
     content["validation"].pop("external")
-    if config.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
+    if content["validation"]["leave_out"] is None:
+        content["validation"].pop("leave_out")
+    # as earlier versions wrote it, so that their studies go on
+    if config.prior.scale == "basis":
         content["prior"] = config.model_dump(mode="json")["prior"]
+    elif config.prior.smoothness != "free":
+        content["prior"] = config.model_dump(mode="json")["prior"]["smoothness"]
     is_xpot = config.protocol == "xpot"
     external = inputs.test if is_xpot else inputs.external
     sets = (problem.everything, external, inputs.test if is_xpot else None)
