@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 from ase.data import chemical_symbols
+from jinja2 import TemplateError
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
@@ -42,6 +43,9 @@ log = logging.getLogger("forcewright")
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
+
+#: what showing stored results can raise that were changed or cut off
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
 
 _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
@@ -201,7 +205,7 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     InputError
         If the folder is not that of a finished study.
     """
-    from forcewright.report import ReportContent, write_report  # matplotlib: not before it is needed
+    from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
     texts = {}
@@ -209,6 +213,19 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
+    try:
+        return write_report(folder / "report.html", _stored_report(folder, texts, sections))
+    except _DAMAGE as error:
+        raise InputError(
+            f"holds a damaged result.json, report.json or physics.json ({type(error).__name__}: {error}); run the "
+            "study again", file=folder,
+        ) from None  # fmt: skip
+
+
+def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[Any]) -> Any:
+    """Return the content of a report from the texts of its files, by name."""
+    from forcewright.report import ReportContent
+
     fields = json.loads(texts["report.json"])
     stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
@@ -216,11 +233,10 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     result = json.loads(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
-    content = ReportContent(
+    return ReportContent(
         result=result, config_text=texts["config.resolved.yaml"], parity=parity,
         sections=[*stored, *sections], **fields,
     )  # fmt: skip
-    return write_report(folder / "report.html", content)
 
 
 def _stored_physics(folder: Path) -> list[Any]:
