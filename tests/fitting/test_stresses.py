@@ -150,11 +150,11 @@ def test_comparisons_and_learning_curves_warn_too(copper: Path, tmp_path: Path) 
 
 
 def test_a_study_of_before_goes_on_without_stresses_until_it_is_begun_anew(copper: Path, tmp_path: Path) -> None:
-    """Earlier versions wrote null and 0 into config and journal where nothing was said."""
+    """Earlier versions wrote null, 0 and free into config and journal where nothing was said."""
     config = {
         "data": {"train": str(copper / "train.extxyz")}, "model": MODEL, **QUICK, "output": str(tmp_path / "run")
     }  # fmt: skip
-    off = fw.fit({**config, "weights": {"stress": None}, "loss": {"stress": 0}})
+    off = fw.fit({**config, "weights": {"stress": None}, "loss": {"stress": 0}, "prior": "free"})
     assert "leaves them aside" in off.summary["warnings"][0]
     again = fw.fit(config)
     assert again.summary == off.summary

@@ -340,13 +340,13 @@ def test_a_prior_is_searched_where_the_basis_offers_one(
     from forcewright.features.bispectrum import Bispectrum
 
     plain = fw.tune({**config, "study": {"settings": 1, "initial": 1}, "output": config["output"] + "_plain"})
-    assert "prior" not in plain.summary["settings"]
+    assert plain.summary["settings"]["prior"] == {"scale": "basis", "smoothness": "none", "sharing": "none"}
     monkeypatch.setattr(
         Bispectrum, "prior_features", lambda self: np.log1p(np.arange(self.size))[:, None], raising=False
     )
     problem, params = problem_of(config), {"rcut": 4.0, "rfac0": 0.9}
     free = fit_linear(problem, params, 0)
-    assert len(free.search.theta) == len(free.terms) + 2 and abs(free.search.theta[-1]) <= 3.0
+    assert len(free.search.theta) == len(free.terms) + 2 and 0.0 <= free.search.theta[-1] <= 3.0
     assert free.diagnostics["gram_mismatch"] < 1e-6
     without = fit_linear(problem_of(config, prior="none"), params, 0)
     assert len(without.search.theta) == len(without.terms) + 1

@@ -33,6 +33,10 @@ class ValidationSettings(BaseModel):
     """Number of folds of the training data; each is predicted by a fit to the others."""
     holdout: float | None = Field(default=None, gt=0, lt=1)
     """Share of the training data held back; the final fit uses all of it."""
+    leave_out: Literal["groups"] | dict[str, list[str]] | None = None
+    """Leave whole groups out in turn: each group of the training data, or named sets of groups such as
+    {MoTa: [MoTa_SS]}; each is predicted by a fit that has seen none of it. Frames in no set are dealt to kfold folds
+    (5 where not given), for which all the sets are fitted."""
     nested: bool = False
     """With kfold: also redo the whole selection inside each fold, for an error free of selection bias."""
 
@@ -42,6 +46,12 @@ class ValidationSettings(BaseModel):
             raise ValueError("has kfold and holdout; give one of them")
         if self.nested and self.holdout is not None:
             raise ValueError("nested needs kfold")
+        if self.leave_out is not None and self.holdout is not None:
+            raise ValueError("has leave_out and holdout; give one of them")
+        if self.leave_out == "groups" and self.kfold is not None:
+            raise ValueError(
+                "leave_out: groups leaves no frame for kfold; take it out, or name the groups to leave out"
+            )
         return self
 
 
@@ -107,6 +117,43 @@ class WeightSettings(BaseModel):
 
 #: share of the energy in the loss where nothing else is said
 ALPHA = 0.75
+
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class PriorSettings(BaseModel):
+    """How much harder some coefficients of a linear model are damped than others."""
+
+    model_config = STRICT
+
+    scale: Literal["basis", "data"] = "basis"
+    """Units of the ridge: forces that the functions make in random packings of the elements (basis), or the norms of
+    their columns in the training data (data), as it was before there was a choice."""
+    smoothness: Literal["none", "free"] | tuple[float, ...] = "free"
+    """Exponents by which rough functions are damped harder, where the family tells which are rough: searched with the
+    weights (free), numbers, or none."""
+    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = 2.0
+    """Exponents by which parts are damped harder that tell like elements apart: of neighbors and of the center, or one
+    number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
+    they are for. Only with scale: basis."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.scale == "basis" and isinstance(self.smoothness, tuple) and min(self.smoothness, default=0.0) < 0:
+            raise ValueError("smoothness has negative exponents, which would damp smooth functions harder")
+        if self.scale == "data" and "sharing" in self.model_fields_set and self.sharing != "none":
+            raise ValueError("sharing needs scale: basis")
+        return self
+
+
+def _prior_of(value: Any) -> Any:
+    """Take what earlier versions had, which scaled by the data: free, none, or exponents."""
+    if isinstance(value, str):
+        return {"scale": "data", "smoothness": value} if value in ("free", "none") else {"scale": value}
+    if isinstance(value, list | tuple):
+        return {"scale": "data", "smoothness": value}
+    return value
 
 
 class TargetAccuracy(BaseModel):
@@ -224,11 +271,11 @@ class FitSettings(BaseModel):
     validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
-    """Ridge in units of the normal equations, whose columns are scaled by the weights: those given, or the middle of
-    their ranges. A ridge that was found beside ranges is therefore another number beside fixed weights."""
-    prior: Literal["none", "free"] | tuple[float, ...] = "free"
-    """How much harder rough columns of the basis are damped, where the family tells which are rough: exponents found
-    with the weights (free), given numbers, or all columns alike (none)."""
+    """Ridge λ: the damping of a function that makes forces of 1 eV/Å, relative to the sum of all squared weights of
+    rows; it means the same beside ranges of weights and beside numbers. With prior.scale: data it is in units of the
+    normal equations, scaled by the weights or the middle of their ranges, as in earlier versions."""
+    prior: Annotated[PriorSettings, BeforeValidator(_prior_of)] = PriorSettings()
+    """How much harder some coefficients are damped than others."""
     loss: LossSettings = LossSettings()
     study: TuneStudySettings = TuneStudySettings()
     search: SearchSettings = SearchSettings()

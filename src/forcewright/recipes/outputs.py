@@ -264,11 +264,8 @@ def chosen_settings(content: Mapping[str, Any], best: TrialRecord, trial: Linear
     theta = np.exp(trial.search.theta)
     weights: dict[str, dict[str, float]] = {}
     for term, weight in zip(trial.terms, theta, strict=False):
-        weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
-    count = len(trial.terms)
-    chosen = {"model": model, "weights": weights, "ridge": float(f"{theta[count]:.6g}")}
-    exponents = trial.search.theta[count + 1 :]
-    return {**chosen, "prior": [float(f"{eta:.6g}") for eta in exponents]} if len(exponents) else chosen
+        weights.setdefault(term.group, {})[term.property] = float(weight)
+    return {"model": model, "weights": weights, "ridge": float(theta[len(trial.terms)]), "prior": dict(trial.prior)}
 
 
 def loss_terms(problem: Problem) -> dict[str, Any]:
