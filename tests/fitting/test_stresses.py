@@ -150,7 +150,7 @@ def test_comparisons_and_learning_curves_warn_too(copper: Path, tmp_path: Path) 
 
 
 def test_a_study_of_before_goes_on_without_stresses_until_it_is_begun_anew(copper: Path, tmp_path: Path) -> None:
-    """Earlier versions wrote null and 0 into config and journal where nothing was said."""
+    """Earlier versions wrote null, 0 and free into config and journal where nothing was said."""
     config = {
         "data": {"train": str(copper / "train.extxyz")}, "model": MODEL, **QUICK, "output": str(tmp_path / "run")
     }  # fmt: skip

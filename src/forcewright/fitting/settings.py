@@ -40,11 +40,6 @@ class ValidationSettings(BaseModel):
     nested: bool = False
     """With kfold: also redo the whole selection inside each fold, for an error free of selection bias."""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what earlier versions did not know: studies know their config by its content."""
-        return {name: value for name, value in handler(self).items() if name != "leave_out" or value is not None}
-
     @model_validator(mode="after")
     def _not_both(self) -> Self:
         if self.kfold is not None and self.holdout is not None:
@@ -150,12 +145,6 @@ class PriorSettings(BaseModel):
         if self.scale == "data" and "sharing" in self.model_fields_set and self.sharing != "none":
             raise ValueError("sharing needs scale: basis")
         return self
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, handler: SerializerFunctionWrapHandler) -> Any:
-        """Write a prior in units of the data as earlier versions did, whose studies go on."""
-        content = handler(self)
-        return content["smoothness"] if self.scale == "data" else content
 
 
 def _prior_of(value: Any) -> Any:

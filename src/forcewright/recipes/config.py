@@ -73,19 +73,30 @@ class TuneConfig(FitSettings):
 
 
 def as_before(config: TuneConfig) -> TuneConfig:
-    """Return a config with what it leaves open as earlier versions took it.
-
-    They used stresses only where they were told to, and scaled the ridge by the training data.
-    """
-    weights, loss = config.weights, config.loss
+    """Return a config with what it leaves open as earlier versions took it: without stresses, damped as data scale."""
+    weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
         weights = weights.model_copy(update={"stress": None})
     if loss.stress == "auto":
         loss = loss.model_copy(update={"stress": 0.0})
-    prior = config.prior
-    if "prior" not in config.model_fields_set and config.family.is_linear:
-        prior = PriorSettings(scale="data")
+    if prior == PriorSettings() and config.family.is_linear:
+        prior = PriorSettings(scale="data", smoothness="free")
     return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior})
+
+
+def in_earlier_words(config: TuneConfig) -> dict[str, Any]:
+    """Return a config as plain data, as earlier versions wrote it where they had words for it.
+
+    Studies and curves know their config by this, so that those of earlier versions go on.
+    """
+    content = config.model_dump(mode="json")
+    if content["validation"]["leave_out"] is None:
+        content["validation"].pop("leave_out")
+    if config.prior.scale == "data":
+        content["prior"] = content["prior"]["smoothness"]
+    if not config.family.is_linear:  # of no meaning, and as it always was
+        content["prior"], content["weights"]["stress"] = "free", None
+    return content
 
 
 def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from forcewright.fitting.stresses import settle_stress, unused_labels
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig, as_before, with_files
+from forcewright.recipes.config import Name, Paths, TuneConfig, as_before, in_earlier_words, with_files
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
@@ -156,8 +156,7 @@ def _curve(
     config = _as_begun(asked, folder / "fits" / name)
     if config is not asked:
         warnings.append(
-            f"{name}: begun with other defaults (stresses left aside, ridge scaled by the data), and goes on with "
-            "them; another output takes today's."
+            f"{name}: begun by an earlier version, and goes on with its defaults; another output begins anew."
         )
     points: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
@@ -197,7 +196,8 @@ def _curve(
 
 def _identity(config: TuneConfig) -> dict[str, Any]:
     """Return what of a config the errors of a fit depend on."""
-    return config.model_dump(mode="json", exclude={"workers", "output", "data", "committee"})
+    left_out = ("workers", "output", "data", "committee")
+    return {name: value for name, value in in_earlier_words(config).items() if name not in left_out}
 
 
 def _as_begun(config: TuneConfig, folder: Path) -> TuneConfig:

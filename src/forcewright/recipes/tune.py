@@ -22,7 +22,7 @@ from forcewright.fitting.problem import Problem, make_problem
 from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.trials import Listener, Trials, open_study
 from forcewright.optimize.journal import study_fingerprint
-from forcewright.recipes.config import TuneConfig, as_before, parse_config, read_config, with_files
+from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, parse_config, read_config, with_files
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -208,8 +208,7 @@ def _as_begun(config: TuneConfig, problem: Problem, inputs: Inputs, folder: RunF
     if begun != _fingerprint(problem_before, inputs):
         return config, problem  # another study, which the journal refuses
     log.warning(
-        "this study was begun with other defaults (stresses left aside, ridge scaled by the data), and goes on with "
-        "them; --fresh (fresh=True) takes today's"
+        "this study was begun by an earlier version, and goes on with its defaults; --fresh (fresh=True) begins anew"
     )
     return before, problem_before
 
@@ -217,12 +216,13 @@ def _as_begun(config: TuneConfig, problem: Problem, inputs: Inputs, folder: RunF
 def _fingerprint(problem: Problem, inputs: Inputs) -> str:
     """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
     config = problem.settings
-    names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"}
-    content = config.model_dump(mode="json", include=names)
+    assert isinstance(config, TuneConfig)
+    names = ("model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior")
+    words = in_earlier_words(config)
+    content = {name: words[name] for name in names}
     content["validation"].pop("external")
-    prior = config.model_dump(mode="json")["prior"]
-    if config.family.is_linear and prior != "free":  # left out by earlier versions, whose studies go on
-        content["prior"] = prior
+    if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
+        content.pop("prior")
     is_xpot = config.protocol == "xpot"
     external = inputs.test if is_xpot else inputs.external
     sets = (problem.everything, external, inputs.test if is_xpot else None)
