@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from forcewright.extxyz import ExtxyzFrame, format_frame, format_value, read_fra
 from forcewright.files import atomic_write
 from forcewright.structure import Dataset, Frame
 
-_TAKEN = ("Lattice", "Properties", "pbc")
+_TAKEN = ("lattice", "properties", "pbc")
 
 
 def read_extxyz(path: Path) -> RawFrames:
@@ -20,8 +21,12 @@ def read_extxyz(path: Path) -> RawFrames:
 
 
 def write_extxyz(dataset: Dataset, path: Path) -> None:
-    """Write labels as REF_energy, REF_forces and REF_stress (nine numbers), the group as config_type."""
-    atomic_write(path, "".join(_frame_text(frame) for frame in dataset))
+    """Write labels as REF_energy, REF_forces and REF_stress (nine numbers), the group as config_type.
+
+    A file whose name ends in ``.gz`` is packed.
+    """
+    content = "".join(_frame_text(frame) for frame in dataset).encode()
+    atomic_write(path, gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
 def _frame_text(frame: Frame) -> str:
@@ -32,7 +37,7 @@ def _frame_text(frame: Frame) -> str:
     if labels.stress is not None:
         pairs["REF_stress"] = labels.stress.ravel()
     pairs["config_type"] = labels.group
-    pairs |= {key: value for key, value in labels.info.items() if key not in (*pairs, *_TAKEN)}
+    pairs |= {key: value for key, value in labels.info.items() if key not in pairs and key.lower() not in _TAKEN}
     columns = {} if labels.forces is None else {"REF_forces": labels.forces}
     texts = {key: format_value(plain(value)) for key, value in pairs.items()}
     return format_frame(structure, columns, texts, aligned=True)
