@@ -37,6 +37,10 @@ _out = Console(**_plain)
 _err = Console(stderr=True, **_plain)
 
 Config = Annotated[Path, typer.Argument(help="YAML file; paths in it are relative to it.", show_default=False)]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave out frames that cannot be read, such as unfinished ones, and say so."),
+]
 Files = Annotated[list[Path], typer.Argument(help="Files of labelled structures.", show_default=False)]
 Saved = Annotated[
     Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.", show_default=False)
@@ -213,6 +217,7 @@ def convert(
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Read labelled structures of any known format and write them in another.
 
@@ -221,7 +226,7 @@ def convert(
     options = _reader_options(stress_order, energy_unit, length_unit)
     dataset = fw.convert(
         files, output, format=format, labels=_mapping(label),
-        on_read=partial(_print, soft_wrap=False), **options,
+        on_read=partial(_print, soft_wrap=False), skip_broken=skip_broken, **options,
     )  # fmt: skip
     _print(f"{len(dataset)} frames written to {output}")
 
@@ -431,6 +436,7 @@ def select(
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Select frames that differ from one another.
 
@@ -440,6 +446,7 @@ def select(
     chosen = fw.select(
         files, output, by=by, count=count, seed=seed, potential=potential, labels=_mapping(label),
         options=_options([f"selection.{pair}" for pair in option or []]).get("selection"), on_read=available.append,
+        skip_broken=skip_broken,
     )  # fmt: skip
     _print(f"{len(chosen)} of {available[0]} frames written to {output}")
 
@@ -457,6 +464,7 @@ def split(
     group: Annotated[list[str] | None, typer.Option(help="Group: one to test on. May be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Split frames into training and test, and warn of near-copies across the two.
 
@@ -464,7 +472,9 @@ def split(
     """
     options = {"gap": gap, "blocks": blocks, "groups": group}
     asked = {name: value for name, value in options.items() if value}
-    parts = fw.split(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked)
+    parts = fw.split(
+        files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked, skip_broken=skip_broken
+    )
     for line in parts.lines():
         _print(line, "bold red" if line.startswith("warning") else None)
 
@@ -477,12 +487,19 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
     Example: `forcewright statistics hv-500K.xml hv-800K.xml --by file -o statistics`.
     """
-    described = fw.statistics(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
+    described = fw.statistics(
+        files,
+        output,
+        by=by,  # type: ignore[arg-type]
+        labels=_mapping(label),
+        skip_broken=skip_broken,
+    )
     _show(described, output)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -81,6 +82,13 @@ class GroupWeights(BaseModel):
     stress: Positive | LogRange | None = None
 
 
+def _named(groups: Any) -> Any:
+    """Take numbers, as YAML reads them, for names of groups."""
+    if not isinstance(groups, Mapping):
+        return groups
+    return {str(name) if type(name) in (int, float) else name: weights for name, weights in groups.items()}
+
+
 #: Stands for the groups that share their weights.
 SHARED = "(all)"
 
@@ -96,7 +104,7 @@ class WeightSettings(BaseModel):
     """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
     """Whether every group has weights of its own or all share one."""
-    groups: dict[str, GroupWeights] = Field(default_factory=dict)
+    groups: Annotated[dict[str, GroupWeights], BeforeValidator(_named)] = Field(default_factory=dict)
     """Groups whose weights are given apart."""
 
     def group_of(self, group: str) -> str:

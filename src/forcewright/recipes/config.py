@@ -38,7 +38,9 @@ class DataSettings(BaseModel):
     test: Paths | None = None
     """File or files that are touched once, at the end."""
     labels: dict[str, str] | None = None
-    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}."""
+    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}; none leaves one unread."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, such as the unfinished step of an interrupted run, and say so."""
 
 
 class StudyValidation(ValidationSettings):

@@ -57,6 +57,8 @@ class CurveData(BaseModel):
     """File or files that judge every fit."""
     labels: dict[str, str] | None = None
     """Names of the labels in the files, such as {energy: dft_energy, forces: dft_forces}."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, and say so."""
 
 
 class LearningCurveConfig(BaseModel):
@@ -119,7 +121,8 @@ def learning_curve(
         If the config or the data are not usable, or no fit succeeds.
     """
     settings = read_learning_curve(config)
-    train, test = (read(paths, labels=settings.data.labels) for paths in (settings.data.train, settings.data.test))
+    chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
+    train, test = (read(paths, **chosen) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
     alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
     others = [i for i in range(len(train)) if i not in set(alone)]
@@ -162,7 +165,7 @@ def _curve(
     failed: dict[str, str] = {}
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
     files = config.validation.external
-    external = read(files, labels=config.data.labels) if files else None
+    external = read(files, labels=config.data.labels, strict=not config.data.skip_broken) if files else None
     fits = SubsetFits(config, train, external)
     hashes = [] if external is None else [external.content_hash]
     if (settled := fits.settings.model) != config.model:
@@ -259,7 +262,14 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
 def _fit_config(settings: LearningCurveConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
     """Return the config of a family's fits; those of external validation sets are read with the same labels."""
     output = settings.output / "fits" / name
-    return family_config(settings.common, family, settings.data.train, output, settings.data.labels)
+    return family_config(
+        settings.common,
+        family,
+        settings.data.train,
+        output,
+        settings.data.labels,
+        skip_broken=settings.data.skip_broken,
+    )
 
 
 def _sizes(asked: Sequence[int] | None, available: int) -> tuple[int, ...]:
