@@ -146,6 +146,18 @@ def read_trials(path: str | Path) -> list[TrialRecord]:
     return list(_records(study, Path(path)).values())
 
 
+def fingerprint_of(path: Path) -> str | None:
+    """Return the fingerprint that a study was begun with; None if there is no study."""
+    if not path.exists():
+        return None
+    try:
+        identity = _open_study(path, create=False).user_attrs.get("identity", {})
+    except (KeyError, ValueError):  # nothing is written yet, or a last line is torn
+        return None
+    known: str | None = identity.get("fingerprint")
+    return known
+
+
 def repair(path: Path) -> None:
     """Cut off a last line that a kill left incomplete; a damaged line before it is an error."""
     if not path.exists():

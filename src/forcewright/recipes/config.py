@@ -108,6 +108,12 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return changed
 
 
+def without_short_range(config: TuneConfig) -> TuneConfig:
+    """Return what the config meant before pairs of atoms were kept apart at short range: studies go on as begun."""
+    model = {"zbl": None, **config.model} if config.family.kind == "snap" else config.model
+    return config.model_copy(update={"short_range": "off", "model": model})
+
+
 def read_config(path: str | Path) -> TuneConfig:
     """Read a YAML config; relative paths are taken from its folder.
 

@@ -29,7 +29,7 @@ from forcewright.fitting.settings import STRICT, TuneStudySettings
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig, with_files
+from forcewright.recipes.config import Name, Paths, TuneConfig, with_files, without_short_range
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
@@ -148,6 +148,8 @@ def _curve(
 ) -> dict[str, Any]:  # fmt: skip
     """Return points, failures and power laws of one family; what is stored from before is not fitted again."""
     config = _fit_config(settings, name, family)
+    if _is_of_earlier_version(config, [folder / "fits" / name / f"{frames}-{repeat}" for repeat, frames, _ in parts]):
+        config = without_short_range(config)
     points: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
@@ -162,7 +164,7 @@ def _curve(
         subset = train[indices]
         identity: dict[str, Any] = {
             "data": [subset.content_hash, test.content_hash, *hashes],
-            "config": config.model_dump(mode="json", exclude={"workers", "output", "data", "committee"}),
+            "config": _identity_of(config),
         }
         stored = folder / "fits" / name / label / "point.json"
         point = _stored_point(stored, identity)
@@ -188,6 +190,27 @@ def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[st
     overall = evaluate(outcome.final.potential, test, resamples=0).overall
     errors = {key: getattr(overall, key) for key, *_ in _ERRORS}
     return {**errors, "fit_s": round(outcome.final.fit_s, 3), "cpu_s": round(monitor.cpu_s, 3)}
+
+
+def _identity_of(config: TuneConfig) -> dict[str, Any]:
+    """Return what of a config decides a fit; as earlier versions had it where nothing is kept apart."""
+    content = config.model_dump(mode="json", exclude={"workers", "output", "data", "committee"})
+    if config.short_range == "off" or not config.family.is_linear:
+        content.pop("short_range")
+        content["model"] = {k: v for k, v in content["model"].items() if (k, v) != ("zbl", None)}
+    return content
+
+
+def _is_of_earlier_version(config: TuneConfig, folders: Sequence[Path]) -> bool:
+    """Tell whether a curve was begun by a version that did not keep atoms apart at short range."""
+    for folder in folders:
+        if (folder / "point.json").is_file():
+            try:
+                stored = json.loads((folder / "point.json").read_text())
+                return config.family.is_linear and "short_range" not in stored["identity"]["config"]
+            except (OSError, ValueError, KeyError, TypeError):
+                continue
+    return False
 
 
 def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:

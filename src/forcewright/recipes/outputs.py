@@ -276,6 +276,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "settings": chosen_settings(problem.model, best, final.trial),
         **account.account_of(problem, best, final.trial),
         "extrapolation": account.grades_of(final.potential, *graded),
+        "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": best.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),

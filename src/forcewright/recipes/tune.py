@@ -21,7 +21,8 @@ from forcewright.fitting.in_memory import conclude, run_study
 from forcewright.fitting.problem import Problem, make_problem
 from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.trials import Listener, Trials, open_study
-from forcewright.recipes.config import TuneConfig, parse_config, read_config, with_files
+from forcewright.optimize.journal import fingerprint_of
+from forcewright.recipes.config import TuneConfig, parse_config, read_config, with_files, without_short_range
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -175,14 +176,24 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
     ranges = search_ranges(config.model)
     with RunFolder(config.output, command) as folder, ResourceMonitor() as monitor, folder.logging():
         inputs = read_inputs(config)
-        problem = make_problem(
-            config, inputs.train, test=inputs.test, external=inputs.external, is_single=not ranges,
-            rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
-        )  # fmt: skip
+
+        def problem_of(settings: FitSettings) -> Problem:
+            return make_problem(
+                settings, inputs.train, test=inputs.test, external=inputs.external, is_single=not ranges,
+                rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
+            )  # fmt: skip
+
+        problem = problem_of(config)
         if fresh:  # only now: a mistake in the data must not cost the earlier results
             folder.discard(_EARLIER)
+        fingerprint = _fingerprint(config, problem, inputs)
+        earlier_settings = without_short_range(config)
+        earlier_fingerprint = _fingerprint(earlier_settings, problem, inputs)
+        if fingerprint != earlier_fingerprint and fingerprint_of(folder / "journal.log") == earlier_fingerprint:
+            log.info("begun by a version that did not keep atoms apart at short range, and goes on without")
+            problem, fingerprint = problem_of(earlier_settings), earlier_fingerprint
         trials = Trials(problem)
-        with open_study(problem, ranges, folder / "journal.log", _fingerprint(config, problem, inputs)) as study:
+        with open_study(problem, ranges, folder / "journal.log", fingerprint) as study:
             earlier = sum(record.seconds for record in study.trials)
             records = trials.run(study, on_trial)
             if (stored := stored_result(config, records)) is not None:
@@ -198,6 +209,10 @@ def _fingerprint(config: TuneConfig, problem: Problem, inputs: Inputs) -> str:
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"}
     content = config.model_dump(mode="json", include=names)
     content["validation"].pop("external")
+    if config.short_range == "off":  # as in versions that kept nothing apart, which knew no core of SNAP by default
+        content["model"] = {k: v for k, v in content["model"].items() if (k, v) != ("zbl", None)}
+    elif config.family.is_linear:
+        content["short_range"] = config.short_range
     if config.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
         content["prior"] = config.model_dump(mode="json")["prior"]
     is_xpot = config.protocol == "xpot"
