@@ -75,7 +75,12 @@ class TuneConfig(FitSettings):
 
 
 def as_before(config: TuneConfig) -> TuneConfig:
-    """Return a config with what it leaves open as earlier versions took it: without stresses, damped as data scale."""
+    """Return a config with what it leaves open as earlier versions took it.
+
+    They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
+    """
+    if config.short_range == "auto" and config.family.is_linear:
+        config = without_short_range(config)
     weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
         weights = weights.model_copy(update={"stress": None})
@@ -98,6 +103,9 @@ def in_earlier_words(config: TuneConfig) -> dict[str, Any]:
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was
         content["prior"], content["weights"]["stress"] = "free", None
+    if config.short_range == "off" or not config.family.is_linear:
+        content.pop("short_range")
+        content["model"] = {key: value for key, value in content["model"].items() if (key, value) != ("zbl", None)}
     return content
 
 
@@ -135,6 +143,12 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(validation := content.get("validation"), Mapping) and "external" in validation:
         changed["validation"] = {**validation, "external": written(validation["external"], "validation")}
     return changed
+
+
+def without_short_range(config: TuneConfig) -> TuneConfig:
+    """Return what the config meant before pairs of atoms were kept apart at short range: studies go on as begun."""
+    model = {"zbl": None, **config.model} if config.family.kind == "snap" else config.model
+    return config.model_copy(update={"short_range": "off", "model": model})
 
 
 def read_config(path: str | Path) -> TuneConfig:

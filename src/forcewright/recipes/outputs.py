@@ -33,7 +33,7 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
@@ -157,7 +157,10 @@ def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        stored = parse_config(yaml.safe_load((folder / "config.resolved.yaml").read_text()), folder=folder)
+        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        stored = parse_config(content, folder=folder)
+        if "short_range" not in content and stored.family.is_linear:  # an earlier version, which had none
+            stored = without_short_range(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
@@ -301,6 +304,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
         "extrapolation": account.grades_of(final.potential, *graded),
+        "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),

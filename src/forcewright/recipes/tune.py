@@ -219,7 +219,7 @@ def _fingerprint(problem: Problem, inputs: Inputs) -> str:
     assert isinstance(config, TuneConfig)
     names = ("model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior")
     words = in_earlier_words(config)
-    content = {name: words[name] for name in names}
+    content = {name: words[name] for name in (*names, "short_range") if name in words}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, Self
 
 import numpy as np
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from forcewright.configs import StrictModel
+from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import InputError
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import generate_functions
@@ -17,12 +18,10 @@ from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialF
 from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
 from forcewright.models.ace.potential import AcePotential, FittedBasis
 from forcewright.models.family import LinearHyperparameters, Pruning
-from forcewright.neighbors import find_neighbors
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, FloatArray
 
 _INSIDE = 0.9  # where the core begins, of the smallest distance in the data
-_SHORT = 4.0  # Å within which the closest pairs of the data are looked for
 
 _CITATIONS = {
     "ace": "R. Drautz, Atomic cluster expansion for accurate and transferable interatomic potentials, "
@@ -207,23 +206,3 @@ def _pair_table(
         i, j = (symbols.index(end) for end in ends)
         table[i, j] = table[j, i] = value
     return tuple(tuple(row) for row in table.tolist())
-
-
-def shortest_distances(train: Dataset) -> dict[str, float]:
-    """Return the smallest distance in Å of each pair of species in a dataset by "A-B".
-
-    Pairs that never come closer than 4 Å get 0.6 times the sum of their covalent radii.
-    """
-    species = train.species
-    shortest = np.full((len(species), len(species)), np.inf)
-    for structure in train.structures:
-        neighbors = find_neighbors(structure, _SHORT)
-        kinds = np.searchsorted(species, structure.numbers)
-        np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
-    result = {}
-    for i, a in enumerate(species):
-        for j, b in enumerate(species[i:], start=i):
-            fallback = 0.6 * float(covalent_radii[a] + covalent_radii[b])
-            value = float(shortest[i, j])
-            result[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = value if np.isfinite(value) else fallback
-    return result

@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
-from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
+from forcewright.features.bispectrum import Bispectrum, Zbl
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.lammps_input import runnable_input
@@ -130,7 +130,7 @@ class SnapPotential(PotentialBase):
             basis = checked_bispectrum(
                 species, content["twojmax"], content["rcut"], content["rfac0"], content["rmin0"], content["quadratic"],
                 [content["radii"][s] for s in symbols], [content["weights"][s] for s in symbols], content["bzero"],
-                None if content["zbl"] is None else Zbl(*(number(x, "zbl", above=0) for x in content["zbl"])),
+                None if content["zbl"] is None else _zbl(content["zbl"], len(species)),
             )  # fmt: skip
             coefficients = np.array(content["coefficients"], dtype=np.float64)
             energies = saved.energies("reference_energies_eV")
@@ -148,8 +148,8 @@ class SnapPotential(PotentialBase):
         files = f"{folder}/model.snapcoeff {folder}/model.snapparam {names}"
         if self.basis.zbl is None:
             return ["pair_style snap", f"pair_coeff * * {files}"]
-        style = f"pair_style hybrid/overlay snap zbl {self.basis.zbl.inner} {self.basis.zbl.outer}"
-        return [style, f"pair_coeff * * snap {files}", *zbl_pair_coeff(self.species)]
+        styles, coefficients = self.basis.zbl.commands(self.species)
+        return [f"pair_style hybrid/overlay snap {styles}", f"pair_coeff * * snap {files}", *coefficients]
 
     def _write_snap_files(self, folder: Path) -> None:
         basis = self.basis
@@ -165,6 +165,17 @@ class SnapPotential(PotentialBase):
         }  # fmt: skip
         lines = ["# SNAP parameters written by Forcewright", *(f"{key} {value}" for key, value in parameters.items())]
         atomic_write(folder / "model.snapparam", "\n".join(lines) + "\n")
+
+
+def _zbl(radii: Sequence[Any], count: int) -> Zbl:
+    """Return the repulsion of a file: two radii, or two tables (S, S) of them."""
+    inner, outer = radii
+    if not isinstance(inner, list):
+        return Zbl(number(inner, "zbl", above=0), number(outer, "zbl", above=0))
+    tables = [tuple(tuple(number(r, "zbl", above=0) for r in row) for row in table) for table in (inner, outer)]
+    if any(len(row) != count for table in tables for row in (table, *table)):
+        raise ValueError(f"zbl is no table of {count} by {count} radii")
+    return Zbl(*tables)
 
 
 def checked_bispectrum(
