@@ -9,13 +9,14 @@ import numpy as np
 
 from forcewright.accuracy.errors import ErrorTable, compare, evaluate
 from forcewright.errors import ForcewrightError
+from forcewright.fitting.calibration import with_grades, with_uncertainty
 from forcewright.fitting.committee import Committee, committee_of
-from forcewright.fitting.family_fit import load_fitted, load_predictions, trial_files
+from forcewright.fitting.family_fit import load_fitted, load_predictions, load_uncertainties, trial_files
 from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.trials import Trials
 from forcewright.optimize.journal import TrialRecord
-from forcewright.potential import Graded, Potential, Prediction
+from forcewright.potential import Potential, Prediction
 from forcewright.structure import Dataset
 
 
@@ -69,8 +70,8 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     data, protocol = problem.everything, problem.settings.protocol
     source = {"trial": best.index, "loss": best.loss, "protocol": protocol, "data": data.content_hash}
     potential = potential_of(problem, best.params, final, source)
-    if graded and isinstance(potential, Graded):
-        potential = potential.with_active_set(data.structures)
+    if graded:
+        potential = with_grades(problem, potential)
     validation, tested = _judged(problem, trial.predictions, potential, test)
     cost = measure_cost(problem, best.params, trial)
     members = None if committee is None else committee_of(problem, best.params, final, committee)
@@ -145,6 +146,7 @@ def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> F
         trials.fit_everything(best)
     potential, fit_s = load_fitted(problem, best.params, float(best.metrics["fit_s"]))
     validation, tested = _judged(problem, load_predictions(files.predictions), potential, test)
+    potential = with_uncertainty(problem, potential, load_uncertainties(files.predictions))
     cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker, with the threads of the config
     files.remove_others()
     isolated_atoms = "as its own fit settles them"

@@ -30,6 +30,7 @@ from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
 from forcewright.recipes.config import TuneConfig, parse_config
+from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
@@ -272,10 +273,11 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
+    extrapolation = summary_of(final.potential, *graded)
     return {
         "settings": chosen_settings(problem.model, best, final.trial),
         **account.account_of(problem, best, final.trial),
-        "extrapolation": account.grades_of(final.potential, *graded),
+        "extrapolation": extrapolation,
         "loss": best.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
@@ -289,7 +291,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "peak_memory_bytes": monitor.peak_memory_bytes,
         "cost_us_per_atom": final.cost_us_per_atom,
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
-        "warnings": limit_warnings(settings, best),
+        "warnings": [*limit_warnings(settings, best), *(extrapolation["warnings"] if extrapolation else [])],
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,

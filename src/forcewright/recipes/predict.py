@@ -15,6 +15,7 @@ from forcewright.data import Sources, dataset_of, write
 from forcewright.errors import InputError
 from forcewright.models import load
 from forcewright.potential import Graded, Potential, Prediction
+from forcewright.recipes.extrapolation import Extrapolation, extrapolation_of
 from forcewright.structure import Dataset, Frame, Labels
 from forcewright.tables import Tabular
 
@@ -31,15 +32,20 @@ class Predicted(Tabular):
         What the potential said of each.
     errors
         How far it is off; None where no structure carries a label.
+    extrapolation
+        How far the frames lie outside what the potential was fitted to; None where it does not know.
     """
 
     dataset: Dataset
     predictions: tuple[Prediction, ...]
     errors: ErrorTable | None
+    extrapolation: Extrapolation | None = None
 
     def __repr__(self) -> str:
         against = "no labels to compare with" if self.errors is None else repr(self.errors)
-        return f"Predicted({len(self.dataset)} frames; {against})"
+        known = self.extrapolation
+        outside = "" if known is None or known.uncertainty.calibration is None else f"; {known.outside} outside"
+        return f"Predicted({len(self.dataset)} frames; {against}{outside})"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each frame."""
@@ -72,13 +78,15 @@ def predict(
     model, dataset = _load(potential), dataset_of(structures, labels=labels)
     check_species(model, dataset)
     predictions = model.predict(dataset.structures)
-    if grades and not isinstance(model, Graded):
+    graded = isinstance(model, Graded) and model.knows_grades
+    if grades and not graded:
         file = potential if isinstance(potential, str | Path) else None
-        raise InputError("knows no extrapolation grades; ACE potentials fitted here do", file=file)
+        raise InputError("knows no extrapolation grades; ACE and SNAP potentials fitted here do", file=file)
+    extrapolation = extrapolation_of(model, dataset)
     infos = [dict(known.info) for known in dataset.labels]
-    if grades and isinstance(model, Graded):
-        for info, structure in zip(infos, dataset.structures, strict=True):
-            info["max_extrapolation_grade"] = float(model.extrapolation_grades(structure).max())
+    if grades and extrapolation is not None:
+        for info, judged in zip(infos, extrapolation.frames, strict=True):
+            info["max_extrapolation_grade"] = judged.largest
     frames = tuple(
         Frame(structure, Labels(p.energy, p.forces, p.stress, known.group, info), origin)
         for (structure, known, origin), p, info in zip(dataset, predictions, infos, strict=True)
@@ -88,7 +96,7 @@ def predict(
         write(predicted, output)
     labelled = any(dataset.count_labels().values())
     table = compare(dataset, predictions, rng=np.random.default_rng(0)) if labelled else None
-    return Predicted(predicted, tuple(predictions), table)
+    return Predicted(predicted, tuple(predictions), table, extrapolation)
 
 
 def evaluate(

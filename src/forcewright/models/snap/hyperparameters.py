@@ -11,6 +11,7 @@ from pydantic import Field
 from forcewright.configs import StrictModel
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
+from forcewright.models.active_sets import GRADE_CITATIONS
 from forcewright.models.family import LinearHyperparameters
 from forcewright.models.snap.potential import MAX_TWOJMAX, SnapPotential
 from forcewright.potential import Basis
@@ -85,7 +86,7 @@ class SnapModel(LinearHyperparameters):
         return SnapPotential(basis, coefficients, dict(energies), covariance, dict(provenance or {}))
 
     def citations(self, *, graded: bool = False) -> dict[str, str]:
-        """Return what to cite: SNAP, its quadratic form, and LAMMPS, which computes it."""
-        del graded
+        """Return what to cite: SNAP, its quadratic form, extrapolation grades, and LAMMPS, which computes it."""
         quadratic = {"qsnap": _CITATIONS["qsnap"]} if self.quadratic else {}
-        return {"snap": _CITATIONS["snap"], **quadratic, "lammps": _CITATIONS["lammps"]}
+        grades = GRADE_CITATIONS if graded else {}
+        return {"snap": _CITATIONS["snap"], **quadratic, "lammps": _CITATIONS["lammps"], **grades}
