@@ -34,6 +34,7 @@ from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
 from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
+from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
@@ -300,10 +301,11 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
+    extrapolation = summary_of(final.potential, *graded)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
-        "extrapolation": account.grades_of(final.potential, *graded),
+        "extrapolation": extrapolation,
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
@@ -321,6 +323,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],
         "protocol": settings.protocol,
