@@ -129,6 +129,8 @@ def analyze(
     calls = {name: _call(name, options.pop(name, {})) for name in what}
     if options:
         raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {what}")
+    if output is not None:
+        RunFolder(output, "analyze").refuse_other_command()  # before minutes are spent
     results, seconds = {}, {}
     for name, call in calls.items():
         start = time.perf_counter()
@@ -220,7 +222,7 @@ def _write(
         sections.append(section_of(name, result, figure))
     content = {"trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
             "end_ps": selection.end_ps, "seconds": dict(seconds)}  # fmt: skip
-    summary = folder.write_result(content, [] if path is None else [path])
+    summary = folder.write_result(content, {} if path is None else provenance.file_hashes([path]))
     ends = {"from": selection.start_ps, "to": selection.end_ps}
     times = [f"{word} {time:g} ps" for word, time in ends.items() if time is not None]
     facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),
