@@ -53,7 +53,7 @@ def test_convert_there_and_back(copper: Path, tmp_path: Path) -> None:
     assert run_here("convert", tmp_path / "a.db", tmp_path / "b.extxyz", cwd=tmp_path).returncode == 0
     first, second = read(copper / "train.extxyz"), read(tmp_path / "b.extxyz")
     assert first.content_hash == second.content_hash
-    nowhere = run_here("convert", BROKEN / "nan_force.extxyz", tmp_path / "no" / "c.extxyz", cwd=tmp_path)
+    nowhere = run_here("convert", copper / "train.extxyz", tmp_path / "no" / "c.extxyz", cwd=tmp_path)
     refused(nowhere, "does not exist")
     broken = run_here("convert", BROKEN / "truncated.extxyz", tmp_path / "c.extxyz", cwd=tmp_path)
     refused(broken, "truncated.extxyz", "frame")

@@ -37,6 +37,10 @@ _out = Console(**_plain)
 _err = Console(stderr=True, **_plain)
 
 Config = Annotated[Path, typer.Argument(help="YAML file; paths in it are relative to it.", show_default=False)]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave out frames that cannot be read, such as unfinished ones, and say so."),
+]
 Files = Annotated[list[Path], typer.Argument(help="Files of labelled structures.", show_default=False)]
 Saved = Annotated[
     Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.", show_default=False)
@@ -117,7 +121,8 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
     _out.print(
         f"{summary['trials']} trials, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
-        f"{summary['cost_us_per_atom']:.0f} µs/atom"
+        f"{summary['cost_us_per_atom']:.3g} µs/atom (CPU time, {summary.get('cost_threads', 1)} thread)",
+        highlight=False,
     )
     _say_where(result.folder)
 
@@ -179,7 +184,7 @@ def predict(
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
     if output is not None:
-        _print(f"{len(predicted.dataset)} predictions written to {output}")
+        _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 
 
 @app.command()
@@ -212,6 +217,7 @@ def convert(
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Read labelled structures of any known format and write them in another.
 
@@ -220,7 +226,7 @@ def convert(
     options = _reader_options(stress_order, energy_unit, length_unit)
     dataset = fw.convert(
         files, output, format=format, labels=_mapping(label),
-        on_read=partial(_print, soft_wrap=False), **options,
+        on_read=partial(_print, soft_wrap=False), skip_broken=skip_broken, **options,
     )  # fmt: skip
     _print(f"{len(dataset)} frames written to {output}")
 
@@ -274,6 +280,8 @@ def analyze(
 ) -> None:
     """Analyze the structure and dynamics of a trajectory.
 
+    One analysis that fails does not end the others; the exit code is then 1.
+
     Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
     """
     from forcewright.recipes.analyze import names, single_numbers
@@ -291,6 +299,8 @@ def analyze(
     for name, result in results.items():
         _print(f"{name}: {_line(single_numbers(result))}")
     _say_where(folder)
+    if results.failures:
+        raise typer.Exit(1)
 
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -317,22 +327,33 @@ def _line(numbers: Mapping[str, Any]) -> str:
 
 @app.command()
 def validate(
-    potential: Saved,
-    config: Config,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")] = None,
-) -> None:
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[POTENTIAL] CONFIG", show_default=False,
+            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for what comes out, in place of the config's.")
+    ] = None,
+) -> None:  # fmt: skip
     """Compute the physics of a potential and judge it against a reference.
 
-    Example: `forcewright validate runs/si/potential validate.yaml`. The exit code is 1 if a number lies outside its
-    tolerance or could not be computed.
+    Example: `forcewright validate runs/si/potential validate.yaml`. Where neither the config nor `-o` names an output,
+    it is `physics` beside the potential. The exit code is 1 if a number lies outside its tolerance or could not be
+    computed.
     """
-    folder = output or potential.parent / "physics"
+    if len(paths) > 2:
+        raise ForcewrightError(f"{len(paths)} paths are too many; give a potential and a config, or a config alone")
+    *potentials, config = paths
     with _spinner() as show:
         judged = fw.validate(
-            config, potential=potential, output=folder,
+            config, potential=potentials[0] if potentials else None, output=output,
             on_property=lambda name: show(description=name.replace("_", " ")),
         )  # fmt: skip
-    _show(judged, folder)
+    assert judged.folder is not None  # a config in a file is answered in files
+    _show(judged, judged.folder)
     if not judged.passed:
         raise typer.Exit(1)
 
@@ -415,6 +436,7 @@ def select(
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Select frames that differ from one another.
 
@@ -424,6 +446,7 @@ def select(
     chosen = fw.select(
         files, output, by=by, count=count, seed=seed, potential=potential, labels=_mapping(label),
         options=_options([f"selection.{pair}" for pair in option or []]).get("selection"), on_read=available.append,
+        skip_broken=skip_broken,
     )  # fmt: skip
     _print(f"{len(chosen)} of {available[0]} frames written to {output}")
 
@@ -441,6 +464,7 @@ def split(
     group: Annotated[list[str] | None, typer.Option(help="Group: one to test on. May be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Split frames into training and test, and warn of near-copies across the two.
 
@@ -448,7 +472,9 @@ def split(
     """
     options = {"gap": gap, "blocks": blocks, "groups": group}
     asked = {name: value for name, value in options.items() if value}
-    parts = fw.split(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked)
+    parts = fw.split(
+        files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked, skip_broken=skip_broken
+    )
     for line in parts.lines():
         _print(line, "bold red" if line.startswith("warning") else None)
 
@@ -461,12 +487,19 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
     Example: `forcewright statistics hv-500K.xml hv-800K.xml --by file -o statistics`.
     """
-    described = fw.statistics(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
+    described = fw.statistics(
+        files,
+        output,
+        by=by,  # type: ignore[arg-type]
+        labels=_mapping(label),
+        skip_broken=skip_broken,
+    )
     _show(described, output)
 
 

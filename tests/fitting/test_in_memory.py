@@ -120,7 +120,7 @@ def test_members_of_a_bootstrap_are_least_squares_with_counted_blocks(train: fw.
         for frame, block in zip(problem.train, block_of, strict=True):
             design = trial.basis.rows(frame.structure)
             for name, part in labelled_rows(
-                frame, design, problem.energies, ("energy", "force"), problem.free_species
+                frame, design, problem.energies, problem.loss.properties, problem.free_species
             ).items():
                 weight = weights[frame.labels.group, name] * np.sqrt(draw[block])
                 rows.append(weight * training_row(name, part, len(frame.structure)))

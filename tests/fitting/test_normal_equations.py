@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from forcewright.fitting.linear_fit import Prior, LossWeights, linear_fit
+from forcewright.fitting.linear_fit import LossWeights, Prior, linear_fit
 from forcewright.fitting.normal_equations import NormalEquations, accumulate
 from forcewright.linalg.gram import unpack
 from forcewright.potential import DesignRows
@@ -96,7 +96,10 @@ def test_selection_keeps_the_scale_and_the_fit(dataset: Dataset, factored: bool)
     after = whole.multiply_columns(scale).select(kept)  # overwrites ``whole``, of which ``before`` is a copy
     np.testing.assert_array_equal(after.scale, scale[kept])
     loss = LossWeights(0.5, 0.5)
-    fits = [linear_fit(data, np.zeros(6), loss, prior=Prior(np.zeros((len(kept), 0)), np.zeros(0))).fit_everything(theta)[0] for data in (before, after)]
+    fits = [
+        linear_fit(data, np.zeros(6), loss, prior=Prior(np.zeros((len(kept), 0)), np.zeros(0))).fit_everything(theta)[0]
+        for data in (before, after)
+    ]
     np.testing.assert_allclose(fits[0], fits[1], rtol=1e-8)
 
 

@@ -13,6 +13,7 @@ import psutil
 
 from forcewright.accuracy.errors import compare
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.hyperparameters import linear_model
 from forcewright.fitting.linear_fit import LinearFit, Prior, linear_fit, predict_rows, split_coefficients
 from forcewright.fitting.normal_equations import NormalEquations, Term, accumulate, predicted_memory
@@ -26,7 +27,7 @@ from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_w
 from forcewright.models.family import LinearHyperparameters, Pruning
 from forcewright.optimize.workers import Outcome
 from forcewright.potential import Basis, DesignRows, Potential, Prediction, Prunable
-from forcewright.structure import Dataset, IntArray, Structure
+from forcewright.structure import Dataset, IntArray
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
@@ -314,18 +315,8 @@ def potential_of(
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], trial: LinearTrial) -> float:
-    """Return the median time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
+    """Return the time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
     return time_per_atom(potential_of(problem, params, trial), max(problem.train.structures, key=len))
-
-
-def time_per_atom(potential: Potential, structure: Structure) -> float:
-    """Return the median time of an energy-force-stress evaluation of a structure in µs per atom."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        potential.predict([structure])
-        times.append(time.perf_counter() - start)
-    return float(1e6 * np.median(times[1:]) / len(structure))
 
 
 def evaluate_linear(problem: Problem, params: Mapping[str, Any], index: int) -> tuple[Outcome, LinearTrial]:

@@ -22,6 +22,7 @@ from forcewright.features.row_cache import KeptRows
 from forcewright.fitting.frame_equations import FrameEquations
 from forcewright.fitting.loss import Loss, loss_of
 from forcewright.fitting.settings import FitSettings, ValidationSettings
+from forcewright.fitting.stresses import settle_stress, stress_text
 from forcewright.models import FAMILIES
 from forcewright.models.family import Family
 from forcewright.structure import Dataset, IntArray
@@ -52,7 +53,7 @@ class Problem:
     model
         The model's config, with what the data settle in it; ranges may stand for numbers.
     settings
-        Everything else.
+        Everything else, with what was left to the data settled.
     loss
         What is minimized.
     rows
@@ -191,13 +192,15 @@ def make_problem(
     if unknown_groups := set(settings.weights.groups) - set(fitted.groups):
         known = ", ".join(fitted.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown_groups))}; the groups are {known}", field="weights.groups")
-    loss = loss_of(settings, fitted if external is None else external)
+    validation = fitted if external is None else external
+    asked, settings = settings, settle_stress(settings, everything, validation)
+    log.info("%s", stress_text(asked, settings, everything))
     model = settings.family.hyperparameters.with_data(settings.model, everything)
     if not settings.family.takes_isolated_atoms:
         isolated = isolated[:0]
     return Problem(
-        fitted, everything, isolated, folds, external, reference, free_energies, model, settings, loss, rows,
-        scratch, is_single, dict(FAMILIES),
+        fitted, everything, isolated, folds, external, reference, free_energies, model, settings,
+        loss_of(settings, validation), rows, scratch, is_single, dict(FAMILIES),
     )  # fmt: skip
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from forcewright.errors import InputError
 from forcewright.models import family_of
@@ -73,6 +82,13 @@ class GroupWeights(BaseModel):
     stress: Positive | LogRange | None = None
 
 
+def _named(groups: Any) -> Any:
+    """Take numbers, as YAML reads them, for names of groups."""
+    if not isinstance(groups, Mapping):
+        return groups
+    return {str(name) if type(name) in (int, float) else name: weights for name, weights in groups.items()}
+
+
 #: Stands for the groups that share their weights.
 SHARED = "(all)"
 
@@ -84,11 +100,11 @@ class WeightSettings(BaseModel):
 
     energy: Positive | LogRange = LogRange(low=100, high=15000)
     force: Positive | LogRange = LogRange(low=0.1, high=500)
-    stress: Positive | LogRange | None = None
-    """Stress is fitted only where a weight is given."""
+    stress: Literal["auto"] | Positive | LogRange | None = "auto"
+    """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
     """Whether every group has weights of its own or all share one."""
-    groups: dict[str, GroupWeights] = Field(default_factory=dict)
+    groups: Annotated[dict[str, GroupWeights], BeforeValidator(_named)] = Field(default_factory=dict)
     """Groups whose weights are given apart."""
 
     def group_of(self, group: str) -> str:
@@ -100,6 +116,15 @@ class WeightSettings(BaseModel):
         if group in self.groups and (value := getattr(self.groups[group], name)) is not None:
             return value, f"{group}/{name}"
         return getattr(self, name), f"{group}/{name}" if self.by == "group" else name
+
+    @property
+    def fits_stress(self) -> bool:
+        """Whether the stresses of some group have a weight."""
+        return self.stress is not None or any(group.stress is not None for group in self.groups.values())
+
+
+#: share of the energy in the loss where nothing else is said
+ALPHA = 0.75
 
 
 NotNegative = Annotated[float, Field(ge=0)]
@@ -140,12 +165,31 @@ def _prior_of(value: Any) -> Any:
 
 
 class TargetAccuracy(BaseModel):
-    """Accuracies wanted; α then makes energy and force contribute evenly to the loss at these errors."""
+    """Accuracies wanted.
+
+    With those of energy and force, α makes both contribute evenly to the loss at these errors. That of the stress is
+    what `LossSettings.stress` takes where it is auto; it may stand alone, and α is then 0.75.
+    """
 
     model_config = STRICT
 
-    energy_meV_per_atom: float = Field(gt=0)
-    force_eV_per_A: float = Field(gt=0)
+    energy_meV_per_atom: float | None = Field(default=None, gt=0)
+    force_eV_per_A: float | None = Field(default=None, gt=0)
+    stress_GPa: float | None = Field(default=None, gt=0)
+    """0.1 GPa where not given."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.energy_meV_per_atom is None) != (self.force_eV_per_A is None):
+            raise ValueError("energy_meV_per_atom and force_eV_per_A go together; give both, or stress_GPa alone")
+        if self.energy_meV_per_atom is None and self.stress_GPa is None:
+            raise ValueError("names no accuracy; give energy_meV_per_atom and force_eV_per_A, stress_GPa, or all three")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_open(self, handler: SerializerFunctionWrapHandler) -> dict[str, float]:
+        """Leave out what is not given: studies know their config by its content, whose keys stay those of before."""
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class LossSettings(BaseModel):
@@ -155,10 +199,12 @@ class LossSettings(BaseModel):
 
     metric: Literal["rmse", "mae", "huber"] = "rmse"
     """How errors are averaged. Weights and ridge are always searched on the RMSE, which normal equations give."""
-    alpha: Annotated[float, Field(ge=0, le=1)] | TargetAccuracy = 0.75
-    """Share of the energy, or the accuracies wanted."""
-    stress: float = Field(default=0.0, ge=0)
-    """Coefficient of the virial error per √N in the loss."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | TargetAccuracy = ALPHA
+    """Share of the energy, or the accuracies wanted: {energy_meV_per_atom: 2, force_eV_per_A: 0.1, stress_GPa: 0.1}."""
+    stress: Literal["auto"] | Annotated[float, Field(ge=0)] | None = "auto"
+    """Coefficient of the virial error per √N (eV) in the loss; null or 0 counts no stress. auto: where stresses are
+    fitted, the one at which the stress error wanted (0.1 GPa unless alpha says another) counts as much as the force
+    error wanted (0.03 eV/Å unless alpha says another), at the volumes of the training frames."""
     huber_delta: float = Field(default=0.1, gt=0)
     """Error in eV (energy per √N) and eV/Å (force) at which Huber's loss turns from squared to absolute."""
 
@@ -179,11 +225,11 @@ class TuneStudySettings(StudySettings):
 
     objectives: tuple[Literal["loss", "cost"], ...] = ("loss",)
     """What is minimized: the loss alone, or [loss, cost] for the whole front of accuracy against the time that an
-    evaluation of the potential takes. That time is measured: the trials then differ between machines and runs, while
-    a study that is resumed still goes on from what it has measured."""
+    evaluation of the potential takes. That time (CPU time of one thread) is measured: the trials then differ between
+    machines and runs, while a study that is resumed still goes on from what it has measured."""
 
     max_cost_us_per_atom: Positive | None = None
-    """Longest time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
+    """Longest CPU time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
     chosen, or the cheapest, with a warning, where none is."""
 
     def searched(self) -> StudySettings:

@@ -119,16 +119,12 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
     InputError
         If nothing that can be read lies there, it is of another kind, or a command is not allowed.
     """
-    path = Path(path)
+    path = potential_path(path)
     if not path.exists():
         raise InputError(
             "does not exist; expected a folder saved by Forcewright, a .yace or a .snapcoeff file", file=path
         )
-    if path.name == "potential.json":
-        path = path.parent
-    elif (path / "potential" / "potential.json").is_file():  # the folder of a study
-        path = path / "potential"
-    elif (path / "0" / "potential.json").is_file():
+    if (path / "0" / "potential.json").is_file() and not (path / "potential.json").exists():
         raise InputError("holds a committee; read it with forcewright.Committee.load", file=path)
     if path.is_dir() and (path / "potential.json").exists():
         with PotentialFolder(path) as folder:
@@ -150,6 +146,15 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
         )
     read = cast(Callable[[Path], Potential], _imported(_READERS[suffix]))
     return read(path)
+
+
+def potential_path(path: str | Path) -> Path:
+    """Return where a potential lies: the path itself, or ``potential/`` in the folder of a study."""
+    path = Path(path)
+    if path.name == "potential.json":
+        return path.parent
+    inside = path / "potential"
+    return inside if (inside / "potential.json").is_file() and not (path / "potential.json").exists() else path
 
 
 def _kind_of(folder: PotentialFolder) -> PotentialKind:

@@ -43,7 +43,7 @@ def read_inputs(config: TuneConfig) -> Inputs:
 
     def load(paths: Sequence[Path], name: str) -> Dataset:
         hashes.update(file_hashes(path for path in paths if path.is_file()))  # now: files change while a study runs
-        dataset, summary = read_with_summary(list(paths), labels=config.data.labels)
+        dataset, summary = read_with_summary(list(paths), labels=config.data.labels, strict=not config.data.skip_broken)
         require_sound(dataset)
         log.info("%s: %s\n%s", name, dataset, summary)
         return dataset

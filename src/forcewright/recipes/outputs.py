@@ -20,10 +20,13 @@ from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
 from forcewright.fitting.committee import Committee
+from forcewright.fitting.cost import THREADS
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
 from forcewright.models.storage import PotentialFolder
@@ -31,7 +34,7 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import TuneConfig, parse_config
+from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
@@ -172,7 +175,7 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    if stored != config or summary.get("data_hashes") != dict(hashes):
+    if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
         return None
     if _was_swapped(config, summary):
         log.warning("%s is not the potential that the study left, which is fitted again", folder / "potential")
@@ -308,6 +311,13 @@ def chosen_settings(content: Mapping[str, Any], best: TrialRecord, trial: Linear
     return {"model": model, "weights": weights, "ridge": float(theta[len(trial.terms)]), "prior": dict(trial.prior)}
 
 
+def loss_terms(problem: Problem) -> dict[str, Any]:
+    """Return metric and coefficients of the loss in the words of the config, with what the data settle."""
+    loss = problem.loss
+    delta = {"huber_delta": loss.huber_delta} if loss.metric == "huber" else {}
+    return {"metric": loss.metric, "alpha": loss.weights.energy, "stress": loss.weights.stress, **delta}
+
+
 def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor) -> dict[str, Any]:
     """Return the content of result.json, but for where it comes from."""
     problem, final, best, trials = outcome.problem, outcome.final, outcome.best, outcome.records
@@ -315,10 +325,10 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
     return {
-        "settings": chosen_settings(problem.model, best, final.trial),
+        "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
         "extrapolation": account.grades_of(final.potential, *graded),
-        "loss": best.loss,
+        "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
         "nested": None if outcome.nested is None else outcome.nested.to_dict(),
@@ -330,8 +340,12 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "cpu_s": round(monitor.cpu_s, 3),
         "peak_memory_bytes": monitor.peak_memory_bytes,
         "cost_us_per_atom": final.cost_us_per_atom,
+        "cost_threads": THREADS,
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
-        "warnings": limit_warnings(settings, best),
+        "warnings": [
+            *limit_warnings(settings, best),
+            *unused_labels(problem.settings, problem.everything, problem.validation),
+        ],
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
@@ -412,7 +426,7 @@ def report_fields(
     symbols = [chemical_symbols[z] for z in problem.everything.species]
     external = None if config.validation.holdout and config.protocol == "honest" else problem.external
     sets = {"train": problem.everything, "test": inputs.test, "validation": external}
-    shown = {name: chosen[name] for name in ("ridge", "weights", "prior") if name in chosen}
+    shown = {name: chosen[name] for name in ("ridge", "weights", "prior", "loss") if name in chosen}
     nested = [["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []
     return {
         "title": f"{'-'.join(symbols)}: {config.output.name}",

@@ -133,6 +133,7 @@ def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
         ("CPU time", _text(result.get("cpu_s"), duration)),
         ("peak memory", _text(result.get("peak_memory_bytes"), memory)),
         ("cost of the potential", _text(result.get("cost_us_per_atom"), lambda cost: f"{significant(cost)} µs/atom")),
+        ("how it is measured", f"CPU time, {threads} thread" if (threads := result.get("cost_threads")) else None),
         ("seed", _text(result.get("seed"))),
     )
     yield from ((name, text) for name, text in rows if text)

@@ -123,11 +123,11 @@ def _liquid(force_field: ForceField, structure: Structure, settings: LiquidSetti
         "mean_angle_degree": float(np.sum(angles.angle * angles.p) / np.sum(angles.p)),
         "diffusion_cm2_per_s": diffused.D["total"],
     }
-    expected = {}
+    ideal = {}
     if len(stored[0]):
-        numbers["stored_rdf_rms"], expected["stored_rdf_rms"] = curve_rms((pair.r, pair.g), stored), 0.0
+        numbers["stored_rdf_rms"], ideal["stored_rdf_rms"] = curve_rms((pair.r, pair.g), stored), 0.0
     curves = Liquid(pair.r, pair.g, angles.angle, angles.p, moved.time, moved.msd["total"], *stored)
-    return Computed(numbers, {"liquid": curves}, expected)
+    return Computed(numbers, {"liquid": curves}, ideal=ideal)
 
 
 def _liquid_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
@@ -210,7 +210,7 @@ def _energy_conservation(
     slope, _ = np.polyfit(time, energy, 1)
     deviations = EnergyConservation(time, energy - energy.mean())
     numbers = {"drift_eV_per_atom_per_ps": float(slope), "spread_eV_per_atom": float(energy.std())}
-    return Computed(numbers, {"energy conservation": deviations}, {"drift_eV_per_atom_per_ps": 0.0})
+    return Computed(numbers, {"energy conservation": deviations}, ideal={"drift_eV_per_atom_per_ps": 0.0})
 
 
 class SurvivalSettings(DynamicSettings):
@@ -238,7 +238,7 @@ def _survival(force_field: ForceField, structure: Structure, settings: SurvivalS
             [Stage.model_validate({**stage, **held})], folder, runs=settings.runs, seed=settings.seed,
             engine=settings.engine_for(force_field), settings=RunSettings(monitors=settings.monitors),
         )  # fmt: skip
-    return Computed({"share": runs.share}, {"survival": runs}, {"share": 1.0})
+    return Computed({"share": runs.share}, {"survival": runs}, ideal={"share": 1.0})
 
 
 def _run(
@@ -270,6 +270,9 @@ DYNAMIC_PROPERTIES = (
     Property(
         "energy_conservation", EnergyConservationSettings, _energy_conservation,
         {"": Tolerance(1e-5, relative=False), "spread_eV_per_atom": Tolerance(1e-3, relative=False)},
+        better={"spread_eV_per_atom": "lower"},
     ),
-    Property("survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}),
+    Property(
+        "survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}, better={"share": "higher"}
+    ),
 )  # fmt: skip

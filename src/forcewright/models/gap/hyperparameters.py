@@ -150,6 +150,12 @@ class GapModel(FittedHyperparameters):
             )
         return dict(content)
 
+    @classmethod
+    def fitted_labels(cls, content: Mapping[str, object]) -> tuple[str, ...]:
+        """Return all labels: gap_fit takes virials as it takes energies and forces."""
+        del content
+        return ("energy", "forces", "stress")
+
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: GAP, SOAP where it is used, and the program."""
         del graded
