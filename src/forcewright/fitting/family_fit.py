@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from forcewright.potential import Graded, Potential, Prediction, Varying
 from forcewright.structure import Dataset, FloatArray, IntArray, from_voigt, to_voigt
 
 _EVERYTHING = "everything"
+_OF_A_TRIAL = re.compile(r"\.?[0-9a-f]{16}(-\d+|\.npz)?")
 _FIT_S = ".fit_s"  # beside a stored potential: the time of its fit, where that was none of the trial's
 
 
@@ -53,9 +55,9 @@ class TrialFiles:
         return self.folder / f"{self.key}.npz"
 
     def remove_others(self) -> None:
-        """Remove what other trials left."""
+        """Remove what other trials left; a file of any other name is somebody's own."""
         for path in self.folder.iterdir():
-            if path not in (self.potential, self.predictions):
+            if _OF_A_TRIAL.fullmatch(path.name) and path not in (self.potential, self.predictions):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
