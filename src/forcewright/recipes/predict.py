@@ -11,10 +11,12 @@ import numpy as np
 
 from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.accuracy.errors import evaluate as evaluate_dataset
-from forcewright.data import Sources, dataset_of, write
+from forcewright.data import Sources, write
+from forcewright.data.frame_checks import check_coincidence
 from forcewright.errors import InputError
 from forcewright.models import load
 from forcewright.potential import Graded, Potential, Prediction
+from forcewright.recipes.reading import read_structures
 from forcewright.structure import Dataset, Frame, Labels
 from forcewright.tables import Tabular
 
@@ -69,8 +71,8 @@ def predict(
         If the potential or a file cannot be read, or a frame holds an element the potential does not know,
         or grades are asked of a potential that has no active set.
     """
-    model, dataset = _load(potential), dataset_of(structures, labels=labels)
-    check_species(model, dataset)
+    model, dataset = _load(potential), read_structures(structures, labels=labels)
+    _check(model, dataset)
     predictions = model.predict(dataset.structures)
     if grades and not isinstance(model, Graded):
         file = potential if isinstance(potential, str | Path) else None
@@ -112,7 +114,18 @@ def evaluate(
         If a file cannot be read, or a frame has an element the potential does not know.
     """
     generator = None if rng is None else np.random.default_rng(rng)
-    return evaluate_dataset(_load(potential), dataset_of(structures, labels=labels), rng=generator, resamples=resamples)
+    dataset = read_structures(structures, labels=labels)
+    model = _load(potential)
+    _check(model, dataset)
+    return evaluate_dataset(model, dataset, rng=generator, resamples=resamples)
+
+
+def _check(model: Potential, dataset: Dataset) -> None:
+    """Refuse what no potential can predict, by file and frame."""
+    check_species(model, dataset)
+    for index, frame in enumerate(dataset):
+        for finding in check_coincidence(frame, index):
+            raise finding.to_error()
 
 
 def _load(potential: str | Path | Potential) -> Potential:
