@@ -17,10 +17,10 @@ from forcewright.data.asedb import read_asedb, write_asedb
 from forcewright.data.atoms import raw_frame
 from forcewright.data.extxyz import read_extxyz, write_extxyz
 from forcewright.data.frame_checks import check_soundness
-from forcewright.data.labelling import Labelled, LabelSummary, check_mapping, label_frame
+from forcewright.data.labelling import PREDICTED, Labelled, LabelSummary, check_mapping, label_frame
 from forcewright.data.mlearn import read_mlearn
 from forcewright.data.npz import read_npz, write_npz
-from forcewright.data.raw import RawFrame, RawFrames
+from forcewright.data.raw import Columns, RawFrame, RawFrames
 from forcewright.data.vasprun import read_vasprun
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, Labels, Structure
@@ -37,7 +37,7 @@ class Format(NamedTuple):
 
     suffixes: tuple[str, ...]
     read: Callable[..., RawFrames]
-    write: Callable[[Dataset, Path], None] | None = None
+    write: Callable[..., None] | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -240,12 +240,22 @@ def require_mapped(summary: LabelSummary, mapping: Mapping[str, str], files: Seq
 
 def require_energies(summary: LabelSummary, files: Sequence[Path]) -> None:
     """Raise if no frame has an energy, naming the keys there are."""
-    if not summary.count("energy"):
+    file = files[0] if files else None
+    if summary.count("energy"):
+        return
+    if any(key.startswith(PREDICTED) for key in summary.present):
+        names = {name: PREDICTED + name for name in ("energy", "forces", "stress")}
+        named = {name: key for name, key in names.items() if key in summary.present}
         raise InputError(
-            f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
-            "labels={'energy': '...'}",
-            file=files[0] if files else None, field="energy",
+            f"no frame has an energy of a reference; {', '.join(named.values()) or PREDICTED + '...'} is what a "
+            f"potential predicted, and is taken for a label only where it is named: labels={named}", file=file,
+            field="energy",
         )  # fmt: skip
+    raise InputError(
+        f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
+        "labels={'energy': '...'}",
+        file=file, field="energy",
+    )  # fmt: skip
 
 
 def _present(summary: LabelSummary) -> str:
@@ -296,10 +306,15 @@ def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], pa
     return dict(options)
 
 
-def write(structures: Sources, path: str | Path, format: str | None = None) -> Path:
+def write(structures: Sources, path: str | Path, format: str | None = None, *, columns: Columns = ()) -> Path:
     """Write a dataset, or what `read` makes one of, atomically, and return the path.
 
     Written .extxyz and .db read back identically. A ``UserWarning`` names what .npz cannot hold.
+
+    Parameters
+    ----------
+    columns
+        For .extxyz and .db: further numbers of each frame's atoms, (N, k) by their name.
 
     Raises
     ------
@@ -309,13 +324,21 @@ def write(structures: Sources, path: str | Path, format: str | None = None) -> P
     target, dataset = Path(path), dataset_of(structures)
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to write", file=target)
-    name = find_format(target, format)
+    writer = writer_of(target, format, columns[0] if columns else ())
+    writer(dataset, target, *([columns] if columns else []))
+    return target
+
+
+def writer_of(path: Path, format: str | None = None, columns: Iterable[str] = ()) -> Callable[..., None]:
+    """Return what writes to ``path``; `InputError` if nothing does, or the format cannot hold such columns."""
+    name = find_format(path, format)
     writer = FORMATS[name].write
     if writer is None:
         writable = ", ".join(key for key, entry in FORMATS.items() if entry.write)
-        raise InputError(f"{name} files can only be read; write one of {writable}", file=target)
-    writer(dataset, target)
-    return target
+        raise InputError(f"{name} files can only be read; write one of {writable}", file=path)
+    if (asked := list(columns)) and "columns" not in inspect.signature(writer).parameters:
+        raise InputError(f"{name} files cannot hold {', '.join(asked)}; write .extxyz or .db", file=path)
+    return writer
 
 
 def describe(dataset: Dataset) -> str:

@@ -3,7 +3,8 @@
 ``REF_energy``, ``REF_forces``, ``REF_stress`` come first, then ``energy``, ``forces`` (or ``force``), ``stress`` (also
 calculator results), then VASP's ``e_fr_energy``; ``virial`` and ``virials`` stand for a stress of -virial/V. Upper and
 lower case make no difference. An explicit mapping wins over all of them, and ``none`` in it leaves a label unread. What
-looks like a label under another name (``dft_forces``) is never passed over in silence.
+looks like a label under another name (``dft_forces``) is never passed over in silence. ``forcewright_energy`` and its
+like are predictions, which `forcewright predict` wrote: they become labels only by such a mapping.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ _MEANINGS = {
     "e_fr_energy": "VASP's free energy, whose derivatives the forces are",
     "e_0_energy": "VASP's energy extrapolated to zero smearing; the forces are derivatives of the free energy",
 }
+#: What the names begin with under which predictions of a potential are kept: they are labels only where named.
+PREDICTED = "forcewright_"
+#: What ASE calls the calculator of a potential of ours (`PotentialCalculator`), also in databases and trajectories.
+OUR_CALCULATOR = "potentialcalculator"
 _LABEL_KEYS = {key.lower() for name, keys in STANDARD.items() if name != "group" for key in keys}
 #: Names that labels have in files of others, in lower case.
 _LOOKALIKES = {
@@ -136,6 +141,10 @@ class LabelSummary:
             keys = ", ".join(f"{key} ({count})" for key, count in counted.most_common())
             lines.append(f"  {name:7s} {self.count(name):6d}  {'from ' + keys if keys else 'not found'}")
             lines += [f"          {key} is {_MEANINGS[key]}" for key in counted if key in _MEANINGS]
+            lines += [
+                f"          {key} is what a potential predicted, not what a reference says"
+                for key in counted if key.startswith(PREDICTED)
+            ]  # fmt: skip
         if self.left_out:
             lines.append(f"  left out: {self.left_out} broken frame{'s' * (self.left_out > 1)}")
         if self.dropped:

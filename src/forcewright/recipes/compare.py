@@ -114,7 +114,7 @@ class Comparison(Tabular):
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each family: errors on the first set, times and memory."""
-        left_out = ("settings", "sets")
+        left_out = ("settings", "sets", "warnings")
         return [
             {"family": name, **{key: value for key, value in row.items() if key not in left_out}}
             for name, row in self.summary["families"].items()
@@ -301,6 +301,7 @@ def _row(
         "origin": candidate.origin,
         "folder": None if candidate.folder is None else str(candidate.folder),
         "settings": study.get("settings"),
+        "warnings": study.get("warnings", []),
         "sets": by_set,
     }
 
