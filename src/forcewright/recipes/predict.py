@@ -11,13 +11,15 @@ import numpy as np
 
 from forcewright.accuracy.errors import ErrorTable, check_species, compare
 from forcewright.accuracy.errors import evaluate as evaluate_dataset
-from forcewright.data import Sources, dataset_of, write
+from forcewright.data import Sources, write
 from forcewright.data.formats import writer_of
+from forcewright.data.frame_checks import check_coincidence
 from forcewright.data.labelling import PREDICTED
 from forcewright.errors import InputError
 from forcewright.models import load
 from forcewright.potential import Graded, Potential, Prediction
 from forcewright.recipes.extrapolation import Extrapolation, extrapolation_of
+from forcewright.recipes.reading import read_structures
 from forcewright.reference.identity import identify
 from forcewright.structure import Dataset, FloatArray, Frame, Labels
 from forcewright.tables import Tabular
@@ -93,8 +95,8 @@ def predict(
     else:
         writer_of(Path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
         model, _, content_hash = identify(potential)
-    dataset = dataset_of(structures, labels=labels)
-    check_species(model, dataset)
+    dataset = read_structures(structures, labels=labels)
+    _check(model, dataset)
     predictions = model.predict(dataset.structures)
     graded = isinstance(model, Graded) and model.knows_grades
     if grades and not graded:
@@ -153,7 +155,18 @@ def evaluate(
         If a file cannot be read, or a frame has an element the potential does not know.
     """
     generator = None if rng is None else np.random.default_rng(rng)
-    return evaluate_dataset(_load(potential), dataset_of(structures, labels=labels), rng=generator, resamples=resamples)
+    dataset = read_structures(structures, labels=labels)
+    model = _load(potential)
+    _check(model, dataset)
+    return evaluate_dataset(model, dataset, rng=generator, resamples=resamples)
+
+
+def _check(model: Potential, dataset: Dataset) -> None:
+    """Refuse what no potential can predict, by file and frame."""
+    check_species(model, dataset)
+    for index, frame in enumerate(dataset):
+        for finding in check_coincidence(frame, index):
+            raise finding.to_error()
 
 
 def _load(potential: str | Path | Potential) -> Potential:
