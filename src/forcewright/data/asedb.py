@@ -73,11 +73,14 @@ def write_asedb(dataset: Dataset, path: Path, columns: Columns = ()) -> None:
     further = columns or [{}] * len(dataset)
     with atomic_path(path) as temporary:
         temporary.unlink()  # ase.db wants to create the file itself
-        with _connect(temporary) as database:
-            for (structure, labels, _), held in zip(dataset, further, strict=True):
-                # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
-                data = {"config_type": labels.group, **plain({**labels.info, **held})}
-                database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+        try:
+            with _connect(temporary) as database:
+                for (structure, labels, _), held in zip(dataset, further, strict=True):
+                    # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
+                    data = {"config_type": labels.group, **plain({**labels.info, **held})}
+                    database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+        except sqlite3.Error as error:
+            raise InputError(f"cannot be written: {error}; make room, or choose another path", file=path) from error
 
 
 def _selectable(group: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from forcewright.extxyz import ExtxyzFrame, format_frame, format_value, read_fra
 from forcewright.files import atomic_write
 from forcewright.structure import Dataset, FloatArray, Frame
 
-_TAKEN = ("Lattice", "Properties", "pbc")
+_TAKEN = ("lattice", "properties", "pbc")
 
 
 def read_extxyz(path: Path) -> RawFrames:
@@ -23,10 +24,12 @@ def read_extxyz(path: Path) -> RawFrames:
 def write_extxyz(dataset: Dataset, path: Path, columns: Columns = ()) -> None:
     """Write labels as REF_energy, REF_forces and REF_stress (nine numbers), the group as config_type.
 
-    ``columns`` are further numbers of each frame's atoms, (N, k) by their name.
+    ``columns`` are further numbers of each frame's atoms, (N, k) by their name. A file whose name ends in ``.gz`` is
+    packed.
     """
     further = columns or [{}] * len(dataset)
-    atomic_write(path, "".join(_frame_text(frame, held) for frame, held in zip(dataset, further, strict=True)))
+    content = "".join(_frame_text(frame, held) for frame, held in zip(dataset, further, strict=True)).encode()
+    atomic_write(path, gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 
 def _frame_text(frame: Frame, further: Mapping[str, FloatArray]) -> str:
@@ -37,7 +40,7 @@ def _frame_text(frame: Frame, further: Mapping[str, FloatArray]) -> str:
     if labels.stress is not None:
         pairs["REF_stress"] = labels.stress.ravel()
     pairs["config_type"] = labels.group
-    pairs |= {key: value for key, value in labels.info.items() if key not in (*pairs, *_TAKEN)}
+    pairs |= {key: value for key, value in labels.info.items() if key not in pairs and key.lower() not in _TAKEN}
     columns: dict[str, FloatArray] = {} if labels.forces is None else {"REF_forces": labels.forces}
     columns |= further
     texts = {key: format_value(plain(value)) for key, value in pairs.items()}

@@ -146,6 +146,18 @@ def read_trials(path: str | Path) -> list[TrialRecord]:
     return list(_records(study, Path(path)).values())
 
 
+def study_fingerprint(path: Path) -> str | None:
+    """Return the fingerprint that a study was begun with; None where there is none."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if _is_whole(line + b"\n") and "identity" in (attributes := json.loads(line).get("user_attr", {})):
+            return str(attributes["identity"].get("fingerprint"))
+    return None
+
+
 def repair(path: Path) -> None:
     """Cut off a last line that a kill left incomplete; a damaged line before it is an error."""
     if not path.exists():

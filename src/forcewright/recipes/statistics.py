@@ -63,7 +63,7 @@ class Statistics(Tabular):
 
 def statistics(
     structures: Sources, output: str | Path | None = None, *, by: By = "group",
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None, skip_broken: bool = False,
 ) -> Statistics:  # fmt: skip
     """Return the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
@@ -76,13 +76,15 @@ def statistics(
         given.
     by
         What makes a set of frames: its file, its group, its trajectory, or nothing ("all").
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
 
     Raises
     ------
     InputError
         If a file cannot be read or ``by`` is not known.
     """
-    dataset = dataset_of(structures, labels=labels)
+    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     result = Statistics(tuple(describe_sets(dataset, by)), tuple(volumes_over_time(dataset)))
     if output is not None:
         with RunFolder(output, "statistics") as folder:

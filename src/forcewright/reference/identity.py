@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from forcewright.files import scratch_folder
 from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
@@ -41,8 +41,8 @@ def identify(source: Potential | str | Path) -> tuple[Potential, str, str]:
         path = potential_path(source)
         return load(path), Path(source).name, hash_files(potential_files(path))
     name = source.name if isinstance(source, PairStylePotential) else type(source).__name__
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        return source, name, hash_files(potential_files(source.save(Path(folder) / "potential")))
+    with scratch_folder("identity") as folder:
+        return source, name, hash_files(potential_files(source.save(folder / "potential")))
 
 
 def potential_files(path: Path) -> list[Path]:
