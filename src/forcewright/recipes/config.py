@@ -81,15 +81,27 @@ def as_before(config: TuneConfig) -> TuneConfig:
         loss = loss.model_copy(update={"stress": 0.0})
     if prior == PriorSettings() and config.family.is_linear:
         prior = PriorSettings(scale="data", smoothness="free")
-    return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior})
+    model = {**config.family.hyperparameters.earlier_defaults, **config.model}
+    return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior, "model": model})
 
 
-def in_earlier_words(config: TuneConfig) -> dict[str, Any]:
+def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     """Return a config as plain data, as earlier versions wrote it where they had words for it.
 
     Studies and curves know their config by this, so that those of earlier versions go on.
+
+    Parameters
+    ----------
+    config
+        The config, or `as_before` of it.
+    asked
+        The config as the user has it.
     """
     content = config.model_dump(mode="json")
+    content["model"] = asked.model_dump(mode="json")["model"]
+    defaults = config.family.hyperparameters.earlier_defaults
+    if open_names := sorted(name for name in defaults if name not in config.model):
+        content["left_open"] = open_names  # and settled in another way than by earlier versions
     if content["validation"]["leave_out"] is None:
         content["validation"].pop("leave_out")
     if config.prior.scale == "data":

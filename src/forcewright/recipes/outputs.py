@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,14 @@ def _load_stored(config: TuneConfig) -> Potential:
     return load(config.output / "potential", allow_commands=config.program, kind=config.family.kind)
 
 
-def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
-    """Return the content of result.json of a study that has finished with this config and these data, if it has."""
+def stored_summary(config: TuneConfig, *, is_earlier: bool = False) -> dict[str, Any] | None:
+    """Return the content of result.json of a study that has finished with this config and these data, if it has.
+
+    Parameters
+    ----------
+    is_earlier
+        Whether an earlier version has begun the study, and the config is as that took it.
+    """
     folder = config.output
     names = ("config.resolved.yaml", *_LAST)
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
@@ -157,6 +163,8 @@ def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
+    if is_earlier:
+        stored = as_before(stored)
     if stored not in (config, as_before(config)) or summary.get("data_hashes") != provenance.file_hashes(
         _data_files(config)
     ):
@@ -164,9 +172,9 @@ def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
     return summary
 
 
-def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
+def stored_result(config: TuneConfig, trials: list[TrialRecord], *, is_earlier: bool = False) -> TuneResult | None:
     """Return what a study has left that has finished with this config, these data and these trials, if it has."""
-    summary = stored_summary(config)
+    summary = stored_summary(config, is_earlier=is_earlier)
     if summary is None or summary["trials"] != len(trials):
         return None
     folder = config.output
@@ -284,6 +292,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
+        "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": account.grades_of(final.potential, *graded),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
