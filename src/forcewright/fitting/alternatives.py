@@ -127,10 +127,10 @@ def _choose(problem: Problem, alternatives: list[Alternative]) -> Choice:
     losses: dict[str, float | None] = {}
     failure: ForcewrightError | None = None
     for alternative in alternatives:
-        one = replace(small, model=dict(alternative.tried))
+        problem_here = replace(small, model=dict(alternative.tried))
         try:
-            trial = fit_linear(one, _middle(search_ranges(alternative.tried)), 0, iterations=())
-            loss = one.loss.of(one.validation, trial.predictions)
+            trial = fit_linear(problem_here, _middle(search_ranges(alternative.tried)), 0, iterations=())
+            loss = problem_here.loss.of(problem_here.validation, trial.predictions)
         except ForcewrightError as error:
             failure, loss = error, math.nan
         losses[alternative.words] = float(f"{loss:.6g}") if math.isfinite(loss) else None
