@@ -242,9 +242,13 @@ def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | N
     """Return the point of an earlier fit to the same data with the same config, if there is one."""
     try:
         content = json.loads(path.read_text())
-        return dict(content["point"]) if content["identity"] == identity else None
+        if content["identity"] != identity:
+            return None
+        point = {key: content["point"][key] for key in (*(key for key, *_ in _ERRORS), "fit_s", "cpu_s")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    known = all(value is None or isinstance(value, int | float) for value in point.values())
+    return point if known and point["fit_s"] is not None else None
 
 
 def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurveConfig:
