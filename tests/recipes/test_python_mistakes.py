@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from toy_family import HOME
 
 import forcewright as fw
-from forcewright.errors import InputError
+from forcewright.errors import InputError, MissingExtraError
 from forcewright.models import FAMILIES, families, family_of
 from forcewright.optimize.journal import read_trials
 from forcewright.reference.offered import offered_reference
@@ -186,3 +186,17 @@ def test_a_package_that_offers_nonsense_costs_the_others_nothing(
         with pytest.raises(InputError, match="cannot be imported|is not settings"):
             offered_reference(name, {}, tmp_path)
     sys.modules.pop("raises_for_a_test", None)
+
+
+@pytest.mark.parametrize("verb", ["compare", "learning_curve", "tune"])
+def test_a_missing_extra_is_noticed_before_any_work(
+    verb: str, copper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forcewright.models.family.find_spec", lambda name: None)
+    data = {"train": str(copper / "train.extxyz"), "test": str(copper / "test.extxyz")}
+    gap = {"model": {"kind": "gap", "soap": {"cutoff": 4.0, "n_max": 2, "l_max": 2, "n_sparse": 5}}}
+    families = {"toy": {"model": {"kind": "toy", "cutoff": 4.0, "functions": 3}}, "gap": gap}
+    settings = {"data": data, "output": str(tmp_path / "out"), **(gap if verb == "tune" else {"families": families})}
+    with pytest.raises(MissingExtraError, match=r"pip install \"forcewright\[gap\]\""):
+        getattr(fw, verb)(settings)
+    assert not (tmp_path / "out").exists()

@@ -195,7 +195,6 @@ def _curve(
         if point is None:
             on_fit(f"{name}, {frames} frames")
             try:
-                config.family.require_packages()
                 point = _measure(fits, indices, test)
             except ForcewrightError as error:
                 failed[label] = str(error)
@@ -272,6 +271,7 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
             checked = _fit_config(settings, name, family)
             if ranges := search_ranges(checked.model):
                 raise InputError("is a range; give a number", field=f"model.{next(iter(ranges))}")
+            checked.family.require_packages()  # not after hours of other families
         except InputError as error:
             raise InputError(error.problem, file=config_read.file, field=f"families.{name}.{error.field}") from None
     return settings
