@@ -427,9 +427,9 @@ def _atomic_numbers(arrays: dict[str, NDArray[Any]]) -> IntArray:
 def _element(word: str) -> int:
     """Return the atomic number of a symbol in upper or lower case, or of the number itself."""
     symbol = word.capitalize()
-    return (
-        int(word) if _WHOLE.fullmatch(word) else atomic_number(symbol if symbol in atomic_numbers else word, "species")
-    )
+    if _WHOLE.fullmatch(word):
+        return max(min(int(word), len(chemical_symbols)), 0)  # Structure refuses what is not in the table
+    return atomic_number(symbol if symbol in atomic_numbers else word, "species")
 
 
 def _parse_lattice(text: str | None, field: str = "Lattice") -> FloatArray:

@@ -186,7 +186,10 @@ def _number(info: Mapping[str, Any], name: str, kind: type) -> Any:
     whole = isinstance(value, int) or (isinstance(value, float) and (kind is float or value.is_integer()))
     if isinstance(value, bool) or not whole:
         raise InputError(f"{value!r} is not {'a whole' if kind is int else 'a'} number", field=name)
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise InputError("is a number that is too large", field=name) from None
 
 
 def count_extxyz(path: Path) -> int | None:
