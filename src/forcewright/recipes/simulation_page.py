@@ -14,6 +14,7 @@ from forcewright.protocols.growth import Growth
 from forcewright.protocols.survival import Survival
 from forcewright.recipes import provenance
 from forcewright.recipes.analyze import Selection, figure_of
+from forcewright.recipes.extrapolation_page import extrapolation_sections
 from forcewright.report import Card, PageContent, Section, draw_run, stage_table, write_report
 from forcewright.report.numbers import duration, significant
 from forcewright.simulation import SimulationResult, Stage
@@ -36,6 +37,7 @@ def write_run_page(
     sections = [
         Section("Stages", "", [], [_plan(stages)]),
         Section("Over time", "", [] if figure is None else [figure]),
+        *extrapolation_sections(folder),
         *([] if grown is None else [_growth_section(grown)]),
         *_structure_at_the_end(result.trajectory),
     ]
