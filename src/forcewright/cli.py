@@ -508,12 +508,16 @@ def statistics(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
-    """Write the report of a finished study anew from its stored results.
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
+    absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
+) -> None:
+    """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
     Example: `forcewright report runs/mo`.
     """
-    _print(f"written to {fw.report(folder)}")  # type: ignore[operator]  # a package that can be called
+    written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
+    _print(f"written to {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:

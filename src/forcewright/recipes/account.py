@@ -6,15 +6,18 @@ Everything is plain data and goes to result.json; `sections` turns it into what 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from ase.data import chemical_symbols
+from pydantic import BaseModel
 
 from forcewright.features.ace.basis import AceBasis
 from forcewright.fitting.hyperparameters import linear_model
 from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.loss import Loss
 from forcewright.fitting.problem import Problem
 from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
@@ -146,6 +149,35 @@ def chosen_table(model: Mapping[str, Any], result: Mapping[str, Any]) -> dict[st
     everything = {key: size[key] for key in ("functions", "products", "multiplications")}
     shown |= {"parameters": size["parameters"]} if densities is not None else {}
     return {**shown, "size by rank": {**ranks, "all": everything}}
+
+
+def loss_text(loss: Loss) -> str:
+    """Return in sentences what the loss of a study is."""
+    mean = {"rmse": "RMSE", "mae": "MAE", "huber": f"mean Huber loss (δ = {loss.huber_delta:g})"}[loss.metric]
+    kinds = {
+        "energy": "of the energies of cells divided by √N (eV)", "force": "of the force vectors of atoms (eV/Å)",
+        "stress": "of the virial components divided by √N (eV)",
+    }  # fmt: skip
+    terms = [f"{loss.weights.of(name):.4g} × {mean} {kinds[name]}" for name in loss.properties if loss.weights.of(name)]
+    return (
+        f"The loss is {' + '.join(terms)}, over the frames that validate; N is the number of atoms of a cell (du Toit "
+        "and Deringer, 2023; du Toit 2025, equation 3.4). Smaller is better."
+    )
+
+
+_UNIT = re.compile(r"\bin (Å|eV/Å|eV per atom|eV|GPa|fs|K)\b")
+
+
+def units_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Return the units of hyperparameters by their names, those of models inside joined by dots, as their docs say."""
+    units = {}
+    for name, field in model.model_fields.items():
+        if (unit := _UNIT.search(field.description or "")) is not None:
+            units[f"{prefix}{name}"] = unit[1].replace(" per ", "/")
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                units |= units_of(part, f"{prefix}{name}.")
+    return units
 
 
 def sections(result: Mapping[str, Any]) -> list[list[Any]]:

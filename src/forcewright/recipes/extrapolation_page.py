@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
-from forcewright.report import Section, draw_extrapolation
+from forcewright.report import Section, draw_extrapolation, draw_structure
 from forcewright.simulation.extrapolation_watch import FIRST, TABLE
 from forcewright.structure import Structure
 from forcewright.trajectory import read_thermo, snapshots
@@ -36,15 +36,17 @@ def extrapolation_sections(folder: Path) -> list[Section]:
         f"{int(outside.sum())} of {len(values)} structures looked at are outside, the furthest at "
         f"{float(np.max(values / limits)):.3g} times the limit."
     )
-    figure = draw_extrapolation(table["time_ps"], values / limits)
-    tables = []
+    over_time = draw_extrapolation(table["time_ps"], values / limits)
+    figures, tables = [] if over_time is None else [over_time], []
     if outside.any():
         with suppress(InputError):  # not a file of ours
             structure = next(iter(snapshots(folder / FIRST))).structure
             first = int(np.flatnonzero(outside)[0])
             text += f" The first of them, at {float(table['time_ps'][first]):.4g} ps, lies in {FIRST}."
-            tables.append(_neighbors_of(structure, int(table["atom"][first])))
-    return [Section("Extrapolation", text, [] if figure is None else [figure], tables)]
+            atom = int(table["atom"][first])
+            figures.append(draw_structure(vars(structure), [atom], "the first outside"))
+            tables.append(_neighbors_of(structure, atom))
+    return [Section("Extrapolation", text, figures, tables)]
 
 
 def _neighbors_of(structure: Structure, atom: int) -> dict[str, Any]:

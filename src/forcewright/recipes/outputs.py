@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
+from forcewright.accuracy.worst import worst_frames
 from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
@@ -34,12 +35,13 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
+from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
 from forcewright.reference.identity import hash_files, potential_files
+from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
@@ -174,8 +176,8 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     try:
         content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
         stored = parse_config(content, folder=folder)
-        if "short_range" not in content and stored.family.is_linear:  # an earlier version, which had none
-            stored = without_short_range(stored)
+        if "short_range" not in content:  # an earlier version wrote it
+            stored = as_before(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
@@ -223,13 +225,15 @@ def stored_result(config: TuneConfig, trials: list[TrialRecord], hashes: Mapping
     return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder, committee)
 
 
-def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
+def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute_paths: bool = False) -> Path:
     """Write report.html from what a finished study has stored in its folder.
 
     Parameters
     ----------
     sections
-        Further `forcewright.report.Section`s to show at the end.
+        Further `forcewright.report.Section`s to show.
+    absolute_paths
+        Whether paths stay absolute.
 
     Raises
     ------
@@ -245,7 +249,8 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
     try:
-        return write_report(folder / "report.html", _stored_report(folder, texts, sections))
+        content = _stored_report(folder, texts, sections)
+        return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
         raise InputError(
             f"holds a damaged result.json, report.json or physics.json ({type(error).__name__}: {error}); run the "
@@ -278,16 +283,58 @@ def _stored_physics(folder: Path) -> list[Any]:
     if not path.is_file():
         return []
     stored = json.loads(path.read_text())
-    return [Section(**{**part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored]
+    return [
+        Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
+    ]  # fmt: skip
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
-    """Return a section of a report as it was stored, with its figure and table drawn."""
-    from forcewright.report import Section, draw_convergence, grade_table
+    """Return a section of a report as it was stored, with its figures and tables drawn.
 
-    figure = draw_convergence(shown["convergence"]) if shown and "convergence" in shown else None
-    tables = [grade_table(shown["grades"])] if shown and "grades" in shown else []
-    return Section(title, text, [] if figure is None else [figure], tables)
+    ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
+    ``grades``, ``convergence`` and ``worst``, frames as `worst_frames` describes them.
+    """
+    from forcewright.report import Card, Section, draw_convergence, grade_table
+
+    shown = shown or {}
+    figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
+    tables = [*shown.get("tables", []), *([grade_table(shown["grades"])] if "grades" in shown else [])]
+    if "worst" in shown:
+        tables.append(worst_table(shown["worst"]))
+        figures += _worst_pictures(shown["worst"])
+    rank = shown.get("rank", 34 if "grades" in shown else 60)
+    cards = [Card(*card) for card in shown.get("cards", [])]
+    return Section(title, text, [figure for figure in figures if figure is not None], tables, "worst" in shown, rank,
+                   cards)  # fmt: skip
+
+
+def worst_table(worst: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table of the worst frames."""
+    headings = [("", ""), ("file", ""), ("frame", ""), ("group", ""), ("formula", ""), ("energy error", "meV/atom"),
+                ("force RMSE", "eV/Å"), ("largest at atom", ""), ("its error", "eV/Å")]  # fmt: skip
+    rows = []
+    for number, frame in enumerate(worst, start=1):
+        element = ""
+        if frame["structure"] is not None and frame["atom"] is not None:
+            element = f" ({chemical_symbols[frame['structure']['numbers'][frame['atom']]]})"
+        rows.append([
+            str(number), Path(frame["file"] or "memory").name, str(frame["frame"]), frame["group"], frame["formula"],
+            significant(frame["energy_error_meV_per_atom"]), significant(frame["force_rmse_eV_per_A"]),
+            DASH if frame["atom"] is None else f"{frame['atom']}{element}", significant(frame["force_error_eV_per_A"]),
+        ])  # fmt: skip
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
+def _worst_pictures(worst: Sequence[Mapping[str, Any]]) -> list[Any]:
+    from forcewright.report import draw_structure
+
+    return [
+        draw_structure(
+            frame["structure"], [] if frame["atom"] is None else [frame["atom"]],
+            f"{number}: {Path(frame['file'] or 'memory').name} frame {frame['frame']}",
+        )
+        for number, frame in enumerate(worst, start=1) if frame["structure"] is not None
+    ]  # fmt: skip
 
 
 def resolved_config(config: TuneConfig) -> str:
@@ -332,6 +379,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
+        "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
@@ -450,8 +498,24 @@ def report_fields(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
-        "sections": [*nested, *account.sections(summary)],
+        "sections": [*nested, *account.sections(summary), *_worst_section(outcome, inputs)],
+        "loss": account.loss_text(problem.loss),
+        "units": account.units_of(config.family.hyperparameters),
     }
+
+
+def _worst_section(outcome: StudyOutcome, inputs: Inputs) -> list[list[Any]]:
+    """Return the section of the worst frames: of the test set, or where there is none of validation."""
+    final, problem = outcome.final, outcome.problem
+    name, dataset, table = "test", inputs.test, final.test
+    if dataset is None or table is None:
+        name, dataset, table = "validation", problem.validation, final.validation
+    worst = worst_frames(dataset, table.parity) if len(table.parity.atoms) == len(dataset) else []
+    text = (
+        f"The frames of the {name} set with the largest errors, of the energy per atom or of the forces, each relative "
+        "to the RMSE of all frames. The atom with the largest force error is ringed."
+    )
+    return [["Worst frames", text, {"worst": worst, "rank": 33}]] if worst else []
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:
