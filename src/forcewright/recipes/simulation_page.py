@@ -117,8 +117,7 @@ def _before_the_stop(result: SimulationResult, potential: Potential | None) -> l
         "; the atoms that the monitor names are ringed." if result.alarm.atoms else "."
     )
     if graded is not None:
-        text += " The extrapolation grade γ tells how far an atom's surroundings lie from the training data: above 1, "
-        text += "outside."
+        text += " The extrapolation grade γ tells how far an atom's surroundings lie from the training data."
     return [Section("Before the stop", text, drawn, [{"headings": headings, "rows": rows, "style": "plain"}], True)]
 
 
