@@ -2,7 +2,7 @@
 
 That pair style does not read ``.yace`` files, whose products no longer tell the invariant functions. It numbers the
 functions of a center by rank, then by neighbor species, n, l and L, whatever their order in the file; rows of the
-active set's inverse follow (python-ace: ``save_active_inverse_set``, an uncompressed NPZ file with an array by element).
+active set's inverse follow (python-ace: ``save_active_inverse_set``, a plain NPZ file with an array by element).
 """
 
 from __future__ import annotations
