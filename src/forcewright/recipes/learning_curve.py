@@ -194,7 +194,7 @@ def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[st
 
 def _identity_of(config: TuneConfig) -> dict[str, Any]:
     """Return what of a config decides a fit; as earlier versions had it where nothing is kept apart."""
-    content = config.model_dump(mode="json", exclude={"workers", "output", "data", "committee"})
+    content = config.model_dump(mode="json", exclude={"workers", "output", "data", "committee", "stability"})
     if config.short_range == "off" or not config.family.is_linear:
         content.pop("short_range")
         content["model"] = {k: v for k, v in content["model"].items() if (k, v) != ("zbl", None)}

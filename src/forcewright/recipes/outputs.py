@@ -28,7 +28,7 @@ from forcewright.models import load
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
-from forcewright.recipes import account, provenance
+from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, parse_config
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -89,7 +89,9 @@ def result_in_memory(
     settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
-    summary = {**summarize(settings, inputs, outcome, monitor), **provenance.record()}
+    probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    monitor.update()
+    summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
     return _result(outcome, outcome.final.potential, summary, None)
 
 
@@ -125,8 +127,9 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
-    content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
+    content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
         log.warning("%s", warning)
     summary = folder.write_result(content, _data_files(config))
@@ -231,11 +234,12 @@ def _stored_physics(folder: Path) -> list[Any]:
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
     """Return a section of a report as it was stored, with its figure and table drawn."""
-    from forcewright.report import Section, draw_convergence, grade_table
+    from forcewright.report import Section, draw_convergence, draw_stability, grade_table
 
     figure = draw_convergence(shown["convergence"]) if shown and "convergence" in shown else None
+    figures = draw_stability(shown["stability"]) if shown and "stability" in shown else []
     tables = [grade_table(shown["grades"])] if shown and "grades" in shown else []
-    return Section(title, text, [] if figure is None else [figure], tables)
+    return Section(title, text, [*([] if figure is None else [figure]), *figures], tables)
 
 
 def resolved_config(config: TuneConfig) -> str:
@@ -266,8 +270,10 @@ def chosen_settings(content: Mapping[str, Any], best: TrialRecord, trial: Linear
     return {**chosen, "prior": [float(f"{eta:.6g}") for eta in exponents]} if len(exponents) else chosen
 
 
-def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor) -> dict[str, Any]:
-    """Return the content of result.json, but for where it comes from."""
+def summarize(
+    settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor, probed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of result.json, but for where it comes from; ``probed`` is what `stability` found."""
     problem, final, best, trials = outcome.problem, outcome.final, outcome.best, outcome.records
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
@@ -276,6 +282,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "settings": chosen_settings(problem.model, best, final.trial),
         **account.account_of(problem, best, final.trial),
         "extrapolation": account.grades_of(final.potential, *graded),
+        "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": best.loss,
         "validation": final.validation.to_dict(),
@@ -290,7 +297,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "peak_memory_bytes": monitor.peak_memory_bytes,
         "cost_us_per_atom": final.cost_us_per_atom,
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
-        "warnings": limit_warnings(settings, best),
+        "warnings": [*limit_warnings(settings, best), *stability.warnings(probed)],
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
@@ -387,7 +394,7 @@ def report_fields(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
-        "sections": [*nested, *account.sections(summary)],
+        "sections": [*nested, *account.sections(summary), *stability.sections(summary)],
     }
 
 
