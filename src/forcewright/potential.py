@@ -137,6 +137,33 @@ class Smooth(Protocol):
         """Return features of the columns (p, K); column j is damped by exp(Σ_k features[j, k] η_k)."""
 
 
+@dataclass(frozen=True, eq=False)
+class Sharing:
+    """Combinations of the columns of a basis that a prior acts on, where elements may behave alike.
+
+    Attributes
+    ----------
+    mixing
+        Invertible matrix (p, p), sparse: coefficients are ``mixing @ a`` of amplitudes a (p,).
+    orders
+        How far each amplitude tells elements apart (p, K), from 0: of neighbors, of the center.
+    labels
+        Number (p,) of what an amplitude belongs to; those of the same one differ in nothing but elements.
+    """
+
+    mixing: Any
+    orders: FloatArray
+    labels: IntArray
+
+
+@runtime_checkable
+class Shared(Protocol):
+    """A basis that knows which of its columns do the same for other elements."""
+
+    def sharing(self) -> Sharing:
+        """Return the combinations whose amplitudes a prior damps the harder, the more they tell elements apart."""
+
+
 @runtime_checkable
 class Prunable(Protocol):
     """A basis from which columns may be left out, in groups that cost something to evaluate."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.sparse
 
-from forcewright.fitting.linear_fit import LossWeights, linear_fit
+from forcewright.fitting.linear_fit import LossWeights, Prior, linear_fit
 from forcewright.fitting.normal_equations import NormalEquations, accumulate
 from forcewright.linalg.gram import unpack
 from forcewright.potential import DesignRows
@@ -95,7 +96,10 @@ def test_selection_keeps_the_scale_and_the_fit(dataset: Dataset, factored: bool)
     after = whole.multiply_columns(scale).select(kept)  # overwrites ``whole``, of which ``before`` is a copy
     np.testing.assert_array_equal(after.scale, scale[kept])
     loss = LossWeights(0.5, 0.5)
-    fits = [linear_fit(data, np.zeros(6), loss).fit_everything(theta)[0] for data in (before, after)]
+    fits = [
+        linear_fit(data, np.zeros(6), loss, prior=Prior(np.zeros((len(kept), 0)), np.zeros(0))).fit_everything(theta)[0]
+        for data in (before, after)
+    ]
     np.testing.assert_allclose(fits[0], fits[1], rtol=1e-8)
 
 
@@ -103,8 +107,9 @@ def test_selection_keeps_the_scale_and_the_fit(dataset: Dataset, factored: bool)
 def test_fit_with_a_prior_is_the_minimum_of_the_damped_squares(dataset: Dataset, factored: bool) -> None:
     features = np.vstack([np.zeros((2, 1)), np.linspace(0, 2, COLUMNS)[:, None]])
     theta = np.array([0.5, -0.2, 0.1, 0.3, 0.0, -0.4, 1.0, 0.7])
+    prior = Prior(features, np.full(1, np.nan))
     problem = linear_fit(
-        equations_of(dataset, np.arange(COLUMNS), (13, 29), factored), np.zeros(6), LossWeights(1, 0), features=features
+        equations_of(dataset, np.arange(COLUMNS), (13, 29), factored), np.zeros(6), LossWeights(1, 0), prior=prior
     )
     coefficients, _ = problem.fit_everything(theta)
     packed = problem.equations.total(np.exp(2 * theta[:6]))
@@ -112,3 +117,27 @@ def test_fit_with_a_prior_is_the_minimum_of_the_damped_squares(dataset: Dataset,
     damped = full[:-1, :-1] + np.diag(np.exp(1.0 + 0.7 * features[:, 0]))
     expected = np.linalg.solve(damped, full[-1, :-1]) * problem.equations.scale
     np.testing.assert_allclose(coefficients, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("factored", [False, True])
+def test_a_prior_of_combined_columns_is_that_of_its_covariance(dataset: Dataset, factored: bool) -> None:
+    """Bayesian linear regression with covariance Q exp(-ω) Qᵀ (Bishop 2006, eq. 3.50), over rows instead of squares."""
+    rng = np.random.default_rng(5)
+    features = np.vstack([np.zeros((2, 1)), rng.uniform(0, 2, (COLUMNS, 1))])
+    offset, mixing = rng.normal(size=COLUMNS + 2), np.eye(COLUMNS + 2)
+    mixing[2:, 2:] += 0.3 * rng.normal(size=(COLUMNS, COLUMNS))
+    prior = Prior(features, np.full(1, np.nan), offset=offset, mixing=scipy.sparse.csr_array(mixing))
+    theta = np.array([0.5, -0.2, 0.1, 0.3, 0.0, -0.4, -6.0, 0.7])
+    fit = linear_fit(
+        equations_of(dataset, np.arange(COLUMNS), (13, 29), factored), np.zeros(6), LossWeights(1, 0), prior=prior
+    )
+    coefficients, system = fit.fit_everything(theta)
+    squared = np.exp(2 * theta[:6])
+    plain = equations_of(dataset, np.arange(COLUMNS), (13, 29), False)
+    full = unpack(plain.total(squared), COLUMNS + 3)
+    rows = squared @ [term.rows for term in plain.terms]
+    covariance = mixing @ np.diag(np.exp(-(offset + 0.7 * features[:, 0]))) @ mixing.T
+    posterior = np.linalg.inv(full[:-1, :-1] + np.exp(-6.0) * rows * np.linalg.inv(covariance))
+    np.testing.assert_allclose(coefficients, posterior @ full[-1, :-1], rtol=1e-7)
+    spread = fit.covariance(theta, system)
+    np.testing.assert_allclose(spread / spread[0, 0], posterior / posterior[0, 0], rtol=1e-6)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -103,6 +105,23 @@ def test_gradient_equals_finite_differences(rows: np.ndarray, make, theta: np.nd
         e = step * np.eye(T + 1)[k]
         difference = problem.loss_and_gradient(theta + e)[0] - problem.loss_and_gradient(theta - e)[0]
         assert gradient[k] == pytest.approx(difference / (2 * step), rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize("make", [gram_problem, factor_problem])
+@pytest.mark.parametrize("theta", THETAS)
+def test_a_ridge_relative_to_the_rows(rows: np.ndarray, make, theta: np.ndarray) -> None:
+    """It is the plain ridge times Σ w² n, which makes the fit the same for weights that are all larger."""
+    offset, counts = np.linspace(-1.0, 1.0, P), np.array([3.0, 40.0, 7.0])
+    problem = replace(make(rows), offset=offset, rows=counts)
+    plain = theta.copy()
+    plain[T] += np.log(np.exp(2 * theta[:T]) @ counts)
+    assert problem.loss_and_gradient(theta)[0] == pytest.approx(explicit(rows, plain, np.exp(offset))[0], rel=1e-10)
+    larger = theta + np.array([1.3] * T + [0.0])
+    assert problem.loss_and_gradient(larger)[0] == pytest.approx(problem.loss_and_gradient(theta)[0], rel=1e-9)
+    gradient = problem.loss_and_gradient(theta)[1]
+    for k, e in enumerate(1e-5 * np.eye(T + 1)):
+        difference = problem.loss_and_gradient(theta + e)[0] - problem.loss_and_gradient(theta - e)[0]
+        assert gradient[k] == pytest.approx(difference / 2e-5, rel=1e-5, abs=1e-9)
 
 
 ETAS = [np.zeros(2), np.array([1.5, -0.7]), np.array([-3.0, 3.0])]

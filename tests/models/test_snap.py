@@ -75,7 +75,9 @@ def test_each_pair_has_its_own_repulsion() -> None:
     potential = SnapPotential(basis, np.zeros(basis.size), {})
     for numbers, (inner, outer) in (((6, 6), (0.8, 2.1)), ((6, 14), (1.0, 2.3)), ((14, 14), (1.4, 2.8))):
         r = np.array([0.5 * inner, inner, outer + 0.001])
-        energies = np.array([p.energy for p in potential.predict([Structure(numbers, [[0.0, 0.0, 0.0], [0.0, 0.0, x]]) for x in r])])
+        energies = np.array(
+            [p.energy for p in potential.predict([Structure(numbers, [[0.0, 0.0, 0.0], [0.0, 0.0, x]]) for x in r])]
+        )
         expected, _ = zbl_repulsion(*numbers, r)
         assert energies[0] - energies[1] == pytest.approx(expected[0] - expected[1], rel=1e-4)
         assert energies[1] > 0.1 and energies[2] == 0.0

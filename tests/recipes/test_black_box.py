@@ -51,7 +51,7 @@ def test_tune_writes_the_same_things_as_for_a_linear_family(toy: dict[str, Any])
         assert (folder / name).is_file(), name
     summary = json.loads((folder / "result.json").read_text())
     assert summary["trials"] == 3 and summary["failed_trials"] == 0 and summary["evaluations"] == 12
-    assert summary["settings"]["model"]["kind"] == "toy" and set(summary["settings"]) == {"model"}
+    assert summary["settings"]["model"]["kind"] == "toy" and set(summary["settings"]) == {"model", "loss"}
     assert summary["cost_us_per_atom"] > 0 and summary["fit_s"] > 0
     assert "Thompson" not in (folder / "report.html").read_text()
     errors = fw.evaluate(fw.load(folder / "potential"), fw.read(toy["data"]["test"]))

@@ -31,3 +31,8 @@ def test_one_standard_error_decides(
     held, free, error = (float(number) for number in NUMBERS.search(told).groups())
     assert least < (held - free) / error < most  # so that one standard error and ten decide differently
     assert told.startswith(start)
+    # the loss told is that of the potential delivered, which is not that of the trial where atoms are held
+    delivered = held if start.startswith("held") else free
+    assert fitted.summary["loss"] == pytest.approx(delivered, rel=1e-3)
+    assert fitted.potential.provenance["loss"] == fitted.summary["loss"]
+    assert (fitted.summary["loss"] == pytest.approx(fitted.trials[0].loss, rel=1e-9)) == start.startswith("free")

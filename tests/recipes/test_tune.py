@@ -139,11 +139,11 @@ def test_gram_only_errors_equal_direct_evaluation(config: dict[str, Any]) -> Non
 
 def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, Any]) -> None:
     """Refit one fold's complement by plain least squares on the rows and predict the fold."""
-    problem = problem_of(config)
+    problem = problem_of(config, prior="none")
     params = {"rcut": 4.0, "rfac0": 0.9}
     fitted = fit_linear(problem, params, 0)
     from forcewright.fitting.hyperparameters import fill_model
-    from forcewright.fitting.linear_fit import predict_rows, split_coefficients
+    from forcewright.fitting.linear_fit import Prior, predict_rows, split_coefficients
     from forcewright.fitting.normal_equations import labelled_rows, training_row
 
     basis = fill_model(problem.model, params).basis(problem.train.species)
@@ -152,7 +152,7 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
     for i in np.flatnonzero(problem.folds != 2):
         frame = problem.train[int(i)]
         rows = labelled_rows(
-            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.free_species
+            frame, basis.rows(frame.structure), problem.energies, problem.loss.properties, problem.free_species
         )
         blocks += [
             weights[frame.labels.group, name] * training_row(name, block, len(frame.structure))
@@ -162,14 +162,14 @@ def test_folds_are_predicted_by_fits_that_have_not_seen_them(config: dict[str, A
     # columns scaled as the fit scales them: unit diagonal at the middle of the weight ranges
     from forcewright.fitting.linear_trial import weight_space
 
-    space = weight_space(problem, fitted.terms)
+    space = weight_space(problem, fitted.terms, Prior(np.zeros((0, 0)), np.zeros(0)))
     middle = np.exp(space.theta(space.middle)[:-1])
     nominal = {(t.group, t.property): w for t, w in zip(fitted.terms, middle, strict=True)}
     columns = basis.size + len(problem.free_species)
     norms = np.zeros(columns)
     for frame in problem.train:
         rows = labelled_rows(
-            frame, basis.rows(frame.structure), problem.energies, ("energy", "force"), problem.free_species
+            frame, basis.rows(frame.structure), problem.energies, problem.loss.properties, problem.free_species
         )
         for name, block in rows.items():
             part = nominal[frame.labels.group, name] * training_row(name, block, len(frame.structure))
@@ -205,7 +205,9 @@ def test_weights_that_normal_equations_cannot_solve_go_to_qr(config: dict[str, A
     whole = problem_of(config)
     one = whole.train[:1]
     problem = replace(whole, train=one, folds=np.zeros(1, dtype=np.int64), external=one)
-    theta = np.array([0.0, -80.0, -160.0])  # of energy, force and ridge: as good as one row for many columns
+    theta = np.array(
+        [0.0, -80.0, -80.0, -160.0]
+    )  # of energy, force, stress and ridge: as good as one row for many columns
     fitted = fit_linear(problem, {"rcut": 4.0, "rfac0": 0.9}, 0, theta)
     assert fitted.diagnostics["solver"] == "qr" and fitted.diagnostics["columns"] > 1
     assert fitted.predictions[0].energy == pytest.approx(one.labels[0].energy, abs=1e-9)
@@ -248,7 +250,7 @@ def test_other_ways_to_run(config: dict[str, Any], changes: dict[str, Any]) -> N
         fitted = result.potential.covariance.shape[0] > result.potential.basis.size
         assert fitted == (changes["reference_energies"] == "least_squares")
     if changes.get("weights"):
-        assert result.summary["settings"]["weights"]["surface"]["energy"] == 500
+        assert result.summary["settings"]["weights"]["surface"]["energy"] == pytest.approx(500)
         assert result.summary["test"]["stress_rmse_GPa"] < 5
 
 
@@ -338,13 +340,13 @@ def test_a_prior_is_searched_where_the_basis_offers_one(
     from forcewright.features.bispectrum import Bispectrum
 
     plain = fw.tune({**config, "study": {"settings": 1, "initial": 1}, "output": config["output"] + "_plain"})
-    assert "prior" not in plain.summary["settings"]
+    assert plain.summary["settings"]["prior"] == {"scale": "basis", "smoothness": "none", "sharing": "none"}
     monkeypatch.setattr(
         Bispectrum, "prior_features", lambda self: np.log1p(np.arange(self.size))[:, None], raising=False
     )
     problem, params = problem_of(config), {"rcut": 4.0, "rfac0": 0.9}
     free = fit_linear(problem, params, 0)
-    assert len(free.search.theta) == len(free.terms) + 2 and abs(free.search.theta[-1]) <= 3.0
+    assert len(free.search.theta) == len(free.terms) + 2 and 0.0 <= free.search.theta[-1] <= 3.0
     assert free.diagnostics["gram_mismatch"] < 1e-6
     without = fit_linear(problem_of(config, prior="none"), params, 0)
     assert len(without.search.theta) == len(without.terms) + 1

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, IntArray
@@ -49,6 +51,43 @@ def kfold(
         for fold, block in zip(order, np.array_split(np.array(members), k), strict=True):
             folds[block] = fold
         dealt += len(members) if len(members) < k else 0
+    return folds
+
+
+def group_folds(
+    dataset: Dataset, sets: Mapping[str, Sequence[str]], k: int, *, rng: np.random.Generator
+) -> IntArray:  # fmt: skip
+    """Return fold numbers (frames,): one fold for each named set of groups, and ``k`` for the frames of no set.
+
+    Raises
+    ------
+    InputError
+        If a set is empty, names an unknown group or one of another set, there are not two folds, or leaving a set out
+        takes away all frames of an element.
+    """
+    set_of: dict[str, int] = {}
+    for number, (name, groups) in enumerate(sets.items()):
+        for group in groups:
+            if group not in dataset.group_sizes:
+                known = ", ".join(dataset.group_sizes)
+                raise InputError(f"{name} names {group}; the groups are {known}", field="leave_out")
+            if group in set_of:
+                raise InputError(f"{name} names {group}, which is in another set as well", field="leave_out")
+            set_of[group] = number
+        if not groups:
+            raise InputError(f"{name} names no group", field="leave_out")
+    folds = np.array([set_of.get(group, -1) for group in dataset.groups], dtype=np.int64)
+    rest = np.flatnonzero(folds < 0)
+    if len(rest) == 0 and len(sets) < 2:
+        raise InputError("leaves out all there is; name at least two sets, or fewer groups", field="leave_out")
+    if len(rest):
+        folds[rest] = len(sets) + (kfold(dataset[rest], k, rng=rng) if len(rest) >= k else 0)
+    for number, name in enumerate(sets):
+        if missing := set(dataset.species) - set(dataset[np.flatnonzero(folds != number)].species):
+            symbols = ", ".join(chemical_symbols[z] for z in sorted(missing))
+            raise InputError(
+                f"{name} holds all frames with {symbols}: a fit without it could not predict it", field="leave_out"
+            )
     return folds
 
 

@@ -53,7 +53,8 @@ def read_vasprun(path: Path) -> RawFrames:
             raise InputError(f"is not XML, and so no vasprun.xml ({error})", file=path) from None
         yield InputError(
             f"the XML breaks off or is damaged after {index} finished ionic steps ({error}); "
-            "the run was cut off: repeat it or keep only the finished steps (strict=False)",
+            "the run was cut off: repeat it or keep only the finished steps (--skip-broken; "
+            "data: {{skip_broken: true}} in a config, strict=False in Python)",
             file=path, frame=index, field="calculation",
         )  # fmt: skip
         return

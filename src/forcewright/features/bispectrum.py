@@ -20,11 +20,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
+from forcewright.features.element_similarity import element_directions
 from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, LammpsSystem, to_lammps_box, type_of_species
-from forcewright.potential import DesignRows
+from forcewright.potential import DesignRows, Sharing
 from forcewright.structure import FloatArray, Structure
 
 
@@ -142,6 +144,14 @@ class Bispectrum:
         full = np.vstack([table[:1], forces, virial])
         design, offset = full[:, :-1], full[:, -1].copy()
         return DesignRows(design[0], design[1 : 1 + 3 * count], design[1 + 3 * count :], offset)
+
+    def sharing(self) -> Sharing:
+        """Return the means of each component's coefficient over the center species, and the deviations from them."""
+        each = self.columns_per_species
+        directions, precisions = element_directions(self.species)
+        mixing = scipy.sparse.kron(directions.T, scipy.sparse.eye_array(each), format="csr")
+        orders = np.repeat(precisions, each)[:, None]
+        return Sharing(mixing, orders, np.tile(np.arange(each), len(self.species)))
 
     def _compute_snap(self, box: Any, types: Any) -> FloatArray:
         """Return LAMMPS's (1 + 3N + 6, p + 1) array: energy row, forces atom by atom, virial xx yy zz yz xz xy."""

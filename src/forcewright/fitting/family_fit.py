@@ -21,8 +21,8 @@ import numpy as np
 from forcewright.accuracy.errors import check_species, compare
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_arrays
+from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.hyperparameters import fill_model
-from forcewright.fitting.linear_trial import time_per_atom
 from forcewright.fitting.normal_equations import LABEL_OF
 from forcewright.fitting.problem import Problem
 from forcewright.models import load

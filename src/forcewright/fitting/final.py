@@ -24,12 +24,14 @@ from forcewright.structure import Dataset
 class FinalFit:
     """The winner of a study, fitted to everything.
 
+    ``loss`` is that of this potential's fit: of the trial with its energies of isolated atoms and densities settled.
     ``isolated_atoms`` says in words how the energies of isolated atoms were settled; ``trial`` is None for a family
     with a fit of its own; ``fit_s`` is what one fit takes, with the search for weights where there is one;
     ``short_range`` says how pairs were kept apart.
     """
 
     potential: Potential
+    loss: float
     trial: LinearTrial | None
     validation: ErrorTable
     test: ErrorTable | None
@@ -73,7 +75,8 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
         covariance = covariance if final.covariance is None else final.covariance
     kept, short_range = keep_apart(problem, best.params, final, covariance)
     data, protocol = problem.everything, problem.settings.protocol
-    source = {"trial": best.index, "loss": best.loss, "protocol": protocol, "data": data.content_hash}
+    loss = problem.loss.of(problem.validation, trial.predictions)
+    source = {"trial": best.index, "loss": loss, "protocol": protocol, "data": data.content_hash}
     potential = potential_of(problem, best.params, kept, source)
     if graded and isinstance(potential, Graded):
         potential = potential.with_active_set(data.structures)
@@ -83,7 +86,9 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     validation, tested = _judged(problem, predictions, potential, test)
     cost = measure_cost(problem, best.params, trial)
     members = None if committee is None else committee_of(problem, best.params, final, committee)
-    return FinalFit(potential, trial, validation, tested, cost, isolated_atoms, best.seconds, members, short_range)
+    return FinalFit(
+        potential, loss, trial, validation, tested, cost, isolated_atoms, best.seconds, members, short_range
+    )
 
 
 def _judged(
@@ -153,10 +158,12 @@ def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> F
     if not files.potential.exists():
         trials.fit_everything(best)
     potential, fit_s = load_fitted(problem, best.params, float(best.metrics["fit_s"]))
-    validation, tested = _judged(problem, load_predictions(files.predictions), potential, test)
-    cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker, with the threads of the config
+    predictions = load_predictions(files.predictions)
+    validation, tested = _judged(problem, predictions, potential, test)
+    cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker
     files.remove_others()
     isolated_atoms = "as its own fit settles them"
     if len(problem.isolated):
         isolated_atoms += ", with the isolated atoms among its training data"
-    return FinalFit(potential, None, validation, tested, cost, isolated_atoms, fit_s)
+    loss = problem.loss.of(problem.validation, predictions)
+    return FinalFit(potential, loss, None, validation, tested, cost, isolated_atoms, fit_s)

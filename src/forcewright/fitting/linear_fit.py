@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 
 from forcewright.fitting.normal_equations import NormalEquations, Term, add_equations
 from forcewright.linalg.gram import (
@@ -38,6 +41,42 @@ class LossWeights:
 
 
 @dataclass(frozen=True, eq=False)
+class Prior:
+    """Gaussian prior of the columns of a design, those of free species first.
+
+    Attributes
+    ----------
+    features
+        Features of the columns (p, K); see `forcewright.linalg.ridge`.
+    exponents
+        Fixed exponent of each feature (K,), NaN where it is searched.
+    bounds
+        Between which exponents are searched.
+    offset
+        What is settled of the log precisions (p,); None for a ridge in units of the data.
+    mixing
+        Combinations of the columns (p, p) that the prior is diagonal in; None for the columns themselves.
+    sharing
+        How many of the features, the last ones, are about elements that are alike.
+    """
+
+    features: FloatArray
+    exponents: FloatArray
+    bounds: tuple[float, float] = (0.0, 3.0)
+    offset: FloatArray | None = None
+    mixing: Any = None
+    sharing: int = 0
+
+    def in_words_of_the_config(self, exponents: FloatArray) -> dict[str, Any]:
+        """Return the config's `prior` with the exponents (K,) that were used."""
+        values = exponents.tolist()
+        if self.offset is None:
+            return {"scale": "data", "smoothness": values or "none"}
+        smooth = len(values) - self.sharing
+        return {"scale": "basis", "smoothness": values[:smooth] or "none", "sharing": values[smooth:] or "none"}
+
+
+@dataclass(frozen=True, eq=False)
 class LinearFit:
     """A weight search ready to run, over scaled columns, and the way from there to coefficients.
 
@@ -55,17 +94,17 @@ class LinearFit:
 
     def fold_coefficients(self, theta: FloatArray) -> list[FloatArray]:
         """Return, for every fold, coefficients (p,) of the fit that has not seen it."""
-        return [solution * self.equations.scale for solution in self.ridge.solutions(theta)]
+        return [self.equations.coefficients(solution) for solution in self.ridge.solutions(theta)]
 
     def fit_everything(self, theta: FloatArray) -> tuple[FloatArray, Solver]:
         """Return coefficients (p,) fitted to all folds together, and the solved system in scaled columns."""
         solver = _solver(self.ridge, self.equations, theta)
-        return solver.solution() * self.equations.scale, solver
+        return self.equations.coefficients(solver.solution()), solver
 
     def fit_weighted_blocks(self, theta: FloatArray, block_weights: FloatArray) -> FloatArray:
         """Return coefficients (p,) of the fit that counts the squared errors of block b ``block_weights[b]`` times."""
         blocks = self.blocks or self.equations
-        return _solver(self.ridge, blocks, theta, block_weights).solution() * blocks.scale
+        return blocks.coefficients(_solver(self.ridge, blocks, theta, block_weights).solution())
 
     def normal_equations(self, theta: FloatArray, without: int | None = None) -> tuple[FloatArray, FloatArray]:
         """Return M (p, p) and h (p,) in scaled columns, of all folds or of all but one; not for factored data."""
@@ -78,17 +117,33 @@ class LinearFit:
         matrix[np.diag_indices(len(matrix))] += ridge * prior
         return matrix, full[-1, :-1]
 
-    def covariance(self, theta: FloatArray, coefficients: FloatArray, system: Solver) -> FloatArray:
+    def covariance(self, theta: FloatArray, system: Solver) -> FloatArray:
         """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
 
         Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
         """
         equations = self.equations
-        z = np.append(coefficients / equations.scale, -1.0)
+        variance = self._variance(theta, system)
+        half = equations.coefficients(system.solve(np.eye(equations.columns)))
+        return variance * equations.coefficients(half.T)
+
+    def prior_precision(self, theta: FloatArray, system: Solver) -> Any:
+        """Return what the prior adds to the inverse of the covariance (p, p), sparse."""
+        equations = self.equations
+        _, ridge, prior = self.ridge.unpack(theta)
+        diagonal = scipy.sparse.diags_array(ridge * prior / equations.scale**2 / self._variance(theta, system))
+        if equations.mixing is None:
+            return diagonal.tocsr()
+        inverse = scipy.sparse.linalg.inv(scipy.sparse.csc_matrix(equations.mixing))
+        return (inverse.T @ diagonal @ inverse).tocsr()
+
+    def _variance(self, theta: FloatArray, system: Solver) -> float:
+        """Return the weighted residual variance of the fit to everything."""
+        equations = self.equations
+        z = np.append(system.solution(), -1.0)
         residual = float(equations.total(self.ridge.unpack(theta)[0]) @ pack_product(z, z))
-        variance = max(residual, 0.0) / max(sum(term.rows for term in equations.terms) - equations.columns, 1)
-        inverse = system.solve(np.eye(equations.columns))
-        return np.asarray(variance * (equations.scale[:, None] * inverse * equations.scale))
+        degrees = max(sum(term.rows for term in equations.terms) - equations.columns, 1)
+        return max(residual, np.finfo(float).tiny) / degrees
 
 
 def _solver(
@@ -109,7 +164,7 @@ def _solver(
 
 def linear_fit(
     equations: NormalEquations, nominal: FloatArray, loss: LossWeights, external: NormalEquations | None = None, *,
-    features: FloatArray | None = None, blocks: NormalEquations | None = None,
+    prior: Prior, blocks: NormalEquations | None = None,
 ) -> LinearFit:  # fmt: skip
     """Return the validation problem by leaving each fold out in turn, or on an external set.
 
@@ -122,24 +177,29 @@ def linear_fit(
     external
         Validation data over the same basis, or ``equations`` itself to validate on what is fitted; without it the
         folds of ``equations`` are left out in turn.
-    features
-        Features of the columns (p, K) for the prior, zero for free species; none where not given.
+    prior
+        How hard columns are damped.
     blocks
         What ``equations`` was merged from, for `LinearFit.fit_weighted_blocks`.
     """
-    features = np.zeros((equations.columns, 0)) if features is None else features
-    scale = column_scale(equations.total(np.exp(2.0 * nominal)), equations.columns)
-    scaled = equations.multiply_columns(scale)
-    if external is not None:
-        external = scaled if external is equations else external.multiply_columns(scale)
-    scaled_blocks = None if blocks is None else blocks.multiply_columns(scale)
-    return LinearFit(_ridge(scaled, external, loss, features), scaled, scaled_blocks)
+    offset = prior.offset
+    distinct = {id(part): part for part in (equations, external, blocks) if part is not None}
+    if prior.mixing is not None:
+        distinct = {key: part.combine_columns(prior.mixing) for key, part in distinct.items()}
+    scale = column_scale(distinct[id(equations)].total(np.exp(2.0 * nominal)), equations.columns)
+    if offset is not None:
+        offset = offset + 2.0 * np.log(scale)
+    done = {key: part.multiply_columns(scale) for key, part in distinct.items()}
+    fitted = done[id(equations)]
+    ridge = _ridge(fitted, None if external is None else done[id(external)], loss, replace(prior, offset=offset))
+    return LinearFit(ridge, fitted, None if blocks is None else done[id(blocks)])
 
 
 def _ridge(
-    equations: NormalEquations, external: NormalEquations | None, loss: LossWeights, features: FloatArray
+    equations: NormalEquations, external: NormalEquations | None, loss: LossWeights, prior: Prior
 ) -> WeightedRidge:
     """Return the loss of the fits that leave each fold out, or of the one fit that an external set validates."""
+    rows = None if prior.offset is None else np.array([term.rows for term in equations.terms], dtype=np.float64)
     judged, factored, columns = external or equations, equations.factored, equations.columns
     totals = judged.counts.sum(axis=0)  # pooled over the folds
     measures = [Measure(loss.of(name), int(n)) for name, n in zip(judged.properties, totals, strict=True)]
@@ -153,11 +213,21 @@ def _ridge(
              for t in range(len(equations.terms))]
             for out in (folds if external is None else [-1])
         ]  # fmt: skip
-        return WeightedRidge(FactorBlocks(factors, columns), measured, measures, features, factored=True)
+        return WeightedRidge(
+            FactorBlocks(factors, columns), measured, measures, prior.features, True, prior.offset, rows
+        )
     parts = np.asarray(equations.training)
     parts = parts if external is None else parts.sum(axis=0, keepdims=True)
     matrices = [[unpack(packed, columns + 1) for packed in fold] for fold in measured]
-    return WeightedRidge(GramBlocks(parts, columns, leave_out=external is None), matrices, measures, features)
+    return WeightedRidge(
+        GramBlocks(parts, columns, leave_out=external is None),
+        matrices,
+        measures,
+        prior.features,
+        False,
+        prior.offset,
+        rows,
+    )
 
 
 def predict_rows(

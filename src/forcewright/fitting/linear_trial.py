@@ -13,9 +13,11 @@ import psutil
 
 from forcewright.accuracy.errors import compare
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.hyperparameters import linear_model
-from forcewright.fitting.linear_fit import LinearFit, linear_fit, predict_rows, split_coefficients
+from forcewright.fitting.linear_fit import LinearFit, Prior, linear_fit, predict_rows, split_coefficients
 from forcewright.fitting.normal_equations import NormalEquations, Term, accumulate, predicted_memory
+from forcewright.fitting.prior import make_prior
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.refinement import refine
 from forcewright.fitting.settings import LogRange
@@ -24,11 +26,10 @@ from forcewright.linalg.pruning import prune_groups
 from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
 from forcewright.models.family import LinearHyperparameters, Pruning
 from forcewright.optimize.workers import Outcome
-from forcewright.potential import Basis, DesignRows, Potential, Prediction, Prunable, Smooth
-from forcewright.structure import Dataset, IntArray, Structure
+from forcewright.potential import Basis, DesignRows, Potential, Prediction, Prunable
+from forcewright.structure import Dataset, IntArray
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
-_EXPONENT = 3.0  # exponents of the prior are searched between -3 and 3
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _MISMATCH = 1e-6  # relative difference of validation errors from normal equations and from rows at which QR takes over
 
@@ -37,8 +38,10 @@ _MISMATCH = 1e-6  # relative difference of validation errors from normal equatio
 class LinearTrial:
     """What one trial gives: the search's result, predictions of the validation frames, and the fit to everything.
 
-    ``energies`` are the reference energies with those fitted on top; ``iterations`` is how many a fit of several
-    densities did in each stage, none where the linear fit predicts better. ``fit`` is kept for a committee alone.
+    ``energies`` are the reference energies with those fitted on top; ``covariance`` and ``prior_precision``, what the
+    prior adds to its inverse, are those of the linear fit, constants of free species first; ``prior`` is what to write
+    into a config; ``iterations`` is how many a fit of several densities did in each stage, none where the linear fit
+    predicts better. ``fit`` is kept for a committee alone.
     """
 
     basis: Basis
@@ -47,32 +50,18 @@ class LinearTrial:
     coefficients: FloatArray
     energies: Mapping[int, float]
     covariance: FloatArray | None
+    prior_precision: Any
     terms: tuple[Term, ...]
+    prior: Mapping[str, Any]
     diagnostics: dict[str, Any]
     iterations: tuple[int, ...] | None = None
     fit: LinearFit | None = None
 
 
-def prior_features(problem: Problem, basis: Basis) -> FloatArray:
-    """Return the features (p, K) that the prior is made of, zero for free species; K = 0 without a prior.
-
-    Raises
-    ------
-    InputError
-        If exponents are given and their number is not that of the basis.
-    """
-    prior = problem.settings.prior
-    features = basis.prior_features() if isinstance(basis, Smooth) else np.zeros((basis.size, 0))
-    if isinstance(prior, tuple) and len(prior) != features.shape[1]:
-        raise InputError(f"has {len(prior)} numbers; this basis takes {features.shape[1]}", field="prior")
-    features = features[:, :0] if prior == "none" else features
-    return np.vstack([np.zeros((len(problem.free_species), features.shape[1])), features])
-
-
-def weight_space(problem: Problem, terms: Sequence[Term], exponents: int = 0) -> WeightSpace:
-    """Return which weights are free and within which bounds; the ridge and ``exponents`` of the prior follow them."""
+def weight_space(problem: Problem, terms: Sequence[Term], prior: Prior) -> WeightSpace:
+    """Return which weights are free and within which bounds; the ridge and the exponents of the prior follow them."""
     settings = problem.settings
-    offset = np.zeros(len(terms) + 1 + exponents)
+    offset = np.zeros(len(terms) + 1 + len(prior.exponents))
     bounds: dict[str, tuple[float, float]] = {}  # of each free number
     stands: list[str | None] = []  # the free number behind each weight
     for position, term in enumerate([*terms, None]):
@@ -82,12 +71,12 @@ def weight_space(problem: Problem, terms: Sequence[Term], exponents: int = 0) ->
         else:
             offset[position] = np.log(1e-30 if value is None else value)  # measured, not fitted
         stands.append(key if isinstance(value, LogRange) else None)
-    if exponents and isinstance(settings.prior, tuple):
-        offset[len(terms) + 1 :] = settings.prior
-        stands += [None] * exponents
-    else:
-        stands += [f"prior/{k}" for k in range(exponents)]
-        bounds |= {f"prior/{k}": (-_EXPONENT, _EXPONENT) for k in range(exponents)}
+    for position, exponent in enumerate(prior.exponents, start=len(terms) + 1):
+        key = f"prior/{position}"
+        offset[position] = 0.0 if np.isnan(exponent) else exponent
+        stands.append(key if np.isnan(exponent) else None)
+        if np.isnan(exponent):
+            bounds[key] = prior.bounds
     matrix = np.array([[float(name == key) for name in bounds] for key in stands])
     low, high = (np.array([ends[k] for ends in bounds.values()]) for k in (0, 1))
     return WeightSpace(offset, matrix, low, high)
@@ -139,7 +128,7 @@ def _fit(
 ) -> LinearTrial:  # fmt: skip
     """Do `fit_linear` with a given basis, and given nonlinear iterations."""
     start = time.perf_counter()
-    rows = _Rows(problem, basis, blocks)
+    rows = _Rows(problem, basis, blocks, shared=model.refinement() is None)
     fit, space = rows.assemble(factored=False)
     accumulate_s = time.perf_counter() - start
     rng = np.random.default_rng([problem.seed, index, 1])
@@ -162,16 +151,17 @@ def _fit(
         fit, space = rows.assemble(factored=True)
         coefficients, system = fit.fit_everything(search.theta)
         predictions, mismatch = rows.validate(fit, search.theta)
-    covariance = fit.covariance(search.theta, coefficients, system)
+    covariance, prior_precision = fit.covariance(search.theta, system), fit.prior_precision(search.theta, system)
     problem.rows.prune()
     diagnostics = {
         "solver": "qr" if fit.equations.factored else "cholesky", "reciprocal_condition": condition,
         "gram_mismatch": mismatch, "columns": len(coefficients), "fold_s": accumulate_s, "search_s": search_s,
     }  # fmt: skip
     basis_coefficients, energies = split_coefficients(coefficients, problem.energies, problem.free_species)
+    prior = rows.prior.in_words_of_the_config(search.theta[len(fit.terms) + 1 :])
     trial = LinearTrial(
-        basis, search, predictions, basis_coefficients, energies, covariance, fit.terms, diagnostics,
-        fit=fit if blocks else None,
+        basis, search, predictions, basis_coefficients, energies, covariance, prior_precision, fit.terms, prior,
+        diagnostics, fit=fit if blocks else None,
     )  # fmt: skip
     if (refinement := model.refinement()) is None:
         return trial
@@ -181,11 +171,11 @@ def _fit(
 class _Rows:
     """The design rows of a problem over one basis: accumulated to normal equations, and used to predict."""
 
-    def __init__(self, problem: Problem, basis: Basis, blocks: int = 0) -> None:
+    def __init__(self, problem: Problem, basis: Basis, blocks: int = 0, *, shared: bool = True) -> None:
         self.problem, self.basis = problem, basis
         self.block_of, self.fold_of_block = _blocks(problem, blocks)
         require_memory(problem, basis.size + len(problem.free_species), len(self.fold_of_block))
-        self.features = prior_features(problem, basis)
+        self.prior = make_prior(problem, basis, shared=shared)
         self._rows = problem.rows.rows_of(basis)
 
     def assemble(self, factored: bool) -> tuple[LinearFit, WeightSpace]:
@@ -199,9 +189,9 @@ class _Rows:
         validation = equations if external is problem.train else None
         if external is not None and validation is None:
             validation = self._accumulate(external, np.zeros(len(external), dtype=np.int64), factored)
-        space = weight_space(problem, equations.terms, self.features.shape[1])
+        space = weight_space(problem, equations.terms, self.prior)
         nominal = space.theta(space.middle)[: len(equations.terms)]
-        fit = linear_fit(equations, nominal, problem.loss.weights, validation, features=self.features, blocks=blocks)
+        fit = linear_fit(equations, nominal, problem.loss.weights, validation, prior=self.prior, blocks=blocks)
         # columns that are zero are left as they are
         if np.all(fit.equations.scale[len(problem.free_species) :] == 1.0):
             raise InputError(
@@ -273,7 +263,7 @@ def prune(problem: Problem, pool: Basis, settings: Pruning) -> tuple[Basis, list
     empty.
     """
     assert isinstance(pool, Prunable)
-    fit, space = _Rows(problem, pool).assemble(factored=False)
+    fit, space = _Rows(problem, pool, shared=False).assemble(factored=False)
     starts = starting_points(space, 1, np.random.default_rng(0))
     search = search_weights(fit.ridge, space, starts, _PRUNING_EVALUATIONS)
     groups, costs = pool.pruning_groups()
@@ -328,18 +318,8 @@ def potential_of(
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], trial: LinearTrial) -> float:
-    """Return the median time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
+    """Return the time of an energy-force-stress evaluation in µs per atom, on the largest training frame."""
     return time_per_atom(potential_of(problem, params, trial), max(problem.train.structures, key=len))
-
-
-def time_per_atom(potential: Potential, structure: Structure) -> float:
-    """Return the median time of an energy-force-stress evaluation of a structure in µs per atom."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        potential.predict([structure])
-        times.append(time.perf_counter() - start)
-    return float(1e6 * np.median(times[1:]) / len(structure))
 
 
 def evaluate_linear(problem: Problem, params: Mapping[str, Any], index: int) -> tuple[Outcome, LinearTrial]:

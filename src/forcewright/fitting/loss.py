@@ -11,7 +11,7 @@ import numpy as np
 from forcewright import metrics
 from forcewright.fitting.linear_fit import LossWeights
 from forcewright.fitting.normal_equations import LABEL_OF
-from forcewright.fitting.settings import FitSettings, TargetAccuracy
+from forcewright.fitting.settings import ALPHA, FitSettings, TargetAccuracy
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, FloatArray, to_voigt
 
@@ -97,22 +97,29 @@ class Loss:
 
 
 def properties_of(settings: FitSettings) -> tuple[str, ...]:
-    """Return the properties that are fitted or measured."""
-    stress = settings.weights.stress is not None or settings.loss.stress > 0
+    """Return the properties that are fitted or measured; what was left to the data is settled."""
+    stress = settings.weights.fits_stress or bool(settings.loss.stress)
     return ("energy", "force", "stress") if stress else ("energy", "force")
 
 
-def loss_of(settings: FitSettings, validation: Dataset) -> Loss:
-    """Return the loss on a validation set; target accuracies become the α at which both parts are equal there."""
-    loss = settings.loss
-    alpha = loss.alpha
-    if isinstance(alpha, TargetAccuracy):
-        sizes = [len(structure) for structure in validation.structures]
-        energy = 1e-3 * alpha.energy_meV_per_atom * math.sqrt(float(np.mean(sizes)))
-        force = math.sqrt(3.0) * alpha.force_eV_per_A
-        alpha = force / (energy + force)
+def alpha_of(settings: FitSettings, validation: Dataset) -> float:
+    """Return the share α of the energy: 1 without forces; at target accuracies energy and force then count alike."""
+    alpha = settings.loss.alpha
     if not validation.count_labels()["forces"]:
-        weights = LossWeights(1.0, 0.0, loss.stress)
-    else:
-        weights = LossWeights(alpha, 1.0 - alpha, loss.stress)
+        return 1.0
+    if not isinstance(alpha, TargetAccuracy):
+        return alpha
+    if alpha.energy_meV_per_atom is None or alpha.force_eV_per_A is None:
+        return ALPHA
+    sizes = [len(structure) for structure in validation.structures]
+    energy = 1e-3 * alpha.energy_meV_per_atom * math.sqrt(float(np.mean(sizes)))
+    force = math.sqrt(3.0) * alpha.force_eV_per_A
+    return force / (energy + force)
+
+
+def loss_of(settings: FitSettings, validation: Dataset) -> Loss:
+    """Return the loss on a validation set; what was left to the data is settled."""
+    loss, alpha = settings.loss, alpha_of(settings, validation)
+    assert loss.stress != "auto"
+    weights = LossWeights(alpha, 1.0 - alpha, loss.stress or 0.0)
     return Loss(weights, loss.metric, loss.huber_delta, properties_of(settings))

@@ -20,12 +20,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import scipy.sparse
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.linalg.gram import FloatArray, RowAccumulator, RowReducer, pack, packed_scale, packed_size, triangle_of
+from forcewright.linalg.gram import (
+    FloatArray,
+    RowAccumulator,
+    RowReducer,
+    pack,
+    packed_scale,
+    packed_size,
+    triangle_of,
+    unpack,
+)
 from forcewright.potential import DesignRows
 from forcewright.structure import Dataset, Frame, IntArray, count_species, to_voigt
 
@@ -85,7 +96,8 @@ class NormalEquations:
 
     ``training[f][t]`` and ``validation[f][q]`` are packed normal equations (P,) of [A | b] or, when ``factored``,
     factors R of it; ``counts`` (F, Q) are the numbers squared errors are divided by (frames, atoms, 6 × frames).
-    Columns of A, those of free species first, are multiplied by ``scale`` (p,).
+    Columns of A, those of free species first, are combined by ``mixing`` (p, p), where there is one, and then
+    multiplied by ``scale`` (p,).
     """
 
     terms: tuple[Term, ...]
@@ -95,6 +107,7 @@ class NormalEquations:
     counts: FloatArray
     scale: FloatArray
     factored: bool
+    mixing: Any = None
 
     @property
     def columns(self) -> int:
@@ -162,6 +175,23 @@ class NormalEquations:
             for part in fold:
                 part *= factor
         return replace(self, scale=self.scale * scale)
+
+    def combine_columns(self, mixing: Any) -> NormalEquations:
+        """Multiply A, not yet scaled, by a sparse ``mixing`` (p, p) in place; use what is returned."""
+        full = scipy.sparse.block_diag([mixing, [[1.0]]], format="csc").T.tocsr()
+        for fold in (*self.training, *self.validation):
+            for part in fold:
+                if self.factored:
+                    part[...] = (full @ part.T).T
+                else:
+                    half = full @ unpack(part, self.columns + 1)
+                    part[...] = pack(full @ half.T)
+        return replace(self, mixing=mixing)
+
+    def coefficients(self, solution: FloatArray) -> FloatArray:
+        """Return the coefficients of the columns of A as they were, from those (p, …) of the columns here."""
+        scaled = solution * self.scale.reshape(-1, *[1] * (solution.ndim - 1))
+        return scaled if self.mixing is None else np.asarray(self.mixing @ scaled)
 
 
 def accumulate(

@@ -15,13 +15,14 @@ import numpy as np
 import psutil
 from ase.data import atomic_numbers, chemical_symbols
 
-from forcewright.data import holdout, isolated_or_fitted_energies, kfold
+from forcewright.data import group_folds, holdout, isolated_or_fitted_energies, kfold
 from forcewright.data.reference_energies import ReferenceEnergies
 from forcewright.errors import InputError
 from forcewright.features.row_cache import KeptRows
 from forcewright.fitting.frame_equations import FrameEquations
 from forcewright.fitting.loss import Loss, loss_of
-from forcewright.fitting.settings import FitSettings
+from forcewright.fitting.settings import FitSettings, ValidationSettings
+from forcewright.fitting.stresses import settle_stress, stress_text
 from forcewright.models import FAMILIES
 from forcewright.models.family import Family
 from forcewright.structure import Dataset, IntArray
@@ -52,7 +53,7 @@ class Problem:
     model
         The model's config, with what the data settle in it; ranges may stand for numbers.
     settings
-        Everything else.
+        Everything else, with what was left to the data settled.
     loss
         What is minimized.
     rows
@@ -187,18 +188,35 @@ def make_problem(
         used, held = holdout(everything, settings.validation.holdout, rng=rng)
         fitted, external, folds = everything[used], everything[held], np.zeros(len(used), dtype=np.int64)
     elif external is None:
-        folds = kfold(everything, settings.validation.kfold or 5, rng=rng)
+        folds = _folds(settings.validation, everything, rng)
     if unknown_groups := set(settings.weights.groups) - set(fitted.groups):
         known = ", ".join(fitted.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown_groups))}; the groups are {known}", field="weights.groups")
-    loss = loss_of(settings, fitted if external is None else external)
+    validation = fitted if external is None else external
+    asked, settings = settings, settle_stress(settings, everything, validation)
+    log.info("%s", stress_text(asked, settings, everything))
     model = settings.family.hyperparameters.with_data(settings.model, everything)
     if not settings.family.takes_isolated_atoms:
         isolated = isolated[:0]
     return Problem(
-        fitted, everything, isolated, folds, external, reference, free_energies, model, settings, loss, rows,
-        scratch, is_single, dict(FAMILIES),
+        fitted, everything, isolated, folds, external, reference, free_energies, model, settings,
+        loss_of(settings, validation), rows, scratch, is_single, dict(FAMILIES),
     )  # fmt: skip
+
+
+def _folds(validation: ValidationSettings, dataset: Dataset, rng: np.random.Generator) -> IntArray:
+    """Return the fold of each frame (frames,): dealt at random, or the sets of groups that are left out."""
+    count = validation.kfold or 5
+    if validation.leave_out is None:
+        return kfold(dataset, count, rng=rng)
+    if validation.leave_out == "groups":
+        sets = {group: [group] for group in dataset.group_sizes}
+    else:
+        sets = validation.leave_out
+    try:
+        return group_folds(dataset, sets, count, rng=rng)
+    except InputError as error:
+        raise InputError(error.problem, field=f"validation.{error.field}") from None
 
 
 def _reference_energies(settings: FitSettings, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from forcewright.errors import InputError
 from forcewright.models import family_of
@@ -25,6 +34,10 @@ class ValidationSettings(BaseModel):
     """Number of folds of the training data; each is predicted by a fit to the others."""
     holdout: float | None = Field(default=None, gt=0, lt=1)
     """Share of the training data held back; the final fit uses all of it."""
+    leave_out: Literal["groups"] | dict[str, list[str]] | None = None
+    """Leave whole groups out in turn: each group of the training data, or named sets of groups such as
+    {MoTa: [MoTa_SS]}; each is predicted by a fit that has seen none of it. Frames in no set are dealt to kfold folds
+    (5 where not given), for which all the sets are fitted."""
     nested: bool = False
     """With kfold: also redo the whole selection inside each fold, for an error free of selection bias."""
 
@@ -34,6 +47,12 @@ class ValidationSettings(BaseModel):
             raise ValueError("has kfold and holdout; give one of them")
         if self.nested and self.holdout is not None:
             raise ValueError("nested needs kfold")
+        if self.leave_out is not None and self.holdout is not None:
+            raise ValueError("has leave_out and holdout; give one of them")
+        if self.leave_out == "groups" and self.kfold is not None:
+            raise ValueError(
+                "leave_out: groups leaves no frame for kfold; take it out, or name the groups to leave out"
+            )
         return self
 
 
@@ -63,6 +82,13 @@ class GroupWeights(BaseModel):
     stress: Positive | LogRange | None = None
 
 
+def _named(groups: Any) -> Any:
+    """Take numbers, as YAML reads them, for names of groups."""
+    if not isinstance(groups, Mapping):
+        return groups
+    return {str(name) if type(name) in (int, float) else name: weights for name, weights in groups.items()}
+
+
 #: Stands for the groups that share their weights.
 SHARED = "(all)"
 
@@ -74,11 +100,11 @@ class WeightSettings(BaseModel):
 
     energy: Positive | LogRange = LogRange(low=100, high=15000)
     force: Positive | LogRange = LogRange(low=0.1, high=500)
-    stress: Positive | LogRange | None = None
-    """Stress is fitted only where a weight is given."""
+    stress: Literal["auto"] | Positive | LogRange | None = "auto"
+    """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
     """Whether every group has weights of its own or all share one."""
-    groups: dict[str, GroupWeights] = Field(default_factory=dict)
+    groups: Annotated[dict[str, GroupWeights], BeforeValidator(_named)] = Field(default_factory=dict)
     """Groups whose weights are given apart."""
 
     def group_of(self, group: str) -> str:
@@ -91,14 +117,79 @@ class WeightSettings(BaseModel):
             return value, f"{group}/{name}"
         return getattr(self, name), f"{group}/{name}" if self.by == "group" else name
 
+    @property
+    def fits_stress(self) -> bool:
+        """Whether the stresses of some group have a weight."""
+        return self.stress is not None or any(group.stress is not None for group in self.groups.values())
 
-class TargetAccuracy(BaseModel):
-    """Accuracies wanted; α then makes energy and force contribute evenly to the loss at these errors."""
+
+#: share of the energy in the loss where nothing else is said
+ALPHA = 0.75
+
+
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class PriorSettings(BaseModel):
+    """How much harder some coefficients of a linear model are damped than others."""
 
     model_config = STRICT
 
-    energy_meV_per_atom: float = Field(gt=0)
-    force_eV_per_A: float = Field(gt=0)
+    scale: Literal["basis", "data"] = "basis"
+    """Units of the ridge: forces that the functions make in random packings of the elements (basis), or the norms of
+    their columns in the training data (data), as it was before there was a choice."""
+    smoothness: Literal["none", "free"] | tuple[float, ...] = "free"
+    """Exponents by which rough functions are damped harder, where the family tells which are rough: searched with the
+    weights (free), numbers, or none."""
+    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = 2.0
+    """Exponents by which parts are damped harder that tell like elements apart: of neighbors and of the center, or one
+    number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
+    they are for. Only with scale: basis."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.scale == "basis" and isinstance(self.smoothness, tuple) and min(self.smoothness, default=0.0) < 0:
+            raise ValueError("smoothness has negative exponents, which would damp smooth functions harder")
+        if self.scale == "data" and "sharing" in self.model_fields_set and self.sharing != "none":
+            raise ValueError("sharing needs scale: basis")
+        return self
+
+
+def _prior_of(value: Any) -> Any:
+    """Take what earlier versions had, which scaled by the data: free, none, or exponents."""
+    if isinstance(value, str):
+        return {"scale": "data", "smoothness": value} if value in ("free", "none") else {"scale": value}
+    if isinstance(value, list | tuple):
+        return {"scale": "data", "smoothness": value}
+    return value
+
+
+class TargetAccuracy(BaseModel):
+    """Accuracies wanted.
+
+    With those of energy and force, α makes both contribute evenly to the loss at these errors. That of the stress is
+    what `LossSettings.stress` takes where it is auto; it may stand alone, and α is then 0.75.
+    """
+
+    model_config = STRICT
+
+    energy_meV_per_atom: float | None = Field(default=None, gt=0)
+    force_eV_per_A: float | None = Field(default=None, gt=0)
+    stress_GPa: float | None = Field(default=None, gt=0)
+    """0.1 GPa where not given."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.energy_meV_per_atom is None) != (self.force_eV_per_A is None):
+            raise ValueError("energy_meV_per_atom and force_eV_per_A go together; give both, or stress_GPa alone")
+        if self.energy_meV_per_atom is None and self.stress_GPa is None:
+            raise ValueError("names no accuracy; give energy_meV_per_atom and force_eV_per_A, stress_GPa, or all three")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_open(self, handler: SerializerFunctionWrapHandler) -> dict[str, float]:
+        """Leave out what is not given: studies know their config by its content, whose keys stay those of before."""
+        return {name: value for name, value in handler(self).items() if value is not None}
 
 
 class LossSettings(BaseModel):
@@ -108,10 +199,12 @@ class LossSettings(BaseModel):
 
     metric: Literal["rmse", "mae", "huber"] = "rmse"
     """How errors are averaged. Weights and ridge are always searched on the RMSE, which normal equations give."""
-    alpha: Annotated[float, Field(ge=0, le=1)] | TargetAccuracy = 0.75
-    """Share of the energy, or the accuracies wanted."""
-    stress: float = Field(default=0.0, ge=0)
-    """Coefficient of the virial error per √N in the loss."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | TargetAccuracy = ALPHA
+    """Share of the energy, or the accuracies wanted: {energy_meV_per_atom: 2, force_eV_per_A: 0.1, stress_GPa: 0.1}."""
+    stress: Literal["auto"] | Annotated[float, Field(ge=0)] | None = "auto"
+    """Coefficient of the virial error per √N (eV) in the loss; null or 0 counts no stress. auto: where stresses are
+    fitted, the one at which the stress error wanted (0.1 GPa unless alpha says another) counts as much as the force
+    error wanted (0.03 eV/Å unless alpha says another), at the volumes of the training frames."""
     huber_delta: float = Field(default=0.1, gt=0)
     """Error in eV (energy per √N) and eV/Å (force) at which Huber's loss turns from squared to absolute."""
 
@@ -132,11 +225,11 @@ class TuneStudySettings(StudySettings):
 
     objectives: tuple[Literal["loss", "cost"], ...] = ("loss",)
     """What is minimized: the loss alone, or [loss, cost] for the whole front of accuracy against the time that an
-    evaluation of the potential takes. That time is measured: the trials then differ between machines and runs, while
-    a study that is resumed still goes on from what it has measured."""
+    evaluation of the potential takes. That time (CPU time of one thread) is measured: the trials then differ between
+    machines and runs, while a study that is resumed still goes on from what it has measured."""
 
     max_cost_us_per_atom: Positive | None = None
-    """Longest time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
+    """Longest CPU time of an evaluation of energy, forces and stress in µs per atom; the best trial within it is
     chosen, or the cheapest, with a warning, where none is."""
 
     def searched(self) -> StudySettings:
@@ -221,11 +314,11 @@ class FitSettings(BaseModel):
     validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
-    """Ridge in units of the normal equations, whose columns are scaled by the weights: those given, or the middle of
-    their ranges. A ridge that was found beside ranges is therefore another number beside fixed weights."""
-    prior: Literal["none", "free"] | tuple[float, ...] = "free"
-    """How much harder rough columns of the basis are damped, where the family tells which are rough: exponents found
-    with the weights (free), given numbers, or all columns alike (none)."""
+    """Ridge λ: the damping of a function that makes forces of 1 eV/Å, relative to the sum of all squared weights of
+    rows; it means the same beside ranges of weights and beside numbers. With prior.scale: data it is in units of the
+    normal equations, scaled by the weights or the middle of their ranges, as in earlier versions."""
+    prior: Annotated[PriorSettings, BeforeValidator(_prior_of)] = PriorSettings()
+    """How much harder some coefficients are damped than others."""
     loss: LossSettings = LossSettings()
     study: TuneStudySettings = TuneStudySettings()
     search: SearchSettings = SearchSettings()

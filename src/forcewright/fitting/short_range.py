@@ -143,9 +143,10 @@ def keep_apart(
         return trial, ShortRange(shortest)
     size = trial.basis.size
     rows = np.concatenate([curve.wishes(curve.rows) for curve in curves])
+    prior = trial.prior_precision[-size:, -size:]
     freedom = max(sum(term.rows for term in trial.terms) - size, 1)
     for _ in range(_ROUNDS):
-        change, growth = _nearest(rows, covariance[-size:, -size:], wanted - values, freedom)
+        change, growth = _nearest(rows, covariance[-size:, -size:], prior, wanted - values, freedom)
         moved = _with_change(trial, change)
         still = predict(moved) < limits
         if not still.any():
@@ -182,7 +183,9 @@ def _pairs_of_atoms(numbers: Sequence[int], distances: FloatArray, cutoff: float
     return Structure(np.tile(numbers, len(distances)), positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
 
 
-def _nearest(rows: FloatArray, covariance: FloatArray, missing: FloatArray, freedom: int) -> tuple[FloatArray, float]:
+def _nearest(
+    rows: FloatArray, covariance: FloatArray, prior: Any, missing: FloatArray, freedom: int
+) -> tuple[FloatArray, float]:
     """Return the least change of the coefficients with rows @ change ≥ missing, and the growth of the squared error.
 
     Where the growth would exceed `_COST`, forces and energies may miss what is wanted by more.
@@ -192,8 +195,10 @@ def _nearest(rows: FloatArray, covariance: FloatArray, missing: FloatArray, free
     rows
         Derivatives of forces and energies by the coefficients (n, p).
     covariance
-        Of the coefficients (p, p), in the scale of the fit's noise: (c - c₀)ᵀ Σ⁻¹ (c - c₀) then is the growth of the
-        squared error in units of its mean per degree of freedom.
+        Posterior covariance Σ of the coefficients (p, p).
+    prior
+        What the prior adds to Σ⁻¹ (p, p), sparse: with P, (c - c₀)ᵀ (Σ⁻¹ - P) (c - c₀) is the growth of the squared
+        error in units of its mean per degree of freedom.
     missing
         What forces and energies lack (n,); negative where they are larger than wanted.
     freedom
@@ -212,7 +217,7 @@ def _nearest(rows: FloatArray, covariance: FloatArray, missing: FloatArray, free
         target = solve_triangular(factor, missing[used], lower=True)
         multipliers, _ = nnls(factor.T, target, maxiter=50 * len(target))
         change = multipliers @ spread[used]
-        growth = float(multipliers @ kernel @ multipliers) / freedom
+        growth = max(float(multipliers @ kernel @ multipliers - change @ (prior @ change)), 0.0) / freedom
         if growth <= _COST:
             break
         slack *= 10.0

@@ -11,6 +11,7 @@ from forcewright.fitting.hyperparameters import linear_model, search_ranges
 from forcewright.fitting.in_memory import StudyOutcome, run_study
 from forcewright.fitting.loss import properties_of
 from forcewright.fitting.settings import FitSettings
+from forcewright.fitting.stresses import settle_stress
 from forcewright.structure import Dataset
 
 
@@ -42,9 +43,8 @@ class SubsetFits:
             return None
         basis = linear_model(model, {}).basis(dataset.species)
         rows = self._rows.rows_of(basis)
-        return accumulate_frames(
-            dataset, basis, lambda index: rows(dataset[index].structure), properties_of(self.settings)
-        )
+        settled = settle_stress(self.settings, dataset, dataset if self.external is None else self.external)
+        return accumulate_frames(dataset, basis, lambda index: rows(dataset[index].structure), properties_of(settled))
 
     def fit(self, indices: Sequence[int]) -> StudyOutcome:
         """Fit to some of the frames; the potential knows no extrapolation grades.

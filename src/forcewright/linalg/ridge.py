@@ -3,28 +3,30 @@
 The training rows come in T *terms* (a property of a group: the forces of "Surface"); term t carries the row weight w_t.
 With F folds (one where validation is external) fold f is fitted to all blocks but those it leaves out:
 
-    c_f = argmin Σ_t w_t² ‖A_tf c - b_tf‖² + λ Σ_j π_j c_j²,
-    M_f c_f = Σ_t w_t² h_tf  with  M_f = Σ_t w_t² G_tf + λ diag π,    π_j = exp(Σ_k φ_jk η_k),
+    c_f = argmin Σ_t w_t² ‖A_tf c - b_tf‖² + Λ Σ_j π_j c_j²,
+    M_f c_f = Σ_t w_t² h_tf  with  M_f = Σ_t w_t² G_tf + Λ diag π,    π_j = exp(ω_j + Σ_k φ_jk η_k),
 
-in columns scaled so that Σ_t w⁰_t² G_t has a unit diagonal at the nominal weights w⁰. The *prior* π lets the data say
-how much harder rougher columns are damped: φ_jk are features of a column (such as the logarithm of its degree) and
-η_k their exponents, optimized with the weights; it is a Gaussian prior on the coefficients whose precisions λ π_j are
-hyperparameters (MacKay, Neural Computation 4, 415 (1992)). Without features π = 1. The loss is a weighted sum of root
-mean squares over Q *measures* (energy per √N, force, …) pooled over the folds:
+in columns scaled so that Σ_t w⁰_t² G_t has a unit diagonal at the nominal weights w⁰. The *prior* π says how much
+harder some columns are damped than others: φ_jk are features of a column (such as the logarithm of its degree), η_k
+their exponents, optimized with the weights, and ω_j what is settled beforehand; it is a Gaussian prior on the
+coefficients whose precisions Λ π_j are hyperparameters (MacKay, Neural Computation 4, 415 (1992)). Without features and
+ω, π = 1. Λ is λ, or λ Σ_t w_t² n_t with n_t rows where these are given: λ then says how the prior compares with the
+mean row, whatever the scale of the weights and the number of data. The loss is a weighted sum of root mean squares
+over Q *measures* (energy per √N, force, …) pooled over the folds:
 
     L = Σ_q a_q e_q,    e_q² = Σ_f ‖V_qf c_f - v_qf‖² / n_q
 
 and its gradient costs one more solve per fold: with u_f = M_f⁻¹ ∂L/∂c_f,
 
-    ∂L/∂log w_t = 2 w_t² Σ_f u_fᵀ (h_tf - G_tf c_f),
-    ∂L/∂log λ = -λ Σ_f u_fᵀ (π ∘ c_f),    ∂L/∂η_k = -λ Σ_f u_fᵀ (π ∘ φ_k ∘ c_f).
+    ∂L/∂log λ = -Λ Σ_f u_fᵀ (π ∘ c_f),    ∂L/∂η_k = -Λ Σ_f u_fᵀ (π ∘ φ_k ∘ c_f),
+    ∂L/∂log w_t = 2 w_t² Σ_f u_fᵀ (h_tf - G_tf c_f) + ∂L/∂log λ · ∂log Λ/∂log w_t.
 
 =========  ==============  ============================================================
 symbol     shape           meaning
 =========  ==============  ============================================================
 theta      (T + 1 + K,)    log w_t, then log λ, then η_k
 features   (p, K)          φ; K = 0 where columns have no features
-damping    (p,)            λ π
+damping    (p,)            Λ π
 z          (p + 1,)        [c; -1]
 =========  ==============  ============================================================
 """
@@ -63,6 +65,10 @@ class WeightedRidge:
         Features φ of the columns (p, K), of which the prior is made.
     factored
         Whether ``validation`` holds factors R instead of RᵀR.
+    offset
+        What is settled of the prior, ω (p,); 0 where not given.
+    rows
+        Number of rows n_t of each term (T,), where the ridge is relative to the weighted rows.
     """
 
     blocks: Blocks
@@ -70,13 +76,17 @@ class WeightedRidge:
     measures: Sequence[Measure]
     features: FloatArray
     factored: bool = False
+    offset: FloatArray | None = None
+    rows: FloatArray | None = None
     evaluations: int = field(default=0, init=False)
 
     def unpack(self, theta: FloatArray) -> tuple[FloatArray, float, FloatArray]:
-        """Return the squared row weights (T,), the ridge λ and the prior π (p,) that theta (T + 1 + K,) stands for."""
+        """Return the squared row weights (T,), the ridge Λ and the prior π (p,) that theta (T + 1 + K,) stands for."""
         terms = len(theta) - 1 - self.features.shape[1]
-        prior = np.asarray(np.exp(self.features @ theta[terms + 1 :]))
-        return np.exp(2.0 * theta[:terms]), float(np.exp(theta[terms])), prior
+        exponent = self.features @ theta[terms + 1 :]
+        prior = np.asarray(np.exp(exponent if self.offset is None else exponent + self.offset))
+        squared, ridge = np.exp(2.0 * theta[:terms]), float(np.exp(theta[terms]))
+        return squared, ridge if self.rows is None else ridge * float(squared @ self.rows), prior
 
     def solutions(self, theta: FloatArray) -> list[FloatArray]:
         """Return the scaled coefficients (p,) of every fold; `NotPositiveDefinite` if one cannot be solved."""
@@ -109,6 +119,8 @@ class WeightedRidge:
         terms, gradient = len(squared), np.empty_like(theta)
         gradient[:terms] = -2.0 * squared * self.blocks.term_products(u, z)
         gradient[terms] = -ridge * sum(float(a[:-1] @ (prior * b[:-1])) for a, b in zip(u, z, strict=True))
+        if self.rows is not None:
+            gradient[:terms] += gradient[terms] * 2.0 * squared * self.rows / float(squared @ self.rows)
         products = sum((a[:-1] * b[:-1] for a, b in zip(u, z, strict=True)), np.zeros(len(prior)))
         gradient[terms + 1 :] = -ridge * ((prior * products) @ self.features)
         return float(coefficients @ rms), gradient

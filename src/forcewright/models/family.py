@@ -45,6 +45,20 @@ class Hyperparameters(StrictModel):
         del train
         return dict(content)
 
+    @classmethod
+    def fitted_labels(cls, content: Mapping[str, object]) -> tuple[str, ...] | None:
+        """Return which of energy, forces and stress a fit takes where they are, and potentials predict.
+
+        None where that is not known; stresses then have no part in choosing hyperparameters unless asked for.
+
+        Parameters
+        ----------
+        content
+            The model's config; search ranges may stand in it.
+        """
+        del content
+        return None
+
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite for a potential with these hyperparameters, by a short key.
 
@@ -75,6 +89,12 @@ class Pruning:
 
 class LinearHyperparameters(Hyperparameters, ABC):
     """Hyperparameters of a family whose energy is linear in its coefficients."""
+
+    @classmethod
+    def fitted_labels(cls, content: Mapping[str, object]) -> tuple[str, ...]:
+        """Return all labels: rows of the design know them."""
+        del content
+        return ("energy", "forces", "stress")
 
     @abstractmethod
     def basis(self, species: Sequence[int]) -> Basis:

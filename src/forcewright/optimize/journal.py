@@ -146,16 +146,16 @@ def read_trials(path: str | Path) -> list[TrialRecord]:
     return list(_records(study, Path(path)).values())
 
 
-def fingerprint_of(path: Path) -> str | None:
-    """Return the fingerprint that a study was begun with; None if there is no study."""
-    if not path.exists():
-        return None
+def study_fingerprint(path: Path) -> str | None:
+    """Return the fingerprint that a study was begun with; None where there is none."""
     try:
-        identity = _open_study(path, create=False).user_attrs.get("identity", {})
-    except (KeyError, ValueError):  # nothing is written yet, or a last line is torn
+        lines = path.read_bytes().splitlines()
+    except OSError:
         return None
-    known: str | None = identity.get("fingerprint")
-    return known
+    for line in lines:
+        if _is_whole(line + b"\n") and "identity" in (attributes := json.loads(line).get("user_attr", {})):
+            return str(attributes["identity"].get("fingerprint"))
+    return None
 
 
 def repair(path: Path) -> None:

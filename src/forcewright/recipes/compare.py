@@ -70,6 +70,8 @@ class ComparisonData(BaseModel):
     """File or files that every family predicts, or several sets by name; the first is the one that ranks families."""
     labels: dict[str, str] | None = None
     """Names of the labels in the files, such as {energy: dft_energy, forces: dft_forces}."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, and say so."""
 
 
 class ComparisonConfig(BaseModel):
@@ -112,7 +114,7 @@ class Comparison(Tabular):
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each family: errors on the first set, times and memory."""
-        left_out = ("settings", "sets")
+        left_out = ("settings", "sets", "warnings")
         return [
             {"family": name, **{key: value for key, value in row.items() if key not in left_out}}
             for name, row in self.summary["families"].items()
@@ -156,7 +158,8 @@ def compare(
         If the config or the data are not usable, or every family failed.
     """
     settings = read_comparison(config)
-    sets = {name: read(paths, labels=settings.data.labels) for name, paths in settings.data.test.items()}
+    chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
+    sets = {name: read(paths, **chosen) for name, paths in settings.data.test.items()}
     summary: dict[str, Any] = {"families": {}, "failed": {}}
     tables: dict[str, dict[str, ErrorTable]] = {}
     with RunFolder(settings.output, "compare") as folder:
@@ -221,12 +224,19 @@ def _with_folder(family: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _study_config(settings: ComparisonConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
     output = settings.output / "studies" / name
-    return family_config(settings.common, family, settings.data.train or (), output, settings.data.labels)
+    return family_config(
+        settings.common,
+        family,
+        settings.data.train or (),
+        output,
+        settings.data.labels,
+        skip_broken=settings.data.skip_broken,
+    )
 
 
 def family_config(
     common: Mapping[str, Any], family: Mapping[str, Any], train: Sequence[Path], output: Path,
-    labels: Mapping[str, str] | None,
+    labels: Mapping[str, str] | None, *, skip_broken: bool = False,
 ) -> TuneConfig:  # fmt: skip
     """Return the config of one family's study over what is common to all families.
 
@@ -240,7 +250,8 @@ def family_config(
     if isinstance(model := family.get("model"), Mapping):
         record = family_of(str(model.get("kind", "")))
         common = {name: value for name, value in common.items() if applies(name, value, record)}
-    data = {"train": [str(path) for path in train], "labels": None if labels is None else dict(labels)}
+    data: dict[str, Any] = {"train": [str(path) for path in train], "labels": None if labels is None else dict(labels)}
+    data |= {"skip_broken": True} if skip_broken else {}
     return parse_config({**common, **family, "data": data, "output": str(output)}, folder=output)
 
 
@@ -290,6 +301,7 @@ def _row(
         "origin": candidate.origin,
         "folder": None if candidate.folder is None else str(candidate.folder),
         "settings": study.get("settings"),
+        "warnings": study.get("warnings", []),
         "sets": by_set,
     }
 

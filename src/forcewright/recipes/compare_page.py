@@ -83,7 +83,10 @@ def write_page(
             cards.append(Card(label, significant(known[first]), unit, first))
     page = PageContent(
         title=f"Comparison: {folder.name}", kicker="Forcewright comparison",
-        warnings=[f"{name} failed: {reason}" for name, reason in summary["failed"].items()],
+        warnings=[
+            *(f"{name} failed: {reason}" for name, reason in summary["failed"].items()),
+            *(f"{name}: {warning}" for name, row in summary["families"].items() for warning in row.get("warnings", [])),
+        ],
         summary=_summary_text(summary), cards=cards, sections=list(sections(summary, tables)), result=summary,
         config_text=config_text, citations=citations(summary),
     )  # fmt: skip
@@ -98,8 +101,8 @@ def _summary_text(summary: Mapping[str, Any]) -> str:
         f"({frames} frames). Energies are per atom; the force norm is the root of the "
         "summed squares of all force components of a structure. One fit is the fit to all training data (linear "
         "families: with the search for weights and cross-validation); CPU time, memory and energy are of the whole "
-        f"study. Energy used is CPU time times {summary['power_W_per_core']:g} W per core. Cost is the time of an "
-        "evaluation of energy, forces and stress with one thread."
+        f"study. Energy used is CPU time times {summary['power_W_per_core']:g} W per core. Cost is the CPU time of "
+        "an evaluation of energy, forces and stress with one thread, the least of several."
     )
 
 

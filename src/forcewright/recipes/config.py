@@ -13,7 +13,7 @@ from forcewright.data import dataset_of, write
 from forcewright.errors import InputError
 from forcewright.files import writing
 from forcewright.fitting.hyperparameters import search_ranges
-from forcewright.fitting.settings import STRICT, FitSettings, ValidationSettings, validation_of
+from forcewright.fitting.settings import STRICT, FitSettings, PriorSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
 from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
 
@@ -38,7 +38,9 @@ class DataSettings(BaseModel):
     test: Paths | None = None
     """File or files that are touched once, at the end."""
     labels: dict[str, str] | None = None
-    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}."""
+    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}; none leaves one unread."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, such as the unfinished step of an interrupted run, and say so."""
 
 
 class StudyValidation(ValidationSettings):
@@ -70,6 +72,41 @@ class TuneConfig(FitSettings):
         if self.protocol == "xpot" and self.data.test is None:
             raise ValueError("protocol xpot selects on the test set; give data.test")
         return self
+
+
+def as_before(config: TuneConfig) -> TuneConfig:
+    """Return a config with what it leaves open as earlier versions took it.
+
+    They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
+    """
+    if config.short_range == "auto" and config.family.is_linear:
+        config = without_short_range(config)
+    weights, loss, prior = config.weights, config.loss, config.prior
+    if weights.stress == "auto" and config.family.is_linear:
+        weights = weights.model_copy(update={"stress": None})
+    if loss.stress == "auto":
+        loss = loss.model_copy(update={"stress": 0.0})
+    if prior == PriorSettings() and config.family.is_linear:
+        prior = PriorSettings(scale="data", smoothness="free")
+    return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior})
+
+
+def in_earlier_words(config: TuneConfig) -> dict[str, Any]:
+    """Return a config as plain data, as earlier versions wrote it where they had words for it.
+
+    Studies and curves know their config by this, so that those of earlier versions go on.
+    """
+    content = config.model_dump(mode="json", exclude={"stability"})  # which begins once everything is fitted
+    if content["validation"]["leave_out"] is None:
+        content["validation"].pop("leave_out")
+    if config.prior.scale == "data":
+        content["prior"] = content["prior"]["smoothness"]
+    if not config.family.is_linear:  # of no meaning, and as it always was
+        content["prior"], content["weights"]["stress"] = "free", None
+    if config.short_range == "off" or not config.family.is_linear:
+        content.pop("short_range")
+        content["model"] = {key: value for key, value in content["model"].items() if (key, value) != ("zbl", None)}
+    return content
 
 
 def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, compare
 from forcewright.errors import ForcewrightError
+from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.family_fit import predict_labelled
-from forcewright.fitting.linear_trial import time_per_atom
 from forcewright.models import FAMILIES, load, register_families
 from forcewright.optimize.evaluation import WORKER_DIED
 from forcewright.optimize.workers import process_pool

@@ -39,7 +39,7 @@ def read_inputs(config: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
 
     def load(paths: Sequence[Path], name: str) -> Dataset:
-        dataset, summary = read_with_summary(list(paths), labels=config.data.labels)
+        dataset, summary = read_with_summary(list(paths), labels=config.data.labels, strict=not config.data.skip_broken)
         require_sound(dataset)
         log.info("%s: %s\n%s", name, dataset, summary)
         return dataset

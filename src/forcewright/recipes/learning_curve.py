@@ -26,10 +26,11 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import write_json, write_table
 from forcewright.fitting.hyperparameters import fill_model, search_ranges
 from forcewright.fitting.settings import STRICT, TuneStudySettings
+from forcewright.fitting.stresses import settle_stress, unused_labels
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig, with_files, without_short_range
+from forcewright.recipes.config import Name, Paths, TuneConfig, as_before, in_earlier_words, with_files
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
@@ -56,6 +57,8 @@ class CurveData(BaseModel):
     """File or files that judge every fit."""
     labels: dict[str, str] | None = None
     """Names of the labels in the files, such as {energy: dft_energy, forces: dft_forces}."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, and say so."""
 
 
 class LearningCurveConfig(BaseModel):
@@ -118,7 +121,8 @@ def learning_curve(
         If the config or the data are not usable, or no fit succeeds.
     """
     settings = read_learning_curve(config)
-    train, test = (read(paths, labels=settings.data.labels) for paths in (settings.data.train, settings.data.test))
+    chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
+    train, test = (read(paths, **chosen) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
     alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
     others = [i for i in range(len(train)) if i not in set(alone)]
@@ -128,8 +132,9 @@ def learning_curve(
         for repeat, chosen in subsets(len(others), sizes, settings.repeats, settings.seed)
     ]
     with RunFolder(settings.output, "learning-curve") as folder:
+        warnings: list[str] = []
         curves = {
-            name: _curve(settings, name, family, folder, train, test, parts, on_fit)
+            name: _curve(settings, name, family, folder, train, test, parts, on_fit, warnings)
             for name, family in settings.families.items()
         }
         if not any(curve["points"] for curve in curves.values()):
@@ -137,34 +142,43 @@ def learning_curve(
             raise InputError(f"no fit succeeded: {reason}", field="families")
         summary = {
             "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
-            "test_frames": len(test),
+            "test_frames": len(test), "warnings": warnings,
         }  # fmt: skip
         return LearningCurve(_write(folder, settings, summary), settings.output)
 
 
 def _curve(
     settings: LearningCurveConfig, name: str, family: Mapping[str, Any], folder: RunFolder, train: Dataset,
-    test: Dataset, parts: Sequence[tuple[int, int, list[int]]], on_fit: Callable[[str], None],
+    test: Dataset, parts: Sequence[tuple[int, int, list[int]]], on_fit: Callable[[str], None], warnings: list[str],
 ) -> dict[str, Any]:  # fmt: skip
-    """Return points, failures and power laws of one family; what is stored from before is not fitted again."""
-    config = _fit_config(settings, name, family)
-    if _is_of_earlier_version(config, [folder / "fits" / name / f"{frames}-{repeat}" for repeat, frames, _ in parts]):
-        config = without_short_range(config)
+    """Return points, failures and power laws of one family; what is stored from before is not fitted again.
+
+    What is to be warned of is added to ``warnings``.
+    """
+    asked = _fit_config(settings, name, family)
+    config = _as_begun(asked, folder / "fits" / name)
+    if config is not asked:
+        warnings.append(
+            f"{name}: begun by an earlier version, and goes on with its defaults; another output begins anew."
+        )
     points: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
     files = config.validation.external
-    external = read(files, labels=config.data.labels) if files else None
+    external = read(files, labels=config.data.labels, strict=not config.data.skip_broken) if files else None
     fits = SubsetFits(config, train, external)
     hashes = [] if external is None else [external.content_hash]
     if (settled := fits.settings.model) != config.model:
         hashes.append(hashlib.sha256(json.dumps(settled, sort_keys=True, default=str).encode()).hexdigest())
+    validation = train if external is None else external
+    unused = unused_labels(settle_stress(fits.settings, train, validation), train, validation)
+    warnings += [f"{name}: {warning}" for warning in unused]
     for repeat, frames, indices in parts:
         label = f"{frames}-{repeat}"
         subset = train[indices]
         identity: dict[str, Any] = {
             "data": [subset.content_hash, test.content_hash, *hashes],
-            "config": _identity_of(config),
+            "config": _identity(config),
         }
         stored = folder / "fits" / name / label / "point.json"
         point = _stored_point(stored, identity)
@@ -183,6 +197,28 @@ def _curve(
     return {"points": points, "failed": failed, "fits": laws}
 
 
+def _identity(config: TuneConfig) -> dict[str, Any]:
+    """Return what of a config the errors of a fit depend on."""
+    left_out = ("workers", "output", "data", "committee")
+    return {name: value for name, value in in_earlier_words(config).items() if name not in left_out}
+
+
+def _as_begun(config: TuneConfig, folder: Path) -> TuneConfig:
+    """Return a config as it is, or as an earlier version took it if that has made points of the curve."""
+    before = as_before(config)
+    known = [_stored_config(path) for path in folder.glob("*/point.json")]
+    if before == config or _identity(config) in known or _identity(before) not in known:
+        return config
+    return before
+
+
+def _stored_config(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())["identity"]["config"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[str, float | None]:
     """Return the errors of one fit on the test set, and what it took."""
     with ResourceMonitor() as monitor:
@@ -190,27 +226,6 @@ def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[st
     overall = evaluate(outcome.final.potential, test, resamples=0).overall
     errors = {key: getattr(overall, key) for key, *_ in _ERRORS}
     return {**errors, "fit_s": round(outcome.final.fit_s, 3), "cpu_s": round(monitor.cpu_s, 3)}
-
-
-def _identity_of(config: TuneConfig) -> dict[str, Any]:
-    """Return what of a config decides a fit; as earlier versions had it where nothing is kept apart."""
-    content = config.model_dump(mode="json", exclude={"workers", "output", "data", "committee", "stability"})
-    if config.short_range == "off" or not config.family.is_linear:
-        content.pop("short_range")
-        content["model"] = {k: v for k, v in content["model"].items() if (k, v) != ("zbl", None)}
-    return content
-
-
-def _is_of_earlier_version(config: TuneConfig, folders: Sequence[Path]) -> bool:
-    """Tell whether a curve was begun by a version that did not keep atoms apart at short range."""
-    for folder in folders:
-        if (folder / "point.json").is_file():
-            try:
-                stored = json.loads((folder / "point.json").read_text())
-                return config.family.is_linear and "short_range" not in stored["identity"]["config"]
-            except (OSError, ValueError, KeyError, TypeError):
-                continue
-    return False
 
 
 def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -247,7 +262,14 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
 def _fit_config(settings: LearningCurveConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
     """Return the config of a family's fits; those of external validation sets are read with the same labels."""
     output = settings.output / "fits" / name
-    return family_config(settings.common, family, settings.data.train, output, settings.data.labels)
+    return family_config(
+        settings.common,
+        family,
+        settings.data.train,
+        output,
+        settings.data.labels,
+        skip_broken=settings.data.skip_broken,
+    )
 
 
 def _sizes(asked: Sequence[int] | None, available: int) -> tuple[int, ...]:
@@ -316,7 +338,7 @@ def text_table(summary: Mapping[str, Any]) -> str:
         lines += ["  ".join(row) for row in _rows(name, curve, summary["sizes"])]
         lines += [f"{name}: {key} falls as frames^{fit['slope']:.2f}" for key, fit in curve["fits"].items()]
         lines += [f"{name}, {label}: failed: {reason}" for label, reason in curve["failed"].items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *summary.get("warnings", [])])
 
 
 def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[list[str]]:
@@ -355,8 +377,8 @@ def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[st
     cited = {c["key"]: c for model in models for c in provenance.citations(model, TuneStudySettings(), False)}
     page = PageContent(
         title=f"Learning curve: {folder.path.name}", kicker="Forcewright learning curve",
-        warnings=[f"{name}, {label}: {reason}" for name, curve in curves.items()
-                  for label, reason in curve["failed"].items()],
+        warnings=[*(f"{name}, {label}: {reason}" for name, curve in curves.items()
+                    for label, reason in curve["failed"].items()), *summary["warnings"]],
         summary=(
             f"Errors on the same {summary['test_frames']} frames of fits to random, nested subsets of the training "
             f"data, {summary['repeats']} draws. Lines are powers of the number of frames, fitted to all points; a line "

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 from ase.data import chemical_symbols
+from jinja2 import TemplateError
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
@@ -19,17 +20,20 @@ from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
 from forcewright.fitting.committee import Committee
+from forcewright.fitting.cost import THREADS
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
-from forcewright.recipes.config import TuneConfig, parse_config
+from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
@@ -39,6 +43,9 @@ log = logging.getLogger("forcewright")
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
+
+#: what showing stored results can raise that were changed or cut off
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
 
 _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
@@ -153,11 +160,16 @@ def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        stored = parse_config(yaml.safe_load((folder / "config.resolved.yaml").read_text()), folder=folder)
+        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        stored = parse_config(content, folder=folder)
+        if "short_range" not in content and stored.family.is_linear:  # an earlier version, which had none
+            stored = without_short_range(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    if stored != config or summary.get("data_hashes") != provenance.file_hashes(_data_files(config)):
+    if stored not in (config, as_before(config)) or summary.get("data_hashes") != provenance.file_hashes(
+        _data_files(config)
+    ):
         return None
     return summary
 
@@ -199,7 +211,7 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     InputError
         If the folder is not that of a finished study.
     """
-    from forcewright.report import ReportContent, write_report  # matplotlib: not before it is needed
+    from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
     texts = {}
@@ -207,6 +219,19 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
+    try:
+        return write_report(folder / "report.html", _stored_report(folder, texts, sections))
+    except _DAMAGE as error:
+        raise InputError(
+            f"holds a damaged result.json, report.json or physics.json ({type(error).__name__}: {error}); run the "
+            "study again", file=folder,
+        ) from None  # fmt: skip
+
+
+def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[Any]) -> Any:
+    """Return the content of a report from the texts of its files, by name."""
+    from forcewright.report import ReportContent
+
     fields = json.loads(texts["report.json"])
     stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
@@ -214,11 +239,10 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     result = json.loads(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
-    content = ReportContent(
+    return ReportContent(
         result=result, config_text=texts["config.resolved.yaml"], parity=parity,
         sections=[*stored, *sections], **fields,
     )  # fmt: skip
-    return write_report(folder / "report.html", content)
 
 
 def _stored_physics(folder: Path) -> list[Any]:
@@ -263,11 +287,15 @@ def chosen_settings(content: Mapping[str, Any], best: TrialRecord, trial: Linear
     theta = np.exp(trial.search.theta)
     weights: dict[str, dict[str, float]] = {}
     for term, weight in zip(trial.terms, theta, strict=False):
-        weights.setdefault(term.group, {})[term.property] = float(f"{weight:.6g}")
-    count = len(trial.terms)
-    chosen = {"model": model, "weights": weights, "ridge": float(f"{theta[count]:.6g}")}
-    exponents = trial.search.theta[count + 1 :]
-    return {**chosen, "prior": [float(f"{eta:.6g}") for eta in exponents]} if len(exponents) else chosen
+        weights.setdefault(term.group, {})[term.property] = float(weight)
+    return {"model": model, "weights": weights, "ridge": float(theta[len(trial.terms)]), "prior": dict(trial.prior)}
+
+
+def loss_terms(problem: Problem) -> dict[str, Any]:
+    """Return metric and coefficients of the loss in the words of the config, with what the data settle."""
+    loss = problem.loss
+    delta = {"huber_delta": loss.huber_delta} if loss.metric == "huber" else {}
+    return {"metric": loss.metric, "alpha": loss.weights.energy, "stress": loss.weights.stress, **delta}
 
 
 def summarize(
@@ -279,12 +307,12 @@ def summarize(
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
     return {
-        "settings": chosen_settings(problem.model, best, final.trial),
+        "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
         "extrapolation": account.grades_of(final.potential, *graded),
         "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
-        "loss": best.loss,
+        "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
         "nested": None if outcome.nested is None else outcome.nested.to_dict(),
@@ -296,8 +324,13 @@ def summarize(
         "cpu_s": round(monitor.cpu_s, 3),
         "peak_memory_bytes": monitor.peak_memory_bytes,
         "cost_us_per_atom": final.cost_us_per_atom,
+        "cost_threads": THREADS,
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
-        "warnings": [*limit_warnings(settings, best), *stability.warnings(probed)],
+        "warnings": [
+            *limit_warnings(settings, best),
+            *stability.warnings(probed),
+            *unused_labels(problem.settings, problem.everything, problem.validation),
+        ],
         "protocol": settings.protocol,
         "seed": settings.study.seed,
         "best_trial": best.index,
@@ -377,7 +410,7 @@ def report_fields(
     symbols = [chemical_symbols[z] for z in problem.everything.species]
     external = None if config.validation.holdout and config.protocol == "honest" else problem.external
     sets = {"train": problem.everything, "test": inputs.test, "validation": external}
-    shown = {name: chosen[name] for name in ("ridge", "weights", "prior") if name in chosen}
+    shown = {name: chosen[name] for name in ("ridge", "weights", "prior", "loss") if name in chosen}
     nested = [["Nested cross-validation", _nested_text(summary["nested"])]] if summary["nested"] else []
     return {
         "title": f"{'-'.join(symbols)}: {config.output.name}",

@@ -17,6 +17,7 @@ from forcewright.configs import echo, validate
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, only_writer, write_json, writing
 from forcewright.recipes import provenance
+from forcewright.terminal import VisibleFormatter
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -245,7 +246,7 @@ class RunFolder:
         log = logging.getLogger("forcewright")
         with writing(self / "forcewright.log"):
             handler = logging.FileHandler(self / "forcewright.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
         level = log.level
         log.setLevel(logging.INFO)
         log.addHandler(handler)

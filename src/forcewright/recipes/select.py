@@ -26,6 +26,7 @@ def select(
     structures: Sources, output: str | Path | None = None, *, by: str = "fps", count: int = 100, seed: int = 0,
     potential: str | Path | Potential | None = None, labels: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None, on_read: Callable[[int], None] = lambda count: None,
+    skip_broken: bool = False,
 ) -> Dataset:  # fmt: skip
     """Select frames and return them in the order they had.
 
@@ -43,6 +44,8 @@ def select(
         Further arguments of the selection, such as ``{"cutoff": 4.5}``.
     on_read
         Called with the number of frames there are.
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def select(
         arguments["potential"] = load(potential) if isinstance(potential, str | Path) else potential
     elif potential is not None:
         raise InputError(f"{by} uses no potential; leave it out", field="potential")
-    dataset = dataset_of(structures, labels=labels)
+    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     on_read(len(dataset))
     selected = dataset[np.sort(_call(chosen_by, dataset, count, np.random.default_rng(seed), **arguments))]
     if not len(selected):
@@ -103,6 +106,7 @@ class Split(Tabular):
 def split(
     structures: Sources, output: Sequence[str | Path] | None = None, *, by: str = "blocks", test: float = 0.1,
     seed: int = 0, labels: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None,
+    skip_broken: bool = False,
 ) -> Split:  # fmt: skip
     """Split frames into a training and a test set, and look for near-copies across the two.
 
@@ -118,6 +122,8 @@ def split(
         Share of the frames to test on.
     options
         Further arguments of the split, such as ``{"gap": 5}``.
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
 
     Raises
     ------
@@ -128,7 +134,7 @@ def split(
         raise InputError("name two different files: one for training, one for test", field="output")
     arguments = dict(options or {})
     way = _function(SPLITTERS, by, "way to split", arguments)
-    dataset = dataset_of(structures, labels=labels)
+    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     parts = _call(way, dataset, test, np.random.default_rng(seed), **arguments)
     train, held = dataset[parts.train], dataset[parts.test]
     result = Split(train, held, len(parts.dropped), tuple(near_copies(train, held)))

@@ -21,8 +21,8 @@ from forcewright.fitting.in_memory import conclude, run_study
 from forcewright.fitting.problem import Problem, make_problem
 from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.trials import Listener, Trials, open_study
-from forcewright.optimize.journal import fingerprint_of
-from forcewright.recipes.config import TuneConfig, parse_config, read_config, with_files, without_short_range
+from forcewright.optimize.journal import study_fingerprint
+from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, parse_config, read_config, with_files
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -176,24 +176,12 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
     ranges = search_ranges(config.model)
     with RunFolder(config.output, command) as folder, ResourceMonitor() as monitor, folder.logging():
         inputs = read_inputs(config)
-
-        def problem_of(settings: FitSettings) -> Problem:
-            return make_problem(
-                settings, inputs.train, test=inputs.test, external=inputs.external, is_single=not ranges,
-                rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
-            )  # fmt: skip
-
-        problem = problem_of(config)
+        problem = _problem(config, inputs, folder)
         if fresh:  # only now: a mistake in the data must not cost the earlier results
             folder.discard(_EARLIER)
-        fingerprint = _fingerprint(config, problem, inputs)
-        earlier_settings = without_short_range(config)
-        earlier_fingerprint = _fingerprint(earlier_settings, problem, inputs)
-        if fingerprint != earlier_fingerprint and fingerprint_of(folder / "journal.log") == earlier_fingerprint:
-            log.info("begun by a version that did not keep atoms apart at short range, and goes on without")
-            problem, fingerprint = problem_of(earlier_settings), earlier_fingerprint
+        config, problem = _as_begun(config, problem, inputs, folder)
         trials = Trials(problem)
-        with open_study(problem, ranges, folder / "journal.log", fingerprint) as study:
+        with open_study(problem, ranges, folder / "journal.log", _fingerprint(problem, inputs)) as study:
             earlier = sum(record.seconds for record in study.trials)
             records = trials.run(study, on_trial)
             if (stored := stored_result(config, records)) is not None:
@@ -204,17 +192,37 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
             return write_outputs(folder, config, inputs, outcome, monitor, earlier)
 
 
-def _fingerprint(config: TuneConfig, problem: Problem, inputs: Inputs) -> str:
+def _problem(config: TuneConfig, inputs: Inputs, folder: RunFolder) -> Problem:
+    return make_problem(
+        config, inputs.train, test=inputs.test, external=inputs.external, is_single=not search_ranges(config.model),
+        rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
+    )  # fmt: skip
+
+
+def _as_begun(config: TuneConfig, problem: Problem, inputs: Inputs, folder: RunFolder) -> tuple[TuneConfig, Problem]:
+    """Return config and problem as they are, or as an earlier version took the config if it has begun the study."""
+    begun = study_fingerprint(folder / "journal.log")
+    if begun in (None, _fingerprint(problem, inputs)) or (before := as_before(config)) == config:
+        return config, problem
+    problem_before = _problem(before, inputs, folder)
+    if begun != _fingerprint(problem_before, inputs):
+        return config, problem  # another study, which the journal refuses
+    log.warning(
+        "this study was begun by an earlier version, and goes on with its defaults; --fresh (fresh=True) begins anew"
+    )
+    return before, problem_before
+
+
+def _fingerprint(problem: Problem, inputs: Inputs) -> str:
     """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
-    names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation"}
-    content = config.model_dump(mode="json", include=names)
+    config = problem.settings
+    assert isinstance(config, TuneConfig)
+    names = ("model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior")
+    words = in_earlier_words(config)
+    content = {name: words[name] for name in (*names, "short_range") if name in words}
     content["validation"].pop("external")
-    if config.short_range == "off":  # as in versions that kept nothing apart, which knew no core of SNAP by default
-        content["model"] = {k: v for k, v in content["model"].items() if (k, v) != ("zbl", None)}
-    elif config.family.is_linear:
-        content["short_range"] = config.short_range
-    if config.prior != "free":  # the default is left out, so that studies begun before there was a prior go on
-        content["prior"] = config.model_dump(mode="json")["prior"]
+    if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
+        content.pop("prior")
     is_xpot = config.protocol == "xpot"
     external = inputs.test if is_xpot else inputs.external
     sets = (problem.everything, external, inputs.test if is_xpot else None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -131,6 +133,7 @@ def _facts(content: ReportContent) -> Iterator[tuple[str, str]]:
         ("CPU time", _text(result.get("cpu_s"), duration)),
         ("peak memory", _text(result.get("peak_memory_bytes"), memory)),
         ("cost of the potential", _text(result.get("cost_us_per_atom"), lambda cost: f"{significant(cost)} µs/atom")),
+        ("how it is measured", f"CPU time, {threads} thread" if (threads := result.get("cost_threads")) else None),
         ("seed", _text(result.get("seed"))),
     )
     yield from ((name, text) for name, text in rows if text)
@@ -186,11 +189,20 @@ def _picture(figure: Figure | Svg | bytes | None) -> Markup | None:
         return None
     if isinstance(figure, bytes):
         return Markup('<img alt="figure" src="{}">').format(to_data_uri(figure))
-    drawn = figure if isinstance(figure, Svg) else draw_svg(figure)
-    share = drawn.width / WIDTH
+    if isinstance(figure, Svg):  # of a file that anybody may have changed: as an image it runs and loads nothing
+        share = figure.width / WIDTH
+        element = Markup('<img alt="figure" style="width: 100%" src="data:image/svg+xml,{}">').format(_quoted(figure))
+    else:
+        drawn = draw_svg(figure)
+        share = drawn.width / WIDTH
+        element = Markup(str(drawn))  # noqa: S704
     # A small figure keeps its font size.
-    element = Markup(str(drawn))  # noqa: S704
     return element if share > 0.95 else Markup('<div style="max-width: {:.0f}%">{}</div>').format(100 * share, element)
+
+
+def _quoted(svg: str) -> str:
+    """Return the text of a picture for a data URI: all that could end the address is a number there."""
+    return re.sub(r"[^ !$()*+,\-./0-9:;=?@A-Z_a-z~\u00a0-\ud7ff]", lambda character: quote(character[0]), svg)
 
 
 def draw_svg(figure: Figure) -> Svg:

@@ -60,7 +60,7 @@ def structures_of(frames: StructuresOrFile) -> list[Structure]:
 def count_frames(frames: Frames) -> int | None:
     """Return the number of frames where it is had without reading them; None where it is not."""
     if isinstance(frames, str | Path):
-        count = _COUNTERS.get(Path(frames).suffix.lower())
+        count = _COUNTERS.get(Path(frames).suffix.lower())  # packed files would have to be read
         return count(Path(frames)) if count is not None and Path(frames).is_file() else None
     return len(frames) if isinstance(frames, Sized) else None
 
@@ -70,7 +70,9 @@ def _read(path: Path) -> Iterator[Snapshot]:
         raise InputError("does not exist", file=path)
     if path.stat().st_size == 0:
         raise InputError("is empty; it holds no frame", file=path)
-    reader = _READERS.get(path.suffix.lower(), _read_with_ase)
+    name = path.name.lower()
+    suffix = Path(name.removesuffix(".gz")).suffix if name.endswith((".xyz.gz", ".extxyz.gz")) else path.suffix.lower()
+    reader = _READERS.get(suffix, _read_with_ase)
     yield from reader(path)
 
 

@@ -17,8 +17,9 @@ from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import BasisFunction, Bond, CoreMode, Embedding, Expansion, RadialFamily
 from forcewright.features.ace.function_table import FunctionTable, tabulate_functions
 from forcewright.features.ace.radial import radial_functions, switch
+from forcewright.features.ace.sharing import share_between_species
 from forcewright.neighbors import find_neighbors
-from forcewright.potential import DesignRows
+from forcewright.potential import DesignRows, Sharing
 from forcewright.structure import FloatArray, IntArray, Structure, require_known_species
 from forcewright.threads import thread_count
 
@@ -118,6 +119,10 @@ class AceBasis:
         """Return log(1 + Σ(n - 1)), log(1 + Σ l) and rank - 1 of every column (p, 3)."""
         rows = [(np.log1p(sum(f.ns) - f.rank), np.log1p(sum(f.ls)), f.rank - 1) for f in self.columns]
         return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+    def sharing(self) -> Sharing:
+        """Return the combinations of the functions that a prior may damp by how far they tell elements apart."""
+        return share_between_species(self.functions, self.species)
 
     def pruning_groups(self) -> tuple[IntArray, FloatArray]:
         """Return the (center, μ, n, l) each column belongs to (p,), and its multiplications; rank 1 always stays."""

@@ -77,14 +77,14 @@ def all_couplings(ls: tuple[int, ...], groups: tuple[int, ...]) -> Couplings:
     intermediate = tuple(sorted(trees))
     grids = np.meshgrid(*(np.arange(-l, l + 1) for l in ls), indexing="ij")  # noqa: E741
     balanced = np.flatnonzero(sum(grids).ravel() == 0)  # type: ignore[union-attr]
-    ms, inverse = _canonical_rows(np.stack([grid.ravel()[balanced] for grid in grids], axis=1), ls, groups)
+    ms, inverse = canonical_rows(np.stack([grid.ravel()[balanced] for grid in grids], axis=1), ls, groups)
     coefficients = np.zeros((len(intermediate), len(ms)))
     for row, key in zip(coefficients, intermediate, strict=True):
         row[:] = np.bincount(inverse, weights=trees[key].ravel()[balanced], minlength=len(ms))
     return Couplings(intermediate, ms, coefficients)
 
 
-def _canonical_rows(ms: IntArray, ls: tuple[int, ...], groups: tuple[int, ...]) -> tuple[IntArray, IntArray]:
+def canonical_rows(ms: IntArray, ls: tuple[int, ...], groups: tuple[int, ...]) -> tuple[IntArray, IntArray]:
     """Give the distinct rows up to exchange within groups and sign, and which of them each given row becomes.
 
     As A_(l,-m) = (-1)^m A*_lm and Σ m = 0, a row and its negative have the same real part.

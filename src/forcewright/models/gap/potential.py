@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +13,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.errors import MissingExtraError
+from forcewright.files import scratch_folder
 from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
 from forcewright.open_cell import closed_cell
@@ -105,9 +105,9 @@ class GapPotential(PotentialBase):
             raise MissingExtraError("quippy-ase", "gap", "evaluating a GAP")
         from quippy.potential import Potential as QuipPotential
 
-        with tempfile.TemporaryDirectory(prefix="forcewright-gap-") as folder:
-            write_files(Path(folder), self.files)
-            parameters = str(Path(folder) / PARAMETERS)
+        with scratch_folder("gap") as folder:
+            write_files(folder, self.files)
+            parameters = str(folder / PARAMETERS)
             quip = QuipPotential(INIT_ARGS, param_filename=parameters, calculation_always_required=True)
         quip.set_default_properties(["energy"])
         return quip

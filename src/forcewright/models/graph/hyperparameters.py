@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -70,6 +70,12 @@ class GraphModel(Architecture, FittedHyperparameters):
     """Precision of training and prediction."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a GPU where there is one. On a GPU, sums are not repeatable to the last digit."""
+
+    @classmethod
+    def fitted_labels(cls, content: Mapping[str, object]) -> tuple[str, ...]:
+        """Return the labels whose weight is not zero."""
+        weights = {"energy": "energy_weight", "forces": "forces_weight", "stress": "stress_weight"}
+        return tuple(label for label, name in weights.items() if content.get(name, cls.model_fields[name].default) != 0)
 
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: the architecture and the package."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -41,6 +42,12 @@ class SgdmlModel(FittedHyperparameters):
     """Share of the training set that tells which sigma is best; the last fit uses it too."""
     max_memory_GB: float | None = Field(default=None, gt=0)
     """Memory the fit may take; what is free where not given."""
+
+    @classmethod
+    def fitted_labels(cls, content: Mapping[str, object]) -> tuple[str, ...]:
+        """Return energies and forces: without constraints, energies still settle the constant of integration."""
+        del content
+        return ("energy", "forces")
 
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: the method and the package."""
