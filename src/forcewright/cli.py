@@ -176,13 +176,15 @@ def predict(
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
 ) -> None:
-    """Predict energies, forces and stresses; where the files carry labels, print the errors.
+    """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
     predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
+    if predicted.extrapolation is not None:
+        _print(predicted.extrapolation.text())
     if output is not None:
         _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 
@@ -504,12 +506,16 @@ def statistics(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
-    """Write the report of a finished study anew from its stored results.
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
+    absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
+) -> None:
+    """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
     Example: `forcewright report runs/mo`.
     """
-    _print(f"written to {fw.report(folder)}")  # type: ignore[operator]  # a package that can be called
+    written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
+    _print(f"written to {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:

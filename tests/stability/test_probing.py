@@ -82,7 +82,8 @@ def test_a_sound_potential_has_no_hole_and_a_hole_is_found_where_it_is() -> None
     content = {"status": "probed", **holed.to_dict()}
     assert stability.warnings(content)[0] == f"hole: {pair.text}"
     assert any("packings; first" in sentence for sentence in stability.warnings(content))
-    assert len(draw_stability({"curves": content["curves"], "holes": content["holes"]})) == 2
+    pictures = sum(hole["structure"] is not None for hole in content["holes"])
+    assert len(draw_stability({"curves": content["curves"], "holes": content["holes"]})) == 1 + pictures
     again = probe(Morse(60.0), data, few, 0, 1.0)
     assert [hole.text for hole in again.holes] == [hole.text for hole in holed.holes]
 

@@ -153,6 +153,16 @@ class Bispectrum:
         orders = np.repeat(precisions, each)[:, None]
         return Sharing(mixing, orders, np.tile(np.arange(each), len(self.species)))
 
+    def environments(self, structure: Structure) -> FloatArray:
+        """Return the descriptors of each atom (N, columns per species), whose sums over atoms are the energy's row."""
+        box = to_lammps_box(structure, self.cutoff)
+        types, count = type_of_species(structure, self.species), len(structure)
+        lmp = _environment_system().run(box, types, self.species, repr(self), self._atom_commands, "0.0 bin")
+        values = np.empty((count, self.columns_per_species))
+        ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
+        values[ids - 1] = np.array(lmp.numpy.extract_compute("atoms", 1, 2))[:count].reshape(count, -1)
+        return values
+
     def _compute_snap(self, box: Any, types: Any) -> FloatArray:
         """Return LAMMPS's (1 + 3N + 6, p + 1) array: energy row, forces atom by atom, virial xx yy zz yz xz xy."""
         # no key: compute snap adds a compute of its own in every run, so a system with it runs only once
@@ -166,13 +176,24 @@ class Bispectrum:
         if self.zbl is not None:
             styles, coefficients = self.zbl.commands(self.species)
             pair = [f"pair_style hybrid/overlay {reach} {styles}", "pair_coeff * * zero", *coefficients]
+        return [*pair, f"compute snap all snap {self._arguments}"]
+
+    def _atom_commands(self) -> list[str]:
+        """Return the compute of single atoms; a sum asks for it, or LAMMPS would not compute it."""
+        return [
+            f"pair_style zero {self.cutoff + 0.01:.17g}", "pair_coeff * *",
+            f"compute atoms all sna/atom {self._arguments}", "compute sum all reduce sum c_atoms[1]",
+            "thermo_style custom step c_sum",
+        ]  # fmt: skip
+
+    @property
+    def _arguments(self) -> str:
         radii = " ".join(f"{r:.17g}" for r in self.radii)
         weights = " ".join(f"{w:.17g}" for w in self.weights)
-        compute = (
-            f"compute snap all snap {self.rcut:.17g} {self.rfac0:.17g} {self.twojmax} {radii} {weights} "
-            f"rmin0 {self.rmin0:.17g} bzeroflag {int(self.bzero)} quadraticflag {int(self.quadratic)}"
+        return (
+            f"{self.rcut:.17g} {self.rfac0:.17g} {self.twojmax} {radii} {weights} rmin0 {self.rmin0:.17g} "
+            f"bzeroflag {int(self.bzero)} quadraticflag {int(self.quadratic)}"
         )
-        return [*pair, compute]
 
     def describe(self) -> Mapping[str, Any]:
         """Return the hyperparameters in words of the user's configuration."""
@@ -187,6 +208,12 @@ class Bispectrum:
 @lru_cache(maxsize=1)
 def _row_system() -> LammpsSystem:
     """One LAMMPS instance per process."""
+    return LammpsSystem()
+
+
+@lru_cache(maxsize=1)
+def _environment_system() -> LammpsSystem:
+    """Another for descriptors of single atoms, which keeps a structure that only moves."""
     return LammpsSystem()
 
 

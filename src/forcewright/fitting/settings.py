@@ -154,6 +154,11 @@ class PriorSettings(BaseModel):
             raise ValueError("sharing needs scale: basis")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_what_has_no_meaning(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sharing where it cannot be: what is written can be read."""
+        return {name: value for name, value in handler(self).items() if self.scale == "basis" or name != "sharing"}
+
 
 def _prior_of(value: Any) -> Any:
     """Take what earlier versions had, which scaled by the data: free, none, or exponents."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -174,6 +175,20 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
 
     absolute = with_absolute_paths(config, folder)
     return absolute.model_copy(update={"model": _with_absolute_paths(config.model, folder)})
+
+
+def paths_from(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return part of a config, not validated yet, in which the files it names are taken from a folder."""
+    changed = dict(content)
+    if isinstance(model := content.get("model"), Mapping):
+        with suppress(InputError):  # a kind that is not known is told where the config is read
+            changed["model"] = _with_absolute_paths(model, folder)
+    validation = content.get("validation")
+    if isinstance(validation, Mapping) and isinstance(external := validation.get("external"), str | Path | list):
+        several = external if isinstance(external, list) else [external]
+        if all(isinstance(path, str | Path) for path in several):
+            changed["validation"] = {**validation, "external": [str((folder / path).resolve()) for path in several]}
+    return changed
 
 
 def _with_absolute_paths(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:

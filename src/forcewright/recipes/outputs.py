@@ -16,6 +16,7 @@ from jinja2 import TemplateError
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
+from forcewright.accuracy.worst import worst_frames
 from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
@@ -29,17 +30,24 @@ from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
+from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
+from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import hash_files, potential_files
+from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
+
+#: folder of the design rows while a study runs
+ROWS = "design_rows"
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
@@ -139,12 +147,13 @@ def write_outputs(
     content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
         log.warning("%s", warning)
-    summary = folder.write_result(content, _data_files(config))
+    content["potential_hash"] = _potential_hash(config)
+    summary = folder.write_result(content, inputs.hashes)
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
     potential = final.potential if final.trial is not None else _load_stored(config)
-    folder.discard(["cache"])
+    folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
 
@@ -153,8 +162,16 @@ def _load_stored(config: TuneConfig) -> Potential:
     return load(config.output / "potential", allow_commands=config.program, kind=config.family.kind)
 
 
-def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
-    """Return the content of result.json of a study that has finished with this config and these data, if it has."""
+def _potential_hash(config: TuneConfig) -> str:
+    """Return the SHA-256 of the files that decide what the potential of a study predicts."""
+    return hash_files(potential_files(config.output / "potential"))
+
+
+def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the content of result.json of a study that has finished with this config and these data, if it has.
+
+    ``hashes`` are those of the data. A study whose potential is another one by now has not.
+    """
     folder = config.output
     names = ("config.resolved.yaml", *_LAST)
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
@@ -167,16 +184,29 @@ def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    if stored not in (config, as_before(config)) or summary.get("data_hashes") != provenance.file_hashes(
-        _data_files(config)
-    ):
+    if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
+        return None
+    if _was_swapped(config, summary):
+        log.warning("%s is not the potential that the study left, which is fitted again", folder / "potential")
         return None
     return summary
 
 
-def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
+def _was_swapped(config: TuneConfig, summary: Mapping[str, Any]) -> bool:
+    """Tell whether the potential is another one, of the same kind, than the study left; earlier versions do not tell.
+
+    One of another kind, or a damaged one, is refused by who reads it.
+    """
+    try:
+        PotentialFolder(config.output / "potential", config.family.kind)
+    except InputError:
+        return False
+    return summary.get("potential_hash") not in (None, _potential_hash(config))
+
+
+def stored_result(config: TuneConfig, trials: list[TrialRecord], hashes: Mapping[str, str]) -> TuneResult | None:
     """Return what a study has left that has finished with this config, these data and these trials, if it has."""
-    summary = stored_summary(config)
+    summary = stored_summary(config, hashes)
     if summary is None or summary["trials"] != len(trials):
         return None
     folder = config.output
@@ -198,13 +228,15 @@ def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult |
     return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder, committee)
 
 
-def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
+def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute_paths: bool = False) -> Path:
     """Write report.html from what a finished study has stored in its folder.
 
     Parameters
     ----------
     sections
-        Further `forcewright.report.Section`s to show at the end.
+        Further `forcewright.report.Section`s to show.
+    absolute_paths
+        Whether paths stay absolute.
 
     Raises
     ------
@@ -220,7 +252,8 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
     try:
-        return write_report(folder / "report.html", _stored_report(folder, texts, sections))
+        content = _stored_report(folder, texts, sections)
+        return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
         raise InputError(
             f"holds a damaged result.json, report.json or physics.json ({type(error).__name__}: {error}); run the "
@@ -253,17 +286,60 @@ def _stored_physics(folder: Path) -> list[Any]:
     if not path.is_file():
         return []
     stored = json.loads(path.read_text())
-    return [Section(**{**part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored]
+    return [
+        Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
+    ]  # fmt: skip
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
-    """Return a section of a report as it was stored, with its figure and table drawn."""
-    from forcewright.report import Section, draw_convergence, draw_stability, grade_table
+    """Return a section of a report as it was stored, with its figures and tables drawn.
 
-    figure = draw_convergence(shown["convergence"]) if shown and "convergence" in shown else None
-    figures = draw_stability(shown["stability"]) if shown and "stability" in shown else []
-    tables = [grade_table(shown["grades"])] if shown and "grades" in shown else []
-    return Section(title, text, [*([] if figure is None else [figure]), *figures], tables)
+    ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
+    ``grades``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
+    """
+    from forcewright.report import Card, Section, draw_convergence, draw_stability, grade_table
+
+    shown = shown or {}
+    figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
+    tables = [*shown.get("tables", []), *([grade_table(shown["grades"])] if "grades" in shown else [])]
+    if "worst" in shown:
+        tables.append(worst_table(shown["worst"]))
+        figures += _worst_pictures(shown["worst"])
+    if "stability" in shown:
+        figures += draw_stability(shown["stability"])
+    rank = shown.get("rank", 34 if "grades" in shown else 60)
+    cards = [Card(*card) for card in shown.get("cards", [])]
+    return Section(title, text, [figure for figure in figures if figure is not None], tables, "worst" in shown, rank,
+                   cards)  # fmt: skip
+
+
+def worst_table(worst: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table of the worst frames."""
+    headings = [("", ""), ("file", ""), ("frame", ""), ("group", ""), ("formula", ""), ("energy error", "meV/atom"),
+                ("force RMSE", "eV/Å"), ("largest at atom", ""), ("its error", "eV/Å")]  # fmt: skip
+    rows = []
+    for number, frame in enumerate(worst, start=1):
+        element = ""
+        if frame["structure"] is not None and frame["atom"] is not None:
+            element = f" ({chemical_symbols[frame['structure']['numbers'][frame['atom']]]})"
+        rows.append([
+            str(number), Path(frame["file"] or "memory").name, str(frame["frame"]), frame["group"], frame["formula"],
+            significant(frame["energy_error_meV_per_atom"]), significant(frame["force_rmse_eV_per_A"]),
+            DASH if frame["atom"] is None else f"{frame['atom']}{element}", significant(frame["force_error_eV_per_A"]),
+        ])  # fmt: skip
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
+def _worst_pictures(worst: Sequence[Mapping[str, Any]]) -> list[Any]:
+    from forcewright.report import draw_structure
+
+    return [
+        draw_structure(
+            frame["structure"], [] if frame["atom"] is None else [frame["atom"]],
+            f"{number}: {Path(frame['file'] or 'memory').name} frame {frame['frame']}",
+        )
+        for number, frame in enumerate(worst, start=1) if frame["structure"] is not None
+    ]  # fmt: skip
 
 
 def resolved_config(config: TuneConfig) -> str:
@@ -306,10 +382,11 @@ def summarize(
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
+    extrapolation = summary_of(final.potential, *graded)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
-        "extrapolation": account.grades_of(final.potential, *graded),
+        "extrapolation": extrapolation,
         "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
@@ -329,6 +406,7 @@ def summarize(
         "warnings": [
             *limit_warnings(settings, best),
             *stability.warnings(probed),
+            *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],
         "protocol": settings.protocol,
@@ -343,7 +421,8 @@ def summarize(
     }
 
 
-def _data_files(config: TuneConfig) -> list[Path]:
+def data_files(config: TuneConfig) -> list[Path]:
+    """Return the files that a study reads."""
     return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
 
 
@@ -427,8 +506,26 @@ def report_fields(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
-        "sections": [*nested, *account.sections(summary), *stability.sections(summary)],
+        "sections": [
+            *nested, *account.sections(summary), *stability.sections(summary), *_worst_section(outcome, inputs),
+        ],
+        "loss": account.loss_text(problem.loss),
+        "units": account.units_of(config.family.hyperparameters),
     }
+
+
+def _worst_section(outcome: StudyOutcome, inputs: Inputs) -> list[list[Any]]:
+    """Return the section of the worst frames: of the test set, or where there is none of validation."""
+    final, problem = outcome.final, outcome.problem
+    name, dataset, table = "test", inputs.test, final.test
+    if dataset is None or table is None:
+        name, dataset, table = "validation", problem.validation, final.validation
+    worst = worst_frames(dataset, table.parity) if len(table.parity.atoms) == len(dataset) else []
+    text = (
+        f"The frames of the {name} set with the largest errors, of the energy per atom or of the forces, each relative "
+        "to the RMSE of all frames. The atom with the largest force error is ringed."
+    )
+    return [["Worst frames", text, {"worst": worst, "rank": 33}]] if worst else []
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:

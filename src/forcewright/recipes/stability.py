@@ -50,7 +50,16 @@ def sections(result: Mapping[str, Any]) -> list[list[Any]]:
     stability = result["stability"]
     text = "\n\n".join(part for part in (_core_text(result.get("short_range")), _probed_text(stability)) if part)
     shown = {"curves": stability.get("curves") or [], "holes": stability.get("holes") or []}
-    return [["Stability", text, {"stability": shown}]]
+    return [["Stability", text, {"stability": shown, "rank": 32, "cards": _cards(stability)}]]
+
+
+def _cards(stability: Mapping[str, Any]) -> list[list[str]]:
+    """Return what stands beside the errors: runs that survived, and how many holes there are."""
+    if stability["status"] != "probed" or not stability["runs"]["done"]:
+        return []
+    runs, holes = stability["runs"], len(stability["holes"])
+    under = "no hole" if holes == 0 else "1 hole" if holes == 1 else f"{holes} holes"
+    return [["Survival", f"{runs['survived']} of {runs['done']}", "runs", under]]
 
 
 def _core_text(short_range: Mapping[str, Any] | None) -> str:

@@ -99,7 +99,7 @@ def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
     cards = [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
     page = PageContent(
         title=f"Physics of {report.potential}", kicker="Forcewright validation", summary=_summary(report),
-        cards=cards, sections=sections(report), result=summary, config_text=text,
+        cards=cards, sections=[part._replace(cards=()) for part in sections(report)], result=summary, config_text=text,
         citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     write_report(folder / "report.html", page)
@@ -149,7 +149,10 @@ def sections(report: PhysicsReport) -> list[Section]:
         for figure in _figures(name, results, report.reference_results.get(name, {}))
     ]  # fmt: skip
     text = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
-    return [Section("Numbers", "", [], [table]), *([Section("Figures", text, drawn, paired=True)] if drawn else [])]
+    judged = sum(row.verdict != "no reference" for row in report.rows)
+    share = Card("physics", f"{report.count('pass')} of {judged}", "", "numbers within their tolerance")
+    numbers = Section("Numbers", "", [], [table], rank=36, cards=[share] if judged else [])
+    return [numbers, *([Section("Figures", text, drawn, paired=True, rank=37)] if drawn else [])]
 
 
 def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Figure]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers, covalent_radii
-from ase.data.colors import jmol_colors
 from matplotlib.figure import Figure
 
-from forcewright.report.drawing import ALARM, INK, MAIN, RULE, SOFT, dress, new_figure
+from forcewright.report.drawing import ALARM, MAIN, RULE, SOFT, dress, new_figure
+from forcewright.report.structure_figure import draw_structure
 
 _COLUMNS = 3
 _MOST_STRUCTURES = 6
@@ -19,9 +18,9 @@ _TOP = 20.0  # eV up to which curves are shown
 
 def draw_stability(shown: Mapping[str, Any]) -> list[Figure]:
     """Return the figures of what probing has left: ``curves`` of pairs and ``holes``, as plain data."""
-    structures = [hole for hole in shown.get("holes", ()) if hole.get("structure")]
     figures = [draw_pairs(shown["curves"])] if shown.get("curves") else []
-    return figures + ([draw_structures(structures[:_MOST_STRUCTURES])] if structures else [])
+    pictures = [hole for hole in shown.get("holes", ()) if hole.get("structure")][:_MOST_STRUCTURES]
+    return figures + [draw_structure(hole["structure"], hole["atoms"], hole["text"]) for hole in pictures]
 
 
 def draw_pairs(curves: Sequence[Mapping[str, Any]]) -> Figure:
@@ -43,27 +42,5 @@ def draw_pairs(curves: Sequence[Mapping[str, Any]]) -> Figure:
         ax.set_ylim(1.15 * min(low, -1.0), max(_TOP, -0.5 * low))
         dress(ax, "distance (Å)", "energy (eV)", curve["pair"].replace("-", "–"))
     for ax in panels[len(curves) :]:
-        ax.set_axis_off()
-    return figure
-
-
-def draw_structures(holes: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw structures that fell into a hole, seen along their shortest extent."""
-    rows = -(-len(holes) // _COLUMNS)
-    figure = new_figure(3.0 * rows)
-    panels = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    for number, (ax, hole) in enumerate(zip(panels, holes, strict=False), start=1):
-        structure = hole["structure"]
-        positions = np.array(structure["positions"], dtype=float)
-        order = np.argsort(np.ptp(positions, axis=0), kind="stable")[::-1]
-        positions = positions[:, order]
-        numbers = [atomic_numbers[symbol] for symbol in structure["symbols"]]
-        behind = np.argsort(positions[:, 2], kind="stable")
-        sizes = (14.0 * covalent_radii[numbers]) ** 2
-        ax.scatter(positions[behind, 0], positions[behind, 1], s=sizes[behind], c=jmol_colors[numbers][behind],
-                   edgecolors=INK, linewidths=0.6)  # fmt: skip
-        ax.set_aspect("equal", adjustable="datalim")
-        dress(ax, "Å", "Å", f"hole {number}: {hole['probe']}")
-    for ax in panels[len(holes) :]:
         ax.set_axis_off()
     return figure

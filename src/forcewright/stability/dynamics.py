@@ -91,7 +91,8 @@ def _survives(
     if result.completed:
         return row, None
     where = f"{stage.ensemble.upper()} run of {start.formula} at {row['temperature_K']:g} K"
-    return row, Hole("dynamics", f"a {where} ends: {result.reason}", result.final.structure)
+    blamed = () if result.alarm is None else result.alarm.atoms
+    return row, Hole("dynamics", f"the {where} ends: {result.reason}", result.final.structure, blamed)
 
 
 def _start(structure: Structure, rng: np.random.Generator) -> Structure:

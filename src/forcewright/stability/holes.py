@@ -33,24 +33,27 @@ class Hole:
         What it is, in words.
     structure
         The atoms; None where a curve shows it.
+    atoms
+        Those that fell together, or are to blame.
     """
 
     probe: str
     text: str
     structure: Structure | None = None
+    atoms: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data."""
-        return {"probe": self.probe, "text": self.text, "structure": drawn_atoms(self.structure)}
+        return {"probe": self.probe, "text": self.text, "atoms": list(self.atoms), "structure": _drawn(self.structure)}
 
 
-def drawn_atoms(structure: Structure | None) -> dict[str, Any] | None:
+def _drawn(structure: Structure | None) -> dict[str, Any] | None:
     """Return what a picture of a structure needs, as plain data."""
     if structure is None or not np.isfinite(structure.positions).all():
         return None
     return {
-        "symbols": [chemical_symbols[z] for z in structure.numbers],
-        "positions": np.round(structure.positions, 4).tolist(), "cell": np.round(structure.cell, 4).tolist(),
+        "numbers": structure.numbers.tolist(), "positions": np.round(structure.positions, 4).tolist(),
+        "cell": np.round(structure.cell, 4).tolist(), "pbc": structure.pbc.tolist(),
     }  # fmt: skip
 
 
@@ -94,14 +97,14 @@ def closest_allowed(shortest: Mapping[str, float]) -> dict[str, float]:
     return limits
 
 
-def fallen_pair(structure: Structure, limits: Mapping[str, float]) -> str | None:
-    """Name the pair that is closest below its limit of `closest_allowed`; None where there is none."""
+def fallen_pair(structure: Structure, limits: Mapping[str, float]) -> tuple[str, tuple[int, int]] | None:
+    """Return in words and by index the pair that is closest below its limit of `closest_allowed`, if there is one."""
     pairs = find_neighbors(structure, max(limits.values()))
-    worst, text = 1.0, None
+    worst, closest = 1.0, None
     for i, j, distance in zip(pairs.centers.tolist(), pairs.indices.tolist(), pairs.distances.tolist(), strict=True):
         a, b = sorted((int(structure.numbers[i]), int(structure.numbers[j])))
         names = chemical_symbols[a], chemical_symbols[b]
         ratio = distance / limits["-".join(names)]
         if ratio < worst:
-            worst, text = ratio, f"{'–'.join(names)} at {distance:.2f} Å"
-    return text
+            worst, closest = ratio, (f"{'–'.join(names)} at {distance:.2f} Å", (i, j))
+    return closest

@@ -112,7 +112,7 @@ def _fallen(
                     return Hole("packing", f"a {kind} has energies or forces that are not finite", last)
                 last = now
                 if (pair := fallen_pair(now, limits)) is not None:
-                    return Hole("packing", f"{pair} in a {kind}", now)
+                    return Hole("packing", f"{pair[0]} in a {kind}", now, pair[1])
     except FAILURES as error:
         return Hole("packing", f"a {kind} fails: {error}", last)
     per_atom = (energy - sum(free[int(z)] for z in structure.numbers)) / len(structure)

@@ -17,6 +17,7 @@ from forcewright.features.ace.basis_functions import generate_functions
 from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialFamily
 from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
 from forcewright.models.ace.potential import AcePotential, FittedBasis
+from forcewright.models.active_sets import GRADE_CITATIONS
 from forcewright.models.family import LinearHyperparameters, Pruning
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, FloatArray
@@ -34,11 +35,6 @@ _CITATIONS = {
     "the repulsion at short range.",
     "obs": "B. Hassibi and D. G. Stork, Second order derivatives for network pruning: Optimal brain surgeon, "
     "Advances in Neural Information Processing Systems 5, 164 (1993): pruning.",
-    "grades": "Y. Lysogorskiy, A. Bochkarev, M. Mrovec and R. Drautz, Active learning strategies for atomic cluster "
-    "expansion models, Phys. Rev. Mater. 7, 043801 (2023): extrapolation grades.",
-    "maxvol": "S. A. Goreinov, I. V. Oseledets, D. V. Savostyanov, E. E. Tyrtyshnikov and N. L. Zamarashkin, How to "
-    "find a good submatrix, in Matrix Methods: Theory, Algorithms and Applications, World Scientific (2010): "
-    "the active sets behind the grades.",
     "numba": "S. K. Lam, A. Pitrou and S. Seibert, Numba: A LLVM-based Python JIT compiler, LLVM-HPC 2015.",
 }
 
@@ -187,8 +183,8 @@ class AceModel(LinearHyperparameters):
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: ACE and its files, the core, pruning, extrapolation grades and the compiler."""
         keys = ["ace", "pace", "pacemaker", *(["zbl"] if self.repulsion else []), *(["obs"] if self.prune else [])]
-        keys += ["grades", "maxvol"] if graded else []
-        return {key: _CITATIONS[key] for key in (*keys, "numba")}
+        cited = {key: _CITATIONS[key] for key in keys}
+        return {**cited, **(GRADE_CITATIONS if graded else {}), "numba": _CITATIONS["numba"]}
 
 
 def _pair_table(

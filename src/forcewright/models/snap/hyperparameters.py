@@ -12,6 +12,7 @@ from forcewright.configs import StrictModel
 from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
+from forcewright.models.active_sets import GRADE_CITATIONS
 from forcewright.models.family import LinearHyperparameters
 from forcewright.models.snap.potential import MAX_TWOJMAX, SnapPotential
 from forcewright.potential import Basis
@@ -135,8 +136,8 @@ class SnapModel(LinearHyperparameters):
         return SnapPotential(basis, coefficients, dict(energies), covariance, dict(provenance or {}))
 
     def citations(self, *, graded: bool = False) -> dict[str, str]:
-        """Return what to cite: SNAP, its quadratic form, and LAMMPS, which computes it."""
-        del graded
+        """Return what to cite: SNAP, its quadratic form, extrapolation grades, and LAMMPS, which computes it."""
         quadratic = {"qsnap": _CITATIONS["qsnap"]} if self.quadratic else {}
         zbl = {"zbl": _CITATIONS["zbl"]} if self.zbl else {}
-        return {"snap": _CITATIONS["snap"], **quadratic, **zbl, "lammps": _CITATIONS["lammps"]}
+        grades = GRADE_CITATIONS if graded else {}
+        return {"snap": _CITATIONS["snap"], **quadratic, **zbl, "lammps": _CITATIONS["lammps"], **grades}

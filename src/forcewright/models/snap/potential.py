@@ -7,7 +7,7 @@ two agree is tested, not assumed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from forcewright.errors import InputError
 from forcewright.features.bispectrum import Bispectrum, Zbl
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
+from forcewright.models.active_sets import active_sets, atomic_grades
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
-from forcewright.structure import FloatArray, Frame, Structure
+from forcewright.structure import FloatArray, Frame, Structure, as_structure
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 MAX_TWOJMAX = 16
@@ -44,6 +45,8 @@ class SnapPotential(PotentialBase):
     covariance
         Posterior covariance, if known: of the coefficients (p, p), or of the fitted constants of the species and the
         coefficients (S + p, S + p).
+    active
+        By species, what grades its atoms (k, k) with k columns per species; empty where grades are not known.
     """
 
     basis: Bispectrum
@@ -51,6 +54,7 @@ class SnapPotential(PotentialBase):
     reference_energies: Mapping[int, float]
     covariance: FloatArray | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    active: Mapping[int, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.coefficients.shape != (self.basis.size,):
@@ -60,6 +64,11 @@ class SnapPotential(PotentialBase):
         sizes = (self.basis.size, self.basis.size + len(self.species))
         if self.covariance is not None and self.covariance.shape not in [(size, size) for size in sizes]:
             raise InputError(f"a covariance of {self.covariance.shape} is not that of {sizes[0]} coefficients")
+        width = self.basis.columns_per_species
+        for z, inverse in self.active.items():
+            if inverse.shape != (width, width):
+                symbol = chemical_symbols[z]
+                raise InputError(f"the active set {inverse.shape} of {symbol} is not that of {width} descriptors")
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -99,6 +108,38 @@ class SnapPotential(PotentialBase):
         rows = [self.basis.rows(structure).energy for structure in structures]
         return posterior_errors(rows, self.covariance, structures, self.species)
 
+    @property
+    def knows_grades(self) -> bool:
+        """Whether it has an active set: it was fitted here, and not read from LAMMPS's files."""
+        return bool(self.active)
+
+    def environments(self, structure: Structure) -> dict[int, FloatArray]:
+        """Return the descriptors (n, k) of the atoms of each species, in the order of the atoms."""
+        values = self.basis.environments(structure)
+        return {int(z): values[structure.numbers == z] for z in np.unique(structure.numbers)}
+
+    def with_active(self, active: Mapping[int, FloatArray]) -> SnapPotential:
+        """Return the potential with what grades the atoms of each species."""
+        return replace(self, active=active)
+
+    def with_active_set(self, structures: StructuresOrFile) -> SnapPotential:
+        """Return the potential with the active sets of the atoms of training structures, species by species."""
+        sets = active_sets(map(self.environments, structures_of(structures)))
+        return self.with_active({z: known.inverse for z, known in sets.items()})
+
+    def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
+        """Return the extrapolation grade γ of each atom (N,): how far it lies outside the training data.
+
+        Raises
+        ------
+        InputError
+            If the potential has no active set, or the structure an element that it does not know.
+        """
+        if not self.active:
+            raise InputError("this potential has no active set; fit it here to get extrapolation grades")
+        structure = as_structure(structure)
+        return atomic_grades(structure.numbers, self.environments(structure), self.active)
+
     @cached_property
     def pair_style(self) -> PairStyle:
         """The LAMMPS pair style that computes it."""
@@ -119,7 +160,9 @@ class SnapPotential(PotentialBase):
             "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
             "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
         }  # fmt: skip
-        return write_potential(folder, "snap", content, arrays={"posterior.npy": self.covariance})
+        active = {f"active_{chemical_symbols[z]}": inverse for z, inverse in self.active.items()}
+        arrays = {"posterior.npy": self.covariance, "active.npz": active or None}
+        return write_potential(folder, "snap", content, arrays=arrays)
 
     @classmethod
     def load(cls, folder: Path) -> SnapPotential:
@@ -134,7 +177,9 @@ class SnapPotential(PotentialBase):
             )  # fmt: skip
             coefficients = np.array(content["coefficients"], dtype=np.float64)
             energies = saved.energies("reference_energies_eV")
-            return cls(basis, coefficients, energies, saved.array("posterior.npy"), saved.provenance)
+            arrays = saved.arrays("active.npz") if (folder / "active.npz").exists() else {}
+            active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
+            return cls(basis, coefficients, energies, saved.array("posterior.npy"), saved.provenance, active)
 
     def to_lammps(self, folder: str | Path) -> Path:
         """Write ``model.snapcoeff``, ``model.snapparam`` and ``in.lammps``, which runs 1 ps from ``structure.data``."""
