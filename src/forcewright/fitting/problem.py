@@ -66,6 +66,8 @@ class Problem:
         Where families are found, including those registered at run time, which a new process does not know.
     frame_equations
         Normal equations of every frame, where problems that share frames and basis share them.
+    choice
+        What was chosen where the model left something open (`forcewright.fitting.alternatives.Choice`).
     """
 
     train: Dataset
@@ -83,6 +85,7 @@ class Problem:
     is_single: bool
     families: Mapping[str, str]
     frame_equations: FrameEquations | None = None
+    choice: Any = None
 
     @property
     def family(self) -> Family:

@@ -176,9 +176,13 @@ def _curve(
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
     files = config.validation.external
     external = read(files, labels=config.data.labels, strict=not config.data.skip_broken) if files else None
-    fits = SubsetFits(config, train, external)
+    stored = folder / "fits" / name / "model_search.json"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    fits = SubsetFits(config, train, external, stored)
     hashes = [] if external is None else [external.content_hash]
-    if (settled := fits.settings.model) != config.model:
+    earlier = set(config.model) - set(asked.model)  # defaults that an earlier version did not write out
+    settled = {key: value for key, value in fits.settings.model.items() if key not in earlier}
+    if settled != asked.model:
         hashes.append(hashlib.sha256(json.dumps(settled, sort_keys=True, default=str).encode()).hexdigest())
     validation = train if external is None else external
     unused = unused_labels(settle_stress(fits.settings, train, validation), train, validation)
@@ -188,7 +192,7 @@ def _curve(
         subset = train[indices]
         identity: dict[str, Any] = {
             "data": [subset.content_hash, test.content_hash, *hashes],
-            "config": _identity(config),
+            "config": _identity(config, asked),
         }
         stored = folder / "fits" / name / label / "point.json"
         point = _stored_point(stored, identity)
@@ -207,17 +211,17 @@ def _curve(
     return {"points": points, "failed": failed, "fits": laws}
 
 
-def _identity(config: TuneConfig) -> dict[str, Any]:
+def _identity(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     """Return what of a config the errors of a fit depend on."""
     left_out = ("workers", "output", "data", "committee")
-    return {name: value for name, value in in_earlier_words(config).items() if name not in left_out}
+    return {name: value for name, value in in_earlier_words(config, asked).items() if name not in left_out}
 
 
 def _as_begun(config: TuneConfig, folder: Path) -> TuneConfig:
     """Return a config as it is, or as an earlier version took it if that has made points of the curve."""
     before = as_before(config)
     known = [_stored_config(path) for path in folder.glob("*/point.json")]
-    if before == config or _identity(config) in known or _identity(before) not in known:
+    if before == config or _identity(config, config) in known or _identity(before, config) not in known:
         return config
     return before
 

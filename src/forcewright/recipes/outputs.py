@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
-from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
+from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -179,8 +179,8 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     try:
         content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
         stored = parse_config(content, folder=folder)
-        if "short_range" not in content and stored.family.is_linear:  # an earlier version, which had none
-            stored = without_short_range(stored)
+        if "short_range" not in content:  # an earlier version wrote it
+            stored = as_before(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
@@ -386,6 +386,7 @@ def summarize(
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
+        "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
         "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
