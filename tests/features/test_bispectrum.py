@@ -162,3 +162,14 @@ def test_cache_can_be_pruned_from_several_threads_at_once(tmp_path) -> None:
         for done in [pool.submit(RowCache(tmp_path / "cache", 1000).prune) for _ in range(12)]:
             done.result()
     assert sum(1 for _ in (tmp_path / "cache").rglob("*.npy")) <= 10
+
+
+def test_environments_of_one_structure_after_another_add_up_to_the_rows() -> None:
+    """LAMMPS keeps the neighbor list of a compute as long as the time step does not change."""
+    basis = Bispectrum((14,), 4, 4.7)
+    for seed, scale in enumerate((1.0, 0.9, 1.1)):
+        atoms = bulk("Si", cubic=True) * (2, 2, 1)
+        atoms.set_cell(scale * atoms.cell.array, scale_atoms=True)
+        atoms.rattle(0.3, seed=seed)
+        structure = Structure.from_ase(atoms)
+        np.testing.assert_allclose(basis.environments(structure).sum(axis=0), basis.rows(structure).energy, rtol=1e-9)

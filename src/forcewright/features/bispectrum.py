@@ -157,6 +157,7 @@ class Bispectrum:
         """Return the descriptors of each atom (N, columns per species), whose sums over atoms are the energy's row."""
         box = to_lammps_box(structure, self.cutoff)
         types, count = type_of_species(structure, self.species), len(structure)
+        # no key: LAMMPS builds the neighbor list of sna/atom once per time step, and every run here is at the same
         lmp = _environment_system().run(box, types, self.species, None, self._atom_commands, "0.0 bin")
         values = np.empty((count, self.columns_per_species))
         ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
