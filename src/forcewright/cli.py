@@ -176,13 +176,15 @@ def predict(
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
 ) -> None:
-    """Predict energies, forces and stresses; where the files carry labels, print the errors.
+    """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
     predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
+    if predicted.extrapolation is not None:
+        _print(predicted.extrapolation.text())
     if output is not None:
         _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 

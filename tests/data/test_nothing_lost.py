@@ -248,3 +248,91 @@ def test_skipping_broken_frames_names_and_counts_them(tmp_path: Path, caplog: py
     assert "left out: 1 broken frame" in str(summaries[0])
     with pytest.raises(InputError, match="all 1 frames are broken"):
         fw.read(written(tmp_path / "c.xyz", extxyz("energy=***")), strict=False)
+
+
+def with_isolated_atom(count: int = 20) -> Dataset:
+    rng = np.random.default_rng(0)
+    crystal = bulk("Cu", cubic=True)
+    frames = []
+    for index in range(count):
+        crystal.positions += rng.normal(0, 0.05, (4, 3))
+        frames.append(Frame(Structure.from_ase(crystal), Labels(-10.0 - 0.01 * index, group="bulk")))
+    atom = Frame(Structure(np.array([29]), np.zeros((1, 3))), Labels(-0.5, group="IsolatedAtom"))
+    return Dataset((*frames[:7], atom, *frames[7:]))
+
+
+@pytest.mark.parametrize("by", ["random", "blocks", "stratified", "group"])
+def test_isolated_atoms_stay_in_training(by: str) -> None:
+    data = with_isolated_atom()
+    for seed in range(4):
+        if by == "group":
+            with pytest.raises(InputError, match="leaves no frame"):
+                fw.split(data, by=by, test=0.5, seed=seed)
+        else:
+            parts = fw.split(data, by=by, test=0.5, seed=seed)
+            assert "IsolatedAtom" in parts.train.groups
+            assert "IsolatedAtom" not in parts.test.groups
+            assert len(parts.train) + len(parts.test) + parts.dropped == len(data)
+    assert "IsolatedAtom" in fw.split(data, by="group", options={"groups": ["IsolatedAtom"]}).test.groups  # on request
+
+
+@pytest.mark.parametrize("by", ["random", "energy", "fps"])
+def test_isolated_atoms_are_selected_first(by: str, caplog: pytest.LogCaptureFixture) -> None:
+    data = with_isolated_atom()
+    for seed in range(3):
+        chosen = fw.select(data, by=by, count=5, seed=seed)
+        assert len(chosen) == 5
+        assert chosen.groups.count("IsolatedAtom") == 1
+    assert not caplog.text
+
+
+def test_files_without_labels_are_told_where_they_belong(tmp_path: Path) -> None:
+    for name, words in {
+        "OUTCAR": "vasprun.xml",
+        "POSCAR.3": "predict",
+        "a.cif": "predict",
+        "a.traj": "ase convert",
+    }.items():
+        (tmp_path / name).write_text("anything\n")
+        with pytest.raises(InputError, match=words):
+            fw.read(tmp_path / name)
+    fw.convert(with_isolated_atom(), tmp_path / "poscars.extxyz")  # a name alone is no format
+
+
+def test_a_dump_without_elements_asks_for_them(tmp_path: Path) -> None:
+    text = "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n1\nITEM: BOX BOUNDS pp pp pp\n0 5\n0 5\n0 5\nITEM: ATOMS id {}x y z\n"
+    path = tmp_path / "run.dump"
+    path.write_text(text.format("type ") + "1 1 0 0 0\n")
+    with pytest.raises(InputError, match="field 'element'.*names types and no elements"):
+        list(snapshots(path))
+    path.write_text(text.format("element ") + "1 Si 0 0 0\n")
+    (snapshot,) = snapshots(path)
+    assert snapshot.structure.numbers.tolist() == [14]
+
+
+#: Of copper.
+POTENTIAL = Path(__file__).parents[1] / "recipes/earlier_version/made/potentials/snap"
+
+
+@pytest.mark.parametrize("name", ["POSCAR", "a.cif", "a.traj", "a.extxyz", "a.xyz.gz"])
+def test_everyday_files_are_predicted(name: str, tmp_path: Path) -> None:
+    crystal = bulk("Cu", cubic=True)
+    if name.endswith(("xyz", "gz")):
+        fw.convert(crystal, tmp_path / name)
+    else:
+        crystal.write(tmp_path / name)
+    (frame,) = fw.predict(POTENTIAL, tmp_path / name).dataset
+    assert frame.labels.energy == pytest.approx(fw.predict(POTENTIAL, crystal).dataset[0].labels.energy)
+
+
+def test_a_bad_frame_is_named_where_it_is_predicted(tmp_path: Path) -> None:
+    good, overlapping = bulk("Cu", cubic=True), bulk("Cu", cubic=True)
+    overlapping.positions[1] = overlapping.positions[0] + 4 * overlapping.cell.array[0]
+    fw.convert([good, overlapping], tmp_path / "a.extxyz")
+    with pytest.raises(InputError, match="a.extxyz, frame 1, field 'positions': atoms 0 and 1 are 0.000 Å apart"):
+        fw.predict(POTENTIAL, tmp_path / "a.extxyz")
+    text = (tmp_path / "a.extxyz").read_text().splitlines(keepends=True)
+    text[9] = "Cu nan 0 0\n"
+    (tmp_path / "b.extxyz").write_text("".join(text))
+    with pytest.raises(InputError, match="b.extxyz, frame 1, field 'positions': holds nan at atom 1"):
+        fw.predict(POTENTIAL, tmp_path / "b.extxyz")

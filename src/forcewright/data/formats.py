@@ -6,6 +6,7 @@ import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -45,6 +46,18 @@ FORMATS: dict[str, Format] = {
     "vasprun": Format(("vasprun.xml", "vasprun.xml.gz"), read_vasprun),
     "npz": Format((".npz",), read_npz, write_npz),
     "mlearn": Format((".json",), read_mlearn),
+}
+
+
+#: What people give that is not read as labelled structures, and what to give in its place.
+_ELSEWHERE = {
+    "*outcar*": "is VASP's log and has few digits; give vasprun.xml, which holds the same steps",
+    "*poscar*": "holds a structure without labels, which predict, label and simulate take",
+    "*contcar*": "holds a structure without labels, which predict, label and simulate take; with labels it stands in "
+    "vasprun.xml",
+    "*.cif": "holds structures without labels, which predict, label and simulate take",
+    "*.traj": "is ASE's own format, which predict, label, simulate and analyze take; for its labels write extxyz "
+    "first: ase convert FILE.traj FILE.extxyz",
 }
 
 
@@ -275,6 +288,8 @@ def find_format(path: Path, format: str | None) -> str:
             return name
     if lower.endswith((".xml", ".xml.gz")):  # people rename vasprun.xml
         return "vasprun"
+    if advice := next((words for pattern, words in _ELSEWHERE.items() if fnmatch(lower, pattern)), None):
+        raise InputError(advice, file=path)
     allowed = [suffix for entry in FORMATS.values() for suffix in entry.suffixes]
     near = difflib.get_close_matches(path.suffix.lower(), allowed, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""

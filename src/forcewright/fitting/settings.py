@@ -154,6 +154,11 @@ class PriorSettings(BaseModel):
             raise ValueError("sharing needs scale: basis")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_what_has_no_meaning(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sharing where it cannot be: what is written can be read."""
+        return {name: value for name, value in handler(self).items() if self.scale == "basis" or name != "sharing"}
+
 
 def _prior_of(value: Any) -> Any:
     """Take what earlier versions had, which scaled by the data: free, none, or exponents."""
@@ -292,6 +297,9 @@ class FitSettings(BaseModel):
     zero of energy is the atom, such as VASP), given per element, or auto: isolated atoms if present, else least
     squares. With isolated atoms, zero or given energies the model's isolated atom has exactly that energy; with
     least squares the energy of each element's atom is fitted."""
+    short_range: Literal["auto", "off"] = "auto"
+    """Whether pairs of atoms are made to repel each other below their shortest distances in the training data (auto);
+    for linear families."""
     protocol: Literal["honest", "xpot"] = "honest"
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
     committee: Annotated[CommitteeSettings | None, BeforeValidator(_committee_of)] = None
@@ -343,7 +351,7 @@ class FitSettings(BaseModel):
 
 
 #: fields of `FitSettings` that are about normal equations
-LINEAR_ONLY = ("weights", "ridge", "prior", "search", "committee", "cache_GB")
+LINEAR_ONLY = ("weights", "ridge", "prior", "search", "short_range", "committee", "cache_GB")
 
 
 def applies(name: str, value: Any, family: Family) -> bool:

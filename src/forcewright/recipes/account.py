@@ -1,4 +1,4 @@
-"""What is told of a fitted potential beyond its errors: size, pruning, densities and extrapolation grades.
+"""What is told of a fitted potential beyond its errors: size, pruning and densities.
 
 Everything is plain data and goes to result.json; `sections` turns it into what the report shows.
 """
@@ -21,8 +21,7 @@ from forcewright.fitting.loss import Loss
 from forcewright.fitting.problem import Problem
 from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
-from forcewright.potential import Graded, Potential
-from forcewright.structure import Dataset, FloatArray
+from forcewright.recipes.extrapolation import extrapolation_sections
 
 
 def account_of(problem: Problem, best: TrialRecord, trial: LinearTrial | None) -> dict[str, Any]:
@@ -115,33 +114,6 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[str, Any] | None:
-    """Return the extrapolation grades of a dataset's atoms, in all and by group; None where they are not known.
-
-    Parameters
-    ----------
-    name
-        What the dataset is called: test or validation.
-    """
-    if dataset is None or not (isinstance(potential, Graded) and potential.knows_grades):
-        return None
-    grades = [potential.extrapolation_grades(structure) for structure in dataset.structures]
-    groups = np.array(dataset.groups)
-    by_group = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
-    return {
-        "set": name, **_spread(np.concatenate(grades)),
-        "groups": {group: _spread(np.concatenate(parts)) for group, parts in by_group.items()},
-    }  # fmt: skip
-
-
-def _spread(grades: FloatArray) -> dict[str, Any]:
-    return {
-        "atoms": len(grades), "median": _finite(float(np.median(grades))),
-        "percentile_95": _finite(float(np.percentile(grades, 95))), "max": _finite(float(grades.max())),
-        "share_above_1": float(np.mean(~(grades <= 1.0))),
-    }  # fmt: skip
-
-
 def chosen_table(model: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters that had a part in the potential, and its size by rank, for the report.
 
@@ -219,9 +191,7 @@ def sections(result: Mapping[str, Any]) -> list[list[Any]]:
         if densities["fitted"] and pruning and pruning["nested"]:
             text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
         sections.append(["Further densities", text, shown])
-    if grades := result.get("extrapolation"):
-        sections.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
-    return sections
+    return [*sections, *extrapolation_sections(result.get("extrapolation"))]
 
 
 def pruning_text(pruning: Mapping[str, Any]) -> str:
@@ -268,13 +238,3 @@ def densities_text(densities: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4g}"
-
-
-def grades_text(grades: Mapping[str, Any]) -> str:
-    """Return in sentences what the grades mean and what was found."""
-    share = 100.0 * grades["share_above_1"]
-    return (
-        "The extrapolation grade γ of an atom tells how far its surroundings lie from those of the training data: up "
-        f"to 1 inside, above 1 outside. Of the {grades['atoms']} atoms of the {grades['set']} set, {share:.3g} % have "
-        f"γ above 1, the largest is {_number(grades['max'])}."
-    )

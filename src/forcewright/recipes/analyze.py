@@ -177,6 +177,8 @@ def analyze(
     calls = {name: _call(name, options.pop(name, {})) for name in what}
     if options:
         raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {what}")
+    if output is not None:
+        RunFolder(output, "analyze").refuse_other_command()  # before minutes are spent
     done = Analyses()
     table = Path(trajectory) / "thermo.csv" if isinstance(trajectory, str | Path) else None
     for name, call in calls.items():
@@ -310,7 +312,7 @@ def _write(folder: RunFolder, done: Analyses, selection: Selection) -> None:
         "end_ps": selection.end_ps, "seconds": dict(done.seconds), "failures": dict(done.failures),
         "notes": {name: list(said) for name, said in done.notes.items() if said},
     }  # fmt: skip
-    summary = folder.write_result(content, [] if path is None else [path])
+    summary = folder.write_result(content, {} if path is None else provenance.file_hashes([path]))
     ends = {"from": selection.start_ps, "to": selection.end_ps}
     times = [f"{word} {time:g} ps" for word, time in ends.items() if time is not None]
     facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),

@@ -30,7 +30,16 @@ from forcewright.fitting.stresses import settle_stress, unused_labels
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig, as_before, in_earlier_words, with_files
+from forcewright.recipes.config import (
+    Name,
+    Paths,
+    TuneConfig,
+    as_before,
+    in_earlier_words,
+    paths_from,
+    with_files,
+)  # fmt: skip
+from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
@@ -121,6 +130,7 @@ def learning_curve(
         If the config or the data are not usable, or no fit succeeds.
     """
     settings = read_learning_curve(config)
+    hashes = file_hashes(path for path in (*settings.data.train, *settings.data.test) if path.is_file())
     chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
     train, test = (read(paths, **chosen) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
@@ -144,7 +154,7 @@ def learning_curve(
             "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
             "test_frames": len(test), "warnings": warnings,
         }  # fmt: skip
-        return LearningCurve(_write(folder, settings, summary), settings.output)
+        return LearningCurve(_write(folder, settings, summary, hashes), settings.output)
 
 
 def _curve(
@@ -248,7 +258,11 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
     config_read = read_config(
         LearningCurveConfig, with_files(config, Path.cwd()) if isinstance(config, Mapping) else config
     )
-    settings = with_absolute_paths(config_read.settings, config_read.folder)
+    folder = config_read.folder
+    families = {name: paths_from(family, folder) for name, family in config_read.settings.families.items()}
+    settings = with_absolute_paths(config_read.settings, folder).model_copy(
+        update={"families": families, "common": paths_from(config_read.settings.common, folder)}
+    )
     for name, family in settings.families.items():
         try:
             checked = _fit_config(settings, name, family)
@@ -354,13 +368,15 @@ def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[lis
     return rows
 
 
-def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any]) -> dict[str, Any]:
+def _write(
+    folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any], hashes: Mapping[str, str]
+) -> dict[str, Any]:
     """Write result, table and page; return the content of result.json."""
     from forcewright.report import PageContent, Section, write_report  # matplotlib: not before it is needed
     from forcewright.report.compare_figures import draw_learning_curve
 
     config_text = folder.write_config(settings)
-    summary = folder.write_result(content, [*settings.data.train, *settings.data.test])
+    summary = folder.write_result(content, hashes)
     columns = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
     table = [{"family": name, **point} for name, curve in summary["families"].items() for point in curve["points"]]
     write_table(folder / "learning_curve.csv", table, columns)

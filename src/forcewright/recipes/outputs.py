@@ -31,18 +31,24 @@ from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
+from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
+from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import hash_files, potential_files
 from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
+
+#: folder of the design rows while a study runs
+ROWS = "design_rows"
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
@@ -139,12 +145,13 @@ def write_outputs(
     content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
         log.warning("%s", warning)
-    summary = folder.write_result(content, _data_files(config))
+    content["potential_hash"] = _potential_hash(config)
+    summary = folder.write_result(content, inputs.hashes)
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
     potential = final.potential if final.trial is not None else _load_stored(config)
-    folder.discard(["cache"])
+    folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
 
@@ -153,27 +160,51 @@ def _load_stored(config: TuneConfig) -> Potential:
     return load(config.output / "potential", allow_commands=config.program, kind=config.family.kind)
 
 
-def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
-    """Return the content of result.json of a study that has finished with this config and these data, if it has."""
+def _potential_hash(config: TuneConfig) -> str:
+    """Return the SHA-256 of the files that decide what the potential of a study predicts."""
+    return hash_files(potential_files(config.output / "potential"))
+
+
+def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the content of result.json of a study that has finished with this config and these data, if it has.
+
+    ``hashes`` are those of the data. A study whose potential is another one by now has not.
+    """
     folder = config.output
     names = ("config.resolved.yaml", *_LAST)
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        stored = parse_config(yaml.safe_load((folder / "config.resolved.yaml").read_text()), folder=folder)
+        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        stored = parse_config(content, folder=folder)
+        if "short_range" not in content and stored.family.is_linear:  # an earlier version, which had none
+            stored = without_short_range(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    if stored not in (config, as_before(config)) or summary.get("data_hashes") != provenance.file_hashes(
-        _data_files(config)
-    ):
+    if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
+        return None
+    if _was_swapped(config, summary):
+        log.warning("%s is not the potential that the study left, which is fitted again", folder / "potential")
         return None
     return summary
 
 
-def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
+def _was_swapped(config: TuneConfig, summary: Mapping[str, Any]) -> bool:
+    """Tell whether the potential is another one, of the same kind, than the study left; earlier versions do not tell.
+
+    One of another kind, or a damaged one, is refused by who reads it.
+    """
+    try:
+        PotentialFolder(config.output / "potential", config.family.kind)
+    except InputError:
+        return False
+    return summary.get("potential_hash") not in (None, _potential_hash(config))
+
+
+def stored_result(config: TuneConfig, trials: list[TrialRecord], hashes: Mapping[str, str]) -> TuneResult | None:
     """Return what a study has left that has finished with this config, these data and these trials, if it has."""
-    summary = stored_summary(config)
+    summary = stored_summary(config, hashes)
     if summary is None or summary["trials"] != len(trials):
         return None
     folder = config.output
@@ -352,10 +383,12 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
+    extrapolation = summary_of(final.potential, *graded)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
-        "extrapolation": account.grades_of(final.potential, *graded),
+        "extrapolation": extrapolation,
+        "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
@@ -372,6 +405,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],
         "protocol": settings.protocol,
@@ -386,7 +420,8 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     }
 
 
-def _data_files(config: TuneConfig) -> list[Path]:
+def data_files(config: TuneConfig) -> list[Path]:
+    """Return the files that a study reads."""
     return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
 
 

@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 import psutil
 
+from forcewright.files import writing
 from forcewright.models import family_of
 from forcewright.optimize.settings import StudySettings
 
@@ -57,10 +58,10 @@ def machine() -> str:
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of each file by name."""
+    """Return the SHA-256 of each file by name; `InputError` if one cannot be read."""
     hashes = {}
     for path in paths:
-        with open(path, "rb") as file:
+        with writing(path), open(path, "rb") as file:
             hashes[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
 
@@ -74,14 +75,15 @@ def command() -> str:
     return shlex.join([Path(interpreter).name, *(word if len(word) < _LONG_WORD else "…" for word in rest)])
 
 
-def record(files: Iterable[Path] | None = None) -> dict[str, Any]:
+def record(hashes: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return what every result.json tells of its origin: date, versions, machine, command, and hashes of files.
 
-    The date is the local time with its offset from UTC.
+    The date is the local time with its offset from UTC. Hashes are those of `file_hashes`, taken when the files were
+    read: they may change, or go, while a study runs.
     """
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     origin: dict[str, Any] = {"date": now, "versions": versions(), "machine": machine(), "command": command()}
-    return origin if files is None else {**origin, "data_hashes": file_hashes(files)}
+    return origin if hashes is None else {**origin, "data_hashes": dict(hashes)}
 
 
 def cited(keys: Iterable[str]) -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from forcewright.configs import did_you_mean
 from forcewright.data import Sources, dataset_of, write
 from forcewright.data.leakage import NearCopy, near_copies
+from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.data.split import SPLITTERS
 from forcewright.errors import InputError
 from forcewright.models import load
@@ -21,6 +23,8 @@ from forcewright.selection import SELECTORS
 from forcewright.structure import Dataset
 from forcewright.tables import Tabular
 
+log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
+
 
 def select(
     structures: Sources, output: str | Path | None = None, *, by: str = "fps", count: int = 100, seed: int = 0,
@@ -28,7 +32,7 @@ def select(
     options: Mapping[str, Any] | None = None, on_read: Callable[[int], None] = lambda count: None,
     skip_broken: bool = False,
 ) -> Dataset:  # fmt: skip
-    """Select frames and return them in the order they had.
+    """Select frames and return them in the order they had; isolated atoms are among them.
 
     Parameters
     ----------
@@ -62,7 +66,14 @@ def select(
         raise InputError(f"{by} uses no potential; leave it out", field="potential")
     dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     on_read(len(dataset))
-    selected = dataset[np.sort(_call(chosen_by, dataset, count, np.random.default_rng(seed), **arguments))]
+    # reference energies hang on isolated atoms: they are selected first
+    alone = np.array([is_isolated_atom(frame) for frame in dataset], dtype=bool)
+    kept = np.flatnonzero(alone) if alone.sum() < count and not alone.all() else np.zeros(0, dtype=np.int64)
+    others = np.setdiff1d(np.arange(len(dataset)), kept)
+    drawn = _call(chosen_by, dataset[others], count - len(kept), np.random.default_rng(seed), **arguments)
+    selected = dataset[np.sort(np.concatenate([kept, others[np.asarray(drawn, dtype=np.int64)]]))]
+    if lost := int(alone.sum()) - sum(map(is_isolated_atom, selected)):
+        log.warning("%d isolated atoms, on which the reference energies hang, are not selected", lost)
     if not len(selected):
         raise InputError("no frame was selected; nothing is written", field="by")
     if output is not None:

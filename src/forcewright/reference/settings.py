@@ -19,6 +19,7 @@ from forcewright.models.pair_style import PairStylePotential, pair_style_potenti
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
+from forcewright.reference.checks import Scope
 from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
@@ -253,4 +254,6 @@ def ase_reference(
     module, _, factory_name = name.partition(":")
     factory = AseFactory(module, factory_name, dict(kwargs or {}), field, allowed)
     close(factory())  # whether it works shows now, and not after an hour
-    return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse)
+    said = kwargs or {}
+    scope = Scope(said.get("charge") or 0.0, said.get("multiplicity"), partly_periodic=not module.startswith("tblite"))
+    return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse, scope=scope)

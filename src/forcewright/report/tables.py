@@ -53,23 +53,30 @@ def element_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def grade_table(grades: Mapping[str, Any]) -> dict[str, Any]:
-    """Return headings and rows of extrapolation grades: a row per group, the last for all atoms.
+    """Return headings and rows of uncertainties: a row per group, the last for all atoms.
 
     Parameters
     ----------
     grades
-        atoms, median, percentile_95, max and share_above_1, and the same by group in ``groups``.
+        atoms, frames, median, percentile_95, max, frames_outside and share_outside, and the same by group in
+        ``groups``; ``measure`` and ``unit``. Earlier versions have share_above_1 in place of frames.
     """
     groups = grades.get("groups") or {}
     named = [*groups.items(), ("all", grades)] if len(groups) != 1 else [("all", grades)]
-    columns = ("atoms", "median", "percentile_95", "max", "share_above_1")
-    headings = ["group", "atoms", "median γ", "95th percentile of γ", "largest γ", "share with γ above 1"]
+    symbol, unit = ("σ", grades.get("unit", "")) if grades.get("measure") == "standard deviation" else ("γ", "")
+    counts = ["frames", "atoms"] if "frames" in grades else ["atoms"]
+    columns = [*counts, "median", "percentile_95", "max"]
+    names = [*counts, f"median {symbol}", f"95th percentile of {symbol}", f"largest {symbol}"]
+    units = {name: unit for name in names[len(counts) :]}
+    last, heading = (
+        ("share_outside", "frames outside") if "frames" in grades else ("share_above_1", "share with γ above 1")
+    )
     rows = []
     for name, row in named:
-        share = row.get(columns[-1])
+        share = row.get(last)
         percent = DASH if share is None else f"{significant(100.0 * share)}\u202f%"
-        rows.append([name, *(significant(row.get(key)) for key in columns[:-1]), percent])
-    return {"headings": [(heading, "") for heading in headings], "rows": rows}
+        rows.append([name, *(significant(row.get(key)) for key in columns), percent])
+    return {"headings": [("group", ""), *((name, units.get(name, "")) for name in names), (heading, "")], "rows": rows}
 
 
 def trial_table(trials: Sequence[Mapping[str, Any]], units: Mapping[str, str] | None = None) -> dict[str, Any] | None:
