@@ -112,6 +112,8 @@ def test_nothing_trains_on_a_simulation_with_a_potential_unless_it_is_named(tmp_
     model = {"kind": "snap", "twojmax": 2, "rcut": 3.5}
     config = {"data": {"train": str(tmp_path / "md" / "trajectory.extxyz")}, "model": model,
               "output": str(tmp_path / "fit"), "weights": {"energy": 1, "force": 1}, "ridge": 1e-6}  # fmt: skip
-    with pytest.raises(fw.InputError, match="trajectory.extxyz.*the potential finished/potential predicted in a simulation"):
+    with pytest.raises(
+        fw.InputError, match="trajectory.extxyz.*the potential finished/potential predicted in a simulation"
+    ):
         fw.fit(config)
     assert not (tmp_path / "fit" / "potential").exists()
