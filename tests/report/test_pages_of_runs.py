@@ -85,11 +85,20 @@ def test_units_stand_beside_hyperparameters_and_weights() -> None:
     chosen = {
         "rcut": 4.5,
         "repulsion": {"inner": {"Si-Si": 2.0}, "width": 0.2},
+        "zbl": {"inner": {"Si-Si": 1.2}},
         "weights": {"g": {"energy": 100.0, "stress": 2.0}},
     }
-    units = {"rcut": "Å", "repulsion.inner": "Å"}
+    units = {"rcut": "Å", "repulsion.inner": "Å", "zbl.inner": "Å"}
     page = render(ReportContent("t", trials=trials, chosen=chosen, units=units))
-    for words in ("4.5 Å", "2 Å", "energy (atom/eV)", "stress (atom/eV)", "rcut<small>Å</small>", "rcut (Å)"):
+    for words in (
+        "4.5 Å",
+        "2 Å",
+        "inner (Å)",
+        "energy (atom/eV)",
+        "stress (atom/eV)",
+        "rcut<small>Å</small>",
+        "rcut (Å)",
+    ):
         assert words in page, words
 
 

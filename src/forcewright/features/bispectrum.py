@@ -157,7 +157,8 @@ class Bispectrum:
         """Return the descriptors of each atom (N, columns per species), whose sums over atoms are the energy's row."""
         box = to_lammps_box(structure, self.cutoff)
         types, count = type_of_species(structure, self.species), len(structure)
-        lmp = _environment_system().run(box, types, self.species, repr(self), self._atom_commands, "0.0 bin")
+        # nsq: LAMMPS fills the list of this compute from bins of the structure before, beyond their end
+        lmp = _environment_system().run(box, types, self.species, repr(self), self._atom_commands, "1e-8 nsq")
         values = np.empty((count, self.columns_per_species))
         ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
         values[ids - 1] = np.array(lmp.numpy.extract_compute("atoms", 1, 2))[:count].reshape(count, -1)

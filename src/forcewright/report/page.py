@@ -194,8 +194,15 @@ def _chosen(chosen: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, An
     tables = {name: value for name, value in chosen.items() if is_grid(value)}
     rest = {name: value for name, value in chosen.items() if name not in tables}
     listed = [(name, f"{text} {unit}" if (unit := unit_of(name, units)) else text) for name, text in flatten(rest)]
-    grids = [(name, grid(value, _WEIGHT_UNITS if name == "weights" else {})) for name, value in tables.items()]
+    grids = [(name, grid(_with_units(name, value, units), _WEIGHT_UNITS if name == "weights" else {}))
+             for name, value in tables.items()]  # fmt: skip
     return {"chosen": listed, "chosen_grids": grids}
+
+
+def _with_units(name: str, rows: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Any]:
+    """Return a mapping of hyperparameters whose names carry their units."""
+    known = {row: unit_of(f"{name}.{row}", units) for row in rows}
+    return {f"{row} ({known[row]})" if known[row] else row: value for row, value in rows.items()}
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
