@@ -111,7 +111,10 @@ def test_pages_around_are_linked_both_ways_once(tmp_path: Path) -> None:
     assert above.count('<a href="analysis%20%26%20more/report.html">analyses (analysis &amp; more)</a>') == 1
     assert '<a href="studies/ace/report.html">report (ace)</a>' in above
     assert '<a href="../report.html">simulation (run)</a>' in inner.read_text()
-    assert "pages of" not in study.read_text().lower()  # two levels up lies no neighbor of its own folder
+    assert '<a href="../../report.html">simulation (run)</a>' in study.read_text()
+    early = write_report(tmp_path / "later" / "run-0", PageContent("first", "Forcewright simulation"))
+    write_report(tmp_path / "later", PageContent("all", "Forcewright survival"))
+    assert '<a href="../report.html">survival (later)</a>' in early.read_text()
     (tmp_path / "report.html").write_text("<html>of somebody else</html>")
     assert "somebody" not in write_report(tmp_path / "run", PageContent("a run")).read_text()
     assert (tmp_path / "report.html").read_text() == "<html>of somebody else</html>"

@@ -20,7 +20,7 @@ from forcewright.models import potential_path
 from forcewright.potential import Potential
 from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
-from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.force_fields import force_field, shown_name
 from forcewright.recipes.outputs import rebuild_report
 from forcewright.recipes.run_folder import LOCK, RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, draw_svg, write_report
@@ -74,7 +74,7 @@ def validate(
         raise InputError("is missing; add it, or say it on the command line", file=file, field=missing)
     judged = force_field(source, folder)
     if isinstance(source, Path):
-        judged = replace(judged, name=_name(potential_path(source)))
+        judged = replace(judged, name=shown_name(source, folder, judged))
     reference = None if settings.reference is None else force_field(settings.reference, folder)
     structure = build_structure(settings.structure, folder).structure
     if target is None:
@@ -89,11 +89,6 @@ def validate(
     if study is not None:
         _add_to_study(study, report, target)
     return replace(report, folder=target)
-
-
-def _name(path: Path) -> str:
-    """Return what a potential is called: by its study, where it lies in the folder of one."""
-    return f"{path.parent.name}/{path.name}" if path.name == "potential" else path.name
 
 
 def _write(folder: RunFolder, report: PhysicsReport, text: str, study: Path | None) -> None:

@@ -16,7 +16,7 @@ from forcewright.files import atomic_write
 from forcewright.report.content import Card, PageContent, ReportContent, Section, Svg
 from forcewright.report.drawing import WIDTH, to_data_uri, to_svg
 from forcewright.report.error_figures import draw_groups, draw_parity, parity_legend
-from forcewright.report.neighboring_pages import link_from_above, with_links, with_relative_paths
+from forcewright.report.neighboring_pages import link_neighbors, with_links, with_relative_paths
 from forcewright.report.numbers import duration, memory, significant, unit_of
 from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
 from forcewright.report.tables import (
@@ -70,7 +70,7 @@ def write_report(path: str | Path, content: ReportContent | PageContent, *, abso
     if not absolute_paths:
         page = with_relative_paths(page, target.parent.resolve())
     written = atomic_write(target, with_links(page, target))
-    link_from_above(target)
+    link_neighbors(target)
     return written
 
 
