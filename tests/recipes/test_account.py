@@ -79,7 +79,7 @@ def test_sentences_of_further_densities() -> None:
 
 
 def test_chosen_table_leaves_out_what_had_no_part() -> None:
-    model = AceModel(repulsion=None).model_dump(mode="json", exclude_none=True)
+    model = AceModel(radial="SBessel", repulsion=None).model_dump(mode="json", exclude_none=True)
     size = account.size_of(AceModel().basis((42,)))
     shown = account.chosen_table(model, {"size": size, "densities": None})
     assert not {"decay", "dcut", "nonlinear", "embedding", "exponents"} & set(shown)

@@ -157,8 +157,7 @@ class Bispectrum:
         """Return the descriptors of each atom (N, columns per species), whose sums over atoms are the energy's row."""
         box = to_lammps_box(structure, self.cutoff)
         types, count = type_of_species(structure, self.species), len(structure)
-        # nsq: LAMMPS fills the list of this compute from bins of the structure before, beyond their end
-        lmp = _environment_system().run(box, types, self.species, repr(self), self._atom_commands, "1e-8 nsq")
+        lmp = _environment_system().run(box, types, self.species, None, self._atom_commands, "0.0 bin")
         values = np.empty((count, self.columns_per_species))
         ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
         values[ids - 1] = np.array(lmp.numpy.extract_compute("atoms", 1, 2))[:count].reshape(count, -1)
@@ -214,7 +213,7 @@ def _row_system() -> LammpsSystem:
 
 @lru_cache(maxsize=1)
 def _environment_system() -> LammpsSystem:
-    """Another for descriptors of single atoms, which keeps a structure that only moves."""
+    """Another for descriptors of single atoms."""
     return LammpsSystem()
 
 

@@ -146,11 +146,19 @@ class PriorSettings(BaseModel):
     number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
     they are for. Only with scale: basis."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_sharing(cls, content: Any) -> Any:
+        """With scale: data nothing is shared; what is written out can be read back."""
+        if isinstance(content, dict) and content.get("scale") == "data" and "sharing" not in content:
+            return {**content, "sharing": "none"}
+        return content
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.scale == "basis" and isinstance(self.smoothness, tuple) and min(self.smoothness, default=0.0) < 0:
             raise ValueError("smoothness has negative exponents, which would damp smooth functions harder")
-        if self.scale == "data" and "sharing" in self.model_fields_set and self.sharing != "none":
+        if self.scale == "data" and self.sharing != "none":
             raise ValueError("sharing needs scale: basis")
         return self
 
@@ -308,7 +316,7 @@ class FitSettings(BaseModel):
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
     """Threads of each fit of a family that has a fit of its own (such as GAP). More threads may change last digits."""
-    cache_GB: float = Field(default=1.0, ge=0)
+    cache_GB: float = Field(default=1.0, ge=0, le=1e6)
     """Size limit of the cache of design rows during a run."""
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -36,7 +36,8 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
-from forcewright.recipes.config import TuneConfig, as_before, parse_config, without_short_range
+from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.coverage import coverage_of, coverage_warnings
 from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -177,8 +178,8 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     try:
         content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
         stored = parse_config(content, folder=folder)
-        if "short_range" not in content and stored.family.is_linear:  # an earlier version, which had none
-            stored = without_short_range(stored)
+        if "short_range" not in content:  # an earlier version wrote it
+            stored = as_before(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
@@ -384,10 +385,13 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
     extrapolation = summary_of(final.potential, *graded)
+    coverage = coverage_of(final.potential, problem.everything, inputs.test)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
+        "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
+        "coverage": coverage,
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
@@ -405,6 +409,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *coverage_warnings(coverage),
             *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],

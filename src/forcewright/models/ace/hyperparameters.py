@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -18,11 +18,17 @@ from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialF
 from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
 from forcewright.models.ace.potential import AcePotential, FittedBasis
 from forcewright.models.active_sets import GRADE_CITATIONS
-from forcewright.models.family import LinearHyperparameters, Pruning
+from forcewright.models.family import Alternative, LinearHyperparameters, Pruning
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, FloatArray
 
 _INSIDE = 0.9  # where the core begins, of the smallest distance in the data
+
+#: radial families and λ that a short search chooses from; benchmarks/radial_defaults.py compares them with others
+_RADIALS: tuple[tuple[RadialFamily, float | None], ...] = (
+    ("SBessel", None), ("ChebPow", 2.5), ("ChebPow", 4.0), ("ChebPow", 6.0), ("ChebExpCos", 5.25),
+)  # fmt: skip
+_FEW_FUNCTIONS = 150  # per element, in that search
 
 _CITATIONS = {
     "ace": "R. Drautz, Atomic cluster expansion for accurate and transferable interatomic potentials, "
@@ -60,6 +66,8 @@ class PruneSettings(StrictModel):
 class AceModel(LinearHyperparameters):
     """Hyperparameters of ACE, as they stand in the config; a range may stand in the place of every number."""
 
+    earlier_defaults: ClassVar[Mapping[str, object]] = {"radial": "SBessel"}
+
     kind: Literal["ace"] = "ace"
     functions: int = Field(default=300, ge=1)
     """Invariant functions per element, the first of a ladder in the order of their degree."""
@@ -75,10 +83,10 @@ class AceModel(LinearHyperparameters):
     """Cutoff in Å."""
     rcut_pairs: dict[str, float] = Field(default_factory=dict)
     """Cutoffs of single pairs that differ, such as {C-H: 3.5}."""
-    radial: RadialFamily = "SBessel"
-    """Family of the radial functions."""
+    radial: Literal["auto", RadialFamily] = "auto"
+    """Family of the radial functions; auto: the family and λ that predict a few of the training frames best."""
     decay: float = Field(default=5.25, gt=0)
-    """λ of ChebExpCos and ChebPow; SBessel has none."""
+    """λ of ChebExpCos and ChebPow; SBessel has none. With radial: auto, that of all families that have one."""
     dcut: float = Field(default=0.01, gt=0)
     """Width in Å of the outer switch of ChebExpCos."""
     nradmax: tuple[int, ...] = (15, 8, 8, 6, 4)
@@ -137,8 +145,34 @@ class AceModel(LinearHyperparameters):
         inner = {pair: _INSIDE * distance for pair, distance in shortest_distances(train).items()}
         return {**content, "repulsion": {"inner": inner}}
 
+    @classmethod
+    def alternatives(cls, content: Mapping[str, object]) -> list[Alternative]:
+        """Return the radial families with their λ, where the config leaves both open.
+
+        Few functions tell which is good: of one density, before pruning.
+        """
+        if content.get("radial", "auto") != "auto":
+            return []
+        functions = content.get("functions", cls.model_fields["functions"].default)
+        few = min(functions, _FEW_FUNCTIONS) if isinstance(functions, int) else _FEW_FUNCTIONS
+        plain = {"functions": few, "densities": 1, "exponents": None, "prefactors": None, "prune": None}
+        choices: list[dict[str, object]] = [
+            {"radial": family} if decay is None or "decay" in content else {"radial": family, "decay": decay}
+            for family, decay in _RADIALS
+        ]
+        distinct = [choice for k, choice in enumerate(choices) if choice not in choices[:k]]
+        return [
+            Alternative(
+                str(choice["radial"]) + (f" λ {choice['decay']:g}" if "decay" in choice else ""),
+                choice, {**content, **plain, **choice},
+            )
+            for choice in distinct
+        ]  # fmt: skip
+
     def basis(self, species: Sequence[int]) -> AceBasis:
         """Return the invariant functions for given species (atomic numbers), before pruning.
+
+        Where the radial functions are still open, they are SBessel's.
 
         Raises
         ------
@@ -157,7 +191,8 @@ class AceModel(LinearHyperparameters):
             inner = self.repulsion.inner
             default, pairs = (0.0, inner) if isinstance(inner, dict) else (inner, {})
             core = Core(_pair_table(symbols, pairs, default, "model.repulsion.inner"), self.repulsion.width)
-        return AceBasis(species, RadialSettings(self.radial, self.decay, self.dcut), cutoffs, functions, core)
+        radial: RadialFamily = "SBessel" if self.radial == "auto" else self.radial
+        return AceBasis(species, RadialSettings(radial, self.decay, self.dcut), cutoffs, functions, core)
 
     def potential(
         self, basis: Basis, coefficients: FloatArray, energies: Mapping[int, float],
