@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import yaml
@@ -267,7 +268,8 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
     from forcewright.report import ReportContent
 
     fields = json.loads(texts["report.json"])
-    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
+    physics, links = _stored_physics(folder)
+    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *physics]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
     parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
     result = json.loads(texts["result.json"])
@@ -275,21 +277,27 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
         result.pop("evaluations", None)
     return ReportContent(
         result=result, config_text=texts["config.resolved.yaml"], parity=parity,
-        sections=[*stored, *sections], **fields,
+        sections=[*stored, *sections], links=links, **fields,
     )  # fmt: skip
 
 
-def _stored_physics(folder: Path) -> list[Any]:
-    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged."""
+def _stored_physics(folder: Path) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged.
+
+    The second part is a link to its own page, where that lies where it did.
+    """
     from forcewright.report import Section, Svg
 
     path = folder / "physics.json"
     if not path.is_file():
-        return []
-    stored = json.loads(path.read_text())
-    return [
+        return [], []
+    stored = [dict(part) for part in json.loads(path.read_text())]
+    pages = [str(part.pop("page")) for part in stored if "page" in part][:1]
+    sections = [
         Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
     ]  # fmt: skip
+    safe = [page for page in pages if page.endswith("report.html") and not Path(page).is_absolute()]
+    return sections, [("physics of the potential", quote(page)) for page in safe if (folder / page).is_file()]
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
