@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -52,7 +53,7 @@ def test_convert_there_and_back(copper: Path, tmp_path: Path) -> None:
     assert run_here("convert", tmp_path / "a.db", tmp_path / "b.extxyz", cwd=tmp_path).returncode == 0
     first, second = read(copper / "train.extxyz"), read(tmp_path / "b.extxyz")
     assert first.content_hash == second.content_hash
-    nowhere = run_here("convert", BROKEN / "nan_force.extxyz", tmp_path / "no" / "c.extxyz", cwd=tmp_path)
+    nowhere = run_here("convert", copper / "train.extxyz", tmp_path / "no" / "c.extxyz", cwd=tmp_path)
     refused(nowhere, "does not exist")
     broken = run_here("convert", BROKEN / "truncated.extxyz", tmp_path / "c.extxyz", cwd=tmp_path)
     refused(broken, "truncated.extxyz", "frame")
@@ -124,3 +125,42 @@ def test_a_study_killed_at_random_moments_has_the_trials_of_an_undisturbed_one(c
     found = read_trials(Path(config["output"]) / "journal.log")
     assert [t.index for t in found] == list(range(24))
     assert [(t.params, t.loss) for t in found] == [(t.params, t.loss) for t in expected]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["simulate", "run.yaml"], "stopped; run it again to go on"), (["check", "x.extxyz"], "stopped"),
+        (["tune", "--fresh", "t.yaml"], "stopped; run it again without --fresh to go on"),
+    ],
+)  # fmt: skip
+def test_a_signal_ends_a_command_in_a_sentence(
+    number: int, code: int, words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled code that is interrupted raises what it likes; handlers are those of before again."""
+
+    def interrupted() -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise SystemError("a compiled function returned a result with an exception set") from None
+
+    monkeypatch.setattr("forcewright.cli.app", interrupted)
+    before = signal.getsignal(number)
+    done = run_here(*words, cwd=tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (code, sentence)
+    assert signal.getsignal(number) is before
+
+
+def test_a_system_that_refuses_to_write_is_a_sentence(
+    copper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for output in ("/dev/full", tmp_path / "file" / "x"):
+        done = run_here("statistics", copper / "test.extxyz", "-o", output, cwd=tmp_path)
+        assert done.returncode == 1 and "cannot be written" in done.stderr and "Traceback" not in done.stderr
+    for error, words in ((OSError(errno.ENOSPC, "No space left"), "No space left"), (MemoryError(), "enough memory")):
+        monkeypatch.setattr("forcewright.cli.app", lambda error=error: (_ for _ in ()).throw(error))
+        done = run_here("check", "x", cwd=tmp_path)
+        assert done.returncode == 1 and words in done.stderr

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_path, atomic_write, write_arrays
+from forcewright.files import _here, atomic_path, atomic_write, sweep, write_arrays
 
 
 def test_text_and_bytes_are_written_whole(tmp_path: Path) -> None:
@@ -48,3 +51,28 @@ def test_folders_are_refused(tmp_path: Path) -> None:
         atomic_write(tmp_path, "")
     with pytest.raises(InputError, match="does not exist; create it"):
         atomic_write(tmp_path / "none" / "a.txt", "")
+
+
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    """A process that writes is killed; the next one that writes there, or takes a scratch folder, clears up."""
+    program = (
+        "import os, signal; from pathlib import Path; from forcewright.files import atomic_path, scratch_folder\n"
+        "with atomic_path(Path('c.db')) as path, scratch_folder('fit') as folder:\n"
+        "    (folder / 'x').touch(); path.with_name(f'{path.name}-journal').touch(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
+    (tmp_path / "scratch").mkdir()
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=False)
+    assert len([*tmp_path.glob(".forcewright-c-*")]) == 2 and len([*tmp_path.glob("scratch/.forcewright-fit-*")]) == 1
+    ours = tmp_path / f".forcewright-c-{_here()}-{os.getpid()}-abcdefgh.db"
+    others = [tmp_path / ".forcewright-notes", tmp_path / ".forcewright-c-00000000-1-abcdefgh.db", tmp_path / "c.db-x"]
+    for path in (ours, *others):
+        path.touch()
+    atomic_write(tmp_path / "d.txt", "d")
+    sweep(tmp_path / "scratch")
+    kept = {path.name for path in (ours, *others, tmp_path / "d.txt", tmp_path / "scratch")}
+    assert {path.name for path in tmp_path.iterdir()} == kept and not [*(tmp_path / "scratch").iterdir()]
+
+
+def test_names_may_be_as_long_as_any(tmp_path: Path) -> None:
+    assert atomic_write(tmp_path / f"{'å' * 120}.txt", "x").read_text() == "x"

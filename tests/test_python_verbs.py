@@ -109,7 +109,8 @@ def test_everything_that_takes_structures_takes_them_in_any_form(atoms: list[Ato
         assert str(fw.statistics(given)) == str(fw.statistics(file))
         assert fw.audit(given).errors == () == fw.audit(given, test=atoms).errors
     one = fw.predict(POTENTIAL, atoms[0])
-    assert one.dataset[0].labels.energy == fw.load(POTENTIAL).predict(dataset.structures)[0].energy
+    assert one.predictions[0].energy == fw.load(POTENTIAL).predict(dataset.structures)[0].energy
+    assert one.dataset[0].labels.energy == dataset[0].labels.energy
     assert fw.read(fw.write(atoms[0], tmp_path / "one.extxyz")).content_hash == fw.read(atoms[:1]).content_hash
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 import forcewright as fw
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
+from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
     name="forcewright",
@@ -27,15 +32,24 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
 )
-_out = Console()
-_err = Console(stderr=True)
+_plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # names and labels say what they say
+_out = Console(**_plain)
+_err = Console(stderr=True, **_plain)
 
 Config = Annotated[Path, typer.Argument(help="YAML file; paths in it are relative to it.", show_default=False)]
+SkipBroken = Annotated[
+    bool,
+    typer.Option("--skip-broken", help="Leave out frames that cannot be read, such as unfinished ones, and say so."),
+]
 Files = Annotated[list[Path], typer.Argument(help="Files of labelled structures.", show_default=False)]
 Saved = Annotated[
     Path, typer.Argument(help="Folder of a saved potential, a .yace or a .snapcoeff file.", show_default=False)
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Discard the trials of an earlier run in the output folder.")]
+FreshRun = Annotated[bool, typer.Option("--fresh", help="Discard an earlier run in the output folder.")]
+FreshStudies = Annotated[
+    bool, typer.Option("--fresh", help="Discard the studies of an earlier comparison in the output folder.")
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
@@ -74,7 +88,7 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
     best = float("inf")
     # the part of the log that says which labels were found and which reference energies are used
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleFormatter("%(message)s"))
     logger = logging.getLogger("forcewright.data")
     logger.addHandler(handler)
     with _progress("reading data", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as show:
@@ -82,11 +96,11 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
         def on_trial(record: Any, wanted: int) -> None:
             nonlocal best
             if record.loss is None:
-                _err.print(f"trial {record.index} failed: {record.error}", markup=False)
+                _say(f"trial {record.index} failed: {record.error}")
             else:
                 best = min(best, record.loss)
                 if not _err.is_terminal:
-                    _err.print(f"trial {record.index + 1}/{wanted}: loss {record.loss:.5g}, best {best:.5g}")
+                    _say(f"trial {record.index + 1}/{wanted}: loss {record.loss:.5g}, best {best:.5g}")
             show(description=f"best loss {best:.5g}", total=wanted, advance=1)
 
         try:
@@ -98,6 +112,8 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
         _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")
     for warning in summary["warnings"]:
         _print(warning, "bold red", soft_wrap=False)
+    for sentence in summary.get("at_range_ends", []):
+        _print(sentence, "yellow", soft_wrap=False)
     _out.print("validation errors (each frame predicted by a fit that has not seen it)")
     _print(result.validation, soft_wrap=False)
     if result.test is not None:
@@ -114,8 +130,13 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
 
 
 def _print(shown: object, style: str | None = None, *, soft_wrap: bool = True) -> None:
-    """Print text as it is, with nothing colored or read as markup."""
-    _out.print(str(shown), style=style, highlight=False, markup=False, soft_wrap=soft_wrap)
+    """Print text as it is; control characters are written out."""
+    _out.print(visible(str(shown)), style=style, soft_wrap=soft_wrap)
+
+
+def _say(text: str, style: str | None = None) -> None:
+    """Print text like `_print` where errors and progress are told."""
+    _err.print(visible(text), style=style, soft_wrap=True)
 
 
 def _say_where(folder: Path) -> None:
@@ -131,9 +152,14 @@ def _show(result: object, folder: Path) -> None:
 @contextmanager
 def _progress(start: str, *columns: Any) -> Iterator[Callable[..., None]]:
     """Show how far a command is, where somebody looks on; what is yielded updates the text and the columns."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), *columns)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *columns)
     with Progress(*columns, console=_err, disable=not _err.is_terminal) as progress:
-        yield partial(progress.update, progress.add_task(start, total=None, left=""))
+        task = progress.add_task(start, total=None, left="")
+
+        def show(description: str | None = None, **fields: Any) -> None:
+            progress.update(task, description=None if description is None else visible(description), **fields)
+
+        yield show
 
 
 def _spinner() -> AbstractContextManager[Callable[..., None]]:
@@ -152,15 +178,17 @@ def predict(
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
 ) -> None:
-    """Predict energies, forces and stresses; where the files carry labels, print the errors.
+    """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
     predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
+    if predicted.extrapolation is not None:
+        _print(predicted.extrapolation.text())
     if output is not None:
-        _print(f"{len(predicted.dataset)} predictions written to {output}")
+        _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 
 
 @app.command()
@@ -193,6 +221,7 @@ def convert(
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Read labelled structures of any known format and write them in another.
 
@@ -201,7 +230,7 @@ def convert(
     options = _reader_options(stress_order, energy_unit, length_unit)
     dataset = fw.convert(
         files, output, format=format, labels=_mapping(label),
-        on_read=partial(_print, soft_wrap=False), **options,
+        on_read=partial(_print, soft_wrap=False), skip_broken=skip_broken, **options,
     )  # fmt: skip
     _print(f"{len(dataset)} frames written to {output}")
 
@@ -211,7 +240,7 @@ def _time_left(seconds: float | None) -> str:
 
 
 @app.command()
-def simulate(config: Config, fresh: Fresh = False) -> None:
+def simulate(config: Config, fresh: FreshRun = False) -> None:
     """Run molecular dynamics: stages or a protocol, with any potential; write trajectory, table and report.
 
     Example: `forcewright simulate run.yaml`. Run it again to go on where it was stopped. The exit code is 1 if a
@@ -255,6 +284,8 @@ def analyze(
 ) -> None:
     """Analyze the structure and dynamics of a trajectory.
 
+    One analysis that fails does not end the others; the exit code is then 1.
+
     Example: `forcewright analyze runs/md --what rdf,adf,msd --set rdf.r_max=8`.
     """
     from forcewright.recipes.analyze import names, single_numbers
@@ -272,6 +303,8 @@ def analyze(
     for name, result in results.items():
         _print(f"{name}: {_line(single_numbers(result))}")
     _say_where(folder)
+    if results.failures:
+        raise typer.Exit(1)
 
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
@@ -298,28 +331,39 @@ def _line(numbers: Mapping[str, Any]) -> str:
 
 @app.command()
 def validate(
-    potential: Saved,
-    config: Config,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")] = None,
-) -> None:
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[POTENTIAL] CONFIG", show_default=False,
+            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder for what comes out, in place of the config's.")
+    ] = None,
+) -> None:  # fmt: skip
     """Compute the physics of a potential and judge it against a reference.
 
-    Example: `forcewright validate runs/si/potential validate.yaml`. The exit code is 1 if a number lies outside its
-    tolerance or could not be computed.
+    Example: `forcewright validate runs/si/potential validate.yaml`. Where neither the config nor `-o` names an output,
+    it is `physics` beside the potential. The exit code is 1 if a number lies outside its tolerance or could not be
+    computed.
     """
-    folder = output or potential.parent / "physics"
+    if len(paths) > 2:
+        raise ForcewrightError(f"{len(paths)} paths are too many; give a potential and a config, or a config alone")
+    *potentials, config = paths
     with _spinner() as show:
         judged = fw.validate(
-            config, potential=potential, output=folder,
+            config, potential=potentials[0] if potentials else None, output=output,
             on_property=lambda name: show(description=name.replace("_", " ")),
         )  # fmt: skip
-    _show(judged, folder)
+    assert judged.folder is not None  # a config in a file is answered in files
+    _show(judged, judged.folder)
     if not judged.passed:
         raise typer.Exit(1)
 
 
 @app.command()
-def compare(config: Config, fresh: Fresh = False) -> None:
+def compare(config: Config, fresh: FreshStudies = False) -> None:
     """Put several families of potentials side by side on the same frames: errors, time, memory and energy used.
 
     Example: `forcewright compare families.yaml`. Studies that have finished are taken as they are.
@@ -396,6 +440,7 @@ def select(
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Select frames that differ from one another.
 
@@ -405,6 +450,7 @@ def select(
     chosen = fw.select(
         files, output, by=by, count=count, seed=seed, potential=potential, labels=_mapping(label),
         options=_options([f"selection.{pair}" for pair in option or []]).get("selection"), on_read=available.append,
+        skip_broken=skip_broken,
     )  # fmt: skip
     _print(f"{len(chosen)} of {available[0]} frames written to {output}")
 
@@ -422,6 +468,7 @@ def split(
     group: Annotated[list[str] | None, typer.Option(help="Group: one to test on. May be repeated.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Split frames into training and test, and warn of near-copies across the two.
 
@@ -429,7 +476,9 @@ def split(
     """
     options = {"gap": gap, "blocks": blocks, "groups": group}
     asked = {name: value for name, value in options.items() if value}
-    parts = fw.split(files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked)
+    parts = fw.split(
+        files, output, by=by, test=test, seed=seed, labels=_mapping(label), options=asked, skip_broken=skip_broken
+    )
     for line in parts.lines():
         _print(line, "bold red" if line.startswith("warning") else None)
 
@@ -442,22 +491,33 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
     Example: `forcewright statistics hv-500K.xml hv-800K.xml --by file -o statistics`.
     """
-    described = fw.statistics(files, output, by=by, labels=_mapping(label))  # type: ignore[arg-type]
+    described = fw.statistics(
+        files,
+        output,
+        by=by,  # type: ignore[arg-type]
+        labels=_mapping(label),
+        skip_broken=skip_broken,
+    )
     _show(described, output)
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
-    """Write the report of a finished study anew from its stored results.
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
+    absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
+) -> None:
+    """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
     Example: `forcewright report runs/mo`.
     """
-    _print(f"written to {fw.report(folder)}")  # type: ignore[operator]  # a package that can be called
+    written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
+    _print(f"written to {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
@@ -481,19 +541,86 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
     return {key: value for key, value in options.items() if value is not None}
 
 
+#: verbs that go on where an earlier run of the same command was stopped
+_RESUMED = ("compare", "fit", "label", "learning-curve", "simulate", "tune")
+
+
 def main() -> None:
-    """Run the command line; a user's mistake ends in one sentence and a non-zero exit code, never a traceback."""
+    """Run the command line; a user's mistake ends in one sentence and a non-zero exit code, never a traceback.
+
+    Ctrl-C ends it with exit code 130 and a request to end (SIGTERM) with 143, after everything has been left in order.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without our letters shows their numbers
+            stream.reconfigure(errors="backslashreplace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(VisibleFormatter("%(message)s"))
+    with _signals() as came:
+        try:
+            app()
+        except BaseException as error:
+            # compiled code that is interrupted raises anything; of a second signal nothing more is told
+            if came or getattr(error, "code", None) == 128 + signal.SIGINT:
+                _end_stopped(*came[:1])
+            if isinstance(error, OSError):
+                said = f"{error.filename}: {disk_problem(error)}" if error.filename else disk_problem(error)
+            elif isinstance(error, ForcewrightError):
+                said = str(error)
+            elif isinstance(error, MemoryError):
+                said = "there is not enough memory for this; take less data, or smaller settings"
+            else:
+                raise
+            with suppress(OSError):
+                _say(f"error: {said}", "red")
+            _drop_unwritten_output()
+            sys.exit(1)
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Make a KeyboardInterrupt of Ctrl-C and of SIGTERM; yields the list of those that came."""
+    came: list[int] = []
+    here = os.getpid()
+
+    def interrupt(number: int, frame: object) -> None:
+        if os.getpid() != here:  # a forked child ends as if nobody listened
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and shells wish it in the background
+                before[number] = signal.signal(number, interrupt)
     try:
-        app()
-    except (ForcewrightError, OSError) as error:
-        said = str(error)
-        if isinstance(error, OSError):
-            said = f"{error.filename}: {disk_problem(error)}" if error.filename else disk_problem(error)
-        _err.print(f"error: {said}", style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        _err.print("stopped; run the same command again to go on", highlight=False)
-        sys.exit(130)
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_stopped(number: int = signal.SIGINT) -> NoReturn:
+    """End the process as one that a signal has stopped, and say how to go on."""
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    again = ""
+    if verb in _RESUMED:
+        without = " without --fresh" if "--fresh" in sys.argv else ""
+        again = f"; run it again{without} to go on"
+    with suppress(OSError):
+        _say(f"stopped{again}")
+    _drop_unwritten_output()
+    sys.exit(128 + number)
+
+
+def _drop_unwritten_output() -> None:
+    """Let the end of the process not fail once more on an output that cannot be written to."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -7,12 +7,17 @@ that of ASE (https://ase-lib.org/ase/io/formatoptions.html#extxyz) and of https:
 ``Properties``      columns as name:type:width with types S, R, I, L; ``species:S:1:pos:R:3`` where it is missing
 ``Lattice``         nine numbers, the cell vectors one after the other
 ``pbc``             three flags, as in ``T T F``; where missing, periodic if there is a Lattice
-keys                a word, or text in double quotes; a key without a value is true
+``config_type``     text as it stands, also where it looks like a number; so is ``group``
+keys                a word, or text in double quotes; a key without a value is true; none has two values
 values              a word, or text in ``"..."`` (``\"`` stands for a quotation mark), ``'...'``, ``{...}`` or ``[...]``
 numbers             words that are all integers, reals (``1.5D-3`` too) or booleans become those, several a list
 ``[[...], [...]]``  a list of lists
 ``"_JSON ..."``     anything else
 ==================  ===================================================================================================
+
+The three names at the top, and those of elements and positions among the columns, are read in upper and lower case, as
+GPUMD writes them; ``cell`` with nine numbers is a Lattice. A file whose name ends in ``.gz`` is unpacked as it is read,
+and bytes that are not UTF-8 are taken for Latin-1.
 
 Reading is our own because ASE moves labels into a calculator and cannot say in which frame a file is broken. It takes
 time linear in the length of the file, whatever stands in it.
@@ -20,15 +25,18 @@ time linear in the length of the file, whatever stands in it.
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
@@ -38,7 +46,12 @@ from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
 _PLAIN = "species:S:1:pos:R:3"
-_STRUCTURAL = ("Properties", "Lattice", "pbc")
+#: What the structure is made of, by its name in lower case.
+_STRUCTURAL = {"properties": "Properties", "lattice": "Lattice", "pbc": "pbc"}
+#: Names of columns that the structure is made of, in lower case.
+_ATOMIC = {name.lower(): name for name in ("species", "symbols", "Z", "numbers", "pos", "positions")}
+#: Keys whose values are names, so that ``1e3`` is not a number.
+_NAMES = ("config_type", "group")
 _NEXT_KEY = re.compile(r"[^\s=]")
 _BARE_KEY = re.compile(r'[^\s="]+')
 _EQUALS = re.compile(r"\s*=\s*")
@@ -47,7 +60,9 @@ _BRACKET = re.compile(r"[][{}]")
 _WORD = re.compile(r"[^\s,]+")
 _BARE_VALUE = re.compile(r'[^\s"]*')
 _PLAIN_TEXT = re.compile(r"[A-Za-z_][A-Za-z0-9_.+:/-]*")
-_FORTRAN = re.compile(r"([+-]?(?:\d+\.\d*|\.\d+))[dD]([+-]?\d+)")
+_FORTRAN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))[dD]([+-]?\d+)", re.ASCII)
+_WIDTH = re.compile(r"0*[1-9]\d{0,5}", re.ASCII)
+_WHOLE = re.compile(r"\s*[+-]?\d{1,4000}\s*", re.ASCII)
 _BOOLEANS = {"T": True, "F": False, "true": True, "false": False, "True": True, "False": False, "TRUE": True,
              "FALSE": False}  # fmt: skip
 #: Where nothing but a flag is expected, in lower case.
@@ -99,43 +114,69 @@ def read_frames(path: Path) -> Iterator[ExtxyzFrame | InputError]:
     text.
     """
     at = 1  # number of the line
-    with open(path, encoding="utf-8-sig", errors="replace") as file:  # notes may be in any encoding
+    with open_text(path) as file:
         for number in count():
-            first = file.readline()
-            while first.isspace():  # blank lines between frames are harmless
-                first, at = file.readline(), at + 1
-            if not first:
-                return
-            if number == 0 and ("\0" in first or "\ufffd" in first):
-                raise InputError("is not a text file, expected extended XYZ; is the suffix right?", file=path)
             try:
+                first = file.readline()
+                while first.isspace():  # blank lines between frames are harmless
+                    first, at = file.readline(), at + 1
+                if not first:
+                    return
+                if number == 0 and ("\0" in first or not first.isascii()):
+                    raise InputError("is not a text file, expected extended XYZ; is the suffix right?", file=path)
                 atoms = _atom_count(first, at)
                 comment, rows = file.readline(), list(islice(file, min(atoms, sys.maxsize)))
                 if len(rows) < atoms:
                     raise _cut_off(comment, len(rows), atoms)
-                info = parse_comment(comment) if "=" in comment else {}
-                columns = _parse_columns(info.pop("Properties", _PLAIN))
-                cell, pbc = info.pop("Lattice", None), info.pop("pbc", None)
+                pairs = list(_pairs(comment)) if "=" in comment else []
+                columns = _parse_columns(_text_of(pairs, "properties") or _PLAIN)
                 words = _split_rows(rows, columns, at + 2)
+            except (EOFError, zlib.error) as error:
+                yield CutOffError(f"the compressed file is cut off or damaged ({error})", file=path, frame=number)
+                return
+            except gzip.BadGzipFile as error:
+                raise InputError(f"is not a gzip file though its name ends in .gz ({error})", file=path) from None
             except InputError as error:
+                if error.file is not None:
+                    raise
                 yield type(error)(error.problem, file=path, frame=number, field=error.field)
                 return
             try:
-                yield _assemble(words, columns, info, cell, pbc, rows[-1].endswith("\n"))
+                yield _assemble(words, columns, pairs, rows[-1].endswith("\n"))
             except InputError as error:
                 yield InputError(error.problem, file=path, frame=number, field=error.field)
             at += atoms + 2
 
 
+def open_text(path: Path) -> TextIO:
+    """Open a file of text, unpacked where its name ends in .gz, in which only a line feed ends a line.
+
+    A byte-order mark is skipped, and what is not UTF-8 is read as Latin-1, in which notes of old programs are.
+    """
+    how: dict[str, Any] = {"encoding": "utf-8-sig", "errors": _LATIN_1, "newline": "\n"}
+    file: TextIO = (gzip.open if path.name.lower().endswith(".gz") else open)(path, "rt", **how)
+    return file
+
+
+_LATIN_1 = "forcewright.latin-1"
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(_LATIN_1, _as_latin_1)
+
+
 def _atom_count(line: str, at: int) -> int:
-    try:
-        atoms = int(line)
-    except ValueError:
+    if not _WHOLE.fullmatch(line):
         raise InputError(
             f"line {at} is {_shorten(line.strip())}, expected the number of atoms; "
             "compare the number of atoms of the frame before with its rows",
             field="number of atoms",
-        ) from None
+        )
+    atoms = int(line)
     if atoms < 1:
         raise InputError(f"line {at} promises {atoms} atoms; a frame needs at least one", field="number of atoms")
     return atoms
@@ -153,9 +194,26 @@ def _cut_off(comment: str, rows: int, atoms: int) -> CutOffError:
 def parse_comment(comment: str) -> dict[str, Any]:
     """Return the ``key=value`` pairs of a comment line as text, numbers, booleans and lists of them.
 
-    Properties, Lattice and pbc stay text.
+    Properties, Lattice and pbc, in whatever case, stay text. Raises `InputError` if a key has two values.
     """
-    return {key: text if key in _STRUCTURAL else _parse_value(opener, text) for key, opener, text in _pairs(comment)}
+    return _values(list(_pairs(comment)))
+
+
+def _values(pairs: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    info: dict[str, Any] = {}
+    for key, opener, text in pairs:
+        structural = _STRUCTURAL.get(key.lower())
+        name = structural or key
+        is_text = structural or (key.lower() in _NAMES and not text.startswith("_JSON "))
+        value = text if is_text else _parse_value(opener, text)
+        if name in info and info[name] != value:
+            raise InputError("stands twice in the comment, with other values; keep the right one", field=key)
+        info[name] = value
+    return info
+
+
+def _text_of(pairs: Sequence[tuple[str, str, str]], name: str) -> str | None:
+    return next((text for key, _, text in pairs if key.lower() == name), None)
 
 
 def _pairs(comment: str) -> Iterator[tuple[str, str, str]]:
@@ -218,10 +276,11 @@ def _parse_value(opener: str, text: str) -> Any:
             return json.loads(text.removeprefix("_JSON "))
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"{_shorten(text)} is not JSON ({error})", field="comment") from None
-    if opener == "[" and "[" in text:
+    quoted_lists = opener == '"' and text.startswith("[[") and text.endswith("]]")
+    if quoted_lists or (opener == "[" and "[" in text):
         return [_parse_value("", row) for row in re.findall(r"\[([^][]*)\]", text)]
     words = _WORD.findall(text)
-    for convert in (int, _real, _BOOLEANS.__getitem__):
+    for convert in (_whole, _real, _BOOLEANS.__getitem__):
         try:
             values = [convert(word) for word in words]
         except (ValueError, KeyError):
@@ -230,8 +289,16 @@ def _parse_value(opener: str, text: str) -> Any:
     return text
 
 
+def _whole(word: str) -> int:
+    if not _WHOLE.fullmatch(word):  # int() takes 1_000 and the digits of every script
+        raise ValueError(f"{_shorten(word)} is not a whole number")
+    return int(word)
+
+
 def _real(word: str) -> float:
     fortran = _FORTRAN.fullmatch(word)
+    if "_" in word or not word.isascii():
+        raise ValueError(f"{_shorten(word)} is not a number")
     return float(f"{fortran[1]}e{fortran[2]}" if fortran else word)
 
 
@@ -240,7 +307,7 @@ def _flag(word: str) -> bool:
 
 
 #: What makes a value of a word, by the type of its column; reals go a faster way.
-_CONVERT: dict[str, Callable[[str], Any]] = {"I": int, "S": str, "L": _flag}
+_CONVERT: dict[str, Callable[[str], Any]] = {"I": _whole, "S": str, "L": _flag}
 
 
 @lru_cache(maxsize=64)  # most frames of a file have the same
@@ -248,12 +315,15 @@ def _parse_columns(properties: str) -> tuple[Column, ...]:
     parts = properties.split(":")
     if len(parts) % 3:
         raise InputError(f"{properties!r} is not a list of name:type:columns", field="Properties")
-    columns = []
+    columns: list[Column] = []
     for name, kind, width in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
-        if kind not in ("R", "I", "S", "L") or not width.isdecimal() or not int(width):
+        if kind not in ("R", "I", "S", "L") or not _WIDTH.fullmatch(width):
             raise InputError(
                 f"{name}:{kind}:{width} is not name:type:columns with a type of R, I, S, L", field="Properties"
             )
+        name = _ATOMIC.get(name.lower(), name)
+        if name in {column.name for column in columns}:
+            raise InputError(f"names the column {name} twice", field="Properties")
         columns.append(Column(name, kind, int(width)))
     return tuple(columns)
 
@@ -275,9 +345,11 @@ def _split_rows(rows: list[str], columns: Sequence[Column], first_line: int) -> 
 
 
 def _assemble(
-    words: list[str], columns: Sequence[Column], info: dict[str, Any], lattice: str | None, pbc: str | None,
-    ends_with_line_break: bool,
-) -> ExtxyzFrame:  # fmt: skip
+    words: list[str], columns: Sequence[Column], pairs: Sequence[tuple[str, str, str]], ends_with_line_break: bool
+) -> ExtxyzFrame:
+    info = _values(pairs)
+    info.pop("Properties", None)
+    lattice, pbc = _take_lattice(info, pairs), info.pop("pbc", None)
     width = sum(column.width for column in columns)
     arrays: dict[str, NDArray[Any]] = {}
     start = 0
@@ -292,13 +364,36 @@ def _assemble(
     return ExtxyzFrame(structure, info, arrays, ends_with_line_break)
 
 
+def _take_lattice(info: dict[str, Any], pairs: Sequence[tuple[str, str, str]]) -> str | None:
+    """Take the Lattice, or a ``cell`` in its place, from the values; a cell that is none must not go unnoticed."""
+    lattice = info.pop("Lattice", None)
+    cells = [key for key in info if key.lower() in ("cell", "unit_cell")]
+    if not cells:
+        return None if lattice is None else str(lattice)
+    text = _text_of(pairs, cells[0].lower()) or ""
+    numbers = _words(text)
+    if len(numbers) != 9:
+        if lattice is None:
+            raise InputError(
+                f"{_shorten(text)} is not nine numbers, and there is no Lattice; write "
+                'Lattice="ax ay az bx by bz cx cy cz"',
+                field=cells[0],
+            )  # fmt: skip
+        return str(lattice)
+    if lattice is not None and not np.allclose(_parse_lattice(lattice), _parse_lattice(text, cells[0]), atol=1e-6):
+        raise InputError("is another cell than Lattice; keep the right one", field=cells[0])
+    del info[cells[0]]
+    return text if lattice is None else str(lattice)
+
+
 def _parse_column(texts: list[list[str]], column: Column) -> NDArray[Any]:
     """Return the values (N,) or (N, width) of one entry of Properties."""
     try:
         if column.kind == "R":
             values = np.array([_reals(text) for text in texts])
         else:
-            values = np.array([[_CONVERT[column.kind](word) for word in text] for text in texts])
+            kind = np.int64 if column.kind == "I" else None  # beyond 64 bits there would be objects
+            values = np.array([[_CONVERT[column.kind](word) for word in text] for text in texts], dtype=kind)
     except (ValueError, KeyError, OverflowError) as error:
         reason = f"a row holds {error}" if isinstance(error, KeyError) else str(error)
         raise InputError(
@@ -308,6 +403,9 @@ def _parse_column(texts: list[list[str]], column: Column) -> NDArray[Any]:
 
 
 def _reals(words: list[str]) -> list[float]:
+    together = "".join(words)
+    if "_" in together or not together.isascii():  # float() takes 1_000 and the digits of every script
+        return list(map(_real, words))
     try:
         return list(map(float, words))
     except ValueError:
@@ -320,7 +418,7 @@ def _atomic_numbers(arrays: dict[str, NDArray[Any]]) -> IntArray:
     if symbols is None:
         if numbers is None:
             raise InputError("there are no elements; Properties needs species:S:1 or Z:I:1", field="species")
-        return numbers.astype(np.int64)
+        return numbers.ravel()  # Structure refuses what is not whole
     words = symbols.astype(str).ravel().tolist()
     number_of = {word: _element(word) for word in dict.fromkeys(words)}
     return np.array([number_of[word] for word in words], dtype=np.int64)
@@ -329,14 +427,16 @@ def _atomic_numbers(arrays: dict[str, NDArray[Any]]) -> IntArray:
 def _element(word: str) -> int:
     """Return the atomic number of a symbol in upper or lower case, or of the number itself."""
     symbol = word.capitalize()
-    return int(word) if word.isdecimal() else atomic_number(symbol if symbol in atomic_numbers else word, "species")
+    return (
+        int(word) if _WHOLE.fullmatch(word) else atomic_number(symbol if symbol in atomic_numbers else word, "species")
+    )
 
 
-def _parse_lattice(text: str | None) -> FloatArray:
+def _parse_lattice(text: str | None, field: str = "Lattice") -> FloatArray:
     try:
         return np.zeros((3, 3)) if text is None else np.array(_reals(_words(text))).reshape(3, 3)
     except ValueError:
-        raise InputError(f"{_shorten(str(text))} is not nine numbers", field="Lattice") from None
+        raise InputError(f"{_shorten(str(text))} is not nine numbers", field=field) from None
 
 
 def _parse_pbc(text: str | None, periodic: bool) -> NDArray[np.bool_]:
@@ -403,7 +503,7 @@ def format_value(value: Any) -> str:
 
 
 def _is_text(value: str) -> bool:
-    return not value.startswith("_JSON ") and _parse_value("", value) == value
+    return not value.startswith("_JSON ") and _parse_value('"', value) == value
 
 
 def quote(text: str) -> str:

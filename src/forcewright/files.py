@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import math
 import os
+import re
 import shlex
+import shutil
 import socket
 import sys
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +27,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from forcewright.errors import InputError
+
+#: Names of temporary files and folders: what killed processes leave is known by them, and removed by others.
+_TEMPORARY = ".forcewright-"
+_TEMPORARY_NAME = re.compile(r"\.forcewright-.*-([0-9a-f]{8})-(\d+)-[a-z0-9_]{8}(\..*)?")
+_swept: set[Path] = set()
 
 
 @contextmanager
@@ -37,7 +47,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     if not target.parent.is_dir():
         raise InputError(f"cannot be written: the folder {target.parent} does not exist; create it", file=target)
     with writing(target):
-        handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+        sweep(target.parent)
+        # the name may be as long as any: what identifies the file in the eyes of a user is its beginning
+        prefix = _temporary_prefix(target.stem[:40])
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -48,6 +61,68 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             _sync(target.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove temporary files and folders of killed processes; a folder is looked through once by each process."""
+    if folder in _swept:
+        return
+    _swept.add(folder)
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = _TEMPORARY_NAME.fullmatch(entry.name)
+            if name is None or entry.is_symlink() or name[1] != _here() or _is_alive(int(name[2])):
+                continue
+            if entry.is_dir():
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
+
+
+def _temporary_prefix(name: str) -> str:
+    return f"{_TEMPORARY}{name}-{_here()}-{os.getpid()}-"
+
+
+@cache
+def _here() -> str:
+    """Return what stands for the machine, or the container, in which process ids are those of this process."""
+    with suppress(OSError):
+        space = os.stat("/proc/self/ns/pid").st_ino
+        return hashlib.sha256(f"{socket.gethostname()} {space}".encode()).hexdigest()[:8]
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # it belongs to somebody else
+        return True
+    return True
+
+
+@contextmanager
+def scratch_folder(purpose: str) -> Iterator[Path]:
+    """Give a temporary folder that is removed at the end, or by another process if this one is killed."""
+    path = _new_scratch(purpose)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def lasting_scratch_folder(purpose: str, owner: object) -> Path:
+    """Return a temporary folder like `scratch_folder` that is removed with ``owner``, or with the process."""
+    path = _new_scratch(purpose)
+    weakref.finalize(owner, shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def _new_scratch(purpose: str) -> Path:
+    sweep(Path(tempfile.gettempdir()))
+    return Path(tempfile.mkdtemp(prefix=_temporary_prefix(purpose)))
 
 
 @contextmanager
@@ -154,9 +229,10 @@ def _in_use(folder: Path, holder: str) -> InputError:
 
 
 def release(descriptor: int) -> None:
-    """Let go of a lock that `hold` returned."""
-    _held.discard(descriptor)
-    os.close(descriptor)
+    """Let go of a lock that `hold` returned; in a forked child it is closed already."""
+    if descriptor in _held:
+        _held.discard(descriptor)
+        os.close(descriptor)
 
 
 def hold(path: Path, who: str, refusal: Callable[[str], InputError]) -> int:

@@ -11,7 +11,6 @@ import ctypes
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -23,7 +22,7 @@ from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from forcewright.errors import ForcewrightError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, scratch_folder
 from forcewright.open_cell import closed_cell
 from forcewright.potential import Prediction
 from forcewright.structure import FloatArray, Structure, require_known_species
@@ -187,9 +186,9 @@ def largest_range(species: Sequence[int], commands: Callable[[Path], Sequence[st
     lmp = new_instance()
     try:
         _build(lmp, box, np.arange(1, len(species) + 1, dtype=np.int32), species, "0.0 bin")
-        with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-            lmp.commands_list([*commands(Path(folder)), f'log "{folder}/log"', "run 0 post no", "log none"])
-            log = (Path(folder) / "log").read_text()
+        with scratch_folder("lammps") as folder:
+            lmp.commands_list([*commands(folder), f'log "{folder}/log"', "run 0 post no", "log none"])
+            log = (folder / "log").read_text()
     finally:
         lmp.close()
     match = re.search(r"master list distance cutoff = (\S+)", log)
@@ -228,8 +227,8 @@ class PairStyle:
         """
         box = to_lammps_box(structure, self.cutoff)
         types = type_of_species(structure, self.species)
-        with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-            lmp = self._system.run(box, types, self.species, "", lambda: self._commands_in(Path(folder)), "0.0 bin")
+        with scratch_folder("lammps") as folder:
+            lmp = self._system.run(box, types, self.species, "", lambda: self._commands_in(folder), "0.0 bin")
         return self._results(lmp, structure, box)
 
     def _atomic_energies(self, count: int) -> FloatArray:

@@ -22,7 +22,7 @@ from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
-from forcewright.open_cell import complement
+from forcewright.open_cell import compact, complement, heights
 from forcewright.structure import FloatArray, IntArray, Structure
 
 IndexArray = NDArray[np.int32]
@@ -102,9 +102,8 @@ class NeighborSearch:
         if not np.isfinite(structure.positions).all():
             bad = int(np.flatnonzero(~np.isfinite(structure.positions).all(axis=1))[0])
             raise InputError(f"atom {bad} stands at {structure.positions[bad].tolist()}", field="positions")
-        cell = _complete_cell(structure)
-        heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-        margins = cutoff / heights * (1 + 1e-12)
+        cell = compact(_complete_cell(structure), structure.pbc)
+        margins = cutoff / heights(cell) * (1 + 1e-12)
         self.count = len(structure)
         self.cutoff, self.groups = float(cutoff), int(groups)
         self._group_of = _NO_GROUPS if group_of is None else np.ascontiguousarray(group_of, dtype=np.int32)

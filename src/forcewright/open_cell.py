@@ -1,10 +1,15 @@
-"""Cell vectors for directions that are not periodic, for whatever wants a cell in any case."""
+"""Cell vectors for directions that are not periodic, for whatever wants a cell in any case; and compact cells."""
 
 from __future__ import annotations
 
 import numpy as np
+from ase.geometry.minkowski_reduction import minkowski_reduce
+from numpy.typing import ArrayLike
 
 from forcewright.structure import FloatArray, Structure
+
+#: A cell vector leans where the cell is thinner along it than this share of its length.
+_LEANING = 0.3
 
 
 def complement(vectors: FloatArray) -> FloatArray:
@@ -34,3 +39,19 @@ def closed_cell(structure: Structure, gap: float, spare: float = 0.0, *, right_h
     if right_handed and np.linalg.det(cell) < 0:
         cell[open_axes[0]] *= -1
     return Structure(structure.numbers, structure.positions, cell, structure.pbc)
+
+
+def compact(cell: FloatArray, pbc: ArrayLike) -> FloatArray:
+    """Return vectors (3, 3) of the same lattice that lean no more than they must, where these lean much.
+
+    Those of open directions stay. By Minkowski's reduction (Nguyen and Stehlé, ACM Trans. Algorithms 5, 46 (2009)).
+    """
+    if (heights(cell) >= _LEANING * np.linalg.norm(cell, axis=1)).all():
+        return cell
+    return np.asarray(minkowski_reduce(cell, np.asarray(pbc))[0], dtype=np.float64)  # type: ignore[no-untyped-call]
+
+
+def heights(cell: FloatArray) -> FloatArray:
+    """Return how thick a cell is along each of its vectors (3,), between its faces, in Å."""
+    thickness: FloatArray = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return thickness

@@ -42,8 +42,11 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 def _frozen(values: ArrayLike, shape: tuple[int, ...], name: str, dtype: type = np.float64) -> NDArray[Any]:
     try:
         array: NDArray[Any] = np.array(values, dtype=dtype)
-    except (TypeError, ValueError) as error:
+        truncated = dtype is np.int64 and not np.array_equal(array, values)
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"is not an array of numbers ({error})", field=name) from None
+    if truncated:
+        raise InputError("holds numbers that are not whole", field=name)
     if array.shape != shape:
         raise InputError(f"has shape {array.shape}, expected {shape}", field=name)
     array.setflags(write=False)

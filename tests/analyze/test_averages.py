@@ -127,3 +127,21 @@ def test_mistakes_get_a_sentence(tmp_path) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n3,4\n")
     with pytest.raises(InputError, match="fewer than two rows"):
         analyze.thermodynamics(tmp_path / "other.csv")
+
+
+def test_equilibration_is_told_apart() -> None:
+    """A start that relaxes has no part in the averages; a ramp never settles, and noise has no start."""
+    rng, time = np.random.default_rng(0), np.arange(2000) / 100
+    noise = lfilter([0.1], [1, -0.9], rng.normal(size=2000))
+    relaxing = {"time_ps": time, "potential_eV": -50 + noise + 20 * np.exp(-time / 0.5), "volume_A3": 100 + noise}
+    found = analyze.thermodynamics(relaxing)
+    assert 1.0 < found.equilibration_ps < 8.0 and found.equilibrated
+    assert found.equilibration == pytest.approx(100 * found.equilibration_ps)
+    assert abs(found.mean["potential_eV"] + 50) < 4 * found.error["potential_eV"] + 0.05
+    assert len(found.columns["potential_eV"]) == 2000 and found.plot().get_legend() is not None
+    whole = analyze.thermodynamics(relaxing, skip_equilibration=False)
+    assert whole.equilibration == 0 and whole.mean["potential_eV"] > -50 + 0.3
+    ramp = analyze.thermodynamics({"time_ps": time, "potential_eV": -50 + noise + time})
+    assert not ramp.equilibrated and ramp.mean["potential_eV"] == pytest.approx(-40, abs=0.2)
+    still = analyze.thermodynamics({"time_ps": time, "potential_eV": -50 + noise})
+    assert still.equilibration == 0 and still.equilibrated

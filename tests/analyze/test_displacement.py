@@ -164,3 +164,18 @@ def test_figure_and_files(tmp_path) -> None:
     assert {line.get_label() for line in found.plot().get_lines()} == {"Li", "S", "total"}
     rows = found.save(tmp_path / "msd.csv").read_text().splitlines()
     assert rows[0].startswith("time,msd_Li,msd_S,msd_total") and len(rows) == 31
+
+
+def test_where_displacements_level_off_is_told() -> None:
+    """Atoms scattered about their sites by σ: 6 σ²; those that walk level off nowhere."""
+    rng = np.random.default_rng(0)
+    sites, bound = rng.uniform(2, 8, (20, 3)), rng.normal(0, 0.1, (400, 20, 3))
+    walking = np.cumsum(rng.normal(0, 0.02, (400, 4, 3)), axis=0)
+    structures = [
+        Snapshot(Structure([14] * 20 + [3] * 4, np.concatenate([sites + a, 5 + b]), np.eye(3) * 30, (True,) * 3),
+                 time=float(k))
+        for k, (a, b) in enumerate(zip(bound, walking, strict=True))
+    ]  # fmt: skip
+    found = analyze.msd(structures, remove_drift=False)
+    assert found.plateau["Si"] == pytest.approx(0.06, rel=0.03) and np.isnan(found.plateau["Li"])
+    assert "levels off at 0.0596" in str([text.get_text() for text in found.plot().get_legend().get_texts()])

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from forcewright import analyze
+from forcewright.analyze.radial import height_that_shows
 from forcewright.errors import InputError
 from forcewright.lammps_session import LammpsSystem, to_lammps_box, type_of_species
 from forcewright.structure import Structure
@@ -146,3 +147,56 @@ def test_reads_a_file_and_saves(tmp_path) -> None:
 def test_bad_input_gets_a_sentence(frames, options, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         analyze.rdf(frames, **options)
+
+
+def test_first_shell_of_crystals_that_vibrate() -> None:
+    """Rock salt: six of the other kind at a/2, twelve of its own at a/√2."""
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(10):
+        salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (2, 2, 2)
+        salt.positions += rng.normal(0, 0.08, salt.positions.shape)
+        frames.append(salt)
+    found = analyze.rdf(frames, r_max=7.0)
+    assert found.first_peak["Na-Cl"] == pytest.approx(2.82, abs=0.08) == found.first_peak["total"]
+    assert found.first_peak["Na-Na"] == pytest.approx(5.64 / np.sqrt(2), abs=0.12)
+    assert {name: round(number, 2) for name, number in found.neighbors.items()} == {
+        "total": 6.0, "Na-Cl": 6.0, "Cl-Na": 6.0, "Na-Na": 12.0, "Cl-Cl": 12.0
+    }  # fmt: skip
+    assert 3.0 < found.first_minimum["Na-Cl"] < 4.0 and found.images_from == np.inf
+    gas = [Atoms("H99", cell=[9, 9, 9], pbc=True, scaled_positions=rng.random((99, 3))) for _ in range(40)]
+    assert np.isnan(analyze.rdf(gas, r_max=4.0, bins=20).first_peak["total"])
+
+
+def test_a_lone_atom_does_not_meet_its_own_images() -> None:
+    """Nor do two of them, who still meet each other; a species of a small cell is no defect and does."""
+    crystal = bulk("C", "diamond", a=3.57, cubic=True) * (2, 2, 2)
+    lone = crystal + Atoms("H", positions=[(1.0, 1.1, 0.9)])
+    found, bare = analyze.rdf(lone, r_max=10.0), analyze.rdf(crystal, r_max=10.0)
+    assert found.partial["H", "H"].max() == 0.0 and found.coordination["H", "H"][-1] == 0.0
+    np.testing.assert_allclose(found.partial["C", "C"], bare.partial["C", "C"], atol=1e-9)
+    assert found.images_from == pytest.approx(7.14)
+    two = lone + Atoms("H", positions=[(4.57, 4.67, 4.47)])  # half a diagonal of the cell away: 8 neighbors
+    steps = np.diff(analyze.rdf(two, r_max=7.5).coordination["H", "H"])
+    assert np.flatnonzero(steps).tolist() == [int(3.57 * np.sqrt(3) / 7.5 * 200) - 1] and steps.max() == 8
+    salt = analyze.rdf(bulk("NaCl", "rocksalt", a=5.64), r_max=4.2, bins=400)
+    assert salt.coordination["Na", "Na"][-1] == 12
+
+
+def test_high_peaks_do_not_flatten_the_rest() -> None:
+    r = np.linspace(0.02, 10, 500)
+    rest = 1 + np.exp(-(((r - 2.8) / 0.3) ** 2)) - (r < 2)
+    bond = 40 * np.exp(-(((r - 0.97) / 0.03) ** 2))
+    for curves in ([rest + bond], [rest, bond, bond * 0.8]):
+        assert rest.max() < height_that_shows(curves) < 4 * rest.max()
+    assert height_that_shows([rest]) == rest.max() and height_that_shows([bond]) == bond.max()
+    crystal = analyze.rdf(bulk("Cu", cubic=True) * (3, 3, 3), r_max=9.0)
+    assert height_that_shows([crystal.g]) == crystal.g.max()
+    water, rng = Atoms(cell=[12, 12, 12], pbc=True), np.random.default_rng(0)
+    for k in range(64):
+        one = molecule("H2O")
+        one.rotate(360 * rng.random(), rng.normal(size=3))
+        one.positions += np.array(np.unravel_index(k, (4, 4, 4))) * 3.0 + rng.normal(0, 0.3, 3)
+        water += one
+    water.rattle(0.03, seed=1)
+    ax = analyze.rdf(water).plot()
+    assert ax.get_ylim()[1] < 10 and "H-O 19.1 at 0.975 Å" in ax.texts[0].get_text()

@@ -94,3 +94,21 @@ def test_figures() -> None:
     frames = frames_of(oscillators([3, 16], [10.0, 5.0], frames=200), [3, 16])
     assert len(analyze.vdos(frames).plot().get_lines()) == 3
     assert len(analyze.vacf(frames).plot().get_lines()) == 4
+
+
+@pytest.mark.parametrize(("thz", "apart"), [([15.0] * 4, 5), ([15.0] * 4, 40), ([2.0] * 2 + [15.0, 16.0], 40)])
+def test_frames_too_far_apart_for_what_moves_are_told(
+    thz: list[float], apart: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nyquist: what moves at 15 THz needs a frame every 33 fs; of a slow mode among fast ones it is no matter."""
+    numbers = [3, 3, 1, 1]
+    velocities = 1e-3 * oscillators(numbers, thz, 4000)
+    positions = np.cumsum(velocities, axis=0)  # in steps of 1 fs
+    frames = [
+        Snapshot(Structure(numbers, x + 5, np.eye(3) * 10, (True,) * 3), time=float(k), velocities=v)
+        for k, (x, v) in enumerate(zip(positions, velocities, strict=True))
+    ]
+    found = analyze.vdos(frames[::apart])
+    assert found.highest == pytest.approx(1000 / (2 * apart)) and found.frequency[-1] < found.highest
+    assert found.sampled == (apart == 5) == (not caplog.records)
+    assert found.sampled or f"frames {apart} fs apart hold frequencies up to 12.5 THz" in caplog.text

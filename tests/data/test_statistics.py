@@ -7,9 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
 
 from forcewright.data import read
-from forcewright.data.statistics import correlation_length, force_norm, histogram, statistics, volumes_over_time
+from forcewright.data.statistics import (
+    correlation_length,
+    force_norm,
+    histogram,
+    shortest_of,
+    statistics,
+    volumes_over_time,
+)
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
@@ -91,3 +99,42 @@ def test_thesis_style_files(shared_data: Path) -> None:
         pytest.skip("no vasprun.xml in the real data")
     for own in statistics(read(files), "file"):
         assert own.summaries["force_norm"].minimum >= own.summaries["largest_force"].minimum
+
+
+def crystals(kind: str, count: int = 30) -> Dataset:
+    """Return frames of one group whose volume changes: a walk, crystals rattled on their own, or other crystals."""
+    random, frames, positions = np.random.default_rng(0), [], np.zeros((4, 3))
+    for k in range(count):
+        atoms = bulk("Cu", a=3.6 + 0.2 * np.sin(k), cubic=True)
+        rattle = random.normal(0, 0.1, (4, 3))
+        positions = positions + 0.3 * rattle if kind in ("walk", "shuffled") else rattle
+        info = {"time": (7.0 * k) % 5 if kind == "times that repeat" else 2.0 * k} if "times" in kind else {}
+        numbers = atoms.numbers if kind != "other atoms" else [29 - k % 2, 29, 29, 29]
+        structure = Structure(numbers, atoms.positions + positions, atoms.cell.array, [True] * 3)
+        frames.append(Frame(structure, Labels(-1.0 * k, group="g", info=info), f"x.extxyz#{k}"))
+    order = random.permutation(count) if kind == "shuffled" else range(count)
+    return Dataset(tuple(frames[k] for k in order))
+
+
+@pytest.mark.parametrize(
+    ("kind", "real"),
+    [("walk", True), ("times", True), ("rattled", False), ("shuffled", False), ("times that repeat", False),
+     ("other atoms", False)],
+)  # fmt: skip
+def test_only_frames_that_follow_one_another_are_a_trajectory(kind: str, real: bool) -> None:
+    assert len(volumes_over_time(crystals(kind))) == real
+
+
+def test_shortest_distances_of_pairs_are_those_of_the_structures() -> None:
+    salt = bulk("NaCl", "rocksalt", a=5.64)
+    assert shortest_of(Structure.from_ase(salt)) == pytest.approx(
+        {"Cl-Na": 2.82, "Cl-Cl": 5.64 / np.sqrt(2), "Na-Na": 5.64 / np.sqrt(2)}
+    )
+    far = Structure([1, 1], [[0, 0, 0], [0, 0, 6.0]])
+    short = Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])
+    frames = [Frame(far, Labels(1.0), "a#0"), Frame(short, Labels(2.0), "a#1")]
+    (found,) = statistics(Dataset(tuple(frames)))
+    assert found.shortest == {"H-H": (pytest.approx(0.7), "a#1")} and "volume" not in found.summaries
+    assert found.summaries["shortest_distance"].count == 1 and found.summaries["energy_per_atom"].maximum == 1.0
+    (cell,) = statistics(Dataset((Frame(Structure.from_ase(salt), Labels()),)))
+    assert cell.summaries["volume_per_atom"].mean == pytest.approx(5.64**3 / 8)

@@ -123,6 +123,51 @@ def test_damaged_files_are_refused_by_name(
     assert (caught.value.file, caught.value.frame, caught.value.field) == (path, frame, field)
 
 
+PARAMETERS = "<parameters><i name='NELM'>{}</i><i name='EDIFF'>1e-5</i></parameters>\n"
+
+
+@pytest.mark.parametrize(("changes", "longest", "converged"), [
+    ([1, 0.1, 1e-8], 4, True),  # it settled in the last step that is allowed
+    ([1, 0.1, 1e-3], 4, False),
+    ([1, 0.1, 1e-3], 5, True),  # VASP ended it by itself
+    ([1, 0.1, 1e-8, 1e-8, 30.0, 20.0], 5, True),  # linear response goes on after the ground state
+    ([1, 0.1, 0.1, 0.1, 0.1, 0.1], 5, False),
+])  # fmt: skip
+def test_convergence_is_that_of_the_energy(changes: list[float], longest: int, converged: bool, tmp_path: Path) -> None:
+    energies = -10.84 + np.cumsum([0.0, *changes])
+    loop = "".join(f"<scstep><energy><i name='e_fr_energy'>{e:.9f}</i></energy></scstep>" for e in energies)
+    text = step()
+    text = text[: text.index("<scstep>")] + loop + text[text.index("</scstep>") + len("</scstep>") :]
+    path = tmp_path / "vasprun.xml"
+    path.write_text(HEAD + PARAMETERS.format(longest) + text + "</modeling>")
+    assert read(path)[0].labels.info.get("scf_converged", True) is converged
+
+
+def test_half_a_symbol_is_completed_by_its_mass(tmp_path: Path) -> None:
+    types = (
+        "<array name='atomtypes'><set><rc><c>2</c><c>{}</c><c>{}</c><c>8</c><c>PAW</c></rc></set></array></atominfo>"
+    )
+    path = tmp_path / "vasprun.xml"
+    for half, mass, number in (("X", 131.293, 54), ("r", 91.224, 40), ("Si", 28.085, 14)):
+        text = GOOD.replace("<c>Si</c>", f"<c>{half}</c>").replace("</atominfo>", types.format(half, mass))
+        path.write_text(text)
+        assert read(path)[0].structure.numbers.tolist() == [number, number]
+    path.write_text(GOOD.replace("<c>Si</c>", "<c>X</c>"))
+    with pytest.raises(InputError, match="vasprun.xml, field 'atominfo'"):
+        read(path)
+
+
+@pytest.mark.parametrize(("before", "after", "words"), [
+    ("<generator>", PARAMETERS.format("***") + "<generator>", "field 'NELM'"),
+    ("encoding='ISO-8859-1'", "encoding='klingon'", "XML"), ("encoding='ISO-8859-1'", "encoding='utf-7'", "XML"),
+])  # fmt: skip
+def test_odd_heads_are_refused_in_a_sentence(before: str, after: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "vasprun.xml"
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(InputError, match=words):
+        read(path)
+
+
 def test_finished_steps_of_a_damaged_file_can_be_kept(tmp_path: Path) -> None:
     path = tmp_path / "vasprun.xml"
     path.write_text(HEAD + step() + step("NaN") + step("-11.0") + "<calculation><scstep>")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from forcewright.fitting.linear_fit import Prior, LossWeights, linear_fit
+from forcewright.fitting.linear_fit import LossWeights, Prior, linear_fit
 from forcewright.fitting.normal_equations import NormalEquations, accumulate
 from forcewright.linalg.gram import unpack
 from forcewright.potential import DesignRows

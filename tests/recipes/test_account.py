@@ -47,7 +47,7 @@ def test_a_pruned_fit_of_two_densities_is_told(config: dict[str, Any]) -> None:
     assert grades["max"] == pytest.approx(expected.max()) == max(row["max"] for row in grades["groups"].values())
     assert grades["share_above_1"] == np.mean(expected > 1)
     page = (result.folder / "report.html").read_text()
-    for words in ("Pruned from 40 functions", "Further densities", "Extrapolation grades", "share with γ above 1",
+    for words in ("Pruned from 40 functions", "Further densities", "Extrapolation grades", "frames outside",
                   "validation loss", "Size by rank", "Hassibi", "043801", "submatrix", "Phys. Rev. B 99, 014104"):  # fmt: skip
         assert words in page, words
     assert "Thompson" not in page and "twojmax" not in page

@@ -88,3 +88,37 @@ def test_the_command_line(trajectory: Path, tmp_path: Path) -> None:
     assert "rdf" in CliRunner().invoke(app, ["analyze", "x", "--what", "list"]).output.split()
     wrong = CliRunner().invoke(app, ["analyze", str(trajectory), "--set", "r_max=5"])
     assert wrong.exit_code != 0
+
+
+def test_one_analysis_that_fails_does_not_end_the_others(trajectory: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["analyze", str(trajectory), "--what", "rdf,vdos,coordination"])
+    assert done.exit_code == 1, done.output
+    folder = tmp_path / "analysis"
+    assert (folder / "rdf.csv").exists() and (folder / "coordination.json").exists() and not list(folder.glob("vdos*"))
+    page = (folder / "report.html").read_text()
+    assert "Could not be computed" in page and "has no velocities" in page
+    stored = json.loads((folder / "result.json").read_text())
+    assert "has no velocities" in stored["failures"]["vdos"]
+    found = analyze(trajectory, ["vdos", "rdf"])
+    assert list(found) == ["rdf"] and "velocities" in found.failures["vdos"]
+    with pytest.raises(InputError, match="has no velocities"):
+        analyze(trajectory, ["vdos", "vacf"])
+
+
+def test_only_what_text_can_ask_for_is_listed(trajectory: Path) -> None:
+    assert "site_occupation" not in names()
+    with pytest.raises(InputError, match="needs sites, which only Python can give: call forcewright.analyze.site_occ"):
+        analyze(trajectory, "site_occupation", options={"site_occupation": {"mobile": "Na"}})
+
+
+def test_numbers_carry_their_units_and_warnings_stand_beside_them(trajectory: Path, tmp_path: Path) -> None:
+    frames = ase.io.read(trajectory, ":")
+    frames[-1].info["time"] = frames[-2].info["time"]
+    ase.io.write(trajectory, frames)
+    done = CliRunner().invoke(app, ["analyze", str(trajectory), "--what", "rdf,msd,coordination"])
+    assert done.exit_code == 0, done.output
+    for words in ("density 0.0445", "atoms/Å³", "cutoff Na-Cl", "Å", "first peak Na-Cl", "neighbors Na-Cl"):
+        assert words in done.output
+    page = (tmp_path / "analysis" / "report.html").read_text()
+    assert "atoms/Å³" in page and "Note: " in page and "repeats the time of the one before" in page
+    assert "repeats" in str(json.loads((tmp_path / "analysis" / "result.json").read_text())["notes"]["msd"])

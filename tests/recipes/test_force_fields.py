@@ -90,6 +90,7 @@ def test_module_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     module = tmp_path / "my_calculator_for_a_test.py"
     module.write_text("from ase.calculators.emt import EMT\ndef make(): return EMT()\ndef wrong(): return 5\n")
     source = {"ase": "my_calculator_for_a_test:make"}
+    monkeypatch.setenv("FORCEWRIGHT_ALLOW_COMMANDS", "1")
     with pytest.raises(InputError, match="PYTHONPATH"):
         force_field(source, tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -89,7 +89,8 @@ def test_statistics_write_table_figures_and_page(trajectory: Path, copper: Path,
     assert stored["sets"][1]["quantities"]["force_norm"]["mean"] == sets[1].summaries["force_norm"].mean
     assert len(series) == 1 and stored["volume_over_time"][0]["correlation_length"] > 20
     page = (folder / "report.html").read_text()
-    assert "force norm" in page and "Volume over time" in page
+    assert "force norm" in page and "Volume over time" in page and "Shortest distances" in page
+    assert "For the trajectory shown" in page
 
 
 def test_commands(trajectory: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from forcewright.cli import app
 from forcewright.errors import InputError
 from forcewright.recipes.validate import validate
 
+COPPER = Path(__file__).parent / "earlier_version" / "made" / "finished" / "potential"
 SW = {"lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"}}
 TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * SiCGe.tersoff Si(D)", "species": ["Si"]}}
 SILICON = {"bulk": "Si", "crystalstructure": "diamond", "cubic": True}
@@ -109,6 +111,42 @@ def test_the_command_line_tells_by_its_exit_code(tmp_path: Path, shared_data: Pa
     assert done.exit_code == 1 and "fail" in done.output
     stored = json.loads((tmp_path / "out" / "result.json").read_text())
     assert np.isclose(stored["rows"][0]["value"], 5.46, atol=0.03)  # Zuo et al. (2020): 5.46 Å
+
+
+def test_the_config_says_what_is_validated_and_where_it_is_written(tmp_path: Path) -> None:
+    """Alone, with a study in place of its potential, and with another output on the command line."""
+    study = tmp_path / "study"
+    shutil.copytree(COPPER, study / "potential")
+    content = {"structure": {"bulk": "Cu", "cubic": True}, "properties": {"dimer": {}}}
+    (tmp_path / "configs").mkdir()
+    for name, said in (
+        ("whole", {"potential": "../study", "output": "mine"}),
+        ("nowhere", {"potential": "../study/potential"}),
+        ("bare", {"output": "bare"}),
+        ("empty", {}),
+    ):
+        (tmp_path / "configs" / f"{name}.yaml").write_text(yaml.safe_dump({**content, **said}))
+
+    def run(*arguments: object) -> str:
+        done = CliRunner().invoke(app, ["validate", *map(str, arguments)])
+        return f"{done.output} {done.exception}"
+
+    whole, nowhere, bare, empty = (tmp_path / "configs" / f"{n}.yaml" for n in ("whole", "nowhere", "bare", "empty"))
+    for arguments, expected in (
+        ((whole,), "configs/mine"),
+        ((study, bare), "configs/bare"),
+        ((study / "potential", whole, "-o", tmp_path / "else"), "else"),
+        ((nowhere,), "study/physics"),
+    ):
+        before = {path.parent for path in tmp_path.rglob("result.json")}
+        assert f"written to {tmp_path / expected};" in run(*arguments)
+        assert {path.parent for path in tmp_path.rglob("result.json")} - before == {tmp_path / expected}
+        stored = json.loads((tmp_path / expected / "result.json").read_text())
+        assert stored["potential"] == "study/potential" and len(stored["hashes"]["potential"]) == 64
+        resolved = yaml.safe_load((tmp_path / expected / "config.resolved.yaml").read_text())
+        assert resolved["output"] == str(tmp_path / expected) and "study" in resolved["potential"]
+    assert "field 'potential': is missing" in run(empty)
+    assert "3 paths are too many" in run(study, study, whole)
 
 
 def _is_silicon(path: Path) -> bool:

@@ -20,7 +20,7 @@ from forcewright.potential import Failure, Reference
 from forcewright.reference import ase_reference, label_all, potential_reference, reference_from, xtb_reference
 from forcewright.reference.cp2k import PROGRAMS, cp2k_reference
 from forcewright.reference.settings import ReferenceSettings
-from forcewright.structure import Labels, Structure, to_voigt
+from forcewright.structure import Dataset, Frame, Labels, Structure, to_voigt
 
 STILLINGER_WEBER = {"lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"}}
 
@@ -105,6 +105,31 @@ def test_xtb_failures_are_told() -> None:
     results = xtb_reference().label([heavy, on_each_other, rattled(molecule("H2"))])
     assert isinstance(results[0], Failure) and "holds U" in results[0].reason
     assert isinstance(results[1], Failure) and isinstance(results[2], Labels)
+
+
+def test_charges_spins_and_slabs_that_are_not_computed_are_refused() -> None:
+    """Frames that say they are another system get no label of this one."""
+    emt = ase_reference("ase.calculators.emt:EMT")
+    pair = Structure(np.array([29, 29]), np.array([[0, 0, 0], [0, 0, 2.3]]))
+    infos = [{}, {"charge": 1}, {"charge": 0}, {"total_charge": -1.0}, {"multiplicity": 3}, {"spin": 1}, {"spin": 4}]
+    frames = Dataset(tuple(Frame(pair, Labels(info=info)) for info in infos))
+    results = label_all(emt, frames, workers=0).results
+    assert [isinstance(result, Failure) for result in results] == [False, True, False, True, True, False, True]
+    assert "charge=1" in results[1].reason and "multiplicity=3" in results[4].reason
+    slab = Structure(pair.numbers, pair.positions, np.diag([3.0, 3.0, 9.0]), [True, True, False])
+    assert isinstance(label_all(emt, [slab], workers=0).results[0], Labels)
+
+
+def test_xtb_knows_cations_but_no_slabs() -> None:
+    pytest.importorskip("tblite", reason="tblite is absent (extra xtb)")
+    water = rattled(molecule("H2O"))
+    frames = Dataset((Frame(water, Labels()), Frame(water, Labels(info={"charge": 1}))))
+    neutral, cation = (label_all(xtb_reference(charge=charge), frames, workers=0).results for charge in (None, 1))
+    assert isinstance(neutral[1], Failure) and isinstance(cation[1], Labels)
+    assert cation[1].energy - neutral[0].energy > 5  # water ionizes at 12.6 eV
+    slab = Structure(water.numbers, water.positions, np.diag([9.0, 9.0, 9.0]), [True, True, False])
+    (refused,) = label_all(xtb_reference(), [slab], workers=0).results
+    assert isinstance(refused, Failure) and "pbc T T F" in refused.reason
 
 
 def test_xtb_missing_or_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

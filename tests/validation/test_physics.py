@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.models.pair_style import pair_style_potential
 from forcewright.structure import Structure
-from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, validate
-from forcewright.validation.properties import unit_of
+from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, _compare, validate
+from forcewright.validation.properties import Computed, unit_of
 from forcewright.validation.tolerance import Tolerance, parse_tolerance
 
 SILICON = Structure.from_ase(bulk("Si", cubic=True))
@@ -106,6 +107,45 @@ def test_stated_values_come_before_a_computed_reference() -> None:
     assert found["equation_of_state.a0_A"].reference == 5.0
     assert found["equation_of_state.bulk_modulus_GPa"].reference == pytest.approx(101.5, abs=0.2)
     assert report.reference == "SW" and "equation_of_state" in report.reference_results
+
+
+def judged(property: str, number: str, ours: float, theirs: float | None, ideal: Any, **settings: Any) -> Any:
+    """Return the row of a number that a potential and a reference have."""
+    item, asked = replace(PROPERTIES[property], differences=None), config({property: settings}).asked()[property]
+    reference = None if theirs is None else Computed({number: theirs})
+    return _compare(item, asked, Computed({number: ours}, ideal=ideal), reference, "")[0]
+
+
+@pytest.mark.parametrize(
+    ("property", "number", "ours", "theirs", "ideal", "verdict", "reference"),
+    [
+        ("survival", "share", 1.0, 0.8, 1.0, "pass", 1.0),
+        ("survival", "share", 0.9, 0.8, 1.0, "pass", 1.0),  # fewer than all, and still more than the reference
+        ("survival", "share", 0.7, 0.8, 1.0, "fail", 1.0),
+        ("survival", "share", 0.8, None, 1.0, "fail", 1.0),
+        ("energy_conservation", "drift_eV_per_atom_per_ps", 1e-6, 2e-3, 0.0, "pass", 0.0),
+        ("energy_conservation", "drift_eV_per_atom_per_ps", 2e-3, 2e-3, 0.0, "fail", 0.0),
+        ("energy_conservation", "spread_eV_per_atom", 1e-4, 2e-2, None, "pass", 2e-2),
+        ("dimer", "Cu-Cu_wall_monotonic", True, False, True, "pass", True),
+        ("dimer", "Cu-Cu_wall_monotonic", False, False, True, "fail", True),
+        ("liquid", "stored_rdf_rms", 0.01, 0.3, 0.0, "pass", 0.0),
+    ],
+)
+def test_ideals_stay_what_they_are_and_better_is_no_fault(
+    property: str, number: str, ours: float, theirs: float | None, ideal: Any, verdict: str, reference: float
+) -> None:
+    kelvin = {} if property == "dimer" else {"temperature_K": 300}
+    ideals = {} if ideal is None else {number: ideal}
+    row = judged(property, number, ours, theirs, ideals, **kelvin)
+    assert (row.verdict, row.reference) == (verdict, reference)
+    assert ("better than the reference's 0.8" in row.reason) == (ours == 0.9)
+
+
+def test_a_stated_value_replaces_an_ideal() -> None:
+    stated = {"temperature_K": 300, "reference": {"share": 0.5}}
+    assert judged("survival", "share", 0.6, 0.9, {"share": 1.0}, **stated).verdict == "pass"
+    assert judged("survival", "share", 0.4, 0.3, {"share": 1.0}, **stated).verdict == "pass"  # better than computed
+    assert judged("survival", "share", 0.4, None, {"share": 1.0}, **stated).verdict == "fail"
 
 
 class Unwilling(Calculator):

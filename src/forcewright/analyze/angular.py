@@ -36,6 +36,8 @@ class AngularDistribution(Result):
     ===============  ===================================================================================================
     """
 
+    units = {"cutoff": "Å"}
+
     angle: FloatArray
     p: FloatArray
     partial: dict[Triplet, FloatArray]

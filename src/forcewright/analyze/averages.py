@@ -26,6 +26,9 @@ _G_PER_CM3 = ase_units._amu * 1e27  # g/cm³ in u/Å³
 _AVERAGED = ("potential_eV", "kinetic_eV", "total_eV", "temperature_K", "pressure_GPa", "virial_eV", "volume_A3",
              "density_g_cm3")  # fmt: skip
 _CONSTANT = 1e-6  # relative spread below which a volume is one
+_TELLING = ("potential_eV", "volume_A3", "temperature_K")  # what tells whether a simulation is in equilibrium
+_FEWEST_ROWS = 20  # in which equilibration is told apart
+_SIGMAS = 4.0
 _FEW = 5  # rows, of which no average is taken
 _CONSERVED = 0.1  # of the spread of the potential energy: below, the total energy is conserved
 
@@ -41,7 +44,12 @@ class Thermodynamics(Result):
     ``heat_capacity_eV_per_K``, of the cell, is at constant volume in NVE and NVT, at constant pressure in NPT;
     ``heat_capacity_kB`` is that per atom in k_B. ``bulk_modulus_GPa`` is the isothermal one, from NPT. What is not
     known is nan.
+
+    ``equilibration`` is the number of rows at the start that were still on their way and have no part in the averages,
+    ``equilibration_ps`` how long they last; ``equilibrated`` tells whether the rest has stopped drifting.
     """
+
+    units = {"equilibration": "rows"}
 
     ensemble: str
     columns: dict[str, FloatArray]
@@ -54,12 +62,18 @@ class Thermodynamics(Result):
     heat_capacity_error_kB: float
     bulk_modulus_GPa: float
     bulk_modulus_error_GPa: float
+    equilibration: int = 0
+    equilibration_ps: float = 0.0
+    equilibrated: bool = True
 
     def _draw(self, ax: Axes) -> None:
         name = "potential_eV" if "potential_eV" in self.columns else next(iter(self.mean))
         values = self.columns[name]
         time = self.columns.get("time_ps", np.arange(len(values)))
         ax.plot(time, values, linewidth=0.6)
+        if self.equilibration:
+            ax.axvspan(time[0], time[self.equilibration], color="0.9", linewidth=0, label="equilibration, left out")
+            ax.legend(frameon=False)
         mean, error = self.mean[name], self.error[name]
         ax.axhline(mean, color="black", linewidth=1)
         ax.axhspan(mean - error, mean + error, color="black", alpha=0.2, linewidth=0)
@@ -68,7 +82,7 @@ class Thermodynamics(Result):
 
 def thermodynamics(
     source: Frames | Columns, *, ensemble: Ensemble | None = None, pressure_GPa: float | None = None,
-    atoms: int | None = None, stage: str | None = None,
+    atoms: int | None = None, stage: str | None = None, skip_equilibration: bool = True,
 ) -> Thermodynamics:  # fmt: skip
     """Average a simulation in equilibrium, with errors by blocks, and take second derivatives from fluctuations.
 
@@ -95,6 +109,10 @@ def thermodynamics(
         Pressure of the barostat; the mean target pressure, or the mean pressure, if None.
     atoms
         How many there are, where columns do not say; needed for what is per atom.
+    skip_equilibration
+        Whether a start that drifts is left out: the potential energy (or else the volume or temperature) of those rows
+        has another mean than that of the rest, beyond four standard errors, and leaving them out gives the most
+        independent samples (Chodera, J. Chem. Theory Comput. 12, 1799 (2016)).
     stage
         Name of the stage of a ``thermo.csv`` to average; if None, the last one that has rows to average.
 
@@ -111,7 +129,10 @@ def thermodynamics(
     else:
         columns, atoms = _columns_of(source)
     numbers = {name: np.asarray(values, dtype=float) for name, values in columns.items() if name != "stage"}
-    known = {name: values for name, values in numbers.items() if np.isfinite(values).all()}
+    whole = {name: values for name, values in numbers.items() if np.isfinite(values).all()}
+    telling = next((whole[name] for name in _TELLING if name in whole), np.zeros(0))
+    start = _equilibration(telling) if skip_equilibration else 0
+    known = {name: values[start:] for name, values in whole.items()}
     means = {name: block_mean(known[name]) for name in _AVERAGED if name in known and len(known[name]) > 1}
     if not means:
         raise InputError("holds fewer than two rows of energies, temperatures, pressures or volumes", file=file)
@@ -120,13 +141,37 @@ def thermodynamics(
     modulus, modulus_error = _bulk_modulus(known, means) if ensemble == "npt" else (np.nan, np.nan)
     per_atom = 1 / (atoms * _KB) if atoms else np.nan
     return Thermodynamics(
-        ensemble=ensemble, columns=known, mean={name: mean.value for name, mean in means.items()},
+        ensemble=ensemble, columns=whole, mean={name: mean.value for name, mean in means.items()},
         error={name: mean.error for name, mean in means.items()},
         independent={name: mean.independent for name, mean in means.items()},
         heat_capacity_eV_per_K=heat, heat_capacity_error_eV_per_K=heat_error,
         heat_capacity_kB=heat * per_atom, heat_capacity_error_kB=heat_error * per_atom,
-        bulk_modulus_GPa=modulus, bulk_modulus_error_GPa=modulus_error,
+        bulk_modulus_GPa=modulus, bulk_modulus_error_GPa=modulus_error, equilibration=start,
+        equilibration_ps=float(whole["time_ps"][start] - whole["time_ps"][0]) if "time_ps" in whole else np.nan,
+        equilibrated=not _drifts(telling[start:], len(telling[start:]) // 2),
     )  # fmt: skip
+
+
+def _equilibration(values: FloatArray) -> int:
+    """Return how many values at the start are on their way to equilibrium."""
+    if len(values) < _FEWEST_ROWS:
+        return 0
+    starts = [0, *np.unique(np.linspace(0.02, 0.5, 25) * len(values)).astype(int).tolist()]
+    best = max(starts, key=lambda start: block_mean(values[start:]).independent)
+    settled = not _drifts(values[best:], (len(values) - best) // 2)  # what goes on drifting has no equilibration
+    return best if settled and _drifts(values, best) else 0
+
+
+def _drifts(values: FloatArray, start: int) -> bool:
+    """Return whether the mean of the first values, ``start`` of them, is not that of the others."""
+    if start < 2 or len(values) - start < _FEW:
+        return False
+    rest = block_mean(values[start:])
+    scatter = max(
+        rest.error, float(values[start:].std()) / np.sqrt(len(values) - start)
+    )  # blocks even out oscillations
+    error = scatter * np.sqrt(1 + (len(values) - start) / start)  # of the difference, if both parts are alike
+    return abs(float(values[:start].mean()) - rest.value) > float(_SIGMAS * error) + _CONSTANT * abs(rest.value)
 
 
 def _chosen(columns: Columns, stage: str | None) -> Columns:

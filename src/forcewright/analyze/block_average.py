@@ -63,7 +63,7 @@ def block_mean(values: ArrayLike) -> Mean:
 
 def _first_uncorrelated(counts: FloatArray, variances: FloatArray, correlations: FloatArray) -> int:
     with np.errstate(divide="ignore", invalid="ignore"):
-        terms = np.nan_to_num(counts * (correlations / variances) ** 2)
+        terms = np.nan_to_num(counts * (correlations / variances) ** 2, posinf=1e300)
     later = np.cumsum(terms[::-1])[::-1]  # Σ over this and all later levels: χ² with as many degrees of freedom
     freedom = np.arange(len(counts), 0, -1)
     below = np.flatnonzero(later < stats.chi2.ppf(_CONFIDENCE, freedom))

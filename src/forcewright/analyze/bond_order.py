@@ -124,6 +124,8 @@ class BondOrder(Result):
     =======  ==================================================================================
     """
 
+    units = {"cutoff": "Å"}
+
     q: FloatArray
     density: FloatArray
     mean: float

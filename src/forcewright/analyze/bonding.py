@@ -34,6 +34,8 @@ class Coordination(Result):
     ==================  =============================================================================
     """
 
+    units = {"cutoff": "Å"}
+
     neighbors: IntArray
     distribution: dict[str, FloatArray]
     distribution_total: FloatArray
@@ -117,6 +119,8 @@ class BondStatistics(Result):
     frames                                number of frames
     ====================================  ============================================================================
     """
+
+    units = {"cutoff": "Å"}
 
     per_atom: dict[Pair, float]
     share: dict[Pair, float]

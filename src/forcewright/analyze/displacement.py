@@ -19,7 +19,7 @@ fourth     (L,)         Σ |b - a|⁴
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numba import njit
@@ -35,6 +35,7 @@ from forcewright.trajectory import Frames
 
 _BLOCK = 1.0  # MB of positions transformed at a time: the transforms of a few atoms stay near the caches
 _CANCELLATION = 2e-6  # below this share of the mean a⁴, fourth moments lose too many digits in the differences above
+_LEVEL = 0.1  # exponent of time below which the mean squared displacement has leveled off
 _MOST_DIRECT = 64  # lags that are summed directly where that happens
 
 
@@ -51,8 +52,11 @@ class MeanSquaredDisplacement(Result):
     samples          (L,)    independent samples: atoms times lags that follow one another in the trajectory
     ===============  ======  ==============================================================================
 
-    All but ``time`` are mappings; ``counts`` has the number of atoms, ``volume`` the mean volume in Å³.
+    All but ``time`` are mappings; ``counts`` has the number of atoms, ``volume`` the mean volume in Å³, ``plateau`` the
+    mean squared displacement in Å² at which it levels off, nan where it keeps growing.
     """
+
+    units = {"plateau": "Å²", "volume": "Å³"}
 
     time: FloatArray
     msd: dict[str, FloatArray]
@@ -62,11 +66,14 @@ class MeanSquaredDisplacement(Result):
     samples: dict[str, FloatArray]
     counts: dict[str, int]
     volume: float
+    plateau: dict[str, float] = field(default_factory=dict)
 
     def _draw(self, ax: Axes) -> None:
         for name, values in self.msd.items():
             if name != "total" or len(self.msd) > 2:
-                line = ax.plot(self.time[1:] / 1000, values[1:], label=name)[0]
+                level = self.plateau.get(name, np.nan)
+                legend = name if np.isnan(level) else f"{name}: levels off at {level:.3g} Å²"
+                line = ax.plot(self.time[1:] / 1000, values[1:], label=legend)[0]
                 low, high = values - self.msd_error[name], values + self.msd_error[name]
                 floor = 1e-3 * values[1:]
                 ax.fill_between(self.time[1:] / 1000, np.maximum(low[1:], floor), high[1:],
@@ -130,7 +137,20 @@ def displacements(positions: VectorSeries, *, max_lag_fs: float | None = None) -
     parts = [counts[name] / counts["total"] * variance[name] for name in positions.species]
     variance["total"] = np.sum(parts, axis=0)
     error = {name: np.sqrt(variance[name] / samples[name]) for name in mean}
-    return MeanSquaredDisplacement(positions.times[:lags], mean, error, xyz, ngp, samples, counts, positions.volume)
+    plateau = {name: _plateau(values, len(positions)) for name, values in mean.items()}
+    return MeanSquaredDisplacement(
+        positions.times[:lags], mean, error, xyz, ngp, samples, counts, positions.volume, plateau
+    )
+
+
+def _plateau(values: FloatArray, frames: int) -> float:
+    """Return the mean of the last octave of lags, up to half the trajectory, if the three last hardly differ."""
+    last = min(len(values) - 1, frames // 2)
+    if last < 8 or not values[1:].max(initial=0.0) > 0:
+        return float("nan")
+    means = [values[last // (2 * k) + 1 : last // k + 1].mean() for k in (4, 2, 1)]
+    growth = np.abs(np.diff(np.log2(means)))
+    return float(means[-1]) if (growth < _LEVEL).all() else float("nan")
 
 
 def count_lags(positions: VectorSeries, max_lag_fs: float | None) -> int:

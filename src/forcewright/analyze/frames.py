@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ase.data import atomic_numbers, chemical_symbols
 from forcewright.errors import InputError
 from forcewright.structure import IntArray, Structure
 from forcewright.trajectory import Frames, Snapshot, snapshots
+
+_log = logging.getLogger(__name__)
 
 
 def same_atoms(frames: Frames, *, ordered: bool = False) -> Iterator[Snapshot]:
@@ -24,13 +27,18 @@ def same_atoms(frames: Frames, *, ordered: bool = False) -> Iterator[Snapshot]:
     Raises
     ------
     InputError
-        If there is no frame, or one holds other atoms than the first, or holds a position that is not finite.
+        If there is no frame, or one holds other atoms than the first, or holds a position that is not finite; one
+        at the end, where a simulation broke down, is left out with a warning.
     """
     file = frames if isinstance(frames, str | Path) else None
     first: IntArray | None = None
-    for index, snapshot in enumerate(snapshots(frames)):
+    stream = snapshots(frames)
+    for index, snapshot in enumerate(stream):
         structure = snapshot.structure
         if not np.isfinite(structure.positions).all():
+            if index and next(stream, None) is None:
+                _log.warning("an atom has no finite position in the last frame (%d), which is left out", index)
+                return
             raise InputError("an atom has no finite position", file=file, frame=index, field="positions")
         numbers = structure.numbers if ordered else np.sort(structure.numbers)
         if first is None:

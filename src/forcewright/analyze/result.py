@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +22,12 @@ else:
 
 @dataclass(frozen=True, eq=False)
 class Result(Tabular):
-    """Base of results: subclasses are frozen dataclasses of arrays, numbers and texts, and draw themselves."""
+    """Base of results: subclasses are frozen dataclasses of arrays, numbers and texts, and draw themselves.
+
+    ``units`` has the units of single numbers by the name of their field, where the name does not end in its unit.
+    """
+
+    units: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Keep the dataclass decorator from writing out all arrays in the representation."""

@@ -43,6 +43,8 @@ class RingStatistics(Result):
     ==============  ===============================================================================
     """
 
+    units = {"cutoff": "Å"}
+
     size: IntArray
     rings_per_atom: FloatArray
     atoms_in_rings: FloatArray

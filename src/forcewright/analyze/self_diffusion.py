@@ -60,6 +60,9 @@ class Diffusion(Result):
     ``time`` (L,) in fs, ``msd`` and ``msd_error`` (L,) in Å², ``counts`` and ``volume`` are those of the displacements.
     """
 
+    units = {**dict.fromkeys(("D", "D_error", "D_low", "D_high"), "cm²/s"), "intercept": "Å²", "start": "fs",
+             "end": "fs", "volume": "Å³"}  # fmt: skip
+
     time: FloatArray
     msd: dict[str, FloatArray]
     msd_error: dict[str, FloatArray]

@@ -6,6 +6,7 @@ temporary file without a name that is mapped into memory, so that memory does no
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from forcewright.analyze.frames import same_atoms
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import Frames, Snapshot
+
+_log = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2**29  # bytes of a series that are held in memory; a longer one lies in a temporary file
 _CHUNK = 2**25  # bytes of a chunk
@@ -139,12 +142,14 @@ def collect(
     Raises
     ------
     InputError
-        If there are fewer than two frames, their atoms change, or their times are unknown or not equally spaced.
+        If there are fewer than two frames, their atoms change, or their times are unknown or not equally spaced. Of
+        the frames at the ends those are left out, with a warning, that a simulation adds to its schedule.
     """
     file = frames if isinstance(frames, str | Path) else None
     first: Snapshot | None = None
     times, cells = [], []
-    for snapshot in same_atoms(frames, ordered=True):
+    stream = same_atoms(frames, ordered=True)
+    for snapshot in stream if dt_fs is not None else _without_odd_ends(stream, file):
         vectors = vectors_of(snapshot)
         if first is None:
             first, chunks = snapshot, _Chunks(len(vectors), memory_limit)
@@ -154,6 +159,40 @@ def collect(
     assert first is not None  # same_atoms raises where there is no frame
     spaced = _equally_spaced(times, dt_fs, file)
     return VectorSeries(spaced, first.structure, np.asarray(first.masses), np.array(cells), chunks.finish())
+
+
+def _without_odd_ends(frames: Iterator[Snapshot], file: str | Path | None) -> Iterator[Snapshot]:
+    """Yield frames but for those at the ends that a simulation adds to its schedule, with a logged warning.
+
+    They are the frame at which a monitor stopped the run, and those of relaxations, in which no time passes: after
+    dynamics the relaxed ones are left out, before it the others.
+    """
+    where = "" if file is None else f"{file}: "
+    stamps: list[float] = []  # of the frames that were yielded
+    held: list[Snapshot] = []  # the last frame, and those that repeat its time
+    for snapshot in frames:
+        if held and snapshot.time is not None and snapshot.time == held[0].time:
+            held.append(snapshot)
+            continue
+        if not stamps and len(held) > 1:
+            _log.warning("%sframes 0 to %d repeat the time of frame %d and are left out", where, len(held) - 2,
+                         len(held) - 1)  # fmt: skip
+            held = held[-1:]
+        for earlier in held:
+            stamps.append(earlier.time or 0.0)
+            yield earlier
+        held = [snapshot]
+    if len(held) > 1 and stamps:
+        _log.warning("%sthe last frame repeats the time of the one before (is it relaxed?) and is left out", where)
+        held = held[:1]
+    if len(stamps) > 1 and held and (time := held[0].time) is not None:
+        step, usual = time - stamps[-1], (stamps[-1] - stamps[0]) / (len(stamps) - 1)
+        steps = (usual, stamps[-1] - stamps[-2])
+        if usual > 0 and all(abs(step - other) > _TIME_TOLERANCE * other for other in steps):
+            _log.warning("%sthe last frame comes %g fs after the one before, others %g fs, and is left out", where,
+                         step, usual)  # fmt: skip
+            return
+    yield from held
 
 
 def _equally_spaced(times: list[float | None], dt_fs: float | None, file: str | Path | None) -> FloatArray:
@@ -173,7 +212,21 @@ def _equally_spaced(times: list[float | None], dt_fs: float | None, file: str | 
     if not (np.isfinite(stamps).all() and dt > 0) or np.abs(steps - dt).max() > _TIME_TOLERANCE * dt:
         usual = float(np.median(steps))
         odd = int(np.argmax(np.abs(steps - usual))) + 1
+        first, last = _longest_stretch(stamps)
         raise InputError(f"comes {steps[odd - 1]:g} fs after the frame before, others {usual:g} fs; choose frames that "
-                         "are equally spaced, or give dt_fs if the times are wrong",
+                         f"are equally spaced, such as those from {stamps[first] / 1000:g} to {stamps[last] / 1000:g} "
+                         "ps (--start-ps, --end-ps), or give dt_fs if the times are wrong",
                          file=file, frame=odd, field="time")  # fmt: skip
     return np.arange(len(stamps), dtype=float) * dt
+
+
+def _longest_stretch(stamps: FloatArray) -> tuple[int, int]:
+    """Return the first and the last frame of the longest equally spaced part of the times (T,)."""
+    steps = np.diff(stamps)
+    same = (steps[1:] > 0) & (np.abs(np.diff(steps)) <= _TIME_TOLERANCE * np.abs(steps[1:]))
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]])))  # where runs of equal steps begin and end
+    if not len(edges):
+        return 0, 1
+    begins, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - begins))
+    return int(begins[longest]), int(ends[longest]) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +17,10 @@ from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames, Snapshot
 
+_log = logging.getLogger(__name__)
+
 _THZ = 1000.0  # THz in 1/fs
+_UNLIKE = 0.4  # a vibration at three quarters of the highest frequency has that much, one beyond it 0.64 and more
 
 #: Windows W(τ) for x = τ / longest lag, 1 at 0.
 WINDOWS: dict[str, Callable[[FloatArray], FloatArray]] = {
@@ -49,12 +53,18 @@ class VelocityAutocorrelation(Result):
 class VibrationalDensity(Result):
     """Vibrational density of states ``density`` (F,) in 1/THz at ``frequency`` (F,) in THz, by species and ``"total"``.
 
-    ``resolution`` is the width in THz that the longest lag allows.
+    ``resolution`` is the width in THz that the longest lag allows. ``highest`` is the highest frequency in THz that
+    frames so far apart can hold, 1/(2 dt) (Nyquist); ``sampled`` tells whether the atoms move slowly enough for it, or
+    faster vibrations appear at frequencies that are not theirs.
     """
+
+    units = {"resolution": "THz", "highest": "THz"}
 
     frequency: FloatArray
     density: dict[str, FloatArray]
     resolution: float
+    highest: float = np.nan
+    sampled: bool = True
 
     def _draw(self, ax: Axes) -> None:
         for name, values in self.density.items():
@@ -64,7 +74,10 @@ class VibrationalDensity(Result):
         # Up to where all but a thousandth of the states lie.
         highest = self.frequency[min(np.searchsorted(below, 0.999 * below[-1]) + 1, len(below) - 1)]
         ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)", xlim=(0, float(highest)))
-        ax.legend(frameon=False)
+        legend = (
+            None if self.sampled else f"frames too far apart: nothing above {self.highest:.4g} THz is seen as it is"
+        )
+        ax.legend(frameon=False, title=legend)
 
 
 def vacf(frames: Frames, *, dt_fs: float | None = None, max_lag_fs: float | None = None) -> VelocityAutocorrelation:
@@ -109,7 +122,9 @@ def vdos(
     Parameters
     ----------
     dt_fs
-        Time between frames in fs; that of the frames if None. Frequencies reach 1/(2 dt).
+        Time between frames in fs; that of the frames if None. Frequencies reach 1/(2 dt). A logged warning tells where
+        frames are too far apart for what moves: there, what the positions do between two frames is not what the
+        velocities say.
     max_lag_fs
         Longest lag, which limits the resolution; a quarter of the trajectory, but at most 5 ps, if None.
     window
@@ -126,7 +141,8 @@ def vdos(
         raise InputError(f"is {window!r}; it may be {', '.join(WINDOWS)}", field="window")
     if normalize not in ("modes", "unit"):
         raise InputError(f"is {normalize!r}; it may be modes or unit", field="normalize")
-    velocities = _velocities(frames, dt_fs)
+    motion = _Motion()
+    velocities = _velocities(frames, dt_fs, motion)
     quarter = max(min(velocities.times[-1] / 4, 5000.0), velocities.dt)
     lags = count_lags(velocities, quarter if max_lag_fs is None else max_lag_fs)
     sums = _autocorrelations(velocities, lags, velocities.masses)
@@ -140,10 +156,50 @@ def vdos(
     states = 1.0 if normalize == "unit" else float(3 * atoms - 3 if atoms > 1 else 3)
     scale = states / np.trapezoid(density["total"], frequency)
     scaled = {name: scale * values for name, values in density.items()}
-    return VibrationalDensity(frequency, scaled, _THZ / (2 * lags * velocities.dt))
+    highest, unlike = _THZ / (2 * velocities.dt), motion.unlike(velocities.dt)
+    if not (sampled := unlike <= _UNLIKE):
+        _log.warning(
+            "frames %g fs apart hold frequencies up to %.4g THz, and atoms move faster than that: vibrations above it "
+            "appear below it; write frames more often", velocities.dt, highest,
+        )  # fmt: skip
+    return VibrationalDensity(frequency, scaled, _THZ / (2 * lags * velocities.dt), highest, sampled)
 
 
-def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
+class _Motion:
+    """Compares displacements between frames with the velocities at both ends.
+
+    For a vibration of frequency ν the mean of the velocities is cos(π ν dt) of that in the middle, the displacement
+    divided by dt is sinc(π ν dt) of it: alike where frames are close, unlike from three quarters of 1/(2 dt) on.
+    """
+
+    def __init__(self) -> None:
+        self._before: Snapshot | None = None
+        self._sums: dict[int, FloatArray] = {}  # of each species: Σ Δr², Σ Δr·v, Σ v², Σ of squared velocities
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Take the next frame."""
+        before, self._before = self._before, snapshot
+        if before is None or before.velocities is None or snapshot.velocities is None:
+            return
+        moved = snapshot.structure.positions - before.structure.positions
+        if (periodic := snapshot.structure.pbc).any():
+            lattice = snapshot.structure.cell[periodic]
+            moved = moved - np.rint(moved @ np.linalg.pinv(lattice)) @ lattice
+        between = 0.5 * (before.velocities + snapshot.velocities)
+        squares = [moved**2, moved * between, between**2, snapshot.velocities**2]
+        numbers = snapshot.structure.numbers
+        for z in np.unique(numbers).tolist():
+            sums = np.array([square[numbers == z].sum() for square in squares])
+            self._sums[z] = self._sums.get(z, np.zeros(4)) + sums
+
+    def unlike(self, dt: float) -> float:
+        """Return how unlike both are, relative to the velocities, for the species where they are most."""
+        moving = [sums for sums in self._sums.values() if sums[0] > 0 and sums[3] > 0]  # frozen ones tell nothing
+        shares = [(s[0] / dt**2 - 2 * s[1] / dt + s[2]) / s[3] for s in moving]
+        return float(np.sqrt(max(*shares, 0.0))) if shares else 0.0
+
+
+def _velocities(frames: Frames, dt_fs: float | None, motion: _Motion | None = None) -> VectorSeries:
     count = 0
 
     def velocities_of(snapshot: Snapshot) -> FloatArray:
@@ -151,6 +207,8 @@ def _velocities(frames: Frames, dt_fs: float | None) -> VectorSeries:
         if snapshot.velocities is None:
             raise InputError("has no velocities; write them when simulating", frame=count, field="velocities")
         count += 1
+        if motion is not None:
+            motion.add(snapshot)
         return snapshot.velocities
 
     return collect(frames, velocities_of, dt_fs=dt_fs)

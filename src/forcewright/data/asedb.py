@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from forcewright.data.raw import RawFrame, RawFrames, plain
+from forcewright.data.labelling import OUR_CALCULATOR, PREDICTED
+from forcewright.data.raw import Columns, RawFrame, RawFrames, plain
 from forcewright.errors import InputError
 from forcewright.files import atomic_path
 from forcewright.structure import Dataset, Structure, to_labelled_ase
@@ -58,23 +59,28 @@ def _frame(row: Any) -> RawFrame:
     structure = Structure(row.numbers, row.positions, cell, row.get("pbc", np.zeros(3, dtype=bool)))
     info = {**{str(key): plain(value) for key, value in row.data.items()}, **row.key_value_pairs}
     arrays = {key: np.array(info.pop(key)) for key in list(info) if np.shape(info[key]) == (len(structure), 3)}
+    before = PREDICTED if row.get("calculator") == OUR_CALCULATOR else ""
     for name in ("energy", "stress"):
         if row.get(name) is not None:
-            info[name] = row.get(name)
+            info[before + name] = row.get(name)
     if row.get("forces") is not None:
-        arrays["forces"] = np.array(row.forces)
+        arrays[f"{before}forces"] = np.array(row.forces)
     return RawFrame(structure, info, arrays)
 
 
-def write_asedb(dataset: Dataset, path: Path) -> None:
-    """Write labels as calculator results, config_type as a key and all other info as data."""
+def write_asedb(dataset: Dataset, path: Path, columns: Columns = ()) -> None:
+    """Write labels as calculator results, config_type as a key, and all other info and ``columns`` as data."""
+    further = columns or [{}] * len(dataset)
     with atomic_path(path) as temporary:
         temporary.unlink()  # ase.db wants to create the file itself
-        with _connect(temporary) as database:
-            for structure, labels, _ in dataset:
-                # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
-                data = {"config_type": labels.group, **plain(dict(labels.info))}
-                database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+        try:
+            with _connect(temporary) as database:
+                for (structure, labels, _), held in zip(dataset, further, strict=True):
+                    # An extra key "group" is what `ase db` can select by, where ASE allows the text as a value.
+                    data = {"config_type": labels.group, **plain({**labels.info, **held})}
+                    database.write(to_labelled_ase(structure, labels), data=data, **_selectable(labels.group))
+        except sqlite3.Error as error:
+            raise InputError(f"cannot be written: {error}; make room, or choose another path", file=path) from error
 
 
 def _selectable(group: str) -> dict[str, str]:

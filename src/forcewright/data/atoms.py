@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from forcewright.data.labelling import OUR_CALCULATOR, PREDICTED
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
 from forcewright.structure import Structure
@@ -17,8 +18,9 @@ _NO_LABELS = ("numbers", "positions")
 def raw_frame(atoms: Atoms) -> RawFrame:
     """Return structure, info and arrays of ASE atoms, and energy, forces and stress of their calculator.
 
-    Only results that are there are taken; nothing is computed. Raises `InputError` if they are of other positions, or
-    of another cell, than the atoms have now.
+    Only results that are there are taken; nothing is computed. Those of a potential of ours are predictions, and stand
+    under the names that those have in files (`forcewright.data.labelling.PREDICTED`). Raises `InputError` if they are
+    of other positions, or of another cell, than the atoms have now.
     """
     info: dict[str, Any] = {str(key): value for key, value in atoms.info.items()}
     arrays = {key: value for key, value in atoms.arrays.items() if key not in _NO_LABELS}
@@ -30,6 +32,7 @@ def raw_frame(atoms: Atoms) -> RawFrame:
             "(atoms.get_forces()), or take the calculator off (atoms.calc = None)",
             field="calculator",
         )
-    info |= {key: results[key] for key in ("energy", "stress") if key in results}
-    arrays |= {key: np.asarray(results[key]) for key in ("forces",) if key in results}
+    before = PREDICTED if getattr(calculator, "name", None) == OUR_CALCULATOR else ""
+    info |= {before + key: results[key] for key in ("energy", "stress") if key in results}
+    arrays |= {before + key: np.asarray(results[key]) for key in ("forces",) if key in results}
     return RawFrame(Structure.from_ase(atoms), info, arrays)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from forcewright.data.findings import Audit, Finding, locate
+from forcewright.data.findings import Audit, Finding
 from forcewright.data.force_audit import check_forces_against_energies
-from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies
-from forcewright.data.frame_checks import COINCIDENT, check_frame, check_soundness, closest_pair
+from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies, require_mapped
+from forcewright.data.frame_checks import check_coincidence, check_frame, check_soundness
 from forcewright.data.labelling import LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
 from forcewright.data.probe_fit import sample_and_sum
@@ -74,9 +74,11 @@ def _collect(
             findings.append(Finding.from_error(error))
     try:
         if frames:
-            require_energies(summary, mapping, files)
+            require_mapped(summary, mapping, files)
+            require_energies(summary, files)
     except InputError as error:
         findings.append(Finding.from_error(error, "missing labels"))
+    findings += (doubt for doubt in summary.doubts() if doubt.code != "label not read" or summary.count("energy"))
     return Dataset(tuple(frames), source=", ".join(map(str, files))), findings
 
 
@@ -108,8 +110,5 @@ def require_sound(dataset: Dataset) -> None:
     for index, frame in enumerate(dataset):
         for finding in check_soundness(frame, index):
             raise finding.to_error()
-        closest = closest_pair(frame.structure, COINCIDENT / 0.2)
-        if closest is not None and closest[2] < COINCIDENT:
-            i, j, distance, _ = closest
-            message = f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or correct it"
-            raise InputError(message, field="positions", **locate(frame, index))
+        for finding in check_coincidence(frame, index):
+            raise finding.to_error()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -14,13 +16,16 @@ from ase.data import chemical_symbols
 from forcewright.data.asedb import read_asedb, write_asedb
 from forcewright.data.atoms import raw_frame
 from forcewright.data.extxyz import read_extxyz, write_extxyz
-from forcewright.data.labelling import LabelSummary, check_mapping, label_frame
+from forcewright.data.frame_checks import check_soundness
+from forcewright.data.labelling import PREDICTED, Labelled, LabelSummary, check_mapping, label_frame
 from forcewright.data.mlearn import read_mlearn
 from forcewright.data.npz import read_npz, write_npz
-from forcewright.data.raw import RawFrame, RawFrames
+from forcewright.data.raw import Columns, RawFrame, RawFrames
 from forcewright.data.vasprun import read_vasprun
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, Labels, Structure
+
+_log = logging.getLogger(__name__)
 
 Source: TypeAlias = str | Path | Atoms | Structure | Frame
 #: What every function takes that takes labelled structures: a dataset, file names, ASE atoms, structures; one or many.
@@ -32,15 +37,27 @@ class Format(NamedTuple):
 
     suffixes: tuple[str, ...]
     read: Callable[..., RawFrames]
-    write: Callable[[Dataset, Path], None] | None = None
+    write: Callable[..., None] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    "extxyz": Format((".extxyz", ".xyz"), read_extxyz, write_extxyz),
+    "extxyz": Format((".extxyz", ".xyz", ".extxyz.gz", ".xyz.gz"), read_extxyz, write_extxyz),
     "ase-db": Format((".db",), read_asedb, write_asedb),
     "vasprun": Format(("vasprun.xml", "vasprun.xml.gz"), read_vasprun),
     "npz": Format((".npz",), read_npz, write_npz),
     "mlearn": Format((".json",), read_mlearn),
+}
+
+
+#: What people give that is not read as labelled structures, and what to give in its place.
+_ELSEWHERE = {
+    "*outcar*": "is VASP's log and has few digits; give vasprun.xml, which holds the same steps",
+    "*poscar*": "holds a structure without labels, which predict, label and simulate take",
+    "*contcar*": "holds a structure without labels, which predict, label and simulate take; with labels it stands in "
+    "vasprun.xml",
+    "*.cif": "holds structures without labels, which predict, label and simulate take",
+    "*.traj": "is ASE's own format, which predict, label, simulate and analyze take; for its labels write extxyz "
+    "first: ase convert FILE.traj FILE.extxyz",
 }
 
 
@@ -60,7 +77,7 @@ def read(
     labels
         Which key of the file is the ``energy``, ``forces``, ``stress`` or ``virial``, and ``group``.
     strict
-        Refuse files with a broken frame; otherwise broken frames are left out.
+        Refuse files with a broken frame; otherwise broken frames are left out, and named in the log.
     require_energy
         Refuse files in which no frame has an energy.
     name
@@ -93,7 +110,7 @@ def read_with_summary(
     if isinstance(structures, Dataset):
         if mapping:
             raise InputError("are those of files and ASE atoms; a dataset has its labels already", field="labels")
-        return structures, summary
+        return _sound(structures, strict, summary), summary
     frames: list[Frame] = []
     sources = as_sources(structures)
     for index, source in enumerate(sources):
@@ -102,11 +119,38 @@ def read_with_summary(
                 frames.append(item)
             elif strict:
                 raise item
+            else:
+                summary.left_out += 1
+                _log.warning("left out: %s", item)
     files = [source for source in sources if isinstance(source, Path)]
-    if require_energy:
-        require_energies(summary, mapping, files)
     stem = files[0].name.removesuffix(".gz").rsplit(".", 1)[0] if files else ""
-    return Dataset(tuple(frames), name or stem, ", ".join(map(str, files))), summary
+    dataset = _sound(Dataset(tuple(frames), name or stem, ", ".join(map(str, files))), strict, summary)
+    if summary.left_out and not len(dataset):
+        raise InputError(f"all {summary.left_out} frames are broken; see above", file=files[0] if files else None)
+    require_mapped(summary, mapping, files)
+    if require_energy:
+        require_energies(summary, files)
+    for doubt in summary.doubts():
+        if require_energy and doubt.severity == "error":
+            raise doubt.to_error()
+        _log.warning("%s", doubt)
+    return dataset, summary
+
+
+def _sound(dataset: Dataset, strict: bool, summary: LabelSummary) -> Dataset:
+    """Return the frames that calculations can stand on; of others raise, or leave out, count and tell them.
+
+    This is the one gate for numbers that are not finite, cells that are flat and atoms that are out of reach: whatever
+    reads structures comes through here, except the audit, which goes on after what it finds.
+    """
+    findings = {index: next(check_soundness(frame, index), None) for index, frame in enumerate(dataset)}
+    broken = {index: finding for index, finding in findings.items() if finding is not None}
+    for finding in broken.values():
+        if strict:
+            raise finding.to_error()
+        summary.left_out += 1
+        _log.warning("left out: %s", finding.to_error())
+    return dataset[[index for index in findings if index not in broken]] if broken else dataset
 
 
 def as_sources(structures: Sources) -> list[Path | Atoms | Structure | Frame]:
@@ -152,14 +196,14 @@ def _in_memory(
 ) -> Frame:
     if isinstance(source, Atoms):
         raw = raw_frame(source)
-        labels, used = label_frame(raw, mapping)
-        frame = Frame(raw.structure, labels, f"#{index}")
+        labelled = label_frame(raw, mapping)
+        frame = Frame(raw.structure, labelled.labels, f"#{index}")
     else:
         frame = source if isinstance(source, Frame) else Frame(source, Labels(), f"#{index}")
         named = {name: getattr(frame.labels, name) for name in ("energy", "forces", "stress")}
-        used = {name: name for name, value in named.items() if value is not None}
-        raw = RawFrame(frame.structure, {name: True for name in used})
-    summary.add(raw, used)
+        labelled = Labelled(frame.labels, {name: name for name, value in named.items() if value is not None})
+        raw = RawFrame(frame.structure, {name: True for name in labelled.used})
+    summary.add(raw, labelled, frame.origin)
     return frame
 
 
@@ -174,32 +218,44 @@ def _frames_of_file(
             yield raw
             continue
         try:
-            labels, used = label_frame(raw, mapping)
+            labelled = label_frame(raw, mapping)
         except InputError as error:
             yield InputError(error.problem, file=path, frame=index, field=error.field)
             continue
-        summary.add(raw, used)
-        yield Frame(raw.structure, labels, f"{path}#{index}")
+        summary.add(raw, labelled, f"{path}#{index}")
+        yield Frame(raw.structure, labelled.labels, f"{path}#{index}")
     if index < 0:
         raise InputError("holds no frame; it is empty", file=path)
 
 
-def require_energies(summary: LabelSummary, mapping: Mapping[str, str], files: Sequence[Path]) -> None:
+def require_mapped(summary: LabelSummary, mapping: Mapping[str, str], files: Sequence[Path]) -> None:
+    """Raise if a key that a mapping names is in no frame, naming the keys there are."""
+    for name, key in mapping.items():
+        if key != "none" and not summary.count("stress" if name == "virial" else name):
+            raise InputError(
+                f"the key {key!r} given for {name} is in no frame; {_present(summary)}",
+                file=files[0] if files else None, field=key,
+            )  # fmt: skip
+
+
+def require_energies(summary: LabelSummary, files: Sequence[Path]) -> None:
     """Raise if no frame has an energy, naming the keys there are."""
     file = files[0] if files else None
-    for name in mapping:
-        counted = "stress" if name == "virial" else name
-        if not summary.count(counted):
-            raise InputError(
-                f"the key {mapping[name]!r} given for {name} is in no frame; {_present(summary)}",
-                file=file, field=mapping[name],
-            )  # fmt: skip
-    if not summary.count("energy"):
+    if summary.count("energy"):
+        return
+    if any(key.startswith(PREDICTED) for key in summary.present):
+        names = {name: PREDICTED + name for name in ("energy", "forces", "stress")}
+        named = {name: key for name, key in names.items() if key in summary.present}
         raise InputError(
-            f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
-            "labels={'energy': '...'}",
-            file=file, field="energy",
+            f"no frame has an energy of a reference; {', '.join(named.values()) or PREDICTED + '...'} is what a "
+            f"potential predicted, and is taken for a label only where it is named: labels={named}", file=file,
+            field="energy",
         )  # fmt: skip
+    raise InputError(
+        f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
+        "labels={'energy': '...'}",
+        file=file, field="energy",
+    )  # fmt: skip
 
 
 def _present(summary: LabelSummary) -> str:
@@ -232,6 +288,8 @@ def find_format(path: Path, format: str | None) -> str:
             return name
     if lower.endswith((".xml", ".xml.gz")):  # people rename vasprun.xml
         return "vasprun"
+    if advice := next((words for pattern, words in _ELSEWHERE.items() if fnmatch(lower, pattern)), None):
+        raise InputError(advice, file=path)
     allowed = [suffix for entry in FORMATS.values() for suffix in entry.suffixes]
     near = difflib.get_close_matches(path.suffix.lower(), allowed, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]}? " if near else ""
@@ -248,10 +306,15 @@ def _options_of(reader: Callable[..., RawFrames], options: Mapping[str, Any], pa
     return dict(options)
 
 
-def write(structures: Sources, path: str | Path, format: str | None = None) -> Path:
+def write(structures: Sources, path: str | Path, format: str | None = None, *, columns: Columns = ()) -> Path:
     """Write a dataset, or what `read` makes one of, atomically, and return the path.
 
     Written .extxyz and .db read back identically. A ``UserWarning`` names what .npz cannot hold.
+
+    Parameters
+    ----------
+    columns
+        For .extxyz and .db: further numbers of each frame's atoms, (N, k) by their name.
 
     Raises
     ------
@@ -261,13 +324,21 @@ def write(structures: Sources, path: str | Path, format: str | None = None) -> P
     target, dataset = Path(path), dataset_of(structures)
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to write", file=target)
-    name = find_format(target, format)
+    writer = writer_of(target, format, columns[0] if columns else ())
+    writer(dataset, target, *([columns] if columns else []))
+    return target
+
+
+def writer_of(path: Path, format: str | None = None, columns: Iterable[str] = ()) -> Callable[..., None]:
+    """Return what writes to ``path``; `InputError` if nothing does, or the format cannot hold such columns."""
+    name = find_format(path, format)
     writer = FORMATS[name].write
     if writer is None:
         writable = ", ".join(key for key, entry in FORMATS.items() if entry.write)
-        raise InputError(f"{name} files can only be read; write one of {writable}", file=target)
-    writer(dataset, target)
-    return target
+        raise InputError(f"{name} files can only be read; write one of {writable}", file=path)
+    if (asked := list(columns)) and "columns" not in inspect.signature(writer).parameters:
+        raise InputError(f"{name} files cannot hold {', '.join(asked)}; write .extxyz or .db", file=path)
+    return writer
 
 
 def describe(dataset: Dataset) -> str:

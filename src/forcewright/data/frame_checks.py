@@ -15,6 +15,8 @@ from forcewright.structure import Frame, Structure
 OVERLAP, SEVERE_OVERLAP = 0.6, 0.35
 #: Nearer than this (Å) no data set means it.
 COINCIDENT = 0.1
+#: Farther out (Å), or with longer cell vectors, nothing that counts bins or images comes to an end.
+FAR = 1e5
 #: Net force (eV/Å) per square root of the number of atoms; DFT on a grid leaves up to 0.006.
 NET_FORCE, SEVERE_NET_FORCE = 0.03, 0.3
 
@@ -48,7 +50,17 @@ def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
         where = f" at atom {bad[0][0]}" if name in ("positions", "forces") else ""
         message = f"holds {first}{where}; correct the value or leave the frame out"
         yield Finding("error", "not finite", message, field=name, **location)
-    if not np.isfinite(structure.cell).all():
+    if not np.isfinite(structure.cell).all() or not np.isfinite(structure.positions).all():
+        return
+    if (farthest := float(np.abs(structure.positions).max())) > FAR:
+        atom = int(np.abs(structure.positions).max(axis=1).argmax())
+        message = (
+            f"atom {atom} stands {farthest:.3g} Å from the origin, more than {FAR:g} Å; correct it or leave it out"
+        )
+        yield Finding("error", "out of bounds", message, field="positions", **location)
+    if (longest := float(np.abs(structure.cell).max())) > FAR:
+        message = f"has a component of {longest:.3g} Å, more than {FAR:g} Å; correct the cell or leave the frame out"
+        yield Finding("error", "out of bounds", message, field="Lattice", **location)
         return
     for axis in np.flatnonzero(structure.pbc):
         if not structure.cell[axis].any():
@@ -58,6 +70,15 @@ def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
     if structure.pbc.all() and structure.volume < 1e-3 * len(structure):
         message = f"the cell has a volume of {structure.volume:.3g} Å³ for {len(structure)} atoms; its vectors are flat"
         yield Finding("error", "zero cell", message, field="Lattice", **location)
+
+
+def check_coincidence(frame: Frame, index: int) -> Iterator[Finding]:
+    """Yield the pair of atoms that stand in one place, if there is one; for frames that are sound otherwise."""
+    closest = closest_pair(frame.structure, COINCIDENT / 0.2)
+    if closest is not None and closest[2] < COINCIDENT:
+        i, j, distance, _ = closest
+        message = f"atoms {i} and {j} are {distance:.3f} Å apart; leave the frame out or correct it"
+        yield Finding("error", "coincident atoms", message, field="positions", **locate(frame, index))
 
 
 def _check_cell(frame: Frame, index: int) -> Iterator[Finding]:

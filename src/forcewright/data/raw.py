@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.structure import Structure
+from forcewright.structure import FloatArray, Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,9 @@ class RawFrame:
     info: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
 
+
+#: Numbers of the atoms of each frame, (N, k) by their name, that a file holds beside the labels; empty for none.
+Columns: TypeAlias = Sequence[Mapping[str, FloatArray]]
 
 #: Readers yield frames, or the error of one frame; they raise only what concerns the whole file.
 RawFrames: TypeAlias = Iterator[RawFrame | InputError]

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, FloatArray, Frame, IntArray
 
@@ -196,9 +198,27 @@ def _require_fraction(fraction: float) -> None:
         raise InputError(f"{fraction} is not a fraction between 0 and 1", field="fraction")
 
 
+def _but_isolated(way: Callable[..., Split]) -> Callable[..., Split]:
+    """Return a way to split that leaves isolated atoms in training, because the reference energies hang on them."""
+
+    @wraps(way)
+    def splitting(dataset: Dataset, fraction: float, rng: np.random.Generator, **options: Any) -> Split:
+        others = np.array([i for i, frame in enumerate(dataset) if not is_isolated_atom(frame)], dtype=np.int64)
+        if len(others) in (0, len(dataset)) or options.get("groups"):  # who names groups gets them
+            return way(dataset, fraction, rng, **options)
+        parts = way(dataset[others], fraction, rng, **options)
+        return Split.of(len(dataset), others[parts.test].tolist(), others[parts.dropped].tolist())
+
+    return splitting
+
+
 #: Ways to split by name: dataset, fraction and generator in, a `Split` out; further arguments by keyword.
 SPLITTERS: Mapping[str, Callable[..., Split]] = {
-    "random": split_random, "group": split_by_group, "blocks": split_by_blocks, "stratified": split_stratified,
+    name: _but_isolated(way)
+    for name, way in (
+        ("random", split_random), ("group", split_by_group), ("blocks", split_by_blocks),
+        ("stratified", split_stratified),
+    )
 }  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 ====================  ==============  ==================================================================
 quantity              unit            meaning
 ====================  ==============  ==================================================================
-energy                eV              of the whole cell
 energy_per_atom       eV/atom
+energy                eV              of the whole cell
 force_norm            eV/Å            of a structure: sqrt(Σ_atoms Fx² + Fy² + Fz²)
 largest_force         eV/Å            length of the largest force on an atom
-volume                Å³              of cells that are periodic in all directions
+volume_per_atom       Å³/atom         of cells that are periodic in all directions
+volume                Å³              of the whole cell
+shortest_distance     Å               of two atoms of a structure, images included; where it is below 5 Å
 ====================  ==============  ==================================================================
 """
 
@@ -15,19 +17,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from forcewright.data.split import find_trajectories, times_of
 from forcewright.errors import InputError
-from forcewright.structure import Dataset, FloatArray, Frame, IntArray
+from forcewright.neighbors import find_neighbors
+from forcewright.structure import Dataset, FloatArray, Frame, IntArray, Structure
+
+_NEAR = 5.0  # Å within which the shortest distances are looked for
+_FEWEST = 10  # frames of which can be told whether they follow one another
+_ALIKE = 0.5  # of what frames far apart differ by: frames that follow one another differ by less
 
 By = Literal["all", "file", "group", "trajectory"]
 
 #: Units of the quantities.
 UNITS: Mapping[str, str] = {
-    "energy": "eV", "energy_per_atom": "eV/atom", "force_norm": "eV/Å", "largest_force": "eV/Å", "volume": "Å³",
+    "energy_per_atom": "eV/atom", "energy": "eV", "force_norm": "eV/Å", "largest_force": "eV/Å",
+    "volume_per_atom": "Å³/atom", "volume": "Å³", "shortest_distance": "Å",
 }  # fmt: skip
 
 
@@ -62,13 +71,24 @@ class Summary:
 
 @dataclass(frozen=True, eq=False)
 class DatasetStatistics:
-    """The quantities of one set of frames: ``values`` (n,) of those frames that have them, and their summaries."""
+    """The quantities of one set of frames: ``values`` (n,) of those frames that have them, and their summaries.
+
+    ``shortest`` has the shortest distance of each pair of species that comes closer than 5 Å, and in which frame.
+    """
 
     name: str
     frames: int
     formulas: tuple[str, ...]
     values: Mapping[str, FloatArray]
     summaries: Mapping[str, Summary]
+    shortest: Mapping[str, Shortest]
+
+
+class Shortest(NamedTuple):
+    """The shortest distance (Å) of a pair of species in a set of frames, and where it is (``"file#frame"``)."""
+
+    distance: float
+    origin: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +145,14 @@ def _members(dataset: Dataset, by: By) -> dict[str, list[int]]:
 
 def _statistics(name: str, frames: Dataset) -> DatasetStatistics:
     collected: dict[str, list[float]] = {quantity: [] for quantity in UNITS}
-    for structure, labels, _ in frames:
+    shortest: dict[str, Shortest] = {}
+    for structure, labels, origin in frames:
+        near = shortest_of(structure)
+        if near:
+            collected["shortest_distance"].append(min(near.values()))
+        for pair, distance in near.items():
+            if pair not in shortest or distance < shortest[pair].distance:
+                shortest[pair] = Shortest(distance, origin)
         if labels.energy is not None:
             collected["energy"].append(labels.energy)
             collected["energy_per_atom"].append(labels.energy / len(structure))
@@ -134,10 +161,22 @@ def _statistics(name: str, frames: Dataset) -> DatasetStatistics:
             collected["largest_force"].append(float(np.linalg.norm(labels.forces, axis=1).max()))
         if structure.pbc.all():
             collected["volume"].append(structure.volume)
+            collected["volume_per_atom"].append(structure.volume / len(structure))
     values = {quantity: np.array(numbers) for quantity, numbers in collected.items() if numbers}
     formulas = tuple(sorted({structure.formula for structure in frames.structures}))
     summaries = {quantity: Summary.of(numbers) for quantity, numbers in values.items()}
-    return DatasetStatistics(name, len(frames), formulas, values, summaries)
+    return DatasetStatistics(name, len(frames), formulas, values, summaries, dict(sorted(shortest.items())))
+
+
+def shortest_of(structure: Structure) -> dict[str, float]:
+    """Return the shortest distance in Å of each pair of species, "A-B" in alphabetic order, that is below 5 Å."""
+    pairs = find_neighbors(structure, _NEAR)
+    kinds, kind_of = np.unique(structure.numbers, return_inverse=True)
+    shortest = np.full((len(kinds), len(kinds)), np.inf)
+    np.minimum.at(shortest, (kind_of[pairs.centers], kind_of[pairs.indices]), pairs.distances)
+    symbols = [chemical_symbols[z] for z in kinds]
+    table = {(symbols[i], symbols[j]): float(shortest[i, j]) for i, j in np.argwhere(np.isfinite(shortest)).tolist()}
+    return {"-".join(pair): distance for pair, distance in table.items() if pair[0] <= pair[1]}
 
 
 def histogram(sets: list[DatasetStatistics], quantity: str, bins: int = 50) -> Histogram:
@@ -156,8 +195,10 @@ def histogram(sets: list[DatasetStatistics], quantity: str, bins: int = 50) -> H
 def volumes_over_time(dataset: Dataset, trajectory_key: str = "trajectory") -> list[VolumeSeries]:
     """Return the volume over time of every trajectory whose volume changes.
 
-    What a trajectory is says `forcewright.data.split.find_trajectories`.
+    Frames of one name, or of one file and group (`forcewright.data.split.find_trajectories`), are taken for a
+    trajectory where they follow one another (`follow_one_another`).
     """
+    named = any(trajectory_key in labels.info for labels in dataset.labels)
     series = []
     for (group, name), frames in find_trajectories(dataset, trajectory_key)[1].items():
         trajectory = dataset[frames]
@@ -166,9 +207,40 @@ def volumes_over_time(dataset: Dataset, trajectory_key: str = "trajectory") -> l
         if not periodic or np.ptp(volumes) <= 1e-9 * volumes.max():
             continue
         times, time_name = times_of(trajectory)
+        if not follow_one_another(trajectory, named=named):
+            continue
         title = name if name == group else f"{group}, {name}"
         series.append(VolumeSeries(title, times, time_name, volumes, correlation_length(volumes)))
     return series
+
+
+def follow_one_another(frames: Dataset, *, named: bool = False) -> bool:
+    """Return whether frames are those of a trajectory, in their order.
+
+    They hold the same atoms, and are said to be one (``named``), tell times of which no two are equal, or each differs
+    from the next by much less than from one half of them away.
+    """
+    numbers = frames[0].structure.numbers
+    if any(not np.array_equal(structure.numbers, numbers) for structure in frames.structures):
+        return False
+    times, time_name = times_of(frames)
+    if named or (time_name != "frame" and len(np.unique(times)) == len(times)):
+        return True
+    half = len(frames) // 2
+    if len(frames) < _FEWEST:
+        return False
+    near, far = ([_difference(frames[k].structure, frames[k + lag].structure) for k in range(len(frames) - lag)]
+                 for lag in (1, half))  # fmt: skip
+    return bool(np.mean(near) < _ALIKE * np.mean(far))
+
+
+def _difference(first: Structure, second: Structure) -> float:
+    """Return the mean distance in Å between the same atoms of two structures, nearest images, drift left out."""
+    moved = second.positions - first.positions
+    if first.pbc.any():
+        lattice = first.cell[first.pbc]
+        moved = moved - np.rint(moved @ np.linalg.pinv(lattice)) @ lattice
+    return float(np.linalg.norm(moved - moved.mean(axis=0), axis=1).mean())
 
 
 def correlation_length(values: FloatArray, threshold: float = 1 / np.e) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from ase.data import atomic_masses, chemical_symbols
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
@@ -30,18 +31,19 @@ _STEP_PARTS = frozenset({"scstep", "structure", "varray", "energy"})
 def read_vasprun(path: Path) -> RawFrames:
     """Yield the ionic steps; a step without energy, and the place where a file is cut off, yield an error.
 
-    Steps whose electronic loop ran to NELM without converging carry ``info["scf_converged"] = False``.
+    Steps whose electronic loop ran to NELM, its last change of energy above EDIFF, carry
+    ``info["scf_converged"] = False``.
     """
     opener = gzip.open if path.suffix == ".gz" else open
-    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0}
+    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0.0, "EDIFF": 1e-4}
     index = 0
     try:
         with opener(path, "rb") as stream:
             for element in _parts(stream, path):
                 if element.tag == "atominfo":
-                    header["numbers"] = _numbers(element)
+                    header["numbers"] = _of_file(path, _numbers, element)
                 elif element.tag == "parameters":
-                    _take_parameters(element, header)
+                    _of_file(path, _take_parameters, element, header)
                 elif element.tag == "calculation":
                     try:
                         yield _step(element, header, path.name)
@@ -53,14 +55,24 @@ def read_vasprun(path: Path) -> RawFrames:
             raise InputError(f"is not XML, and so no vasprun.xml ({error})", file=path) from None
         yield InputError(
             f"the XML breaks off or is damaged after {index} finished ionic steps ({error}); "
-            "the run was cut off: repeat it or keep only the finished steps (strict=False)",
+            "the run was cut off: repeat it or keep only the finished steps (--skip-broken; "
+            "data: {{skip_broken: true}} in a config, strict=False in Python)",
             file=path, frame=index, field="calculation",
         )  # fmt: skip
         return
-    except (gzip.BadGzipFile, UnicodeDecodeError) as error:
+    except gzip.BadGzipFile as error:
         raise InputError(f"is not a gzip file though its name ends in .gz ({error})", file=path) from None
+    except (LookupError, ValueError) as error:  # an encoding that the parser does not know
+        raise InputError(f"cannot be read as XML ({error})", file=path) from None
     if not index:
         raise InputError("holds no ionic step (<calculation>)", file=path, field="calculation")
+
+
+def _of_file(path: Path, take: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return take(*arguments)
+    except InputError as error:
+        raise InputError(error.problem, file=path, field=error.field) from None
 
 
 class _NoXmlError(ElementTree.ParseError):
@@ -98,16 +110,41 @@ def _is_needed(tags: Sequence[str]) -> bool:
 
 def _numbers(element: ElementTree.Element) -> list[int]:
     symbols = [(row.findtext("c") or "").strip() for row in element.iterfind("array[@name='atoms']/set/rc")]
-    # Old VASP versions write "r" for zirconium.
-    symbols = ["Zr" if symbol == "r" else symbol for symbol in symbols]
-    return [atomic_number(symbol, "atominfo") for symbol in symbols]
+    types = [[cell.text or "" for cell in row] for row in element.iterfind("array[@name='atomtypes']/set/rc")]
+    names = {symbol: _right_symbol(symbol, types) for symbol in dict.fromkeys(symbols)}
+    return [atomic_number(names[symbol], "atominfo") for symbol in symbols]
+
+
+def _right_symbol(symbol: str, types: Sequence[Sequence[str]]) -> str:
+    """Return what the mass says where old VASP writes half a symbol: ``r`` for zirconium, ``X`` for xenon."""
+    if symbol in chemical_symbols[1:]:
+        return symbol
+    for words in types:  # number of atoms, element, mass, valence, potential
+        if len(words) > 2 and words[1].strip() == symbol and (mass := _mass(words[2])) is not None:
+            fitting = [
+                name for name, known in zip(chemical_symbols[1:], atomic_masses[1:], strict=False)
+                if symbol.lower() in name.lower() and abs(known - mass) < 0.5
+            ]  # fmt: skip
+            if len(fitting) == 1:
+                return fitting[0]
+    return "Zr" if symbol == "r" else symbol
+
+
+def _mass(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> None:
-    for name in ("PSTRESS", "NELM"):
+    for name in ("PSTRESS", "NELM", "EDIFF"):
         parameter = next((item for item in element.iter("i") if item.get("name") == name), None)
         if parameter is not None and parameter.text:
-            header[name] = float(parameter.text)
+            try:
+                header[name] = float(parameter.text)
+            except ValueError:
+                raise InputError(f"{parameter.text.strip()!r} is not a number; correct the file", field=name) from None
 
 
 def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> RawFrame:
@@ -120,8 +157,7 @@ def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> Ra
         raise InputError("the step has no cell or no positions; it is unfinished", field="structure")
     structure = Structure(numbers, fractional @ cell, cell, np.ones(3, dtype=bool))
     info = _energies(element, header, float(np.linalg.det(cell)))
-    scf_steps = len(element.findall("scstep"))
-    if header["NELM"] and scf_steps >= header["NELM"]:
+    if not _converged(element.findall("scstep"), int(header["NELM"]), header["EDIFF"]):
         info["scf_converged"] = False
     info["trajectory"] = name
     stress = _varray(element, "varray[@name='stress']", "stress", (3, 3))
@@ -129,6 +165,27 @@ def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> Ra
         info["stress"] = -KBAR * (stress + stress.T) / 2
     forces = _varray(element, "varray[@name='forces']", "forces", (len(numbers), 3))
     return RawFrame(structure, info, {} if forces is None else {"forces": forces})
+
+
+def _converged(steps: Sequence[ElementTree.Element], longest: int, threshold: float) -> bool:
+    """Whether the electronic loop ended because the energy had settled, and not because it was out of steps.
+
+    VASP may converge in the last step that is allowed. Steps of linear response follow those of the ground state, so
+    that there may be more of them than NELM.
+    """
+    if not longest or len(steps) < longest:
+        return True
+    energies: list[float | None] = []
+    for step in steps[:longest]:
+        try:
+            energies.append(_number(step, "energy/i[@name='e_fr_energy']", "e_fr_energy"))
+        except InputError:
+            energies.append(None)
+    settled = [
+        before is not None and after is not None and abs(after - before) < threshold
+        for before, after in zip(energies, energies[1:], strict=False)
+    ]
+    return any(settled) if len(steps) > longest else bool(settled) and settled[-1]
 
 
 def _energies(element: ElementTree.Element, header: dict[str, Any], volume: float) -> dict[str, Any]:

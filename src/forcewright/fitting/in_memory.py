@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.features.row_cache import KeptRows, RowMemory
+from forcewright.files import scratch_folder
 from forcewright.fitting.alternatives import settle_model
 from forcewright.fitting.final import FinalFit, fit_final, nested_errors
 from forcewright.fitting.frame_equations import FrameEquations
@@ -115,9 +114,9 @@ def run_study(
     settings.refuse_what_does_not_apply()
     settings.family.require_packages()
     ranges = search_ranges(settings.model)
-    with tempfile.TemporaryDirectory(prefix="forcewright-fit-") as temporary:
+    with scratch_folder("study") as temporary:
         problem = make_problem(
-            settings, train, test=test, external=external, is_single=not ranges, scratch=Path(temporary),
+            settings, train, test=test, external=external, is_single=not ranges, scratch=temporary,
             rows=RowMemory(int(settings.cache_GB * 1e9)) if rows is None else rows,
         )  # fmt: skip
         trials = Trials(replace(settle_model(problem), frame_equations=frame_equations))

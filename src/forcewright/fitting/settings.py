@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -81,6 +82,13 @@ class GroupWeights(BaseModel):
     stress: Positive | LogRange | None = None
 
 
+def _named(groups: Any) -> Any:
+    """Take numbers, as YAML reads them, for names of groups."""
+    if not isinstance(groups, Mapping):
+        return groups
+    return {str(name) if type(name) in (int, float) else name: weights for name, weights in groups.items()}
+
+
 #: Stands for the groups that share their weights.
 SHARED = "(all)"
 
@@ -96,7 +104,7 @@ class WeightSettings(BaseModel):
     """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
     """Whether every group has weights of its own or all share one."""
-    groups: dict[str, GroupWeights] = Field(default_factory=dict)
+    groups: Annotated[dict[str, GroupWeights], BeforeValidator(_named)] = Field(default_factory=dict)
     """Groups whose weights are given apart."""
 
     def group_of(self, group: str) -> str:
@@ -153,6 +161,11 @@ class PriorSettings(BaseModel):
         if self.scale == "data" and self.sharing != "none":
             raise ValueError("sharing needs scale: basis")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_has_no_meaning(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sharing where it cannot be: what is written can be read."""
+        return {name: value for name, value in handler(self).items() if self.scale == "basis" or name != "sharing"}
 
 
 def _prior_of(value: Any) -> Any:
@@ -292,6 +305,9 @@ class FitSettings(BaseModel):
     zero of energy is the atom, such as VASP), given per element, or auto: isolated atoms if present, else least
     squares. With isolated atoms, zero or given energies the model's isolated atom has exactly that energy; with
     least squares the energy of each element's atom is fitted."""
+    short_range: Literal["auto", "off"] = "auto"
+    """Whether pairs of atoms are made to repel each other below their shortest distances in the training data (auto);
+    for linear families."""
     protocol: Literal["honest", "xpot"] = "honest"
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
     committee: Annotated[CommitteeSettings | None, BeforeValidator(_committee_of)] = None
@@ -343,7 +359,7 @@ class FitSettings(BaseModel):
 
 
 #: fields of `FitSettings` that are about normal equations
-LINEAR_ONLY = ("weights", "ridge", "prior", "search", "committee", "cache_GB")
+LINEAR_ONLY = ("weights", "ridge", "prior", "search", "short_range", "committee", "cache_GB")
 
 
 def applies(name: str, value: Any, family: Family) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import scratch_folder
 from forcewright.generation.generated import Generated, generated
 from forcewright.simulation import ForceField, Progress, RunSettings, Stage, TrajectorySettings, run
 from forcewright.structure import FloatArray, IntArray, Structure
@@ -54,8 +54,8 @@ def sample_md(
     every = spacing_fs / 5  # a grid finer than the spacing, from which times are drawn
     settings = RunSettings(trajectory=TrajectorySettings(every_fs=every))
     seed = int(rng.integers(2**31))
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as scratch:
-        where = Path(scratch) / "md" if folder is None else Path(folder)
+    with scratch_folder("generate") as scratch:
+        where = scratch / "md" if folder is None else Path(folder)
         result = run(
             force_field, start, stages, where, engine=engine, seed=seed, settings=settings, on_progress=on_progress
         )

@@ -6,7 +6,6 @@ A family is listed in `FAMILIES`, or offered by an installed package as an entry
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -15,6 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, cast
 
+from forcewright.consent import CONSENT, consented
 from forcewright.errors import InputError
 from forcewright.models.family import Family, PotentialKind
 from forcewright.models.storage import PotentialFolder
@@ -32,9 +32,6 @@ FAMILIES: dict[str, str] = {
 
 #: The group of entry points by which other packages offer families.
 ENTRY_POINTS: Final = "forcewright.families"
-
-#: Set to 1, it allows what is loaded from disk to run commands.
-CONSENT: Final = "FORCEWRIGHT_ALLOW_COMMANDS"
 
 #: kinds that are read from disk like the families above, and fitted by nobody
 _NEVER_FITTED = {"pair_style": "forcewright.models.pair_style:KIND"}
@@ -122,16 +119,12 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
     InputError
         If nothing that can be read lies there, it is of another kind, or a command is not allowed.
     """
-    path = Path(path)
+    path = potential_path(path)
     if not path.exists():
         raise InputError(
             "does not exist; expected a folder saved by Forcewright, a .yace or a .snapcoeff file", file=path
         )
-    if path.name == "potential.json":
-        path = path.parent
-    elif (path / "potential" / "potential.json").is_file():  # the folder of a study
-        path = path / "potential"
-    elif (path / "0" / "potential.json").is_file():
+    if (path / "0" / "potential.json").is_file() and not (path / "potential.json").exists():
         raise InputError("holds a committee; read it with forcewright.Committee.load", file=path)
     if path.is_dir() and (path / "potential.json").exists():
         with PotentialFolder(path) as folder:
@@ -140,7 +133,7 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
         if kind is not None and stored.kind != kind:
             raise InputError(f"is of kind {stored.kind!r}, expected {kind!r}", file=path / "potential.json")
         consent = allow_commands if isinstance(allow_commands, bool) else allow_commands == program
-        if program is not None and not (consent or os.environ.get(CONSENT) == "1"):
+        if program is not None and not (consent or consented()):
             raise InputError(
                 f"{program} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or "
                 "load it with allow_commands=True", file=path / "potential.json",
@@ -153,6 +146,15 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
         )
     read = cast(Callable[[Path], Potential], _imported(_READERS[suffix]))
     return read(path)
+
+
+def potential_path(path: str | Path) -> Path:
+    """Return where a potential lies: the path itself, or ``potential/`` in the folder of a study."""
+    path = Path(path)
+    if path.name == "potential.json":
+        return path.parent
+    inside = path / "potential"
+    return inside if (inside / "potential.json").is_file() and not (path / "potential.json").exists() else path
 
 
 def _kind_of(folder: PotentialFolder) -> PotentialKind:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +28,9 @@ from forcewright.report import PageContent, Section, write_report
 from forcewright.report.drawing import dress, new_figure
 from forcewright.report.numbers import significant
 from forcewright.trajectory import Frames, Snapshot, snapshots
+from forcewright.validation.properties import name_of, unit_of
+
+_log = logging.getLogger(__name__)
 
 Listener = Callable[[str, int], None]
 
@@ -77,12 +82,44 @@ class Selection:
         return low <= snapshot.time / 1000.0 <= high
 
 
+class Analyses(dict[str, Result]):
+    """Results by the name of the analysis.
+
+    Attributes
+    ----------
+    failures
+        Why an analysis has no result, by its name.
+    notes
+        What it warned of while it ran.
+    seconds
+        How long it took.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures: dict[str, str] = {}
+        self.notes: dict[str, tuple[str, ...]] = {}
+        self.seconds: dict[str, float] = {}
+
+
 def names() -> list[str]:
     """Return the names of the analyses: those public functions of `forcewright.analyze` that turn frames into results.
 
-    `forcewright.analyze.thermodynamics` is one of them; of the folder of a run it reads thermo.csv.
+    `forcewright.analyze.thermodynamics` is one of them; of the folder of a run it reads thermo.csv. Those are left out
+    that need objects which only Python can give.
     """
+    return [name for name in _all_names() if not _python_only(getattr(analyses, name))]
+
+
+def _all_names() -> list[str]:
     return [name for name in analyses.__all__ if name.islower() and _is_analysis(getattr(analyses, name))]
+
+
+def _python_only(function: Callable[..., Any]) -> list[str]:
+    """Return the options without a default that hold objects of ours, which no text can give."""
+    options = list(inspect.signature(function).parameters.values())[1:]
+    kinds = get_type_hints(function)
+    return [o.name for o in options if o.default is o.empty and "forcewright." in str(kinds.get(o.name, ""))]
 
 
 def _is_analysis(function: Callable[..., Any]) -> bool:
@@ -97,8 +134,10 @@ def analyze(
     options: Mapping[str, Mapping[str, Any]] | None = None, skip: int = 0, every: int = 1,
     start_ps: float | None = None, end_ps: float | None = None,
     on_frame: Listener | None = None,
-) -> dict[str, Result]:  # fmt: skip
+) -> Analyses:  # fmt: skip
     """Run analyses over a trajectory, and write tables, figures and a page where ``output`` is given.
+
+    One that fails among several is told, and does not end the others.
 
     Parameters
     ----------
@@ -120,7 +159,8 @@ def analyze(
     Raises
     ------
     InputError
-        If the trajectory cannot be read, or an analysis or an option of it is not known or does not fit.
+        If the trajectory cannot be read, an analysis or an option of it is not known or does not fit, or nothing could
+        be computed.
     """
     if skip < 0 or every < 1:
         raise InputError(f"skip is {skip} and every {every}; they must be at least 0 and 1")
@@ -129,20 +169,57 @@ def analyze(
     calls = {name: _call(name, options.pop(name, {})) for name in what}
     if options:
         raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {what}")
-    results, seconds = {}, {}
+    if output is not None:
+        RunFolder(output, "analyze").refuse_other_command()  # before minutes are spent
+    done = Analyses()
+    table = Path(trajectory) / "thermo.csv" if isinstance(trajectory, str | Path) else None
     for name, call in calls.items():
         start = time.perf_counter()
         listener = None if on_frame is None else partial(on_frame, name)
-        table = Path(trajectory) / "thermo.csv" if isinstance(trajectory, str | Path) else None
-        if name == "thermodynamics" and table is not None and table.is_file():
-            results[name] = call(table)
-        else:
-            results[name] = call(replace(selection, seen=listener))
-        seconds[name] = time.perf_counter() - start
+        averaged = name == "thermodynamics" and table is not None and table.is_file()
+        with _heard() as said:
+            try:
+                done[name] = call(table) if averaged and table is not None else call(replace(selection, seen=listener))
+            except Exception as error:  # one analysis must not stop the others
+                if len(calls) == 1:
+                    raise
+                done.failures[name] = _reason(error)
+                failed = error
+        done.notes[name] = tuple(dict.fromkeys(said))
+        done.seconds[name] = time.perf_counter() - start
+    if not done and calls:
+        raise failed
+    for name, reason in done.failures.items():
+        _log.warning("%s: %s", name, reason)
     if output is not None:
         with RunFolder(output, "analyze") as folder:
-            _write(folder, results, seconds, selection)
-    return results
+            _write(folder, done, selection)
+    return done
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _heard() -> Iterator[list[str]]:
+    """Collect what is logged as a warning while the block runs."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    logger = logging.getLogger("forcewright")
+    alone = None if logger.hasHandlers() else logging.lastResort
+
+    def emit(record: logging.LogRecord) -> None:
+        said.append(record.getMessage())
+        if alone is not None:  # it is not asked where there is another handler, such as this one
+            alone.handle(record)
+
+    handler.emit = emit  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
 
 
 def _frames(trajectory: Frames) -> Frames:
@@ -160,10 +237,14 @@ def _frames(trajectory: Frames) -> Frames:
 
 def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path], Result]:
     """Return the analysis as a function of frames alone."""
-    known = names()
-    if name not in known:
-        raise InputError(f"{name!r} is not an analysis; {did_you_mean(name, known)}", field="what")
+    if name not in _all_names():
+        raise InputError(f"{name!r} is not an analysis; {did_you_mean(name, names())}", field="what")
     function = getattr(analyses, name)
+    if (objects := set(_python_only(function)) - set(options)) or any(isinstance(options.get(o), str) for o in objects):
+        raise InputError(
+            f"{name} needs {', '.join(sorted(objects))}, which only Python can give: call forcewright.analyze.{name}",
+            field="what",
+        )  # fmt: skip
     parameters = list(inspect.signature(function).parameters.values())[1:]
     for key in options:
         if key not in {p.name for p in parameters}:
@@ -200,14 +281,12 @@ def _checked_option(function: Callable[..., Any], name: str, value: Any) -> Any:
         raise InputError(f"is {value!r}: {error.errors()[0]['msg']}", field=name) from None
 
 
-def _write(
-    folder: RunFolder, results: Mapping[str, Result], seconds: Mapping[str, float], selection: Selection
-) -> None:
+def _write(folder: RunFolder, done: Analyses, selection: Selection) -> None:
     path = selection.file
     source = "in memory" if path is None else str(path)
     title = "trajectory" if path is None else path.parent.name if path.stem == "trajectory" else path.stem
     sections = []
-    for name, result in results.items():
+    for name, result in done.items():
         result.save(folder / f"{name}.json")
         try:
             result.save(folder / f"{name}.csv")
@@ -217,10 +296,15 @@ def _write(
         if figure is not None:
             with atomic_path(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=150)
-        sections.append(section_of(name, result, figure))
-    content = {"trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
-            "end_ps": selection.end_ps, "seconds": dict(seconds)}  # fmt: skip
-    summary = folder.write_result(content, [] if path is None else [path])
+        sections.append(section_of(name, result, figure, done.notes[name]))
+    sections += [Section(f"{_title(name)} ({name})", f"Could not be computed: {reason}.")
+                 for name, reason in done.failures.items()]  # fmt: skip
+    content = {
+        "trajectory": source, "skip": selection.skip, "every": selection.every, "start_ps": selection.start_ps,
+        "end_ps": selection.end_ps, "seconds": dict(done.seconds), "failures": dict(done.failures),
+        "notes": {name: list(said) for name, said in done.notes.items() if said},
+    }  # fmt: skip
+    summary = folder.write_result(content, {} if path is None else provenance.file_hashes([path]))
     ends = {"from": selection.start_ps, "to": selection.end_ps}
     times = [f"{word} {time:g} ps" for word, time in ends.items() if time is not None]
     facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),
@@ -229,6 +313,7 @@ def _write(
         folder / "report.html",
         PageContent(
             title=title, kicker="Forcewright analyses",
+            warnings=[f"{name}: {why}" for name, why in done.failures.items()],
             facts=facts, sections=sections, result=summary, citations=provenance.cited(["forcewright", "ase"]),
         ),
     )  # fmt: skip
@@ -252,29 +337,41 @@ def figure_of(result: Result) -> Figure | None:
     return figure
 
 
-def section_of(name: str, result: Result, figure: Figure | None) -> Section:
-    """Return the section of a page that shows a result: its figure, and its single numbers and texts as a table."""
+def section_of(name: str, result: Result, figure: Figure | None, notes: Sequence[str] = ()) -> Section:
+    """Return the section of a page that shows a result: its figure, and its single numbers and texts as a table.
+
+    ``notes`` are warnings, which come first.
+    """
     sentence = (inspect.getdoc(getattr(analyses, name)) or "").split("\n\n")[0].replace("\n", " ").replace("`", "")
-    tables = _tables(result)
-    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(result).__name__).capitalize()
-    return Section(f"{title} ({name})", sentence, [] if figure is None else [figure], tables)
+    text = "\n\n".join([*(f"Note: {note}." for note in notes), sentence])
+    return Section(f"{_title(name)} ({name})", text, [] if figure is None else [figure], _tables(result))
+
+
+def _title(name: str) -> str:
+    kind = str(inspect.signature(getattr(analyses, name)).return_annotation)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).capitalize()
 
 
 def _tables(result: Result) -> list[dict[str, Any]]:
     """Return the single numbers and texts of a result as a table, those in mappings with a column for each key."""
     values = result.to_dict()
-    single = [[_words(name), significant(value, 4)] for name, value in values.items() if _is_single(value)]
-    tables = [{"headings": [("quantity", ""), ("value", "")], "rows": single, "style": "plain"}] if single else []
+    single = [[*_words(name, result), significant(v, 4)] for name, v in values.items() if _is_single(v)]
+    headings = [("quantity", ""), ("unit", ""), ("value", "")]
+    tables = [{"headings": headings, "rows": single, "style": "plain"}] if single else []
     mappings = {name: part for name, part in values.items() if isinstance(part, dict) and _is_single(*part.values())}
     for keys in dict.fromkeys(tuple(part) for part in mappings.values()):
-        rows = [[_words(name), *(significant(part[key], 4) for key in keys)]
+        rows = [[*_words(name, result), *(significant(part[key], 4) for key in keys)]
                 for name, part in mappings.items() if tuple(part) == keys]  # fmt: skip
-        tables.append({"headings": [("", ""), *((_words(key), "") for key in keys)], "rows": rows, "style": "plain"})
+        units = any(row[1] for row in rows)
+        columns = [("", ""), *([("unit", "")] if units else []), *((name_of(key), unit_of(key)) for key in keys)]
+        shown = rows if units else [[row[0], *row[2:]] for row in rows]
+        tables.append({"headings": columns, "rows": shown, "style": "plain"})
     return tables
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def _words(name: str, result: Result) -> tuple[str, str]:
+    """Return the name of a number in words, and its unit."""
+    return (name_of(name), unit_of(name)) if unit_of(name) else (name.replace("_", " "), result.units.get(name, ""))
 
 
 def _is_single(*values: Any) -> bool:
@@ -282,11 +379,19 @@ def _is_single(*values: Any) -> bool:
 
 
 def single_numbers(result: Result) -> dict[str, Any]:
-    """Return numbers and texts of a result by name; of those by species only the ones that tell species apart."""
+    """Return numbers and texts of a result by name; of those by species only the ones that tell species apart.
+
+    Numbers that have a unit are texts with it.
+    """
     numbers: dict[str, Any] = {}
     for name, value in result.to_dict().items():
+        words, unit = _words(name, result)
         parts = dict(value) if isinstance(value, dict) else {"": value}
         if len(parts) == 2:  # one species and the total are the same
             parts.pop("total", None)
-        numbers |= {f"{name} {key}".strip(): part for key, part in parts.items() if _is_single(part)}
-    return {name: value for name, value in numbers.items() if value not in ("", None)}
+        for key, part in parts.items():
+            if _is_single(part) and part not in ("", None):
+                of_key = unit or unit_of(key)
+                shown = f"{part:.5g} {of_key}" if of_key and isinstance(part, int | float) else part
+                numbers[f"{words} {name_of(key)}".strip()] = shown
+    return numbers

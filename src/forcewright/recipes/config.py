@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -38,7 +39,9 @@ class DataSettings(BaseModel):
     test: Paths | None = None
     """File or files that are touched once, at the end."""
     labels: dict[str, str] | None = None
-    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}."""
+    """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}; none leaves one unread."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, such as the unfinished step of an interrupted run, and say so."""
 
 
 class StudyValidation(ValidationSettings):
@@ -73,7 +76,12 @@ class TuneConfig(FitSettings):
 
 
 def as_before(config: TuneConfig) -> TuneConfig:
-    """Return a config with what it leaves open as earlier versions took it: without stresses, damped as data scale."""
+    """Return a config with what it leaves open as earlier versions took it.
+
+    They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
+    """
+    if config.short_range == "auto" and config.family.is_linear:
+        config = without_short_range(config)
     weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
         weights = weights.model_copy(update={"stress": None})
@@ -108,6 +116,9 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was
         content["prior"], content["weights"]["stress"] = "free", None
+    if config.short_range == "off" or not config.family.is_linear:
+        content.pop("short_range")
+        content["model"] = {key: value for key, value in content["model"].items() if (key, value) != ("zbl", None)}
     return content
 
 
@@ -147,6 +158,12 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     return changed
 
 
+def without_short_range(config: TuneConfig) -> TuneConfig:
+    """Return what the config meant before pairs of atoms were kept apart at short range: studies go on as begun."""
+    model = {"zbl": None, **config.model} if config.family.kind == "snap" else config.model
+    return config.model_copy(update={"short_range": "off", "model": model})
+
+
 def read_config(path: str | Path) -> TuneConfig:
     """Read a YAML config; relative paths are taken from its folder.
 
@@ -170,6 +187,20 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
 
     absolute = with_absolute_paths(config, folder)
     return absolute.model_copy(update={"model": _with_absolute_paths(config.model, folder)})
+
+
+def paths_from(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return part of a config, not validated yet, in which the files it names are taken from a folder."""
+    changed = dict(content)
+    if isinstance(model := content.get("model"), Mapping):
+        with suppress(InputError):  # a kind that is not known is told where the config is read
+            changed["model"] = _with_absolute_paths(model, folder)
+    validation = content.get("validation")
+    if isinstance(validation, Mapping) and isinstance(external := validation.get("external"), str | Path | list):
+        several = external if isinstance(external, list) else [external]
+        if all(isinstance(path, str | Path) for path in several):
+            changed["validation"] = {**validation, "external": [str((folder / path).resolve()) for path in several]}
+    return changed
 
 
 def _with_absolute_paths(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from forcewright.structure import Dataset
 
 def convert(
     structures: Sources, output: str | Path, *, format: str | None = None, labels: Mapping[str, str] | None = None,
-    on_read: Callable[[LabelSummary], None] = lambda summary: None, **options: Any,
+    on_read: Callable[[LabelSummary], None] = lambda summary: None, skip_broken: bool = False, **options: Any,
 ) -> Dataset:  # fmt: skip
     """Write what `forcewright.read` reads to a file whose ending decides the format, and return it.
 
@@ -20,6 +20,8 @@ def convert(
     ----------
     structures, format, labels, **options
         As `forcewright.read` takes them.
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
     on_read
         Called with the keys that the labels were found under, before anything is written.
 
@@ -28,7 +30,9 @@ def convert(
     InputError
         If a file cannot be read, or the other format cannot hold these frames.
     """
-    dataset, summary = read_with_summary(structures, format=format, labels=labels, require_energy=False, **options)
+    dataset, summary = read_with_summary(
+        structures, format=format, labels=labels, require_energy=False, strict=not skip_broken, **options
+    )
     on_read(summary)
     write(dataset, output)
     return dataset

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from forcewright.data import read_with_summary, require_sound
 from forcewright.recipes.config import TuneConfig
+from forcewright.recipes.provenance import file_hashes
 from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
@@ -16,11 +17,12 @@ log = logging.getLogger("forcewright.data")  # the command line shows this part 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The data of a study; ``external`` is a separate validation set."""
+    """The data of a study; ``external`` is a separate validation set, ``hashes`` those of the files by name."""
 
     train: Dataset
     test: Dataset | None = None
     external: Dataset | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def require_sound(self) -> None:
         """Refuse what would spoil a fit.
@@ -37,9 +39,11 @@ class Inputs:
 
 def read_inputs(config: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
+    hashes: dict[str, str] = {}
 
     def load(paths: Sequence[Path], name: str) -> Dataset:
-        dataset, summary = read_with_summary(list(paths), labels=config.data.labels)
+        hashes.update(file_hashes(path for path in paths if path.is_file()))  # now: files change while a study runs
+        dataset, summary = read_with_summary(list(paths), labels=config.data.labels, strict=not config.data.skip_broken)
         require_sound(dataset)
         log.info("%s: %s\n%s", name, dataset, summary)
         return dataset
@@ -47,4 +51,4 @@ def read_inputs(config: TuneConfig) -> Inputs:
     train = load(config.data.train, "train")
     test = load(config.data.test, "test") if config.data.test else None
     external = load(config.validation.external, "validation") if config.validation.external else None
-    return Inputs(train, test, external)
+    return Inputs(train, test, external, hashes)

@@ -14,11 +14,11 @@ from forcewright.data.formats import find_format
 from forcewright.errors import InputError
 from forcewright.files import write_table, writing
 from forcewright.potential import Failure
+from forcewright.recipes.reading import read_structures
 from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.reference import Labelling, Progress, ReferenceSettings, VaspReference, label_all, reference_from
-from forcewright.structure import Dataset, Frame, Labels
+from forcewright.structure import Dataset
 from forcewright.tables import Tabular
-from forcewright.trajectory.reading import snapshots
 
 
 def _files_or_dataset(value: Any) -> Any:
@@ -133,7 +133,7 @@ def label(
         raise InputError("is missing; add it", file=file, field="output")
     reference = reference_from(settings.reference, folder)
     structures = settings.structures
-    structures = structures if isinstance(structures, Dataset) else _read_structures(structures)
+    structures = structures if isinstance(structures, Dataset) else read_structures(structures)
     by_hand = isinstance(reference, VaspReference)  # its folders are its cache, and it computes nothing
     labelling = label_all(
         reference, structures, cache=settings.cache if caches and not by_hand else None,
@@ -147,21 +147,6 @@ def label(
         write(labelled, output)
     listed = _list_failures(output.with_suffix(".failures.csv"), structures, labelling)
     return LabelResult(reference.name, labelled, labelling, output if len(labelled) else None, listed)
-
-
-def _read_structures(paths: Sequence[Path]) -> Dataset:
-    """Read files of labelled structures, or of any format that ASE or a simulation writes: cif, POSCAR, H5MD."""
-    frames: list[Frame] = []
-    for path in paths:
-        try:
-            find_format(path, None)
-        except InputError:
-            if not path.is_file():
-                raise InputError("does not exist", file=path, field="structures") from None
-            frames += [Frame(shot.structure, Labels(), f"{path}#{k}") for k, shot in enumerate(snapshots(path))]
-        else:
-            frames += dataset_of(path)
-    return Dataset(tuple(frames), paths[0].stem, ", ".join(map(str, paths)))
 
 
 def _check_output(output: Path) -> None:

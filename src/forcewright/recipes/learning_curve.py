@@ -30,7 +30,16 @@ from forcewright.fitting.stresses import settle_stress, unused_labels
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig, as_before, in_earlier_words, with_files
+from forcewright.recipes.config import (
+    Name,
+    Paths,
+    TuneConfig,
+    as_before,
+    in_earlier_words,
+    paths_from,
+    with_files,
+)  # fmt: skip
+from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
@@ -57,6 +66,8 @@ class CurveData(BaseModel):
     """File or files that judge every fit."""
     labels: dict[str, str] | None = None
     """Names of the labels in the files, such as {energy: dft_energy, forces: dft_forces}."""
+    skip_broken: bool = False
+    """Leave out frames that cannot be read, and say so."""
 
 
 class LearningCurveConfig(BaseModel):
@@ -119,7 +130,9 @@ def learning_curve(
         If the config or the data are not usable, or no fit succeeds.
     """
     settings = read_learning_curve(config)
-    train, test = (read(paths, labels=settings.data.labels) for paths in (settings.data.train, settings.data.test))
+    hashes = file_hashes(path for path in (*settings.data.train, *settings.data.test) if path.is_file())
+    chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
+    train, test = (read(paths, **chosen) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
     alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
     others = [i for i in range(len(train)) if i not in set(alone)]
@@ -141,7 +154,7 @@ def learning_curve(
             "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
             "test_frames": len(test), "warnings": warnings,
         }  # fmt: skip
-        return LearningCurve(_write(folder, settings, summary), settings.output)
+        return LearningCurve(_write(folder, settings, summary, hashes), settings.output)
 
 
 def _curve(
@@ -162,7 +175,7 @@ def _curve(
     failed: dict[str, str] = {}
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
     files = config.validation.external
-    external = read(files, labels=config.data.labels) if files else None
+    external = read(files, labels=config.data.labels, strict=not config.data.skip_broken) if files else None
     stored = folder / "fits" / name / "model_search.json"
     stored.parent.mkdir(parents=True, exist_ok=True)
     fits = SubsetFits(config, train, external, stored)
@@ -249,7 +262,11 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
     config_read = read_config(
         LearningCurveConfig, with_files(config, Path.cwd()) if isinstance(config, Mapping) else config
     )
-    settings = with_absolute_paths(config_read.settings, config_read.folder)
+    folder = config_read.folder
+    families = {name: paths_from(family, folder) for name, family in config_read.settings.families.items()}
+    settings = with_absolute_paths(config_read.settings, folder).model_copy(
+        update={"families": families, "common": paths_from(config_read.settings.common, folder)}
+    )
     for name, family in settings.families.items():
         try:
             checked = _fit_config(settings, name, family)
@@ -263,7 +280,14 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
 def _fit_config(settings: LearningCurveConfig, name: str, family: Mapping[str, Any]) -> TuneConfig:
     """Return the config of a family's fits; those of external validation sets are read with the same labels."""
     output = settings.output / "fits" / name
-    return family_config(settings.common, family, settings.data.train, output, settings.data.labels)
+    return family_config(
+        settings.common,
+        family,
+        settings.data.train,
+        output,
+        settings.data.labels,
+        skip_broken=settings.data.skip_broken,
+    )
 
 
 def _sizes(asked: Sequence[int] | None, available: int) -> tuple[int, ...]:
@@ -348,13 +372,15 @@ def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[lis
     return rows
 
 
-def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any]) -> dict[str, Any]:
+def _write(
+    folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any], hashes: Mapping[str, str]
+) -> dict[str, Any]:
     """Write result, table and page; return the content of result.json."""
     from forcewright.report import PageContent, Section, write_report  # matplotlib: not before it is needed
     from forcewright.report.compare_figures import draw_learning_curve
 
     config_text = folder.write_config(settings)
-    summary = folder.write_result(content, [*settings.data.train, *settings.data.test])
+    summary = folder.write_result(content, hashes)
     columns = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
     table = [{"family": name, **point} for name, curve in summary["families"].items() for point in curve["points"]]
     write_table(folder / "learning_curve.csv", table, columns)

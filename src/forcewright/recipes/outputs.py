@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import yaml
 from ase.data import chemical_symbols
+from jinja2 import TemplateError
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
+from forcewright.accuracy.worst import worst_frames
 from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
@@ -24,24 +26,35 @@ from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
+from forcewright.fitting.range_ends import at_range_ends
 from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
+from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import hash_files, potential_files
+from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
 
+#: folder of the design rows while a study runs
+ROWS = "design_rows"
+
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
+
+#: what showing stored results can raise that were changed or cut off
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
 
 _TABLE = (
     "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV", "energy_total_mae_eV",
@@ -132,12 +145,13 @@ def write_outputs(
     content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
         log.warning("%s", warning)
-    summary = folder.write_result(content, _data_files(config))
+    content["potential_hash"] = _potential_hash(config)
+    summary = folder.write_result(content, inputs.hashes)
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
     potential = final.potential if final.trial is not None else _load_stored(config)
-    folder.discard(["cache"])
+    folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
 
@@ -146,35 +160,51 @@ def _load_stored(config: TuneConfig) -> Potential:
     return load(config.output / "potential", allow_commands=config.program, kind=config.family.kind)
 
 
-def stored_summary(config: TuneConfig, *, is_earlier: bool = False) -> dict[str, Any] | None:
+def _potential_hash(config: TuneConfig) -> str:
+    """Return the SHA-256 of the files that decide what the potential of a study predicts."""
+    return hash_files(potential_files(config.output / "potential"))
+
+
+def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the content of result.json of a study that has finished with this config and these data, if it has.
 
-    Parameters
-    ----------
-    is_earlier
-        Whether an earlier version has begun the study, and the config is as that took it.
+    ``hashes`` are those of the data. A study whose potential is another one by now has not.
     """
     folder = config.output
     names = ("config.resolved.yaml", *_LAST)
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        stored = parse_config(yaml.safe_load((folder / "config.resolved.yaml").read_text()), folder=folder)
+        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        stored = parse_config(content, folder=folder)
+        if "short_range" not in content and stored.family.is_linear:  # of an earlier version, which had none
+            stored = as_before(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    if is_earlier:
-        stored = as_before(stored)
-    if stored not in (config, as_before(config)) or summary.get("data_hashes") != provenance.file_hashes(
-        _data_files(config)
-    ):
+    if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
+        return None
+    if _was_swapped(config, summary):
+        log.warning("%s is not the potential that the study left, which is fitted again", folder / "potential")
         return None
     return summary
 
 
-def stored_result(config: TuneConfig, trials: list[TrialRecord], *, is_earlier: bool = False) -> TuneResult | None:
+def _was_swapped(config: TuneConfig, summary: Mapping[str, Any]) -> bool:
+    """Tell whether the potential is another one, of the same kind, than the study left; earlier versions do not tell.
+
+    One of another kind, or a damaged one, is refused by who reads it.
+    """
+    try:
+        PotentialFolder(config.output / "potential", config.family.kind)
+    except InputError:
+        return False
+    return summary.get("potential_hash") not in (None, _potential_hash(config))
+
+
+def stored_result(config: TuneConfig, trials: list[TrialRecord], hashes: Mapping[str, str]) -> TuneResult | None:
     """Return what a study has left that has finished with this config, these data and these trials, if it has."""
-    summary = stored_summary(config, is_earlier=is_earlier)
+    summary = stored_summary(config, hashes)
     if summary is None or summary["trials"] != len(trials):
         return None
     folder = config.output
@@ -196,20 +226,22 @@ def stored_result(config: TuneConfig, trials: list[TrialRecord], *, is_earlier: 
     return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder, committee)
 
 
-def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
+def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute_paths: bool = False) -> Path:
     """Write report.html from what a finished study has stored in its folder.
 
     Parameters
     ----------
     sections
-        Further `forcewright.report.Section`s to show at the end.
+        Further `forcewright.report.Section`s to show.
+    absolute_paths
+        Whether paths stay absolute.
 
     Raises
     ------
     InputError
         If the folder is not that of a finished study.
     """
-    from forcewright.report import ReportContent, write_report  # matplotlib: not before it is needed
+    from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
     texts = {}
@@ -217,6 +249,20 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
+    try:
+        content = _stored_report(folder, texts, sections)
+        return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
+    except _DAMAGE as error:
+        raise InputError(
+            f"holds a damaged result.json, report.json or physics.json ({type(error).__name__}: {error}); run the "
+            "study again", file=folder,
+        ) from None  # fmt: skip
+
+
+def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[Any]) -> Any:
+    """Return the content of a report from the texts of its files, by name."""
+    from forcewright.report import ReportContent
+
     fields = json.loads(texts["report.json"])
     stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
@@ -224,11 +270,10 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
     result = json.loads(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
-    content = ReportContent(
+    return ReportContent(
         result=result, config_text=texts["config.resolved.yaml"], parity=parity,
         sections=[*stored, *sections], **fields,
     )  # fmt: skip
-    return write_report(folder / "report.html", content)
 
 
 def _stored_physics(folder: Path) -> list[Any]:
@@ -239,16 +284,58 @@ def _stored_physics(folder: Path) -> list[Any]:
     if not path.is_file():
         return []
     stored = json.loads(path.read_text())
-    return [Section(**{**part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored]
+    return [
+        Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
+    ]  # fmt: skip
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
-    """Return a section of a report as it was stored, with its figure and table drawn."""
-    from forcewright.report import Section, draw_convergence, grade_table
+    """Return a section of a report as it was stored, with its figures and tables drawn.
 
-    figure = draw_convergence(shown["convergence"]) if shown and "convergence" in shown else None
-    tables = [grade_table(shown["grades"])] if shown and "grades" in shown else []
-    return Section(title, text, [] if figure is None else [figure], tables)
+    ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
+    ``grades``, ``convergence`` and ``worst``, frames as `worst_frames` describes them.
+    """
+    from forcewright.report import Card, Section, draw_convergence, grade_table
+
+    shown = shown or {}
+    figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
+    tables = [*shown.get("tables", []), *([grade_table(shown["grades"])] if "grades" in shown else [])]
+    if "worst" in shown:
+        tables.append(worst_table(shown["worst"]))
+        figures += _worst_pictures(shown["worst"])
+    rank = shown.get("rank", 34 if "grades" in shown else 60)
+    cards = [Card(*card) for card in shown.get("cards", [])]
+    return Section(title, text, [figure for figure in figures if figure is not None], tables, "worst" in shown, rank,
+                   cards)  # fmt: skip
+
+
+def worst_table(worst: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table of the worst frames."""
+    headings = [("", ""), ("file", ""), ("frame", ""), ("group", ""), ("formula", ""), ("energy error", "meV/atom"),
+                ("force RMSE", "eV/Å"), ("largest at atom", ""), ("its error", "eV/Å")]  # fmt: skip
+    rows = []
+    for number, frame in enumerate(worst, start=1):
+        element = ""
+        if frame["structure"] is not None and frame["atom"] is not None:
+            element = f" ({chemical_symbols[frame['structure']['numbers'][frame['atom']]]})"
+        rows.append([
+            str(number), Path(frame["file"] or "memory").name, str(frame["frame"]), frame["group"], frame["formula"],
+            significant(frame["energy_error_meV_per_atom"]), significant(frame["force_rmse_eV_per_A"]),
+            DASH if frame["atom"] is None else f"{frame['atom']}{element}", significant(frame["force_error_eV_per_A"]),
+        ])  # fmt: skip
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
+def _worst_pictures(worst: Sequence[Mapping[str, Any]]) -> list[Any]:
+    from forcewright.report import draw_structure
+
+    return [
+        draw_structure(
+            frame["structure"], [] if frame["atom"] is None else [frame["atom"]],
+            f"{number}: {Path(frame['file'] or 'memory').name} frame {frame['frame']}",
+        )
+        for number, frame in enumerate(worst, start=1) if frame["structure"] is not None
+    ]  # fmt: skip
 
 
 def resolved_config(config: TuneConfig) -> str:
@@ -289,11 +376,14 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
+    extrapolation = summary_of(final.potential, *graded)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
+        "at_range_ends": at_range_ends(problem, best.params, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
-        "extrapolation": account.grades_of(final.potential, *graded),
+        "extrapolation": extrapolation,
+        "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
@@ -310,6 +400,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],
         "protocol": settings.protocol,
@@ -324,7 +415,8 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     }
 
 
-def _data_files(config: TuneConfig) -> list[Path]:
+def data_files(config: TuneConfig) -> list[Path]:
+    """Return the files that a study reads."""
     return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
 
 
@@ -408,8 +500,24 @@ def report_fields(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
-        "sections": [*nested, *account.sections(summary)],
+        "sections": [*nested, *account.sections(summary), *_worst_section(outcome, inputs)],
+        "loss": account.loss_text(problem.loss),
+        "units": account.units_of(config.family.hyperparameters),
     }
+
+
+def _worst_section(outcome: StudyOutcome, inputs: Inputs) -> list[list[Any]]:
+    """Return the section of the worst frames: of the test set, or where there is none of validation."""
+    final, problem = outcome.final, outcome.problem
+    name, dataset, table = "test", inputs.test, final.test
+    if dataset is None or table is None:
+        name, dataset, table = "validation", problem.validation, final.validation
+    worst = worst_frames(dataset, table.parity) if len(table.parity.atoms) == len(dataset) else []
+    text = (
+        f"The frames of the {name} set with the largest errors, of the energy per atom or of the forces, each relative "
+        "to the RMSE of all frames. The atom with the largest force error is ringed."
+    )
+    return [["Worst frames", text, {"worst": worst, "rank": 33}]] if worst else []
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:

@@ -9,8 +9,13 @@ from forcewright.recipes.outputs import rebuild_report
 from forcewright.recipes.run_folder import LOCK
 
 
-def report(folder: str | Path) -> Path:
+def report(folder: str | Path, *, absolute_paths: bool = False) -> Path:
     """Write report.html anew from what a finished study has stored in its folder, and return its path.
+
+    Parameters
+    ----------
+    absolute_paths
+        Whether paths stay absolute, which tells readers about the machine; else they are relative to the page.
 
     Raises
     ------
@@ -18,6 +23,8 @@ def report(folder: str | Path) -> Path:
         If the folder is not that of a finished study, or another process writes to it.
     """
     if not (Path(folder) / "result.json").is_file():
-        return rebuild_report(folder)  # which says what is missing, without a lock left in any folder
+        return rebuild_report(
+            folder, absolute_paths=absolute_paths
+        )  # which says what is missing, without a lock left in any folder
     with only_writer(folder, LOCK):
-        return rebuild_report(folder)
+        return rebuild_report(folder, absolute_paths=absolute_paths)

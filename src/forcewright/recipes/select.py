@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from forcewright.configs import did_you_mean
 from forcewright.data import Sources, dataset_of, write
 from forcewright.data.leakage import NearCopy, near_copies
+from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.data.split import SPLITTERS
 from forcewright.errors import InputError
 from forcewright.models import load
@@ -21,13 +23,16 @@ from forcewright.selection import SELECTORS
 from forcewright.structure import Dataset
 from forcewright.tables import Tabular
 
+log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
+
 
 def select(
     structures: Sources, output: str | Path | None = None, *, by: str = "fps", count: int = 100, seed: int = 0,
     potential: str | Path | Potential | None = None, labels: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None, on_read: Callable[[int], None] = lambda count: None,
+    skip_broken: bool = False,
 ) -> Dataset:  # fmt: skip
-    """Select frames and return them in the order they had.
+    """Select frames and return them in the order they had; isolated atoms are among them.
 
     Parameters
     ----------
@@ -43,6 +48,8 @@ def select(
         Further arguments of the selection, such as ``{"cutoff": 4.5}``.
     on_read
         Called with the number of frames there are.
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
 
     Raises
     ------
@@ -57,9 +64,16 @@ def select(
         arguments["potential"] = load(potential) if isinstance(potential, str | Path) else potential
     elif potential is not None:
         raise InputError(f"{by} uses no potential; leave it out", field="potential")
-    dataset = dataset_of(structures, labels=labels)
+    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     on_read(len(dataset))
-    selected = dataset[np.sort(_call(chosen_by, dataset, count, np.random.default_rng(seed), **arguments))]
+    # reference energies hang on isolated atoms: they are selected first
+    alone = np.array([is_isolated_atom(frame) for frame in dataset], dtype=bool)
+    kept = np.flatnonzero(alone) if alone.sum() < count and not alone.all() else np.zeros(0, dtype=np.int64)
+    others = np.setdiff1d(np.arange(len(dataset)), kept)
+    drawn = _call(chosen_by, dataset[others], count - len(kept), np.random.default_rng(seed), **arguments)
+    selected = dataset[np.sort(np.concatenate([kept, others[np.asarray(drawn, dtype=np.int64)]]))]
+    if lost := int(alone.sum()) - sum(map(is_isolated_atom, selected)):
+        log.warning("%d isolated atoms, on which the reference energies hang, are not selected", lost)
     if not len(selected):
         raise InputError("no frame was selected; nothing is written", field="by")
     if output is not None:
@@ -103,6 +117,7 @@ class Split(Tabular):
 def split(
     structures: Sources, output: Sequence[str | Path] | None = None, *, by: str = "blocks", test: float = 0.1,
     seed: int = 0, labels: Mapping[str, str] | None = None, options: Mapping[str, Any] | None = None,
+    skip_broken: bool = False,
 ) -> Split:  # fmt: skip
     """Split frames into a training and a test set, and look for near-copies across the two.
 
@@ -118,6 +133,8 @@ def split(
         Share of the frames to test on.
     options
         Further arguments of the split, such as ``{"gap": 5}``.
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
 
     Raises
     ------
@@ -128,7 +145,7 @@ def split(
         raise InputError("name two different files: one for training, one for test", field="output")
     arguments = dict(options or {})
     way = _function(SPLITTERS, by, "way to split", arguments)
-    dataset = dataset_of(structures, labels=labels)
+    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     parts = _call(way, dataset, test, np.random.default_rng(seed), **arguments)
     train, held = dataset[parts.train], dataset[parts.test]
     result = Split(train, held, len(parts.dropped), tuple(near_copies(train, held)))

@@ -146,7 +146,7 @@ def _finish(
     text = output.write_config(settings)
     if grown is not None:
         grown.save(output / "growth.json")
-    write_run_page(output.path, result, stages, source.name, summary, text, grown)
+    write_run_page(output.path, result, stages, source.name, summary, text, grown, source.potential)
 
 
 def _survive(
@@ -157,7 +157,9 @@ def _survive(
 
     def on_run(index: int, result: SimulationResult) -> None:
         inner = RunFolder(output / f"run-{index}", "simulate")
-        write_run_page(inner.path, result, stages, source.name, inner.read_result() or {}, text)
+        write_run_page(
+            inner.path, result, stages, source.name, inner.read_result() or {}, text, potential=source.potential
+        )
 
     outcome = survival(
         source, start, stages, output.path, runs=settings.runs, settings=settings.run_settings(), on_run=on_run,

@@ -24,7 +24,8 @@ from forcewright.tables import Tabular
 
 _NAMES = {
     "energy": "total energy", "energy_per_atom": "energy per atom", "force_norm": "force norm of a structure",
-    "largest_force": "largest force", "volume": "volume",
+    "largest_force": "largest force", "volume": "volume", "volume_per_atom": "volume per atom",
+    "shortest_distance": "shortest distance",
 }  # fmt: skip
 _LEGEND_LIMIT = 10  # sets that a legend names
 _BINS = 60
@@ -50,16 +51,19 @@ class Statistics(Tabular):
         ]  # fmt: skip
 
     def __str__(self) -> str:
-        lines = [f"{'set':28s} {'quantity':16s} {'frames':>7s} {'min':>12s} {'max':>12s} {'mean':>12s} {'std':>10s}"]
+        lines = [f"{'set':28s} {'quantity':18s} {'frames':>7s} {'min':>12s} {'max':>12s} {'mean':>12s} {'std':>10s}"]
         for row in self.to_rows():
             numbers = "{count:7d} {min:12.5g} {max:12.5g} {mean:12.5g} {std:10.3g} {unit}".format_map(row)
-            lines.append(f"{_short(row['set'])[:28]:28s} {row['quantity']:16s} {numbers}")
+            lines.append(f"{_short(row['set'])[:28]:28s} {row['quantity']:18s} {numbers}")
+        for part in self.sets:
+            near = ", ".join(f"{pair} {closest.distance:.4g}" for pair, closest in part.shortest.items())
+            lines += [f"{_short(part.name)[:28]:28s} shortest distances in Å: {near}"] if near else []
         return "\n".join(lines)
 
 
 def statistics(
     structures: Sources, output: str | Path | None = None, *, by: By = "group",
-    labels: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None, skip_broken: bool = False,
 ) -> Statistics:  # fmt: skip
     """Return the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
@@ -72,13 +76,15 @@ def statistics(
         given.
     by
         What makes a set of frames: its file, its group, its trajectory, or nothing ("all").
+    skip_broken
+        Leave out frames that cannot be read, and warn of them.
 
     Raises
     ------
     InputError
         If a file cannot be read or ``by`` is not known.
     """
-    dataset = dataset_of(structures, labels=labels)
+    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
     result = Statistics(tuple(describe_sets(dataset, by)), tuple(volumes_over_time(dataset)))
     if output is not None:
         with RunFolder(output, "statistics") as folder:
@@ -92,13 +98,14 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
         {
             "name": part.name, "frames": part.frames, "formulas": list(part.formulas),
             "quantities": {quantity: asdict(summary) for quantity, summary in part.summaries.items()},
+            "shortest_distances": {pair: near._asdict() for pair, near in part.shortest.items()},
         }
         for part in result.sets
     ]  # fmt: skip
     volumes = [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
                for s in result.volumes]  # fmt: skip
     content = {"by": by, "sets": sets, "volume_over_time": volumes, "units": dict(UNITS)}
-    summary = folder.write_result(content, [file for file in files if file.is_file()])
+    summary = folder.write_result(content, provenance.file_hashes(file for file in files if file.is_file()))
     write_table(folder / "statistics.csv", result.to_rows())
     figures = {"histograms": draw_histograms(result.sets)}
     figures |= {"volume": draw_volumes(result.volumes)} if result.volumes else {}
@@ -143,6 +150,10 @@ def draw_volumes(series: Sequence[VolumeSeries]) -> Figure:
     return figure
 
 
+def _these(count: int) -> str:
+    return "the trajectory" if count == 1 else f"the {count} trajectories"
+
+
 def _short(name: str) -> str:
     return Path(name).name if "/" in name and ", " not in name else name
 
@@ -162,6 +173,13 @@ def _page(
         for quantity in UNITS if any(quantity in part.summaries for part in sets)
     ]  # fmt: skip
     norm = "The force norm of a structure is the root of the sum of the squares of all its force components."
+    closest = [
+        [_short(part.name), pair, significant(near.distance, 4), _short(near.origin)]
+        for part in sets for pair, near in part.shortest.items()
+    ]  # fmt: skip
+    if closest:
+        columns = [("set", ""), ("pair", ""), ("shortest distance", "Å"), ("in frame", "")]
+        tables.append({"caption": "Shortest distances", "headings": columns, "rows": closest, "style": "plain"})
     sections = [
         Section("Ranges, means and standard deviations", norm, [], tables),
         Section("Histograms", "", [figures["histograms"]]),
@@ -173,8 +191,8 @@ def _page(
                  "style": "plain"}  # fmt: skip
         text = (
             "Volumes that oscillate make frames alike that are a period apart. Frames are taken for correlated while "
-            f"the autocorrelation of the volume exceeds 1/e; a gap of {longest} frames between training and test "
-            "blocks is safe for all trajectories."
+            f"the autocorrelation of the volume exceeds 1/e. For {_these(len(series))} shown, whose volume changes and "
+            f"whose frames follow one another, a gap of {longest} frames between training and test blocks is safe."
         )
         sections.append(Section("Volume over time", text, [figures["volume"]], [table]))
     facts = [("frames", str(sum(part.frames for part in sets))),

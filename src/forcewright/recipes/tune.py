@@ -25,7 +25,7 @@ from forcewright.fitting.trials import Listener, Trials, open_study
 from forcewright.optimize.journal import study_fingerprint
 from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, parse_config, read_config, with_files
 from forcewright.recipes.inputs import Inputs, read_inputs
-from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
+from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
 
@@ -34,7 +34,7 @@ log = logging.getLogger("forcewright")
 #: what --fresh removes
 _EARLIER = (
     "journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml",
-    "potential", "committee", "cache", "predictions", "model_search.json",
+    "potential", "committee", ROWS, "cache", "predictions", "model_search.json",
 )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
         with open_study(problem, ranges, folder / "journal.log", fingerprint) as study:
             earlier = sum(record.seconds for record in study.trials)
             records = trials.run(study, on_trial)
-            if (stored := stored_result(config, records, is_earlier=config is not asked)) is not None:
+            if (stored := stored_result(config, records, inputs.hashes)) is not None:
                 log.info("finished before with the same config and data, and taken as it is")
                 return stored
             outcome = conclude(trials, study, records, inputs.test)
@@ -197,7 +197,7 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
 def _problem(config: TuneConfig, inputs: Inputs, folder: RunFolder) -> Problem:
     return make_problem(
         config, inputs.train, test=inputs.test, external=inputs.external, is_single=not search_ranges(config.model),
-        rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
+        rows=RowCache(folder / ROWS, int(config.cache_GB * 1e9)), scratch=folder.path,
     )  # fmt: skip
 
 
@@ -224,7 +224,7 @@ def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
     assert isinstance(config, TuneConfig)
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior"}
     words = in_earlier_words(config, asked)
-    content = {name: value for name, value in words.items() if name in names | {"left_open"}}
+    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range"}}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write, only_writer
+from forcewright.models import potential_path
 from forcewright.potential import Potential
 from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
@@ -37,7 +39,8 @@ def validate(
 ) -> PhysicsReport:  # fmt: skip
     """Compute the physical properties a config names, compare and judge them, and write what comes out.
 
-    Nothing is written where neither a config in memory nor ``output`` names a folder.
+    Nothing is written where neither a config in memory nor ``output`` names a folder. ``folder`` of the report is where
+    it was written.
 
     Parameters
     ----------
@@ -46,7 +49,8 @@ def validate(
     potential
         The potential or its path, in place of the one the config names.
     output
-        Folder to write to, in place of the one the config names.
+        Folder to write to, in place of the one the config names. Where neither names one, a config in a file is
+        answered in ``physics`` beside the potential.
     on_property
         Called with the name of each property before it is computed.
 
@@ -58,23 +62,33 @@ def validate(
     settings, folder, file = read_config(ValidationConfig, config)
     settings = with_absolute_paths(settings, folder)
     source = settings.potential if potential is None else potential
-    if isinstance(potential, str | Path):
-        source = Path(potential).resolve()
+    if isinstance(source, str | Path):  # that of the command line lies in the working directory
+        source = (Path(source) if potential is not None else folder / source).resolve()
     target = settings.output if output is None else Path(output).resolve()
+    if target is None and file is not None and isinstance(source, Path):
+        target = potential_path(source).parent / "physics"
     if source is None or (target is None and file is not None):
         missing = "potential" if source is None else "output"
         raise InputError("is missing; add it, or say it on the command line", file=file, field=missing)
     judged = force_field(source, folder)
+    if isinstance(source, Path):
+        judged = replace(judged, name=_name(potential_path(source)))
     reference = None if settings.reference is None else force_field(settings.reference, folder)
     structure = build_structure(settings.structure, folder).structure
     if target is None:
         return judge(judged, structure, settings.asked(), reference, started=on_property)
+    settings = settings.model_copy(update={"potential": source, "output": target})
     with RunFolder(target, "validate") as opened:
         report = judge(judged, structure, settings.asked(), reference, started=on_property)
         _write(opened, report, config_text(settings))
-    if isinstance(source, str | Path):
-        _add_to_study((folder / source).resolve().parent, report)
-    return report
+    if isinstance(source, Path):
+        _add_to_study(potential_path(source).parent, report)
+    return replace(report, folder=target)
+
+
+def _name(path: Path) -> str:
+    """Return what a potential is called: by its study, where it lies in the folder of one."""
+    return f"{path.parent.name}/{path.name}" if path.name == "potential" else path.name
 
 
 def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
@@ -85,7 +99,7 @@ def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
     cards = [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
     page = PageContent(
         title=f"Physics of {report.potential}", kicker="Forcewright validation", summary=_summary(report),
-        cards=cards, sections=sections(report), result=summary, config_text=text,
+        cards=cards, sections=[part._replace(cards=()) for part in sections(report)], result=summary, config_text=text,
         citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
     write_report(folder / "report.html", page)
@@ -112,7 +126,8 @@ def _summary(report: PhysicsReport) -> str:
     judged = sum(row.verdict != "no reference" for row in report.rows)
     return (
         f"{report.potential}{against}: {report.count('pass')} of {judged} numbers that could be judged lie within "
-        "their tolerance. Values stated in the config come before those a reference potential computes."
+        "their tolerance. Values stated in the config come before those a reference potential computes; what is ideal "
+        "(no drift of the energy, all runs survive, a wall that rises) stays so whatever the reference does."
     )
 
 
@@ -134,7 +149,10 @@ def sections(report: PhysicsReport) -> list[Section]:
         for figure in _figures(name, results, report.reference_results.get(name, {}))
     ]  # fmt: skip
     text = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
-    return [Section("Numbers", "", [], [table]), *([Section("Figures", text, drawn, paired=True)] if drawn else [])]
+    judged = sum(row.verdict != "no reference" for row in report.rows)
+    share = Card("physics", f"{report.count('pass')} of {judged}", "", "numbers within their tolerance")
+    numbers = Section("Numbers", "", [], [table], rank=36, cards=[share] if judged else [])
+    return [numbers, *([Section("Figures", text, drawn, paired=True, rank=37)] if drawn else [])]
 
 
 def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Figure]:

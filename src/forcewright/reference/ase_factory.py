@@ -1,7 +1,8 @@
 """An ASE calculator by the name of what makes it, such as ``ase.calculators.emt:EMT``.
 
 The module is imported like any other: it must be installed or lie on ``PYTHONPATH``. The folder of a settings file is
-not searched, so that a file which happens to lie there never runs because of its name.
+not searched, so that a file which happens to lie there never runs because of its name. What may be called is decided in
+`forcewright.models.ase_calculator`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module, metadata
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, cast
 
 from ase.calculators.calculator import Calculator
 
 from forcewright.errors import InputError, MissingExtraError
+from forcewright.models.ase_calculator import calculator_factory
 from forcewright.reference.identity import hash_settings
 
 _EXTRAS = {"tblite": "xtb"}  # package -> extra of ours that installs it
@@ -41,12 +42,15 @@ class AseFactory:
     setting
         The field of a settings file it comes from, which errors name: a call raises `InputError` if there is no such
         factory or it does not accept the arguments, `MissingExtraError` if its package is an extra to be installed.
+    allowed
+        Whether it was named in Python, and not in a file, where it may need consent.
     """
 
     module: str
     name: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     setting: str = "potential"
+    allowed: bool = False
 
     def __call__(self) -> Calculator:
         """Return a new calculator."""
@@ -67,8 +71,7 @@ class AseFactory:
 
     def _factory(self) -> Callable[..., Any]:
         try:
-            factory: Callable[..., Any] = attrgetter(self.name)(import_module(self.module))
-            return factory
+            return calculator_factory(f"{self.module}:{self.name}", field=f"{self.setting}.ase", allowed=self.allowed)
         except ImportError as error:
             package = (getattr(error, "name", None) or self.module).partition(".")[0]
             if package in _EXTRAS:
@@ -77,8 +80,6 @@ class AseFactory:
                 f"the module {self.module} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
                 field=f"{self.setting}.ase",
             ) from None
-        except AttributeError:
-            raise InputError(f"the module {self.module} has no {self.name}", field=f"{self.setting}.ase") from None
 
     def code_version(self) -> bytes:
         """Return the version of the package, or the source of a module that belongs to none."""

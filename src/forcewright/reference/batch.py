@@ -19,7 +19,7 @@ from forcewright.errors import InputError
 from forcewright.optimize.workers import process_pool
 from forcewright.potential import Failure, Reference
 from forcewright.reference.cache import LabelCache
-from forcewright.reference.checks import failure_of
+from forcewright.reference.checks import Scope, failure_of
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 _CHUNK_SECONDS = 0.5  # work sent to a worker at once, so that sending costs little
@@ -121,12 +121,18 @@ def label_all(
     if workers < 0:
         raise InputError(f"is {workers}; give 0 or more processes", field="workers")
     start = time.perf_counter()
-    ordered = [frame.structure for frame in _frames(structures)]
+    frames = _frames(structures)
+    ordered = [frame.structure for frame in frames]
+    scope = getattr(reference, "scope", Scope())
+    refused = {index: failure for index, frame in enumerate(frames) if (failure := scope.refusal(frame)) is not None}
     kept = LabelCache.of(reference, cache) if cache is not None else None
     indices_of: dict[str, list[int]] = {}
     for index, structure in enumerate(ordered):
-        indices_of.setdefault(structure.content_hash, []).append(index)
+        if index not in refused:
+            indices_of.setdefault(structure.content_hash, []).append(index)
     tally = _Tally(ordered, indices_of, on_done)
+    for index, failure in refused.items():
+        tally.put(index, failure)
     missing: list[_Item] = []
     for first, *_ in indices_of.values():
         known = kept.get(ordered[first]) if kept is not None else None
@@ -134,7 +140,7 @@ def label_all(
             missing.append((first, ordered[first]))
         else:
             tally.add(first, known)
-    cached = tally.done
+    cached = tally.done - len(refused)
     tally.begin()
     for index, result, _ in _computed(reference, kept, missing, workers):
         tally.add(index, result)
@@ -164,9 +170,13 @@ class _Tally:
     def add(self, first: int, result: Labels | Failure) -> None:
         """Take the result of a structure for all places at which it stands."""
         for index in self._indices_of[self._structures[first].content_hash]:
-            self._results[index] = result
-            if self._on_done is not None:
-                self._on_done(Progress(index, result, self.done, len(self._structures), self._seconds_left()))
+            self.put(index, result)
+
+    def put(self, index: int, result: Labels | Failure) -> None:
+        """Take the result of one place alone."""
+        self._results[index] = result
+        if self._on_done is not None:
+            self._on_done(Progress(index, result, self.done, len(self._structures), self._seconds_left()))
 
     def _seconds_left(self) -> float | None:
         fresh = self.done - self._at_start if self._started is not None else 0

@@ -19,7 +19,7 @@ from ase.calculators.calculator import (
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.potential import Failure
-from forcewright.reference.checks import checked_labels, failure_of, has_stress, sentence, unknown_elements
+from forcewright.reference.checks import Scope, checked_labels, failure_of, has_stress, sentence, unknown_elements
 from forcewright.structure import Labels, Structure
 
 
@@ -35,9 +35,12 @@ class CalculatorReference(ForceField):
     reuse
         Use one calculator for all structures. Faster where making one is slow; what it remembers of one structure may
         then change the last digits of the next.
+    scope
+        Which systems it computes.
     """
 
     reuse: bool = False
+    scope: Scope = Scope()
 
     def label(self, structures: Sequence[Structure]) -> list[Labels | Failure]:
         """Label every structure, in order."""

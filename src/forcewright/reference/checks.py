@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,72 @@ from numpy.typing import ArrayLike
 
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
 from forcewright.potential import Failure
-from forcewright.structure import Labels, Structure, from_voigt, require_known_species
+from forcewright.structure import Frame, Labels, Structure, from_voigt, require_known_species
+
+#: Keys under which frames say their total charge, and their spin, in lower case.
+CHARGE_KEYS = ("charge", "total_charge", "net_charge", "q_total")
+SPIN_KEYS = ("multiplicity", "spin_multiplicity", "mult", "spin", "total_spin", "uhf", "unpaired_electrons")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which systems a reference computes; a frame that says it is another one gets no label of it.
+
+    Attributes
+    ----------
+    charge
+        Of the whole cell, in elementary charges; None where settings decide that are not known here.
+    multiplicity
+        2S + 1; None for the lowest.
+    partly_periodic
+        Whether one or two periodic directions are known.
+    """
+
+    charge: float | None = 0.0
+    multiplicity: int | None = None
+    partly_periodic: bool = True
+
+    def refusal(self, frame: Frame) -> Failure | None:
+        """Return why a frame is outside, or None."""
+        structure, labels, _ = frame
+        periodic = int(structure.pbc.sum())
+        if not self.partly_periodic and periodic in (1, 2):
+            return Failure(
+                f"is periodic in {periodic} of 3 directions (pbc {_flags(structure)}), and the reference knows none or "
+                "three: leave a gap and set pbc to T T T, if that is meant, or to F F F",
+                repeatable=True,
+            )
+        charge = _said(labels.info, CHARGE_KEYS)
+        if self.charge is not None and charge is not None and abs(charge[1] - self.charge) > 1e-6:
+            return Failure(
+                f"says {charge[0]}={charge[1]:g}, and the reference computes a charge of {self.charge:g}; label frames "
+                "of each charge by a reference with that charge",
+                repeatable=True,
+            )
+        spin = _said(labels.info, SPIN_KEYS)
+        if spin is not None and self.charge is not None:
+            lowest = 1 + (int(structure.numbers.sum()) - round(self.charge)) % 2
+            multiplicity = self.multiplicity or lowest
+            # under "spin" some keep 2S + 1, others the number of unpaired electrons or S itself
+            meant = (multiplicity, multiplicity - 1, (multiplicity - 1) / 2)
+            if spin[1] not in (meant[:1] if "mult" in spin[0].lower() else meant):
+                return Failure(
+                    f"says {spin[0]}={spin[1]:g}, and the reference computes a multiplicity of {multiplicity}; label "
+                    "frames of each spin by a reference with that multiplicity",
+                    repeatable=True,
+                )
+        return None
+
+
+def _said(info: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, float] | None:
+    for key, value in info.items():
+        if key.lower() in keys and isinstance(value, int | float) and not isinstance(value, bool):
+            return key, float(value)
+    return None
+
+
+def _flags(structure: Structure) -> str:
+    return " ".join("FT"[int(flag)] for flag in structure.pbc)
 
 
 def has_stress(structure: Structure) -> bool:

@@ -22,6 +22,7 @@ from ase.calculators.cp2k import CP2K, Cp2kShell
 
 from forcewright.errors import InputError
 from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.checks import Scope
 from forcewright.reference.identity import hash_settings, version_of
 
 #: Programs looked for, with the arguments that make them a shell.
@@ -216,7 +217,15 @@ def cp2k_reference(
     identity = hash_settings("cp2k", {**parameters, "program": program_version(words), "ase": version_of("ase")})
     Cp2kCalculator(words, parameters).close()  # whether it works shows now, and not after an hour
     name = f"CP2K ({parameters.get('xc', known['xc'])}, {parameters.get('basis_set', known['basis_set'])})"
-    return CalculatorReference(name, Cp2kFactory(words, parameters), identity)
+    scope = Scope(_number(parameters, "charge") or 0.0, int(_number(parameters, "multiplicity") or 0) or None)
+    return CalculatorReference(name, Cp2kFactory(words, parameters), identity, scope=scope)
+
+
+def _number(parameters: Mapping[str, Any], name: str) -> float | None:
+    """Return a parameter, or what the input itself says."""
+    said = re.search(rf"^\s*{name}\s+(-?\d+)", str(parameters.get("inp", "")), re.IGNORECASE | re.MULTILINE)
+    value = said[1] if said else parameters.get(name)
+    return None if value is None else float(value)
 
 
 def program_version(command: Sequence[str]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from forcewright.models import load
+from forcewright.files import scratch_folder
+from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
 
@@ -38,11 +38,11 @@ def hash_files(files: Iterable[Path]) -> str:
 def identify(source: Potential | str | Path) -> tuple[Potential, str, str]:
     """Return a potential, or what `load` reads at a path, its name, and the SHA-256 of its files as they are saved."""
     if isinstance(source, (str, Path)):
-        path = Path(source)
-        return load(path), path.name, hash_files(potential_files(path))
+        path = potential_path(source)
+        return load(path), Path(source).name, hash_files(potential_files(path))
     name = source.name if isinstance(source, PairStylePotential) else type(source).__name__
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        return source, name, hash_files(potential_files(source.save(Path(folder) / "potential")))
+    with scratch_folder("identity") as folder:
+        return source, name, hash_files(potential_files(source.save(folder / "potential")))
 
 
 def potential_files(path: Path) -> list[Path]:

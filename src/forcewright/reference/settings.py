@@ -5,18 +5,21 @@ A simulation's ``potential:`` takes the same words, where they can move atoms: `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from forcewright.configs import StrictModel
+from forcewright.consent import CONSENT, consented
 from forcewright.errors import InputError
 from forcewright.models.pair_style import PairStylePotential, pair_style_potential
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
+from forcewright.reference.checks import Scope
 from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
@@ -96,7 +99,8 @@ class CalculatorSettings(StrictModel):
     lammps: PairStyleSettings | None = None
     """A LAMMPS pair style."""
     ase: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
-    """Module and name of something that returns an ASE calculator, such as ase.calculators.emt:EMT."""
+    """Module and name of something that returns an ASE calculator, such as ase.calculators.emt:EMT; what can do more
+    than compute needs FORCEWRIGHT_ALLOW_COMMANDS=1."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Arguments for it."""
 
@@ -187,6 +191,7 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
     if settings.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 
+        _require_consent(settings.cp2k.command)
         return cp2k_reference(settings.cp2k.settings, settings.cp2k.command)
     if settings.vasp is not None:
         from forcewright.reference.vasp import VaspReference
@@ -202,18 +207,28 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
     return potential_reference(base / settings.potential)
 
 
+def _require_consent(command: Sequence[str] | None) -> None:
+    """Refuse to run a program without consent, unless it is a CP2K that is installed."""
+    if command and not (re.fullmatch(r"cp2k[\w.]*", command[0]) or consented()):
+        raise InputError(
+            f"would run {' '.join(command)!r} on this machine; if you trust where these settings come from, set "
+            f"{CONSENT}=1", field="cp2k.command",
+        )  # fmt: skip
+
+
 def calculator_reference(
     settings: CalculatorSettings, *, reuse: bool = False, field: str = "reference"
 ) -> CalculatorReference:
     """Return what stands behind ``xtb`` or ``ase``; ``reuse``, ``field`` and errors are those of `ase_reference`."""
     if settings.xtb is not None:
         return xtb_reference(**settings.xtb.model_dump())
-    return ase_reference(str(settings.ase), settings.kwargs, reuse=reuse, field=field)
+    return ase_reference(str(settings.ase), settings.kwargs, reuse=reuse, field=field, allowed=False)
 
 
 def ase_reference(
-    name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False, field: str = "reference"
-) -> CalculatorReference:
+    name: str, kwargs: Mapping[str, Any] | None = None, *, reuse: bool = False, field: str = "reference",
+    allowed: bool = True,
+) -> CalculatorReference:  # fmt: skip
     """Return any ASE calculator as a reference.
 
     Parameters
@@ -226,15 +241,19 @@ def ase_reference(
         Use one calculator for all structures (see `CalculatorReference`).
     field
         The field of a settings file it comes from, which errors name.
+    allowed
+        Whether it may be called without consent in the environment: not so where a file names it.
 
     Raises
     ------
     InputError
-        If there is no such factory or it does not accept the arguments.
+        If there is no such factory, or it does not accept the arguments.
     MissingExtraError
         If its package is an extra that is not installed.
     """
     module, _, factory_name = name.partition(":")
-    factory = AseFactory(module, factory_name, dict(kwargs or {}), field)
+    factory = AseFactory(module, factory_name, dict(kwargs or {}), field, allowed)
     close(factory())  # whether it works shows now, and not after an hour
-    return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse)
+    said = kwargs or {}
+    scope = Scope(said.get("charge") or 0.0, said.get("multiplicity"), partly_periodic=not module.startswith("tblite"))
+    return CalculatorReference(f"{factory_name} ({module})", factory, factory.content_hash, reuse=reuse, scope=scope)

@@ -20,7 +20,7 @@ from forcewright.data import read
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.potential import Failure
-from forcewright.reference.checks import checked_labels
+from forcewright.reference.checks import Scope, checked_labels
 from forcewright.reference.identity import hash_settings
 from forcewright.structure import Labels, Structure
 
@@ -86,6 +86,11 @@ class VaspReference:
         """SHA-256 of the settings."""
         settings = {"incar": self.incar, "kpoints": self.kpoints, "potcar": self.potcar, "energy": self.energy}
         return hash_settings("vasp", settings)
+
+    @property
+    def scope(self) -> Scope:
+        """Which systems it computes; the number of electrons may be set."""
+        return Scope(None if "NELECT" in self.incar else 0.0)
 
     def folder_of(self, structure: Structure) -> Path:
         """Return the folder of a structure."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.checks import Scope
 from forcewright.reference.identity import hash_settings, version_of
 
 XtbMethod = Literal["GFN1-xTB", "GFN2-xTB", "IPEA1-xTB"]
@@ -54,4 +55,5 @@ def xtb_reference(
     }  # fmt: skip
     factory = AseFactory("tblite.ase", "TBLite", {**settings, "verbosity": 0}, "xtb")
     identity = hash_settings("xtb", {**settings, "tblite": version_of("tblite")})
-    return CalculatorReference(str(method), factory, identity, _SPECIES)
+    scope = Scope(charge or 0.0, multiplicity, partly_periodic=False)
+    return CalculatorReference(str(method), factory, identity, _SPECIES, scope=scope)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from forcewright.errors import InputError
+from forcewright.open_cell import compact, heights
 from forcewright.simulation.settings import RunSettings
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot
@@ -45,9 +46,9 @@ def _check_start(start: Snapshot) -> None:
     if structure.pbc.all():
         if structure.volume < 1e-6:
             raise InputError("is periodic, but its cell has no volume", field="structure")
-        heights = 1 / np.linalg.norm(np.linalg.inv(structure.cell), axis=0)
-        if heights.min() < _THINNEST:
-            raise InputError(f"has a cell only {heights.min():.3g} Å thin, so that atoms almost touch their own "
+        thinnest = heights(compact(structure.cell, structure.pbc)).min()
+        if thinnest < _THINNEST:
+            raise InputError(f"has a cell only {thinnest:.3g} Å thin, so that atoms almost touch their own "
                              "images; repeat it", field="structure")  # fmt: skip
 
 

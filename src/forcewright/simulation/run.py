@@ -16,7 +16,7 @@ import psutil
 from ase import Atoms
 
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import only_writer
+from forcewright.files import only_writer, sweep
 from forcewright.force_field import ForceField
 from forcewright.simulation import thermo
 from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity
@@ -88,7 +88,7 @@ def run(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
-        _sweep(folder)
+        sweep(folder)
         if fresh:
             for name in _FILES:  # first the one that marks a run as finished
                 (folder / name).unlink(missing_ok=True)
@@ -108,13 +108,6 @@ def run(
             return _Run(moving, force_field, stages, folder, settings, about, on_progress).go(checkpoint)
         finally:
             moving.close()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove temporary files of atomic writing by a killed process."""
-    for name in map(Path, _FILES):
-        for remains in folder.glob(f".{name.stem}-*{name.suffix}"):
-            remains.unlink()
 
 
 def _tidy(result: SimulationResult) -> None:

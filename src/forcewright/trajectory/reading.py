@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -60,7 +61,7 @@ def structures_of(frames: StructuresOrFile) -> list[Structure]:
 def count_frames(frames: Frames) -> int | None:
     """Return the number of frames where it is had without reading them; None where it is not."""
     if isinstance(frames, str | Path):
-        count = _COUNTERS.get(Path(frames).suffix.lower())
+        count = _COUNTERS.get(Path(frames).suffix.lower())  # packed files would have to be read
         return count(Path(frames)) if count is not None and Path(frames).is_file() else None
     return len(frames) if isinstance(frames, Sized) else None
 
@@ -70,13 +71,16 @@ def _read(path: Path) -> Iterator[Snapshot]:
         raise InputError("does not exist", file=path)
     if path.stat().st_size == 0:
         raise InputError("is empty; it holds no frame", file=path)
-    reader = _READERS.get(path.suffix.lower(), _read_with_ase)
+    name = path.name.lower()
+    suffix = Path(name.removesuffix(".gz")).suffix if name.endswith((".xyz.gz", ".extxyz.gz")) else path.suffix.lower()
+    reader = _READERS.get(suffix, _read_with_ase)
     yield from reader(path)
 
 
 def _read_with_ase(path: Path) -> Iterator[Snapshot]:
     from ase.io.formats import UnknownFileTypeError, iread  # takes half a second, which every worker would wait for
 
+    _require_elements(path)
     number = 0
     try:
         for atoms in iread(path):
@@ -90,6 +94,18 @@ def _read_with_ase(path: Path) -> Iterator[Snapshot]:
         raise InputError(f"cannot be read: {type(error).__name__}: {error}", file=path, frame=number) from None
     if number == 0:
         raise InputError("holds no frame", file=path)
+
+
+def _require_elements(path: Path) -> None:
+    """Refuse a LAMMPS dump that names types alone, which ASE takes for atomic numbers: type 1 for hydrogen."""
+    with open(path, "rb") as file:
+        start = file.read(1 << 16)
+    columns = re.search(rb"^ITEM: ATOMS([^\n]*)", start, re.MULTILINE)
+    if start.startswith(b"ITEM: ") and columns is not None and b"element" not in columns[1].split():
+        raise InputError(
+            "is a LAMMPS dump that names types and no elements; write the column element (dump ... custom ... id "
+            "element x y z; dump_modify ... element Si O)", file=path, field="element",
+        )  # fmt: skip
 
 
 def _snapshot(frame: Snapshot | Structure | Atoms) -> Snapshot:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from forcewright.analyze.displacement import msd
 from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.self_diffusion import diffusion
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.files import scratch_folder
 from forcewright.force_field import ForceField
 from forcewright.protocols.structures import repeat_snapshot
 from forcewright.protocols.survival import Survival, survival
@@ -110,8 +110,8 @@ def _liquid(force_field: ForceField, structure: Structure, settings: LiquidSetti
         {"name": "settle", **held, "time_ps": settings.settle_ps},
         {"name": "liquid", **held, "time_ps": settings.time_ps},
     ]  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        result = _run(force_field, structure, settings, stages, Path(folder), settings.every_fs)
+    with scratch_folder("validate") as folder:
+        result = _run(force_field, structure, settings, stages, folder, settings.every_fs)
         start = 1000.0 * (settings.melt_ps + settings.settle_ps)
         frames = [frame for frame in snapshots(result.trajectory) if (frame.time or 0.0) > start]
     pair = rdf(frames, r_max=settings.r_max_A, bins=settings.bins)
@@ -123,11 +123,11 @@ def _liquid(force_field: ForceField, structure: Structure, settings: LiquidSetti
         "mean_angle_degree": float(np.sum(angles.angle * angles.p) / np.sum(angles.p)),
         "diffusion_cm2_per_s": diffused.D["total"],
     }
-    expected = {}
+    ideal = {}
     if len(stored[0]):
-        numbers["stored_rdf_rms"], expected["stored_rdf_rms"] = curve_rms((pair.r, pair.g), stored), 0.0
+        numbers["stored_rdf_rms"], ideal["stored_rdf_rms"] = curve_rms((pair.r, pair.g), stored), 0.0
     curves = Liquid(pair.r, pair.g, angles.angle, angles.p, moved.time, moved.msd["total"], *stored)
-    return Computed(numbers, {"liquid": curves}, expected)
+    return Computed(numbers, {"liquid": curves}, ideal=ideal)
 
 
 def _liquid_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
@@ -202,15 +202,15 @@ def _energy_conservation(
         {"ensemble": "nvt", "temperature_K": settings.temperature_K, "time_ps": settings.settle_ps, **step},
         {"ensemble": "nve", "time_ps": settings.time_ps, **step},
     ]
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
-        result = _run(force_field, structure, settings, stages, Path(folder), 1000.0 * settings.time_ps)
+    with scratch_folder("validate") as folder:
+        result = _run(force_field, structure, settings, stages, folder, 1000.0 * settings.time_ps)
         table = read_thermo(result.thermo)
     kept = table["time_ps"] > settings.settle_ps
     time, energy = table["time_ps"][kept], table["total_eV"][kept] / len(result.final)
     slope, _ = np.polyfit(time, energy, 1)
     deviations = EnergyConservation(time, energy - energy.mean())
     numbers = {"drift_eV_per_atom_per_ps": float(slope), "spread_eV_per_atom": float(energy.std())}
-    return Computed(numbers, {"energy conservation": deviations}, {"drift_eV_per_atom_per_ps": 0.0})
+    return Computed(numbers, {"energy conservation": deviations}, ideal={"drift_eV_per_atom_per_ps": 0.0})
 
 
 class SurvivalSettings(DynamicSettings):
@@ -232,13 +232,13 @@ def _survival(force_field: ForceField, structure: Structure, settings: SurvivalS
     stage = {"temperature_K": settings.temperature_K, "time_ps": settings.time_ps, "timestep_fs": settings.timestep_fs}
     held = {"ensemble": "nvt"} if settings.pressure_GPa is None else {
         "ensemble": "npt", "pressure_GPa": settings.pressure_GPa}  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
+    with scratch_folder("validate") as folder:
         runs: Survival = survival(
             force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
-            [Stage.model_validate({**stage, **held})], Path(folder), runs=settings.runs, seed=settings.seed,
+            [Stage.model_validate({**stage, **held})], folder, runs=settings.runs, seed=settings.seed,
             engine=settings.engine_for(force_field), settings=RunSettings(monitors=settings.monitors),
         )  # fmt: skip
-    return Computed({"share": runs.share}, {"survival": runs}, {"share": 1.0})
+    return Computed({"share": runs.share}, {"survival": runs}, ideal={"share": 1.0})
 
 
 def _run(
@@ -270,6 +270,9 @@ DYNAMIC_PROPERTIES = (
     Property(
         "energy_conservation", EnergyConservationSettings, _energy_conservation,
         {"": Tolerance(1e-5, relative=False), "spread_eV_per_atom": Tolerance(1e-3, relative=False)},
+        better={"spread_eV_per_atom": "lower"},
     ),
-    Property("survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}),
+    Property(
+        "survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}, better={"share": "higher"}
+    ),
 )  # fmt: skip

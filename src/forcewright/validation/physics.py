@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -79,13 +79,18 @@ class Row:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PhysicsReport(Tabular):
-    """All rows, and the results behind them, for figures: by property, then by name."""
+    """All rows, and the results behind them, for figures: by property, then by name.
+
+    ``hashes`` are those of the potential and of the reference, ``folder`` is where all was written, if it was.
+    """
 
     potential: str
     reference: str | None
     rows: tuple[Row, ...]
     results: Mapping[str, Mapping[str, Result]]
     reference_results: Mapping[str, Mapping[str, Result]]
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def passed(self) -> bool:
@@ -116,7 +121,7 @@ class PhysicsReport(Tabular):
         """Return everything as plain values."""
         return {
             "potential": self.potential, "reference": self.reference, "passed": self.passed,
-            "rows": self.to_rows(),
+            "hashes": dict(self.hashes), "rows": self.to_rows(),
             "results": _plain(self.results), "reference_results": _plain(self.reference_results),
         }  # fmt: skip
 
@@ -156,7 +161,9 @@ def validate(
         if theirs is not None:
             reference_results[name] = theirs.results
     compared = reference.name if reference is not None else None
-    return PhysicsReport(force_field.name, compared, tuple(rows), results, reference_results)
+    sources = {"potential": force_field, "reference": reference}
+    hashes = {name: source.content_hash for name, source in sources.items() if source is not None}
+    return PhysicsReport(force_field.name, compared, tuple(rows), results, reference_results, hashes)
 
 
 def _compute(
@@ -174,16 +181,19 @@ def _compute(
 def _compare(
     item: Property, settings: PropertySettings, ours: Computed, theirs: Computed | None, problem: str
 ) -> list[Row]:
-    numbers, expected = dict(ours.numbers), dict(ours.expected)
+    numbers, expected, computed = dict(ours.numbers), dict(ours.expected), {}
     if theirs is not None:
-        expected |= theirs.numbers
+        expected |= (computed := dict(theirs.numbers))
         if item.differences is not None:
             differences = item.differences(ours, theirs)
             numbers |= differences
             expected |= dict.fromkeys(differences, 0.0)
-    expected |= settings.reference
+    expected |= {**ours.ideal, **settings.reference}
     why = f"the reference failed: {problem}" if problem else ""
-    rows = [_row(item, settings, number, value, expected.get(number), why) for number, value in numbers.items()]
+    rows = [
+        _row(item, settings, number, value, expected.get(number), computed.get(number), why)
+        for number, value in numbers.items()
+    ]
     for number, reason in ours.failures.items():
         rows.append(Row(item.name, number, None, expected.get(number), unit_of(number), "", "failed", reason))
     stated = [*settings.reference, *(settings.tolerance if isinstance(settings.tolerance, dict) else ())]
@@ -192,15 +202,21 @@ def _compare(
 
 
 def _row(
-    item: Property, settings: PropertySettings, number: str, value: Number, reference: Number | None, why: str
-) -> Row:
-    tolerance = item.tolerance_of(number, settings)
+    item: Property, settings: PropertySettings, number: str, value: Number, reference: Number | None,
+    computed: Number | None, why: str,
+) -> Row:  # fmt: skip
+    """Return the row of a number; ``computed`` is what the reference potential has, whatever is expected."""
+    tolerance, unit = item.tolerance_of(number, settings), unit_of(number)
     if not math.isfinite(value):
-        return Row(item.name, number, None, reference, unit_of(number), str(tolerance), "failed", "is not finite")
+        return Row(item.name, number, None, reference, unit, str(tolerance), "failed", "is not finite")
     if reference is None or not math.isfinite(reference):
-        return Row(item.name, number, value, None, unit_of(number), str(tolerance), "no reference", why)
-    verdict: Verdict = "pass" if tolerance.allows(value, reference) else "fail"
-    return Row(item.name, number, value, reference, unit_of(number), str(tolerance), verdict)
+        return Row(item.name, number, value, None, unit, str(tolerance), "no reference", why)
+    if tolerance.allows(value, reference) or item.is_better(number, value, reference):
+        return Row(item.name, number, value, reference, unit, str(tolerance), "pass")
+    if computed is not None and item.is_better(number, value, computed):
+        better = f"better than the reference's {computed:.4g}"
+        return Row(item.name, number, value, reference, unit, str(tolerance), "pass", better)
+    return Row(item.name, number, value, reference, unit, str(tolerance), "fail")
 
 
 def _missing(item: Property, number: str, numbers: Mapping[str, Number], settings: PropertySettings) -> Row:

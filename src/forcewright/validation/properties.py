@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -43,6 +43,7 @@ class Computed:
     numbers   by name, which ends in the unit: ``a0_A``, ``bulk_modulus_GPa``, ``stable``
     results   by name, for figures
     expected  expected numbers for every potential, unless a reference says otherwise
+    ideal     what every potential should have, whatever a computed reference has
     failures  why parts of it could not be computed, by the name of their number
     ========  ===========================================================================
     """
@@ -50,6 +51,7 @@ class Computed:
     numbers: Mapping[str, Number]
     results: Mapping[str, Result] = field(default_factory=dict)
     expected: Mapping[str, Number] = field(default_factory=dict)
+    ideal: Mapping[str, Number] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -65,6 +67,7 @@ class Property:
                  matches all
     list_means   the setting that a list in place of settings stands for, if one is allowed
     differences  numbers that compare curves of a potential with those of a reference and should be zero
+    better       which way a number is better, so that one beyond its reference passes: ``higher`` or ``lower``
     ===========  ================================================================================================
     """
 
@@ -74,6 +77,7 @@ class Property:
     tolerance: Mapping[str, Tolerance]
     list_means: str | None = None
     differences: Callable[[Computed, Computed], Mapping[str, float]] | None = None
+    better: Mapping[str, Literal["higher", "lower"]] = field(default_factory=dict)
 
     def tolerance_of(self, number: str, settings: PropertySettings) -> Tolerance:
         """Return the tolerance of a number: that of the settings, or the usual one."""
@@ -83,6 +87,11 @@ class Property:
             return settings.tolerance[number]
         fitting = [end for end in self.tolerance if number.endswith(end)]
         return self.tolerance[max(fitting, key=len)]
+
+    def is_better(self, number: str, value: Number, reference: Number) -> bool:
+        """Return whether a number is better than another; never for those of which more or less is not better."""
+        way = self.better.get(number)
+        return (way == "higher" and value > reference) or (way == "lower" and value < reference)
 
     def read(self, value: Any) -> Any:
         """Return settings as a mapping: None and true mean the defaults, a list the setting it stands for."""
@@ -108,7 +117,8 @@ _UNITS = {
     "_eV_per_atom_per_ps": "eV/atom/ps",
     "_eV_per_atom": "eV/atom", "_meV_per_atom": "meV/atom", "_J_per_m2": "J/m²", "_A3_per_atom": "Å³/atom",
     "_cm2_per_s": "cm²/s", "_g_per_cm3": "g/cm³", "_degree": "°", "_GPa": "GPa", "_THz": "THz", "_eV": "eV",
-    "_ps": "ps", "_K": "K", "_A": "Å",
+    "_eV_per_K": "eV/K", "_A3": "Å³", "_g_cm3": "g/cm³", "_S_per_m": "S/m", "_mS_per_cm": "mS/cm", "_kB": "k_B",
+    "_eV_per_A": "eV/Å", "_ps": "ps", "_fs": "fs", "_K": "K", "_A": "Å",
 }  # fmt: skip
 
 

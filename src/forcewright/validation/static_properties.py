@@ -103,8 +103,8 @@ def _dimer(force_field: ForceField, structure: Structure, settings: Any) -> Comp
         if np.isfinite(curve.bond_A):
             numbers |= {f"{name}_bond_A": curve.bond_A, f"{name}_well_depth_eV": curve.well_depth_eV}
         numbers[f"{name}_wall_monotonic"] = curve.wall_monotonic
-    expected = {f"{name}_wall_monotonic": True for name in curves}
-    return Computed(numbers, {f"dimer {name}": curve for name, curve in curves.items()}, expected)
+    ideal = {f"{name}_wall_monotonic": True for name in curves}
+    return Computed(numbers, {f"dimer {name}": curve for name, curve in curves.items()}, ideal=ideal)
 
 
 def _phonons(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:

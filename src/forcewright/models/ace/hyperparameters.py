@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from forcewright.configs import StrictModel
+from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import InputError
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import generate_functions
 from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialFamily
 from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
 from forcewright.models.ace.potential import AcePotential, FittedBasis
+from forcewright.models.active_sets import GRADE_CITATIONS
 from forcewright.models.family import Alternative, LinearHyperparameters, Pruning
-from forcewright.neighbors import find_neighbors
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, FloatArray
 
 _INSIDE = 0.9  # where the core begins, of the smallest distance in the data
-_SHORT = 4.0  # Å within which the closest pairs of the data are looked for
 
 #: radial families and λ that a short search chooses from; benchmarks/radial_defaults.py compares them with others
 _RADIALS: tuple[tuple[RadialFamily, float | None], ...] = (
@@ -41,11 +41,6 @@ _CITATIONS = {
     "the repulsion at short range.",
     "obs": "B. Hassibi and D. G. Stork, Second order derivatives for network pruning: Optimal brain surgeon, "
     "Advances in Neural Information Processing Systems 5, 164 (1993): pruning.",
-    "grades": "Y. Lysogorskiy, A. Bochkarev, M. Mrovec and R. Drautz, Active learning strategies for atomic cluster "
-    "expansion models, Phys. Rev. Mater. 7, 043801 (2023): extrapolation grades.",
-    "maxvol": "S. A. Goreinov, I. V. Oseledets, D. V. Savostyanov, E. E. Tyrtyshnikov and N. L. Zamarashkin, How to "
-    "find a good submatrix, in Matrix Methods: Theory, Algorithms and Applications, World Scientific (2010): "
-    "the active sets behind the grades.",
     "numba": "S. K. Lam, A. Pitrou and S. Seibert, Numba: A LLVM-based Python JIT compiler, LLVM-HPC 2015.",
 }
 
@@ -223,8 +218,8 @@ class AceModel(LinearHyperparameters):
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: ACE and its files, the core, pruning, extrapolation grades and the compiler."""
         keys = ["ace", "pace", "pacemaker", *(["zbl"] if self.repulsion else []), *(["obs"] if self.prune else [])]
-        keys += ["grades", "maxvol"] if graded else []
-        return {key: _CITATIONS[key] for key in (*keys, "numba")}
+        cited = {key: _CITATIONS[key] for key in keys}
+        return {**cited, **(GRADE_CITATIONS if graded else {}), "numba": _CITATIONS["numba"]}
 
 
 def _pair_table(
@@ -242,23 +237,3 @@ def _pair_table(
         i, j = (symbols.index(end) for end in ends)
         table[i, j] = table[j, i] = value
     return tuple(tuple(row) for row in table.tolist())
-
-
-def shortest_distances(train: Dataset) -> dict[str, float]:
-    """Return the smallest distance in Å of each pair of species in a dataset by "A-B".
-
-    Pairs that never come closer than 4 Å get 0.6 times the sum of their covalent radii.
-    """
-    species = train.species
-    shortest = np.full((len(species), len(species)), np.inf)
-    for structure in train.structures:
-        neighbors = find_neighbors(structure, _SHORT)
-        kinds = np.searchsorted(species, structure.numbers)
-        np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
-    result = {}
-    for i, a in enumerate(species):
-        for j, b in enumerate(species[i:], start=i):
-            fallback = 0.6 * float(covalent_radii[a] + covalent_radii[b])
-            value = float(shortest[i, j])
-            result[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = value if np.isfinite(value) else fallback
-    return result

@@ -19,7 +19,7 @@ from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import Embedding, Expansion
 from forcewright.features.ace.yace import read_yace, write_yace
 from forcewright.files import atomic_write
-from forcewright.linalg.max_volume import max_volume
+from forcewright.models.active_sets import active_sets, atomic_grades
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
@@ -27,7 +27,6 @@ from forcewright.potential import PotentialBase, Prediction, posterior_errors
 from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
-_GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
 
 
@@ -124,7 +123,7 @@ class AcePotential(PotentialBase):
         return self.fitted is not None and bool(self.fitted.active)
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
-        """Return the extrapolation grade γ of each atom (N,): above 1 its surroundings lie outside the training data.
+        """Return the extrapolation grade γ of each atom (N,): how far it lies outside the training data.
 
         γ = max |B A⁻¹| with A the active set of the atom's species (Lysogorskiy et al., Phys. Rev. Mater. 7, 043801
         (2023), eq. 5).
@@ -136,16 +135,28 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None or not self.fitted.active:
             raise InputError("this potential has no active set; fit it here to get extrapolation grades")
-        basis, structure = self.fitted.basis, as_structure(structure)
-        values, grades = basis.project(structure), np.zeros(len(structure))
-        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
-            atoms = np.flatnonzero(structure.numbers == z)
-            if z not in self.fitted.active:  # nothing was learned of this species
-                grades[atoms] = np.inf
-            elif len(atoms):
-                projections = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
-                grades[atoms] = np.abs(projections).max(axis=1, initial=0.0)
-        return grades
+        structure = as_structure(structure)
+        return atomic_grades(structure.numbers, self.environments(structure), self.fitted.active)
+
+    def environments(self, structure: Structure) -> dict[int, FloatArray]:
+        """Return the functions (n, p) of the atoms of each species, in the order of the atoms.
+
+        Raises
+        ------
+        InputError
+            If the potential was read from a bare `.yace` file.
+        """
+        basis = self._fitted.basis
+        values, present = basis.project(structure), set(structure.numbers.tolist())
+        return {
+            z: values[structure.numbers == z, start : start + len(functions)]
+            for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True)
+            if z in present
+        }
+
+    def with_active(self, active: Mapping[int, FloatArray]) -> AcePotential:
+        """Return the potential with what grades the atoms of each species."""
+        return replace(self, fitted=replace(self._fitted, active=active))
 
     def with_active_set(self, structures: StructuresOrFile) -> AcePotential:
         """Return the potential with the active sets of the atoms of training structures, species by species.
@@ -155,19 +166,14 @@ class AcePotential(PotentialBase):
         InputError
             If the potential was read from a bare `.yace` file.
         """
+        sets = active_sets(map(self.environments, structures_of(structures)))
+        return self.with_active({z: known.inverse for z, known in sets.items()})
+
+    @property
+    def _fitted(self) -> FittedBasis:
         if self.fitted is None:
             raise InputError("a potential read from a .yace file does not know its invariant functions")
-        basis, structures = self.fitted.basis, structures_of(structures)
-        values = [basis.project(structure) for structure in structures]
-        numbers = np.concatenate([structure.numbers for structure in structures])
-        active: dict[int, FloatArray] = {}
-        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
-            rows = np.concatenate(values)[numbers == z, start : start + len(functions)]
-            if not functions:
-                active[z] = np.zeros((0, 0))
-            elif len(rows):
-                active[z] = max_volume(rows, tolerance=_GRADE).inverse
-        return replace(self, fitted=replace(self.fitted, active=active))
+        return self.fitted
 
     @cached_property
     def _evaluator(self) -> AceEvaluator:

@@ -28,7 +28,6 @@ saved potential of this kind runs its part ``predict`` and is read only where co
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -38,7 +37,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from forcewright.data.reference_energies import isolated_or_fitted_energies
 from forcewright.errors import InputError
-from forcewright.files import atomic_write
+from forcewright.files import atomic_write, scratch_folder
 from forcewright.models.command.potential import CommandPotential, Predicting
 from forcewright.models.command.template import Value, fill, plain_value, require_known, texts_in
 from forcewright.models.family import FittedHyperparameters
@@ -120,8 +119,8 @@ class CommandModel(FittedHyperparameters):
         seed = int(rng.integers(1, 2**31 - 1))
         symbols = " ".join(chemical_symbols[z] for z in train.species)
         shared = {**self.parameters, **self.integers, "cutoff": self.cutoff, "species": symbols}
-        with tempfile.TemporaryDirectory(prefix="forcewright-fit-") as scratch:
-            folder, log = Path(scratch) / "fit", Path(scratch) / "fit.log"
+        with scratch_folder("fit") as scratch:
+            folder, log = scratch / "fit", scratch / "fit.log"
             folder.mkdir()
             data = write_training_file(train, folder / _TRAIN, self.labels)
             values = {**shared, **self._values_of_fit(train), "train": str(data), "folder": str(folder), "seed": seed}

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +17,8 @@ from forcewright.configs import StrictModel
 from forcewright.data.extxyz import read_extxyz
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
+from forcewright.files import lasting_scratch_folder, scratch_folder
+from forcewright.models.ase_calculator import calculator_factory
 from forcewright.models.command.template import Value, fill, fill_within, plain_value
 from forcewright.models.running import run
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
@@ -126,8 +123,7 @@ class CommandPotential(PotentialBase):
             return None
 
     def _predict_with_program(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
-        with tempfile.TemporaryDirectory(prefix="forcewright-predict-") as scratch:
-            folder = Path(scratch)
+        with scratch_folder("predict") as folder:
             asked, answered = folder / "structures.extxyz", folder / "predictions.extxyz"
             write_training_file(Dataset(tuple(Frame(s, Labels()) for s in structures)), asked, LabelNames(group=None))
             values = {**self._all_values, "structures": str(asked), "predictions": str(answered)}
@@ -181,8 +177,7 @@ class CommandPotential(PotentialBase):
     @cached_property
     def _home(self) -> Path:
         """The folder where its program finds the files; it goes with this object."""
-        folder = Path(tempfile.mkdtemp(prefix="forcewright-potential-"))
-        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        folder = lasting_scratch_folder("potential", self)
         write_files(folder, self.files)
         return folder
 
@@ -192,20 +187,21 @@ class CommandPotential(PotentialBase):
 
     @cached_property
     def _calculator(self) -> Any:
-        module, _, name = str(self.predicting.ase).partition(":")
+        home = str(self.predicting.ase)
         kwargs = fill_within(self.predicting.kwargs, self._all_values, "model.predict.kwargs")
         try:
-            factory: Callable[..., Any] = attrgetter(name)(import_module(module))
-        except (ImportError, AttributeError) as error:
+            # whoever runs the config, or loads what it fitted, has agreed to what the family runs
+            factory = calculator_factory(home, field="model.predict.ase", allowed=True)
+        except ImportError as error:
             raise InputError(
-                f"{module}:{name} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
+                f"{home} cannot be imported ({error}); install it, or put its folder on PYTHONPATH",
                 field="model.predict.ase",
             ) from None
         try:
             return factory(**kwargs)
         except Exception as error:  # anything may go wrong in somebody else's code
             raise InputError(
-                f"{module}:{name} does not work with these kwargs: {error}", field="model.predict.kwargs"
+                f"{home} does not work with these kwargs: {error}", field="model.predict.kwargs"
             ) from error
 
     def save(self, folder: str | Path) -> Path:

@@ -6,7 +6,6 @@ Bartók, Payne, Kondor, Csányi, Phys. Rev. Lett. 104, 136403 (2010); Bartók, K
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import Field, model_validator
 from forcewright.configs import StrictModel
 from forcewright.data.reference_energies import isolated_or_fitted_energies
 from forcewright.errors import InputError, MissingExtraError
+from forcewright.files import scratch_folder
 from forcewright.models.family import FittedHyperparameters
 from forcewright.models.gap.files import PARAMETERS, collect
 from forcewright.models.gap.potential import GapPotential
@@ -181,8 +181,7 @@ class GapModel(FittedHyperparameters):
             raise InputError("no frame has an energy or forces, so there is nothing to fit", file=train.source or None)
         e0 = self.reference_energies(train)
         aliases = {group: f"g{index}" for index, group in enumerate(train.group_sizes)}
-        with tempfile.TemporaryDirectory(prefix="forcewright-gap-") as scratch:
-            folder = Path(scratch)
+        with scratch_folder("gap-fit") as folder:
             write_training_file(
                 train, folder / "train.extxyz", NAMES,
                 prepare=lambda structure: closed_cell(structure, self.cutoff + _GAP_BETWEEN_IMAGES),

@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.lammps_session import error_sentence, largest_range, new_instance, potentials_folder
-from forcewright.models.pair_style.potential import PairStylePotential, require_plain_text
+from forcewright.models.pair_style.potential import PairStylePotential, require_harmless, require_plain_text
 from forcewright.structure import atomic_number
 
 _SYMBOLS = frozenset(chemical_symbols[1:])
@@ -49,6 +49,7 @@ def pair_style_potential(
     """
     lines = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
     style = _split(pair_style, "pair_style")
+    require_harmless(style)
     coefficients = [_split(line, "pair_coeff") for line in lines]
     styles = _pair_styles(style[0])
     types = _types(coefficients, species)

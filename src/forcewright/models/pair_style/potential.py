@@ -25,6 +25,10 @@ from forcewright.structure import Structure
 _SYMBOLS = frozenset(chemical_symbols[1:])
 #: What LAMMPS would read as variables, comments, continued or further commands.
 _FORBIDDEN = re.compile(r"[$&#;\n\r\0]")
+#: Pair styles that run code or load libraries which somebody else has written: Python, pickles, KIM models; and QUIP,
+#: whose files may name programs. Suffixes such as /kk stand for other versions of the same.
+_RUNS_CODE = frozenset({"kim", "python", "quip"})
+_MLIAP_RUNS_CODE = frozenset({"mliappy", "unified"})
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -50,6 +54,12 @@ class PairStylePotential(PotentialBase):
     types: tuple[int, ...]
     cutoff: float
     files: Mapping[str, bytes]
+
+    def __post_init__(self) -> None:
+        require_harmless(self.style)
+        for words in (self.style, *self.coefficients):
+            if (bad := next((word for word in words if re.search(r"[\s\"']", word)), None)) is not None:
+                raise InputError(f"has {bad!r}; blanks and quotes may not stand in a word", field="pair_style")
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -132,4 +142,15 @@ def require_plain_text(text: str, field: str) -> None:
     if (bad := _FORBIDDEN.search(text)) is not None:
         raise InputError(
             f"is {text!r}; {bad[0]!r} may not stand in it: give one command, without variables", field=field
+        )
+
+
+def require_harmless(style: Sequence[str]) -> None:
+    """Refuse pair styles that do more than compute, wherever they stand among the words of ``pair_style``."""
+    names = {part.partition("/")[0] for word in style for part in re.split(r"[\s\"']+", word)}
+    runs = names & _RUNS_CODE or ("mliap" in names and names & _MLIAP_RUNS_CODE)
+    if runs:
+        raise InputError(
+            f"is {' '.join(style)!r}; {min(runs)!r} runs code that is no part of LAMMPS, which a potential may not",
+            field="pair_style",
         )

@@ -1,0 +1,46 @@
+"""Structures from any file: of labelled structures, of a simulation, or of whatever else ASE reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from forcewright.data import Sources, dataset_of
+from forcewright.data.formats import as_sources, find_format
+from forcewright.errors import InputError
+from forcewright.structure import Dataset, Frame, Labels
+from forcewright.trajectory import snapshots
+
+
+def read_structures(structures: Sources, *, labels: Mapping[str, str] | None = None) -> Dataset:
+    """Return structures with what labels they have, from anything `forcewright.read` takes, and cif, POSCAR, H5MD ...
+
+    Raises
+    ------
+    InputError
+        If a file does not exist or cannot be read, or a frame is not usable; names file, frame and field.
+    """
+    if isinstance(structures, Dataset) or not any(map(_is_foreign, as_sources(structures))):
+        return dataset_of(structures, labels=labels)
+    frames: list[Frame] = []
+    sources = as_sources(structures)
+    for source in sources:
+        if not isinstance(source, Path) or not _is_foreign(source):
+            frames += dataset_of(source, labels=labels)
+            continue
+        for index, shot in enumerate(snapshots(source)):
+            known = Labels(shot.energy, shot.forces, shot.stress)
+            frames.append(Frame(shot.structure, known, f"{source}#{index}"))
+    files = [source for source in sources if isinstance(source, Path)]
+    return dataset_of(Dataset(tuple(frames), files[0].stem, ", ".join(map(str, files))))
+
+
+def _is_foreign(source: object) -> bool:
+    """Whether a source is a file that no reader of labelled structures takes."""
+    if not isinstance(source, Path):
+        return False
+    try:
+        find_format(source, None)
+    except InputError:
+        return source.is_file()
+    return False
