@@ -112,6 +112,8 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
         _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")
     for warning in summary["warnings"]:
         _print(warning, "bold red", soft_wrap=False)
+    for sentence in summary.get("at_range_ends", []):
+        _print(sentence, "yellow", soft_wrap=False)
     _out.print("validation errors (each frame predicted by a fit that has not seen it)")
     _print(result.validation, soft_wrap=False)
     if result.test is not None:

@@ -184,6 +184,11 @@ def units_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
 def sections(result: Mapping[str, Any]) -> list[list[Any]]:
     """Return sections of the report, [title, text, what is shown beside], from the content of result.json."""
     sections: list[list[Any]] = []
+    if choice := result.get("model_search"):
+        sections.append(["Radial functions", choice_text(choice)])
+    if ends := result.get("at_range_ends"):
+        text = "What is best may lie beyond these ranges; widen them as said and search again. "
+        sections.append(["Ranges that end too early", text + " ".join(ends)])
     if pruning := result.get("pruning"):
         sections.append(["Pruning", pruning_text(pruning)])
     if densities := result.get("densities"):
@@ -193,6 +198,15 @@ def sections(result: Mapping[str, Any]) -> list[list[Any]]:
             text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
         sections.append(["Further densities", text, shown])
     return [*sections, *coverage_sections(result.get("coverage")), *extrapolation_sections(result.get("extrapolation"))]
+
+
+def choice_text(choice: Mapping[str, Any]) -> str:
+    """Return in words what the model left open, and how it was settled."""
+    losses = ", ".join(f"{words} {_number(loss)}" for words, loss in choice["losses"].items())
+    return (
+        f"The config left the radial functions open. {choice['chosen']} was taken, by the losses of short "
+        f"cross-validated fits to {choice['frames']} training frames: {losses}."
+    )
 
 
 def pruning_text(pruning: Mapping[str, Any]) -> str:

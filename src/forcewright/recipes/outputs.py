@@ -27,6 +27,7 @@ from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
+from forcewright.fitting.range_ends import at_range_ends
 from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
@@ -396,6 +397,7 @@ def summarize(
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
+        "at_range_ends": at_range_ends(problem, best.params, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
         "coverage": coverage,
