@@ -33,6 +33,14 @@ from forcewright.validation.properties import name_of, unit_of
 
 _log = logging.getLogger(__name__)
 
+#: what numbers are called whose names are too short to be understood alone
+_SAID = {
+    "highest": "highest frequency of frames so far apart", "sampled": "frames close enough for what moves",
+    "images_from": "own periodic images from", "neighbors": "coordination number",
+    "plateau": "displacement at which it levels off", "equilibration": "equilibration, left out",
+    "equilibrated": "in equilibrium after it",
+}  # fmt: skip
+
 Listener = Callable[[str, int], None]
 
 
@@ -361,7 +369,8 @@ def _title(name: str) -> str:
 def _tables(result: Result) -> list[dict[str, Any]]:
     """Return the single numbers and texts of a result as a table, those in mappings with a column for each key."""
     values = result.to_dict()
-    single = [[*_words(name, result), significant(v, 4)] for name, v in values.items() if _is_single(v)]
+    single = [[*_words(name, result), significant(v, 4)] for name, v in values.items()
+              if _is_single(v) and v is not None]  # fmt: skip
     headings = [("quantity", ""), ("unit", ""), ("value", "")]
     tables = [{"headings": headings, "rows": single, "style": "plain"}] if single else []
     mappings = {name: part for name, part in values.items() if isinstance(part, dict) and _is_single(*part.values())}
@@ -377,6 +386,8 @@ def _tables(result: Result) -> list[dict[str, Any]]:
 
 def _words(name: str, result: Result) -> tuple[str, str]:
     """Return the name of a number in words, and its unit."""
+    if name in _SAID:
+        return _SAID[name], result.units.get(name, "")
     return (name_of(name), unit_of(name)) if unit_of(name) else (name.replace("_", " "), result.units.get(name, ""))
 
 

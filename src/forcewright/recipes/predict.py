@@ -124,7 +124,8 @@ def predict(
 
 def _info(known: Labels, predicted: Prediction) -> dict[str, Any]:
     """Return what travels along with a frame, with its own prediction in place of an earlier one."""
-    info = {key: value for key, value in known.info.items() if not key.startswith(PREDICTED)}
+    earlier = (PREDICTED, "max_extrapolation_grade")
+    info = {key: value for key, value in known.info.items() if not key.startswith(earlier)}
     info[f"{PREDICTED}energy"] = predicted.energy
     if predicted.stress is not None:
         info[f"{PREDICTED}stress"] = predicted.stress.ravel().tolist()
