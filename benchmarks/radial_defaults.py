@@ -1,8 +1,8 @@
 """Which radial functions of ACE are good on metals, covalent crystals, liquids and molecules alike?
 
 A short search in closed form: small bases fitted to few frames of each system with every family and λ, cross-validated;
-no test set is touched. The errors are those of frames that the fit has not seen. To compare over all systems, force errors
-are divided by the least of each system; the last columns are the largest and the mean of these ratios.
+no test set is touched. The errors are those of frames that the fit has not seen. To compare over all systems, force
+errors are divided by the least of each system; the last columns are the largest and the mean of these ratios.
 
     python benchmarks/radial_defaults.py [--functions 150] [--full auto SBessel]
 """

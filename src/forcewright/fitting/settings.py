@@ -316,7 +316,7 @@ class FitSettings(BaseModel):
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
     """Threads of each fit of a family that has a fit of its own (such as GAP). More threads may change last digits."""
-    cache_GB: float = Field(default=1.0, ge=0)
+    cache_GB: float = Field(default=1.0, ge=0, le=1e6)
     """Size limit of the cache of design rows during a run."""
 
     @property

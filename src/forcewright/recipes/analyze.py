@@ -27,6 +27,7 @@ from forcewright.recipes.run_folder import RunFolder
 from forcewright.report import PageContent, Section, write_report
 from forcewright.report.drawing import dress, new_figure
 from forcewright.report.numbers import significant
+from forcewright.simulation import SimulationResult
 from forcewright.trajectory import Frames, Snapshot, snapshots
 from forcewright.validation.properties import name_of, unit_of
 
@@ -130,7 +131,7 @@ def _is_analysis(function: Callable[..., Any]) -> bool:
 
 
 def analyze(
-    trajectory: Frames, what: str | Sequence[str] = ("rdf",), output: str | Path | None = None, *,
+    trajectory: Frames | SimulationResult, what: str | Sequence[str] = ("rdf",), output: str | Path | None = None, *,
     options: Mapping[str, Mapping[str, Any]] | None = None, skip: int = 0, every: int = 1,
     start_ps: float | None = None, end_ps: float | None = None,
     on_frame: Listener | None = None,
@@ -142,7 +143,8 @@ def analyze(
     Parameters
     ----------
     trajectory
-        A trajectory file, the output folder of a simulation, or frames in memory, such as a list of ASE atoms.
+        A trajectory file, the output folder or the result of a simulation, or frames in memory, such as a list of ASE
+        atoms.
     what
         Name of an analysis or several (`names`).
     output
@@ -162,6 +164,10 @@ def analyze(
         If the trajectory cannot be read, an analysis or an option of it is not known or does not fit, or nothing could
         be computed.
     """
+    if isinstance(trajectory, SimulationResult):
+        trajectory = trajectory.folder
+    if not isinstance(what, Sequence) or not all(isinstance(name, str) for name in what):
+        raise InputError(f"is {what!r}; give the name of an analysis, or several", field="what")
     if skip < 0 or every < 1:
         raise InputError(f"skip is {skip} and every {every}; they must be at least 0 and 1")
     selection, options = Selection(_frames(trajectory), skip, every, start_ps, end_ps), dict(options or {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -141,7 +142,8 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if value is None or all(isinstance(part, str | Path) for part in several):
             return value
         if isinstance(value, Mapping):
-            return {key: written(part, f"{name}-{key}") for key, part in value.items()}
+            plain = {key: re.sub(r"[^\w-]", "_", str(key)) for key in value}  # no name leads to another folder
+            return {key: written(part, f"{name}-{plain[key]}") for key, part in value.items()}
         dataset = dataset_of(value)
         path = folder / "structures" / f"{name}-{dataset.content_hash[:12]}.extxyz"
         with writing(path):

@@ -36,6 +36,7 @@ from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.coverage import coverage_of, coverage_warnings
 from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -376,11 +377,13 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
     extrapolation = summary_of(final.potential, *graded)
+    coverage = coverage_of(final.potential, problem.everything, inputs.test)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
+        "coverage": coverage,
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
@@ -398,6 +401,7 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *coverage_warnings(coverage),
             *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],

@@ -16,6 +16,7 @@ from forcewright.data.formats import writer_of
 from forcewright.data.frame_checks import check_coincidence
 from forcewright.data.labelling import PREDICTED
 from forcewright.errors import InputError
+from forcewright.files import as_path
 from forcewright.models import load
 from forcewright.potential import Graded, Potential, Prediction
 from forcewright.recipes.extrapolation import Extrapolation, extrapolation_of
@@ -93,7 +94,7 @@ def predict(
     if output is None:
         model, content_hash = _load(potential), ""
     else:
-        writer_of(Path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
+        writer_of(as_path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
         model, _, content_hash = identify(potential)
     dataset = read_structures(structures, labels=labels)
     _check(model, dataset)
@@ -170,4 +171,8 @@ def _check(model: Potential, dataset: Dataset) -> None:
 
 
 def _load(potential: str | Path | Potential) -> Potential:
-    return load(potential) if isinstance(potential, str | Path) else potential
+    if isinstance(potential, str | Path):
+        return load(potential)
+    if not isinstance(potential, Potential):
+        raise InputError(f"is a {type(potential).__name__}; give a potential, or where one is saved", field="potential")
+    return potential

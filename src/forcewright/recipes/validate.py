@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_write, only_writer
+from forcewright.files import as_path, atomic_write, only_writer
 from forcewright.models import potential_path
 from forcewright.potential import Potential
 from forcewright.protocols.structures import build_structure
@@ -64,7 +64,7 @@ def validate(
     source = settings.potential if potential is None else potential
     if isinstance(source, str | Path):  # that of the command line lies in the working directory
         source = (Path(source) if potential is not None else folder / source).resolve()
-    target = settings.output if output is None else Path(output).resolve()
+    target = settings.output if output is None else as_path(output).resolve()
     if target is None and file is not None and isinstance(source, Path):
         target = potential_path(source).parent / "physics"
     if source is None or (target is None and file is not None):

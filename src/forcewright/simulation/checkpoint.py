@@ -32,9 +32,10 @@ def identity(
 ) -> dict[str, str]:
     """Return hashes of everything that determines the numbers of a run, by names that a user understands."""
     velocities = b"" if start.velocities is None else np.ascontiguousarray(start.velocities).tobytes()
+    held = [] if start.fixed is None else [_hash(np.ascontiguousarray(start.fixed).tobytes())]
     parts: dict[str, Any] = {
         "potential": force_field.content_hash,
-        "structure": [start.structure.content_hash, _hash(velocities), _hash(start.masses.tobytes())],
+        "structure": [start.structure.content_hash, _hash(velocities), _hash(start.masses.tobytes()), *held],
         "stages": [stage.model_dump(mode="json") for stage in stages], "engine": engine, "seed": seed,
         "settings of the run": _plain(settings), "version of checkpoints": _FORMAT,
     }  # fmt: skip

@@ -82,7 +82,7 @@ def run(
     """
     settings = settings or RunSettings()
     start = next(snapshots([start]))
-    check_protocol(stages, start, settings)
+    check_protocol(stages, start, settings, engine)
     if engine not in ENGINES:
         raise InputError(f"unknown engine {engine!r}; allowed are {', '.join(ENGINES)}", field="engine")
     current = identity(force_field, start, stages, engine, seed, settings)
@@ -224,6 +224,8 @@ class _Run:
             self.engine.advance(stage.max_steps)
             end = self.engine.snapshot()
             forces = np.zeros((1, 3)) if end.forces is None else end.forces
+            if end.fixed is not None:
+                forces = np.where(end.fixed, 0.0, forces)
             left = thermo.residual_force(forces, end.stress, end.structure.volume, stage)
         if left > stage.fmax_eV_per_A:
             self.notes.append(
