@@ -188,3 +188,14 @@ def test_a_simulation_watches_and_stops_where_it_is_asked_to(fits: dict[str, Any
     if factor == 10.0:
         assert result.alarm is not None and result.alarm.monitor == "extrapolation_factor"
         assert "times the limit of" in result.reason and result.steps == 0
+
+
+def test_uncertainties_of_a_family_with_a_fit_of_its_own_travel_with_its_predictions(tmp_path: Path) -> None:
+    from forcewright.fitting.family_fit import load_predictions, load_uncertainties, save_predictions
+    from forcewright.potential import Prediction
+
+    known = [np.array([0.1, 0.2]), np.array([0.3]), np.zeros(0)]
+    path = save_predictions(tmp_path / "some.npz", [Prediction(1.0)] * 3, known)
+    assert [values.tolist() for values in load_uncertainties(path)] == [[0.1, 0.2], [0.3], []]
+    assert [p.energy for p in load_predictions(path)] == [1.0] * 3
+    assert load_uncertainties(save_predictions(tmp_path / "none.npz", [Prediction(1.0)])) == []

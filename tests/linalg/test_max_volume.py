@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from forcewright.errors import InputError
-from forcewright.linalg.max_volume import extrapolation_grades, max_volume
+from forcewright.linalg.max_volume import extrapolation_grades, grading, max_volume
 
 
 def log_volume(rows: np.ndarray) -> float:
@@ -144,3 +144,38 @@ def test_unusable_rows_are_told() -> None:
 
 def test_no_rows_have_no_grades() -> None:
     assert extrapolation_grades(np.zeros((0, 3)), np.eye(3)).shape == (0,)
+
+
+def test_grading_knows_what_rows_span_and_what_leaves_their_span() -> None:
+    rng = np.random.default_rng(3)
+    base = rng.normal(size=(400, 5))
+    mix = rng.normal(size=(5, 12)) * 10.0 ** rng.uniform(-3, 3, size=12)  # 12 functions, of different size, of rank 5
+    rows = base @ mix
+    known = grading(rows)
+    assert (known.spanned, known.rank) == (5, 5) and known.inverse.shape == (12, 12)
+    assert extrapolation_grades(rows, known.inverse).max() <= 1.01 + 1e-9
+    # in the span they are those of the five numbers behind the functions
+    others = 2.0 * rng.normal(size=(50, 5))
+    expected = extrapolation_grades(others, max_volume(base).inverse)
+    np.testing.assert_allclose(extrapolation_grades(others @ mix, known.inverse), expected, rtol=0.35)
+    leaves = others @ mix + np.abs(rows).mean(axis=0) * rng.normal(size=(50, 12))
+    assert extrapolation_grades(leaves, known.inverse).min() > 20.0
+    scaled = rows * 10.0 ** rng.uniform(-5, 5, size=12)
+    assert extrapolation_grades(scaled, grading(scaled).inverse).max() <= 1.01 + 1e-9
+    never = np.hstack([rows, np.zeros((400, 1))])  # a function that no row has
+    known = grading(never)
+    assert known.spanned == 5
+    assert (
+        extrapolation_grades(np.hstack([rows[:3], np.full((3, 1), np.median(np.abs(rows)))]), known.inverse).min()
+        > 20.0
+    )
+
+
+def test_grading_of_few_rows_and_of_nothing() -> None:
+    few = np.random.default_rng(0).normal(size=(3, 8))
+    known = grading(few)
+    assert known.rank == known.spanned == 3
+    np.testing.assert_allclose(extrapolation_grades(few, known.inverse), 1.0, rtol=1e-6)
+    assert np.isfinite(grading(np.zeros((4, 3))).inverse).all()
+    with pytest.raises(InputError, match="not finite"):
+        grading(np.array([[1.0, np.nan]]))
