@@ -53,10 +53,10 @@ def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) 
     raise InputError(f"is a {type(source).__name__}; give a potential, {ForceFieldSettings.choices}", field="potential")
 
 
-def shown_name(source: object, base: Path, found: ForceField) -> str:
+def shown_name(source: object, base: Path, computed: ForceField) -> str:
     """Return what pages call a force field: a potential in the folder of a study by both names."""
     if not isinstance(source, str | Path):
-        return found.name
+        return computed.name
     path = potential_path(base / source).resolve()
     return f"{path.parent.name}/{path.name}" if path.name == "potential" else path.name
 
