@@ -260,6 +260,8 @@ def simulate(config: Config, fresh: FreshRun = False) -> None:
     else:
         ending, failed = result.reason, not result.completed
     _print(ending, "bold red" if failed else None, soft_wrap=False)
+    for note in () if isinstance(result, Survival) else result.notes:
+        _print(note)
     _say_where(result.folder)
     if failed:
         raise typer.Exit(1)

@@ -427,9 +427,9 @@ def _atomic_numbers(arrays: dict[str, NDArray[Any]]) -> IntArray:
 def _element(word: str) -> int:
     """Return the atomic number of a symbol in upper or lower case, or of the number itself."""
     symbol = word.capitalize()
-    return (
-        int(word) if _WHOLE.fullmatch(word) else atomic_number(symbol if symbol in atomic_numbers else word, "species")
-    )
+    if _WHOLE.fullmatch(word):
+        return max(min(int(word), len(chemical_symbols)), 0)  # Structure refuses what is not in the table
+    return atomic_number(symbol if symbol in atomic_numbers else word, "species")
 
 
 def _parse_lattice(text: str | None, field: str = "Lattice") -> FloatArray:
@@ -461,30 +461,39 @@ def _shorten(text: str) -> str:
 
 
 def format_frame(
-    structure: Structure, columns: Mapping[str, FloatArray], pairs: Mapping[str, str], *, aligned: bool = False
+    structure: Structure, columns: Mapping[str, NDArray[Any]], pairs: Mapping[str, str], *, aligned: bool = False
 ) -> str:
     """Return the lines of one frame.
 
     Parameters
     ----------
     columns
-        Numbers (N, k) that follow the positions.
+        Numbers (N, k) that follow the positions, and after them truth values.
     pairs
         Further keys and what `format_value` or `quote` return of their values.
     aligned
         Whether columns are aligned, with 17 significant digits; otherwise numbers have the fewest digits that read
         back exactly.
     """
-    properties = _PLAIN + "".join(f":{name}:R:{values.shape[1]}" for name, values in columns.items())
+    kinds = {name: "L" if values.dtype == bool else "R" for name, values in columns.items()}
+    ordered = sorted(columns, key=lambda name: kinds[name] == "L")
+    properties = _PLAIN + "".join(f":{name}:{kinds[name]}:{columns[name].shape[1]}" for name in ordered)
     words = [f"Lattice={format_value(structure.cell.ravel().tolist())}"] if structure.cell.any() else []
     words += [f"Properties={properties}", f"pbc={format_value(structure.pbc.tolist())}"]
     words += [f"{key if _PLAIN_TEXT.fullmatch(key) else quote(key)}={text}" for key, text in pairs.items()]
     symbols = [chemical_symbols[z] for z in structure.numbers]
-    table = zip(symbols, np.hstack([structure.positions, *columns.values()]).tolist(), strict=True)
+    numbers = np.hstack([structure.positions, *(columns[name] for name in ordered if kinds[name] == "R")]).tolist()
+    flags = [columns[name] for name in ordered if kinds[name] == "L"]
+    table = zip(symbols, numbers, strict=True)
     if aligned:
         rows = [f"{symbol:2s} {' '.join([f'{value:24.16e}' for value in row])}" for symbol, row in table]
     else:
         rows = [f"{symbol} {' '.join(map(repr, row))}" for symbol, row in table]
+    if flags:
+        rows = [
+            f"{row} {' '.join('FT'[flag] for flag in values)}"
+            for row, values in zip(rows, np.hstack(flags).astype(int).tolist(), strict=True)
+        ]
     return "\n".join([str(len(structure)), " ".join(words), *rows]) + "\n"
 
 

@@ -220,7 +220,7 @@ class Graded(Protocol):
         """Return the potential with the active set of these training structures."""
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
-        """Return the extrapolation grade of each atom (N,), above 1 outside the data."""
+        """Return the extrapolation grade of each atom (N,), the larger the further outside the data."""
 
 
 @runtime_checkable

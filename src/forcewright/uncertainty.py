@@ -89,7 +89,7 @@ class Calibration:
     spans: Mapping[str, Span] = field(default_factory=dict)
 
     def limit_of(self, atoms: int) -> float:
-        """Return the limit of a frame with so many atoms: the largest of more atoms is larger by chance alone."""
+        """Return the limit of a frame with so many atoms: the largest of more atoms is larger."""
         return float(self.limit * max(1.0, atoms * self.frames / self.atoms) ** self.tail)
 
     def to_dict(self) -> dict[str, Any]:

@@ -336,3 +336,13 @@ def test_a_bad_frame_is_named_where_it_is_predicted(tmp_path: Path) -> None:
     (tmp_path / "b.extxyz").write_text("".join(text))
     with pytest.raises(InputError, match="b.extxyz, frame 1, field 'positions': holds nan at atom 1"):
         fw.predict(POTENTIAL, tmp_path / "b.extxyz")
+
+
+@pytest.mark.parametrize(("text", "field"), [
+    ("1\n\n99999999999999999999 0 0 0\n", "numbers"), ("1\nProperties=Z:R:1:pos:R:3\n14.5 0 0 0\n", "numbers"),
+    ("1\nProperties=species:S:1:pos:R:3 time=" + "9" * 400 + "\nSi 0 0 0\n", "time"),
+    ("1\nProperties=species:S:9999999999:pos:R:3\nSi 0 0 0\n", "Properties"),
+])  # fmt: skip
+def test_huge_and_half_numbers_are_refused(text: str, field: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"frame 0, field '{field}'"):
+        list(snapshots(written(tmp_path / "a.xyz", text)))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from forcewright.data.coverage import check_coverage
 from forcewright.data.findings import Audit, Finding
 from forcewright.data.force_audit import check_forces_against_energies
 from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies, require_mapped
 from forcewright.data.frame_checks import check_coincidence, check_frame, check_soundness
+from forcewright.data.label_checks import (
+    check_declared,
+    check_lengths,
+    check_placeholders,
+    check_stiffness,
+    check_zero_of_energy,
+)
 from forcewright.data.labelling import LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
 from forcewright.data.probe_fit import sample_and_sum
@@ -17,6 +26,8 @@ from forcewright.data.set_checks import SET_CHECKS, check_unseen
 from forcewright.data.stress_audit import check_stress
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame
+
+_log = logging.getLogger(__name__)
 
 
 def audit(
@@ -39,9 +50,9 @@ def audit(
     dataset, findings = _collect(data, format, mapping, summary, options)
     more, sound = _check(dataset, findings)
     sample = sample_and_sum(sound)
-    by_group = check_forces_against_energies(sample)
-    judged, agreement = check_stress(sample, distrusted=by_group)
-    findings += [*more, *by_group.values(), *judged]
+    wrong, trusted = check_forces_against_energies(sample)
+    judged, agreement = check_stress(sample, trusted=trusted if wrong else None)
+    findings += [*more, *wrong, *judged]
     if not sample.frames and dataset.count_labels()["stress"]:
         message = "the stress cannot be judged without forces, nor in very large cells or with more than six elements"
         findings.append(Finding("note", "stress not judged", message, field="stress"))
@@ -49,6 +60,7 @@ def audit(
         test_set, more = _collect(test, format, mapping, LabelSummary(), options)
         findings += more + _check(test_set, more)[0] + list(check_unseen(dataset, test_set))
         findings += check_leakage(dataset, test_set)
+        findings += check_coverage(dataset, test_set)
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
     return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
 
@@ -89,9 +101,22 @@ def _check(dataset: Dataset, known: list[Finding]) -> tuple[list[Finding], Datas
     findings = [finding for group in per_frame for finding in group]
     if len(dataset):
         findings += [finding for check in SET_CHECKS for finding in check(dataset)]
+    checked = dataset[[i for i, group in enumerate(per_frame) if not _is_unsound(group)]]
+    if len(checked):
+        findings += [finding for check in LABEL_CHECKS for finding in check(checked)]
     # That no frame has an energy may be known from reading, where the keys that are there were named, too.
     reported = {(finding.code, finding.field) for finding in known}
     return [f for f in findings if f.frame is not None or (f.code, f.field) not in reported], sound
+
+
+def _is_unsound(findings: list[Finding]) -> bool:
+    return any(finding.code in ("not finite", "out of bounds", "zero cell") for finding in findings)
+
+
+#: Checks of all frames whose numbers can be calculated with.
+LABEL_CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
+    check_placeholders, check_declared, check_zero_of_energy, check_lengths, check_stiffness,
+)  # fmt: skip
 
 
 def require_sound(dataset: Dataset) -> None:
@@ -112,3 +137,5 @@ def require_sound(dataset: Dataset) -> None:
             raise finding.to_error()
         for finding in check_coincidence(frame, index):
             raise finding.to_error()
+    for finding in check_placeholders(dataset):
+        _log.warning("%s", finding)

@@ -8,6 +8,8 @@ instead of forces, and the ratio of lengths says the unit.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from forcewright.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL, RYDBERG
 #: A verdict needs this many frames and this cosine; a unit is wrong outside of 1/RATIO ... RATIO (the smallest
 #: mistake is a factor of 13.6; strains, which forces hardly see, may cost the probe a factor of two or three).
 FRAMES, AGREEMENT, RATIO = 8, 0.9, 5.0
+_ALIKE = 0.7  # cosine between forces of one kind
 #: Energies over the energies that the forces say, both as labelled.
 _UNITS = {
     "energies in Hartree": 1 / HARTREE, "energies in Rydberg": 1 / RYDBERG, "energies in kcal/mol": 1 / KCAL_PER_MOL,
@@ -28,15 +31,37 @@ _UNITS = {
 }  # fmt: skip
 
 
-def check_forces_against_energies(sample: ProbeSample) -> dict[str, Finding]:
-    """Return a finding for each group whose forces do not belong to its energies."""
-    by_group = {group: _check_group(sample, group) for group in sorted(sample.sums)}
-    return {group: finding for group, finding in by_group.items() if finding is not None}
+def check_forces_against_energies(sample: ProbeSample) -> tuple[list[Finding], set[str]]:
+    """Return findings on groups whose forces do not belong to their energies, and the groups whose forces do.
+
+    Where gradients are found, groups that cannot be judged by their own forces are judged by those of the groups with
+    the gradients: elsewhere, what other groups say of a group is too uncertain.
+    """
+    verdicts = {group: _check_group(sample, group, [group]) for group in sorted(sample.sums)}
+    turned = [g for g, verdict in verdicts.items() if isinstance(verdict, Finding) and verdict.code == "force sign"]
+    if turned:
+        left = [group for group, verdict in verdicts.items() if verdict is None and _alike(sample, group, turned)]
+        verdicts |= {group: _check_group(sample, group, turned) for group in left}
+    findings = [verdict for verdict in verdicts.values() if isinstance(verdict, Finding)]
+    return findings, {group for group, verdict in verdicts.items() if verdict is True}
 
 
-def _check_group(sample: ProbeSample, group: str) -> Finding | None:
+def _alike(sample: ProbeSample, group: str, others: Sequence[str]) -> bool:
+    """Whether the forces of a group are what a probe that is fitted to those of others says."""
+    coefficients, sums = fit([sample.sums[other] for other in others], energies=False), sample.sums[group]
+    if coefficients is None:
+        return False
+    squares = float(coefficients @ sums.gram @ coefficients) * sums.squares
+    return bool(coefficients @ sums.target > _ALIKE * np.sqrt(squares))
+
+
+def _check_group(sample: ProbeSample, group: str, sources: Sequence[str]) -> Finding | Literal[True] | None:
+    """Return what is wrong with the forces of a group, True where nothing is, None where it cannot be judged.
+
+    ``sources`` are the groups whose forces say what the energies should be.
+    """
     members = [k for k in sample.members(group) if sample.frames[k].labels.energy is not None]
-    coefficients = fit([sample.sums[group]], energies=False)
+    coefficients = fit([sample.sums[source] for source in sources], energies=False)
     if len(members) < FRAMES or coefficients is None:
         return None
     atoms = np.array([len(sample.frames[k].structure) for k in members])
@@ -57,7 +82,7 @@ def _check_group(sample: ProbeSample, group: str) -> Finding | None:
         )
         return Finding("error", "force sign", message, file=file, field="forces")
     if 1 / RATIO < ratio < RATIO:
-        return None
+        return True
     factors = {**_UNITS, "energies per atom": 1 / atoms.mean()}
     near = {name: abs(np.log(ratio / factor)) for name, factor in factors.items()}
     guess = " or ".join(name for name, distance in near.items() if distance < min(min(near.values()) + 0.3, 0.8))
@@ -69,11 +94,12 @@ def _check_group(sample: ProbeSample, group: str) -> Finding | None:
 
 
 def _within_composition(frames: list[Frame], *columns: FloatArray) -> list[FloatArray]:
-    """Subtract the mean over the frames of the same composition, because forces do not know the energy of an atom."""
-    same: dict[tuple[tuple[int, float], ...], list[int]] = defaultdict(list)
-    for position, (structure, _, _) in enumerate(frames):
+    """Subtract the mean over frames of one group and composition, because forces do not know the energy of an atom."""
+    same: dict[tuple[object, ...], list[int]] = defaultdict(list)
+    for position, (structure, labels, _) in enumerate(frames):
         species, counts = np.unique(structure.numbers, return_counts=True)
-        same[tuple(zip(species.tolist(), (counts / counts.sum()).round(9).tolist(), strict=True))].append(position)
+        fractions = zip(species.tolist(), (counts / counts.sum()).round(9).tolist(), strict=True)
+        same[labels.group, *fractions].append(position)
     centered = [column.copy() for column in columns]
     for positions in same.values():
         for column in centered:

@@ -33,7 +33,7 @@ def read_mlearn(path: Path, *, stress_order: str | Mapping[str, str] = DEFAULT_O
     """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not JSON ({error})", file=path) from None
     if not isinstance(entries, list) or not entries:
         raise InputError("is not an mlearn file: expected a list of entries with structure and outputs", file=path)

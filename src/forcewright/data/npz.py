@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,25 @@ def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, OSError, EOFError, AttributeError):
-        raise InputError("is not a NumPy .npz archive; it may be cut off", file=path) from None
     except ValueError as error:
         raise InputError(
             f"holds Python objects, which are never loaded because they can run code; store plain numbers ({error})",
             file=path,
         ) from None
+    # a .npy under this name, members that are encrypted, cut off or packed in an unknown way
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+    ) as error:
+        raise InputError(f"is not a sound NumPy .npz archive ({error}); it may be cut off", file=path) from None
+    if damaged := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise InputError("is not an array of NumPy; the archive is damaged", file=path, field=damaged[0])
     for name in ("R", "z"):
         if name not in arrays:
             raise InputError(f"is missing; the file holds {', '.join(sorted(arrays))}", file=path, field=name)
@@ -86,6 +99,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 def _unit(
     arrays: dict[str, Any], field: str, option: str, chosen: str | None, known: dict[str, float], path: Path
 ) -> float:
+    if chosen is None and field in arrays and arrays[field].size != 1:
+        raise InputError(f"holds {arrays[field].size} units, expected one", file=path, field=field)
     name = chosen if chosen is not None or field not in arrays else np.asarray(arrays[field]).item()
     name = name.decode() if isinstance(name, bytes) else name
     if (unit := str(name).strip().lower()) in known:

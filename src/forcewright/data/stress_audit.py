@@ -56,16 +56,17 @@ class Verdict:
         return self.order == (0, 1, 2)
 
 
-def check_stress(sample: ProbeSample, distrusted: Container[str] = ()) -> tuple[list[Finding], dict[str, float]]:
+def check_stress(sample: ProbeSample, trusted: Container[str] | None = None) -> tuple[list[Finding], dict[str, float]]:
     """Return findings about the stress labels and, per decided group, the cosine between labels and probe.
 
-    Groups that are ``distrusted``, because their forces do not belong to their energies, take no part in the fit.
+    Where forces of some groups do not belong to their energies, only groups that are ``trusted`` take part in the fit.
     """
     stressed = {g: [k for k in sample.members(g) if _has_stress(sample.frames[k])] for g in sorted(sample.sums)}
     judged = {group: members for group, members in stressed.items() if members}
     if not judged:
         return [], {}  # nothing to judge, or nothing to judge it by: `audit` says which
-    coefficients = fit((sums for group, sums in sample.sums.items() if group not in distrusted), energies=True)
+    sums = [part for group, part in sample.sums.items() if trusted is None or group in trusted]
+    coefficients = fit(sums, energies=True)
     if coefficients is None:
         note = "the forces are too few or too irregular to judge the stress by them"
         return [Finding("note", "stress not judged", note, field="stress")], {}

@@ -157,7 +157,8 @@ class Bispectrum:
         """Return the descriptors of each atom (N, columns per species), whose sums over atoms are the energy's row."""
         box = to_lammps_box(structure, self.cutoff)
         types, count = type_of_species(structure, self.species), len(structure)
-        lmp = _environment_system().run(box, types, self.species, repr(self), self._atom_commands, "0.0 bin")
+        # no key: LAMMPS builds the neighbor list of sna/atom once per time step, and every run here is at the same
+        lmp = _environment_system().run(box, types, self.species, None, self._atom_commands, "0.0 bin")
         values = np.empty((count, self.columns_per_species))
         ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
         values[ids - 1] = np.array(lmp.numpy.extract_compute("atoms", 1, 2))[:count].reshape(count, -1)
@@ -213,7 +214,7 @@ def _row_system() -> LammpsSystem:
 
 @lru_cache(maxsize=1)
 def _environment_system() -> LammpsSystem:
-    """Another for descriptors of single atoms, which keeps a structure that only moves."""
+    """Another for descriptors of single atoms."""
     return LammpsSystem()
 
 

@@ -113,4 +113,5 @@ def repeat_snapshot(snapshot: Snapshot, repeat: Sequence[int]) -> Snapshot:
         return snapshot
     structure = Structure.from_ase(snapshot.structure.to_ase().repeat(tuple(repeat)))  # type: ignore[no-untyped-call]
     velocities = None if snapshot.velocities is None else np.tile(snapshot.velocities, (copies, 1))
-    return Snapshot(structure, velocities=velocities, masses=np.tile(snapshot.masses, copies))
+    fixed = None if snapshot.fixed is None else np.tile(snapshot.fixed, (copies, 1))
+    return Snapshot(structure, velocities=velocities, masses=np.tile(snapshot.masses, copies), fixed=fixed)

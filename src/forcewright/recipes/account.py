@@ -21,6 +21,7 @@ from forcewright.fitting.loss import Loss
 from forcewright.fitting.problem import Problem
 from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
+from forcewright.recipes.coverage import coverage_sections
 from forcewright.recipes.extrapolation import extrapolation_sections
 
 
@@ -196,7 +197,7 @@ def sections(result: Mapping[str, Any]) -> list[list[Any]]:
         if densities["fitted"] and pruning and pruning["nested"]:
             text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
         sections.append(["Further densities", text, shown])
-    return [*sections, *extrapolation_sections(result.get("extrapolation"))]
+    return [*sections, *coverage_sections(result.get("coverage")), *extrapolation_sections(result.get("extrapolation"))]
 
 
 def choice_text(choice: Mapping[str, Any]) -> str:

@@ -212,10 +212,11 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
     for name, family in families.items():
         if isinstance(family, dict) and "model" in family:
             try:
-                _study_config(settings, name, family)
+                checked = _study_config(settings, name, family)
             except InputError as error:
                 field = f"families.{name}.{error.field}"
                 raise InputError(error.problem, file=config_read.file, field=field) from None
+            checked.family.require_packages()  # not after hours of other families
     return settings
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -80,8 +81,6 @@ def as_before(config: TuneConfig) -> TuneConfig:
 
     They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
     """
-    if config.short_range == "auto" and config.family.is_linear:
-        config = without_short_range(config)
     weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
         weights = weights.model_copy(update={"stress": None})
@@ -90,7 +89,10 @@ def as_before(config: TuneConfig) -> TuneConfig:
     if prior == PriorSettings() and config.family.is_linear:
         prior = PriorSettings(scale="data", smoothness="free")
     model = {**config.family.hyperparameters.earlier_defaults, **config.model}
-    return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior, "model": model})
+    settled = {"weights": weights, "loss": loss, "prior": prior, "model": model}
+    if config.family.is_linear:
+        settled["short_range"] = "off"
+    return config.model_copy(update=settled)
 
 
 def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
@@ -105,7 +107,7 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     asked
         The config as the user has it.
     """
-    content = config.model_dump(mode="json")
+    content = config.model_dump(mode="json", exclude={"stability"})  # which begins once everything is fitted
     content["model"] = asked.model_dump(mode="json")["model"]
     defaults = config.family.hyperparameters.earlier_defaults
     if open_names := sorted(name for name in defaults if name not in config.model):
@@ -118,7 +120,6 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
         content["prior"], content["weights"]["stress"] = "free", None
     if config.short_range == "off" or not config.family.is_linear:
         content.pop("short_range")
-        content["model"] = {key: value for key, value in content["model"].items() if (key, value) != ("zbl", None)}
     return content
 
 
@@ -141,7 +142,8 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if value is None or all(isinstance(part, str | Path) for part in several):
             return value
         if isinstance(value, Mapping):
-            return {key: written(part, f"{name}-{key}") for key, part in value.items()}
+            plain = {key: re.sub(r"[^\w-]", "_", str(key)) for key in value}  # no name leads to another folder
+            return {key: written(part, f"{name}-{plain[key]}") for key, part in value.items()}
         dataset = dataset_of(value)
         path = folder / "structures" / f"{name}-{dataset.content_hash[:12]}.extxyz"
         with writing(path):
@@ -156,12 +158,6 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(validation := content.get("validation"), Mapping) and "external" in validation:
         changed["validation"] = {**validation, "external": written(validation["external"], "validation")}
     return changed
-
-
-def without_short_range(config: TuneConfig) -> TuneConfig:
-    """Return what the config meant before pairs of atoms were kept apart at short range: studies go on as begun."""
-    model = {"zbl": None, **config.model} if config.family.kind == "snap" else config.model
-    return config.model_copy(update={"short_range": "off", "model": model})
 
 
 def read_config(path: str | Path) -> TuneConfig:

@@ -168,7 +168,10 @@ def extrapolation_sections(summary: Mapping[str, Any] | None) -> list[list[Any]]
     if not summary:
         return []
     title = "Extrapolation grades" if summary.get("measure", "extrapolation grade").endswith("grade") else "Uncertainty"
-    shown = {"grades": summary} if summary.get("set") else {}
+    shown: dict[str, Any] = {"grades": summary} if summary.get("set") else {}
+    if shown and summary.get("share_outside") is not None:  # stands beside the errors at the top of the page
+        under = f"{summary['frames_outside']} of {summary['frames']} frames of the {summary['set']} set"
+        shown["cards"] = [["outside the training data", f"{100 * summary['share_outside']:.3g}", "%", under]]
     return [[title, _text(summary), shown]]
 
 

@@ -199,7 +199,6 @@ def _curve(
         if point is None:
             on_fit(f"{name}, {frames} frames")
             try:
-                config.family.require_packages()
                 point = _measure(fits, indices, test)
             except ForcewrightError as error:
                 failed[label] = str(error)
@@ -246,9 +245,13 @@ def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | N
     """Return the point of an earlier fit to the same data with the same config, if there is one."""
     try:
         content = json.loads(path.read_text())
-        return dict(content["point"]) if content["identity"] == identity else None
+        if content["identity"] != identity:
+            return None
+        point = {key: content["point"][key] for key in (*(key for key, *_ in _ERRORS), "fit_s", "cpu_s")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    known = all(value is None or isinstance(value, int | float) for value in point.values())
+    return point if known and point["fit_s"] is not None else None
 
 
 def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurveConfig:
@@ -272,6 +275,7 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
             checked = _fit_config(settings, name, family)
             if ranges := search_ranges(checked.model):
                 raise InputError("is a range; give a number", field=f"model.{next(iter(ranges))}")
+            checked.family.require_packages()  # not after hours of other families
         except InputError as error:
             raise InputError(error.problem, file=config_read.file, field=f"families.{name}.{error.field}") from None
     return settings

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import yaml
@@ -35,8 +36,9 @@ from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
-from forcewright.recipes import account, provenance
+from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.coverage import coverage_of, coverage_warnings
 from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
@@ -105,7 +107,9 @@ def result_in_memory(
     settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
-    summary = {**summarize(settings, inputs, outcome, monitor), **provenance.record()}
+    probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    monitor.update()
+    summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
     return _result(outcome, outcome.final.potential, summary, None)
 
 
@@ -141,8 +145,9 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
-    content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
+    content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
         log.warning("%s", warning)
     content["potential_hash"] = _potential_hash(config)
@@ -177,7 +182,7 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     try:
         content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
         stored = parse_config(content, folder=folder)
-        if "short_range" not in content and stored.family.is_linear:  # of an earlier version, which had none
+        if "short_range" not in content:  # an earlier version wrote it
             stored = as_before(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
@@ -264,7 +269,8 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
     from forcewright.report import ReportContent
 
     fields = json.loads(texts["report.json"])
-    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
+    physics, links = _stored_physics(folder)
+    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *physics]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
     parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
     result = json.loads(texts["result.json"])
@@ -272,30 +278,36 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
         result.pop("evaluations", None)
     return ReportContent(
         result=result, config_text=texts["config.resolved.yaml"], parity=parity,
-        sections=[*stored, *sections], **fields,
+        sections=[*stored, *sections], links=links, **fields,
     )  # fmt: skip
 
 
-def _stored_physics(folder: Path) -> list[Any]:
-    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged."""
+def _stored_physics(folder: Path) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged.
+
+    The second part is a link to its own page, where that lies where it did.
+    """
     from forcewright.report import Section, Svg
 
     path = folder / "physics.json"
     if not path.is_file():
-        return []
-    stored = json.loads(path.read_text())
-    return [
+        return [], []
+    stored = [dict(part) for part in json.loads(path.read_text())]
+    pages = [str(part.pop("page")) for part in stored if "page" in part][:1]
+    sections = [
         Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
     ]  # fmt: skip
+    safe = [page for page in pages if page.endswith("report.html") and not Path(page).is_absolute()]
+    return sections, [("physics of the potential", quote(page)) for page in safe if (folder / page).is_file()]
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
     """Return a section of a report as it was stored, with its figures and tables drawn.
 
     ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
-    ``grades``, ``convergence`` and ``worst``, frames as `worst_frames` describes them.
+    ``grades``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
     """
-    from forcewright.report import Card, Section, draw_convergence, grade_table
+    from forcewright.report import Card, Section, draw_convergence, draw_stability, grade_table
 
     shown = shown or {}
     figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
@@ -303,6 +315,8 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     if "worst" in shown:
         tables.append(worst_table(shown["worst"]))
         figures += _worst_pictures(shown["worst"])
+    if "stability" in shown:
+        figures += draw_stability(shown["stability"])
     rank = shown.get("rank", 34 if "grades" in shown else 60)
     cards = [Card(*card) for card in shown.get("cards", [])]
     return Section(title, text, [figure for figure in figures if figure is not None], tables, "worst" in shown, rank,
@@ -370,19 +384,24 @@ def loss_terms(problem: Problem) -> dict[str, Any]:
     return {"metric": loss.metric, "alpha": loss.weights.energy, "stress": loss.weights.stress, **delta}
 
 
-def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor) -> dict[str, Any]:
-    """Return the content of result.json, but for where it comes from."""
+def summarize(
+    settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor, probed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of result.json, but for where it comes from; ``probed`` is what `stability` found."""
     problem, final, best, trials = outcome.problem, outcome.final, outcome.best, outcome.records
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
     extrapolation = summary_of(final.potential, *graded)
+    coverage = coverage_of(final.potential, problem.everything, inputs.test)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
         "at_range_ends": at_range_ends(problem, best.params, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
+        "coverage": coverage,
+        "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
@@ -400,6 +419,8 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *coverage_warnings(coverage),
+            *stability.warnings(probed),
             *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],
@@ -500,7 +521,12 @@ def report_fields(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
-        "sections": [*nested, *account.sections(summary), *_worst_section(outcome, inputs)],
+        "sections": [
+            *nested,
+            *account.sections(summary),
+            *stability.sections(summary),
+            *_worst_section(outcome, inputs),
+        ],
         "loss": account.loss_text(problem.loss),
         "units": account.units_of(config.family.hyperparameters),
     }

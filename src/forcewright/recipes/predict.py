@@ -16,6 +16,7 @@ from forcewright.data.formats import writer_of
 from forcewright.data.frame_checks import check_coincidence
 from forcewright.data.labelling import PREDICTED
 from forcewright.errors import InputError
+from forcewright.files import as_path
 from forcewright.models import load
 from forcewright.potential import Graded, Potential, Prediction
 from forcewright.recipes.extrapolation import Extrapolation, extrapolation_of
@@ -93,7 +94,7 @@ def predict(
     if output is None:
         model, content_hash = _load(potential), ""
     else:
-        writer_of(Path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
+        writer_of(as_path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
         model, _, content_hash = identify(potential)
     dataset = read_structures(structures, labels=labels)
     _check(model, dataset)
@@ -123,7 +124,8 @@ def predict(
 
 def _info(known: Labels, predicted: Prediction) -> dict[str, Any]:
     """Return what travels along with a frame, with its own prediction in place of an earlier one."""
-    info = {key: value for key, value in known.info.items() if not key.startswith(PREDICTED)}
+    earlier = (PREDICTED, "max_extrapolation_grade")
+    info = {key: value for key, value in known.info.items() if not key.startswith(earlier)}
     info[f"{PREDICTED}energy"] = predicted.energy
     if predicted.stress is not None:
         info[f"{PREDICTED}stress"] = predicted.stress.ravel().tolist()
@@ -170,4 +172,8 @@ def _check(model: Potential, dataset: Dataset) -> None:
 
 
 def _load(potential: str | Path | Potential) -> Potential:
-    return load(potential) if isinstance(potential, str | Path) else potential
+    if isinstance(potential, str | Path):
+        return load(potential)
+    if not isinstance(potential, Potential):
+        raise InputError(f"is a {type(potential).__name__}; give a potential, or where one is saved", field="potential")
+    return potential

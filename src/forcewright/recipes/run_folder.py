@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from forcewright.configs import echo, validate
 from forcewright.errors import InputError
-from forcewright.files import atomic_write, disk_problem, only_writer, write_json, writing
+from forcewright.files import as_path, atomic_write, disk_problem, only_writer, write_json, writing
 from forcewright.recipes import provenance
 from forcewright.terminal import VisibleFormatter
 
@@ -190,7 +190,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, command: str) -> None:
-        self.path, self.command = Path(path).resolve(), command
+        self.path, self.command = as_path(path).resolve(), command
 
     def __enter__(self) -> Self:
         self._is_new = not self.path.exists()

@@ -17,6 +17,7 @@ from forcewright.protocols.growth import Growth
 from forcewright.protocols.survival import Survival
 from forcewright.recipes import provenance
 from forcewright.recipes.analyze import Selection, figure_of
+from forcewright.recipes.extrapolation_page import extrapolation_sections
 from forcewright.report import Card, PageContent, Section, draw_run, draw_structure, stage_table, write_report
 from forcewright.report.numbers import duration, significant
 from forcewright.simulation import SimulationResult, Stage
@@ -42,6 +43,7 @@ def write_run_page(
         *_before_the_stop(result, potential),
         Section("Over time", "", draw_run(thermo, atoms), paired=True),
         Section("Stages", "", [], [_plan(stages)]),
+        *extrapolation_sections(folder),
         *([] if grown is None else [_growth_section(grown)]),
         *_structure_at_the_end(result.trajectory),
     ]
@@ -115,8 +117,7 @@ def _before_the_stop(result: SimulationResult, potential: Potential | None) -> l
         "; the atoms that the monitor names are ringed." if result.alarm.atoms else "."
     )
     if graded is not None:
-        text += " The extrapolation grade γ tells how far an atom's surroundings lie from the training data: above 1, "
-        text += "outside."
+        text += " The extrapolation grade γ tells how far an atom's surroundings lie from the training data."
     return [Section("Before the stop", text, drawn, [{"headings": headings, "rows": rows, "style": "plain"}], True)]
 
 

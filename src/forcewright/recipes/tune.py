@@ -16,6 +16,7 @@ from forcewright.configs import validate
 from forcewright.data import dataset_of, read
 from forcewright.errors import InputError
 from forcewright.features.row_cache import RowCache
+from forcewright.files import as_path
 from forcewright.fitting.alternatives import settle_model
 from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.in_memory import conclude, run_study
@@ -123,7 +124,7 @@ def _as_config(data: Any, output: str | Path | None, settings: Mapping[str, Any]
         config = read_config(data)
     else:
         raise InputError(f"is a {type(data).__name__}; give a config, or structures with model={{...}}", field="model")
-    return config if output is None else config.model_copy(update={"output": Path(output).resolve()})
+    return config if output is None else config.model_copy(update={"output": as_path(output).resolve()})
 
 
 def _run(
@@ -136,6 +137,8 @@ def _run(
     With an output folder the latter is a study of a config that names copies of the structures there.
     """
     config = None
+    if output is not None:
+        as_path(output)  # before anything is read
     if model is None:
         config = _as_config(data, output, {"test": test, "validation": validation, "labels": labels, **settings})
         model = config.model
@@ -159,7 +162,7 @@ def _run(
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
     if output is not None:
-        folder = Path(output).resolve()
+        folder = as_path(output).resolve()
         if external is not None:
             content["validation"] = {"external": external}
         sets = {"train": inputs.train, "test": inputs.test}

@@ -15,7 +15,8 @@ from forcewright.files import atomic_write
 _BEGIN, _END = "<!-- pages -->", "<!-- end of pages -->"
 _OURS = 'content="Forcewright"'
 _MOST_LINKS = 60
-_BELOW = ("*/report.html", "studies/*/report.html", "fits/*/report.html")  # where parts of a run have their pages
+_PARTS = ("studies", "fits")  # folders of several parts of a run
+_BELOW = ("*/report.html", *(f"{name}/*/report.html" for name in _PARTS))
 _DRAWN = re.compile(r"(<svg.*?</svg>|<img[^>]*>|<style>.*?</style>)", re.DOTALL)
 #: a path from the root on, at the beginning of a word or in quotes (escaped, as a page has them) or brackets
 _ABSOLUTE = re.compile(r"(?:(?<=[\s>(\[=])|(?<=&#34;)|(?<=&#39;)|(?<=^))(/[^\s<>&|:,;()\[\]]+/[^\s<>&|:,;()\[\]]*)")
@@ -40,20 +41,29 @@ def _relative(path: str, folder: Path) -> str:
 
 def with_links(page: str, target: Path) -> str:
     """Return a page with links to the pages of Forcewright above and below the folder of ``target``."""
-    above = target.parent.parent / "report.html"
-    below = sorted(path for pattern in _BELOW for path in target.parent.glob(pattern))[:_MOST_LINKS]
-    return _linked(page, target.parent, [*([above] if above.resolve() != target.resolve() else []), *below])
+    return _linked(page, target.parent, [*_above(target), *_below(target.parent)])
 
 
-def link_from_above(target: Path) -> None:
-    """Add a link to the page in the folder above, where there is one."""
-    for levels in (1, 2):  # of a study in studies/ it is one more
-        folder = target.parent.joinpath(*[".."] * levels).resolve()
-        above = folder / "report.html"
-        if any(target.resolve() in (path.resolve() for path in folder.glob(pattern)) for pattern in _BELOW):
-            with suppress(OSError, UnicodeDecodeError):  # the page is there, and whole, without it
-                if above.is_file() and _BEGIN in (page := above.read_text(encoding="utf-8")):
-                    atomic_write(above, with_links(page, above))
+def link_neighbors(target: Path) -> None:
+    """Add links to a new page to those above and below it."""
+    for other in (*_above(target), *_below(target.parent)):
+        with suppress(OSError, UnicodeDecodeError):  # the page is there, and whole, without it
+            page = other.read_text(encoding="utf-8")
+            if _BEGIN in page and _OURS in page and (linked := with_links(page, other)) != page:
+                atomic_write(other, linked)
+
+
+def _above(target: Path) -> list[Path]:
+    """Return the pages of which ``target`` is a part."""
+    here = target.resolve()
+    folders = [here.parent.parent, *([here.parent.parent.parent] if here.parent.parent.name in _PARTS else [])]
+    return [page for folder in folders if folder != here.parent and (page := folder / "report.html").is_file()]
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return the pages of the parts of a run."""
+    pages = [path for pattern in _BELOW for path in folder.resolve().glob(pattern)]
+    return sorted(path for path in pages if path.parent.name not in _PARTS)[:_MOST_LINKS]
 
 
 def _linked(page: str, folder: Path, others: list[Path]) -> str:
@@ -76,6 +86,6 @@ def _link(other: Path, folder: Path) -> Markup | None:
     if _OURS not in head:
         return None
     kind = re.search(r'<p class="kicker">(?:Forcewright )?([^<]*)</p>', head)
-    relative = os.path.relpath(other, folder)
+    relative = os.path.relpath(other.resolve(), folder.resolve())
     text = f"{Markup(kind[1]).unescape() if kind else 'page'} ({other.resolve().parent.name})"
     return Markup('<a href="{}">{}</a>').format(quote(relative), text)

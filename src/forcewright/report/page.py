@@ -16,7 +16,7 @@ from forcewright.files import atomic_write
 from forcewright.report.content import Card, PageContent, ReportContent, Section, Svg
 from forcewright.report.drawing import WIDTH, to_data_uri, to_svg
 from forcewright.report.error_figures import draw_groups, draw_parity, parity_legend
-from forcewright.report.neighboring_pages import link_from_above, with_links, with_relative_paths
+from forcewright.report.neighboring_pages import link_neighbors, with_links, with_relative_paths
 from forcewright.report.numbers import duration, memory, significant, unit_of
 from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
 from forcewright.report.tables import (
@@ -70,7 +70,7 @@ def write_report(path: str | Path, content: ReportContent | PageContent, *, abso
     if not absolute_paths:
         page = with_relative_paths(page, target.parent.resolve())
     written = atomic_write(target, with_links(page, target))
-    link_from_above(target)
+    link_neighbors(target)
     return written
 
 
@@ -194,8 +194,15 @@ def _chosen(chosen: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, An
     tables = {name: value for name, value in chosen.items() if is_grid(value)}
     rest = {name: value for name, value in chosen.items() if name not in tables}
     listed = [(name, f"{text} {unit}" if (unit := unit_of(name, units)) else text) for name, text in flatten(rest)]
-    grids = [(name, grid(value, _WEIGHT_UNITS if name == "weights" else {})) for name, value in tables.items()]
+    grids = [(name, grid(_with_units(name, value, units), _WEIGHT_UNITS if name == "weights" else {}))
+             for name, value in tables.items()]  # fmt: skip
     return {"chosen": listed, "chosen_grids": grids}
+
+
+def _with_units(name: str, rows: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, Any]:
+    """Return a mapping of hyperparameters whose names carry their units."""
+    known = {row: unit_of(f"{name}.{row}", units) for row in rows}
+    return {f"{row} ({known[row]})" if known[row] else row: value for row, value in rows.items()}
 
 
 def _provenance(result: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:

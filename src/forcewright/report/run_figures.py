@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from forcewright.report.drawing import ALARM, INK, MAIN, RULE, SECOND, SOFT, dress, new_figure, plain
+from forcewright.report.drawing import ALARM, INK, MAIN, RULE, SECOND, SOFT, dress, new_figure, plain, set_log
 
 _FEW_ROWS = 12  # of which the end is not told apart
 _FAR = 2.0  # times the range of all before, beyond which the end is cut off
@@ -113,6 +113,22 @@ def _name_stages(ax: Axes, time: np.ndarray, stage: np.ndarray) -> None:
         if width > 0.02 * len(stage[a]):
             ax.text(0.5 * (time[a] + time[b]), 0.97, plain(stage[a]), transform=ax.get_xaxis_transform(),
                     ha="center", va="top", fontsize=7.5, color=SOFT)  # fmt: skip
+
+
+def draw_extrapolation(time: ArrayLike, ratios: ArrayLike) -> Figure | None:
+    """Draw over time how far a run is outside: ``ratios`` to the limit, logarithmic; None for fewer than two times."""
+    x, y = np.asarray(time, dtype=float), np.asarray(ratios, dtype=float)
+    shown = np.isfinite(y) & (y > 0)
+    if shown.sum() < 2:
+        return None
+    figure = new_figure(2.5)
+    ax = figure.subplots()
+    _draw_line(ax, x[shown], y[shown], MAIN, "uncertainty", dashed=False)
+    ax.axhline(1.0, color=SOFT, linewidth=1.0, linestyle="--", label="limit (1 % of frames like the training data)")
+    dress(ax, "time (ps)", "uncertainty / limit")
+    set_log(ax.yaxis)
+    ax.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0))
+    return figure
 
 
 def stage_table(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class AseEngine:
 
     def __init__(self, force_field: ForceField, start: Snapshot, seed: int) -> None:
         check_species(force_field, start.structure)
-        self._force_field, self._masses = force_field, start.masses
+        self._force_field, self._masses, self._fixed = force_field, start.masses, start.fixed
         self._rng = np.random.default_rng(seed)
         self._atoms = starting_atoms(start)
         self._atoms.calc = Calculation(force_field.calculator())
@@ -100,8 +100,9 @@ class AseEngine:
         velocities = atoms.get_momenta() / self._masses[:, None] * units.fs if atoms.has("momenta") else None
         stress = atoms.calc.get_property("stress", atoms) if atoms.pbc.all() else None
         return Snapshot(
-            Structure.from_ase(atoms), self._step, self._time, velocities, energy, atoms.get_forces(),
-            None if stress is None else from_voigt(stress), self._conserved(energy), self._masses,
+            Structure.from_ase(atoms), self._step, self._time, velocities, energy,
+            atoms.get_forces(apply_constraint=False), None if stress is None else from_voigt(stress),
+            self._conserved(energy), self._masses, self._fixed,
         )  # fmt: skip
 
     def _conserved(self, potential: float) -> float | None:

@@ -107,7 +107,9 @@ class _StillLangevin(LangevinBAOAB):
 
 
 def _free_atoms(atoms: Atoms) -> int:
-    """Return a third of the degrees of freedom."""
+    """Return a third of the degrees of freedom; where atoms are held fixed, no momentum is conserved."""
+    if atoms.constraints:
+        return max(len(atoms) - sum(len(constraint.index) for constraint in atoms.constraints), 1)
     return max(len(atoms) - 1, 1)
 
 
@@ -132,8 +134,18 @@ def _make_chain(atoms: Atoms, kelvin: float, stage: Stage) -> _Chain:
     return _Chain(_free_atoms(atoms), masses, kelvin, stage.thermostat_time_fs * units.fs)
 
 
+class _NoseHoover(NoseHooverChainNVT):
+    """ASE's integrator, which keeps momenta of its own that constraints do not reach: their forces must vanish."""
+
+    def _get_forces(self) -> FloatArray:
+        forces: FloatArray = super()._get_forces()
+        for constraint in self.atoms.constraints:
+            constraint.adjust_forces(self.atoms, forces)
+        return forces
+
+
 def _make_nose_hoover(atoms: Atoms, stage: Stage, kelvin: float, pressure: float, rng: np.random.Generator) -> Any:
-    made = NoseHooverChainNVT(atoms, stage.timestep_fs * units.fs, kelvin, stage.thermostat_time_fs * units.fs)
+    made = _NoseHoover(atoms, stage.timestep_fs * units.fs, kelvin, stage.thermostat_time_fs * units.fs)
     made._thermostat = _make_chain(atoms, kelvin, stage)
     return made
 

@@ -17,14 +17,16 @@ _LONGEST_LIGHT_FS = 3.0  # an O-H bond vibrates once in 9 fs
 _THINNEST = 1.5  # Å
 
 
-def check_protocol(stages: Sequence[Stage], start: Snapshot, settings: RunSettings) -> None:
+def check_protocol(stages: Sequence[Stage], start: Snapshot, settings: RunSettings, engine: str = "ase") -> None:
     """Raise InputError where stages or output intervals are invalid for a starting structure; says in which stage."""
     if not stages:
         raise InputError("there is nothing to do; give at least one stage", field="stages")
     _check_start(start)
+    _check_held(start, engine)
     for index, stage in enumerate(stages):
         position = f"stages[{index}]"
         _check_timestep(stage, start, position)
+        _check_stage_of_held(stage, start, position)
         if (stage.ensemble == "npt" or stage.pressure_GPa is not None) and not start.structure.pbc.all():
             raise InputError(f"{stage.ensemble} at a pressure needs a structure that is periodic in all directions; "
                              "use nvt, or leave pressure_GPa out", field=position)  # fmt: skip
@@ -50,6 +52,30 @@ def _check_start(start: Snapshot) -> None:
         if thinnest < _THINNEST:
             raise InputError(f"has a cell only {thinnest:.3g} Å thin, so that atoms almost touch their own "
                              "images; repeat it", field="structure")  # fmt: skip
+
+
+def _check_held(start: Snapshot, engine: str) -> None:
+    """Refuse constraints that would not be kept."""
+    if start.fixed is None:
+        return
+    count = int(start.fixed.all(axis=1).sum())
+    if partly := int(start.fixed.any(axis=1).sum()) - count:
+        raise InputError(f"holds {partly} atoms along some directions only, which is not known; hold whole atoms, or "
+                         "take the constraint off", field="structure")  # fmt: skip
+    if count == len(start):
+        raise InputError(f"holds all {count} atoms fixed, so that nothing can move", field="structure")
+    if engine != "ase":
+        raise InputError(f"{count} atoms are fixed in the structure, which the engine {engine} does not know; use the "
+                         "engine ase, or take the constraint off", field="engine")  # fmt: skip
+
+
+def _check_stage_of_held(stage: Stage, start: Snapshot, position: str) -> None:
+    if start.fixed is None:
+        return
+    if stage.ensemble == "npt" or stage.pressure_GPa is not None:
+        count = int(start.fixed.any(axis=1).sum())
+        raise InputError(f"{count} atoms are fixed in the structure, and a pressure would move them with the cell; "
+                         "keep the volume, or take the constraint off", field=position)  # fmt: skip
 
 
 def _check_timestep(stage: Stage, start: Snapshot, position: str) -> None:

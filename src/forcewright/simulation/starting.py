@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from ase import units
+from ase.constraints import FixAtoms
 
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
@@ -42,6 +43,9 @@ def starting_atoms(start: Snapshot) -> Any:
     """Return ASE atoms with masses and, if there are velocities, momenta; center of mass at rest."""
     atoms: Any = start.structure.to_ase()
     atoms.set_masses(start.masses)
+    if start.fixed is not None:
+        fixed: Any = FixAtoms
+        atoms.set_constraint(fixed(mask=start.fixed.all(axis=1)))
     if start.velocities is None:
         return atoms
     momenta = start.masses[:, None] * start.velocities / units.fs
@@ -60,11 +64,15 @@ def draw_momenta(atoms: Any, kelvin: float, rng: np.random.Generator) -> None:
     from ase.md.velocitydistribution import thermalize_momenta  # loads all of ASE's dynamics and half of SciPy
 
     thermalize_momenta(atoms, temperature_K=kelvin, rng=rng)
+    if atoms.constraints:
+        atoms.set_momenta(atoms.get_momenta())  # those of atoms that are held fixed vanish only now
     if len(atoms) > 1:
         remove_drift(atoms)
 
 
 def remove_drift(atoms: Any) -> None:
-    """Bring the center of mass to rest."""
+    """Bring the center of mass to rest, unless atoms that are held fixed keep the others from drifting."""
+    if atoms.constraints:
+        return
     masses, momenta = atoms.get_masses(), atoms.get_momenta()
     atoms.set_momenta(momenta - masses[:, None] * (momenta.sum(axis=0) / masses.sum()))

@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
+from numpy.typing import NDArray
 
 from forcewright.errors import InputError
 from forcewright.extxyz import CutOffError, ExtxyzFrame, format_frame, format_value, quote, read_frames
@@ -30,6 +31,8 @@ _COLUMNS = {
     "momenta": (("momenta",), 3), "velocities": (("velocities", "velo", "vel"), 3),
     "forces": (("forces", "force"), 3), "masses": (("masses", "mass"), 1),
 }  # fmt: skip
+#: Columns that tell which atoms, or which of their coordinates, move.
+_MOVES = ("move_mask", "selective_dynamics")
 
 
 class ExtxyzWriter:
@@ -83,13 +86,16 @@ def sync(file: IO[bytes]) -> int:
 
 def frame_text(snapshot: Snapshot, *, forces: bool = True, stage: str = "") -> str:
     """Return one frame; numbers have the fewest digits that read back exactly."""
-    columns = {}
+    columns: dict[str, NDArray[Any]] = {}
     if snapshot.velocities is not None:
         columns["momenta"] = snapshot.velocities * (snapshot.masses[:, None] / units.fs)
     if forces and snapshot.forces is not None:
         columns["forces"] = snapshot.forces
     if not np.array_equal(snapshot.masses, atomic_masses[snapshot.structure.numbers]):
         columns["masses"] = snapshot.masses[:, None]
+    if snapshot.fixed is not None:
+        whole = (snapshot.fixed.any(axis=1) == snapshot.fixed.all(axis=1)).all()
+        columns["move_mask"] = ~snapshot.fixed[:, :1] if whole else ~snapshot.fixed
     numbers = {"step": snapshot.step, "time": snapshot.time, "energy": snapshot.energy}
     pairs = {name: repr(value) for name, value in numbers.items() if value is not None}
     if snapshot.stress is not None:
@@ -136,8 +142,19 @@ def _snapshot(frame: ExtxyzFrame) -> Snapshot:
         velocities = columns["momenta"] / masses[:, None] * units.fs
     return Snapshot(
         frame.structure, _number(frame.info, "step", int), _number(frame.info, "time", float), velocities,
-        _number(frame.info, "energy", float), columns["forces"], _stress(frame.info), None, masses,
+        _number(frame.info, "energy", float), columns["forces"], _stress(frame.info), None, masses, _fixed(frame),
     )  # fmt: skip
+
+
+def _fixed(frame: ExtxyzFrame) -> NDArray[np.bool_] | None:
+    """Return which coordinates (N, 3) are held, which is what ``move_mask`` says of those that are not."""
+    moves = next((values for name, values in frame.arrays.items() if name.lower() in _MOVES), None)
+    if moves is None:
+        return None
+    if moves.ndim > 2 or moves.reshape(len(moves), -1).shape[1] not in (1, 3) or not np.isin(moves, (0, 1)).all():
+        raise InputError("is not one or three of T and F for each atom", field="move_mask")
+    fixed = np.broadcast_to(~moves.reshape(len(moves), -1).astype(bool), (len(moves), 3)).copy()
+    return fixed if fixed.any() else None
 
 
 def _column(frame: ExtxyzFrame, name: str, aliases: tuple[str, ...], width: int) -> FloatArray | None:
@@ -169,7 +186,10 @@ def _number(info: Mapping[str, Any], name: str, kind: type) -> Any:
     whole = isinstance(value, int) or (isinstance(value, float) and (kind is float or value.is_integer()))
     if isinstance(value, bool) or not whole:
         raise InputError(f"{value!r} is not {'a whole' if kind is int else 'a'} number", field=name)
-    return kind(value)
+    try:
+        return kind(value)
+    except OverflowError:
+        raise InputError("is a number that is too large", field=name) from None
 
 
 def count_extxyz(path: Path) -> int | None:

@@ -192,6 +192,11 @@ def read_h5md(path: Path) -> Iterator[Snapshot]:
         raise InputError(f"cannot be read as HDF5 ({error})", file=path) from None
     except KeyError as error:
         raise InputError(f"is not an H5MD trajectory: {error.args[0]}", file=path) from None
+    except InputError as error:
+        raise InputError(error.problem, file=path, frame=error.frame, field=error.field) from None
+    # what h5py and NumPy raise of groups in the place of datasets, text in that of numbers, and shapes that do not fit
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+        raise InputError(f"is not a sound H5MD trajectory ({error})", file=path) from None
 
 
 def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
@@ -201,10 +206,17 @@ def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
     group, observables = groups[0], h5.get("observables", {})
     positions = group["position/value"]
     frames, count = positions.shape[:2]
-    if not frames:
-        raise InputError("holds no frame", file=path)
+    if not frames or not count:
+        raise InputError("holds no frame, or no atom", file=path)
     numbers = _species(group, path)
-    masses = _fixed(group, "mass") if "mass" in group else atomic_masses[numbers]
+    shapes = {
+        "position": (count, 3), "velocity": (count, 3), "force": (count, 3), "energy": (), "stress": (3, 3), "step": (),
+        "time": (),
+    }  # fmt: skip
+    masses = np.asarray(_fixed(group, "mass")) if "mass" in group else atomic_masses[numbers]
+    for name, array in (("species", numbers), ("mass", masses)):
+        if array.shape != (count,):
+            raise InputError(f"has shape {array.shape}, expected ({count},)", field=name)
     pbc = [_text(boundary) == "periodic" for boundary in group["box"].attrs["boundary"]]
     velocities, times = group.get("velocity/value"), group.get("position/time")
     varying = {
@@ -218,6 +230,10 @@ def _frames(h5: Any, path: Path) -> Iterator[Snapshot]:
         some = slice(at, min(at + rows, frames))
         cells = _cells(group["box"], some, path)
         block = {name: _block(dataset, some, scale) for name, (dataset, scale) in varying.items()}
+        for name, part in block.items():
+            expected = (some.stop - at, *shapes[name])
+            if part is not None and (part.shape != expected or part.dtype.kind not in "iuf"):
+                raise InputError(f"has shape {part.shape} of {part.dtype}, expected numbers {expected}", field=name)
         for k in range(some.stop - at):
             values = {
                 name: None if part is None or np.isnan(part[k]).all() else part[k] for name, part in block.items()

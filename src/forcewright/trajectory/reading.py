@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixAtoms, FixCartesian, FixScaled
+from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.structure import Structure, Structures, as_structures, from_voigt
+from forcewright.structure import Frame, Structure, Structures, as_structures, from_voigt, results_of
 from forcewright.trajectory.extxyz import count_extxyz, read_extxyz
 from forcewright.trajectory.h5md import count_h5md, read_h5md
 from forcewright.trajectory.snapshot import Snapshot
+
+_log = logging.getLogger(__name__)
 
 #: What analyses take: a file, one frame, or frames one after the other.
 Frames = str | Path | Snapshot | Structure | Atoms | Iterable[Snapshot | Structure | Atoms]
@@ -113,13 +119,30 @@ def _snapshot(frame: Snapshot | Structure | Atoms) -> Snapshot:
         return frame
     if isinstance(frame, Structure):
         return Snapshot(frame)
+    if isinstance(frame, Frame):
+        return Snapshot(frame.structure)
+    if not isinstance(frame, Atoms):
+        raise InputError(f"holds a {type(frame).__name__}; give a file, ASE atoms, structures or snapshots")
     atoms: Any = frame
     masses, info = atoms.get_masses(), atoms.info
     momenta = atoms.arrays.get("momenta")
-    results = {} if atoms.calc is None else atoms.calc.results
+    results = results_of(atoms)
     stress = results.get("stress")
     return Snapshot(
         Structure.from_ase(atoms), info.get("step"), info.get("time"),
         None if momenta is None else momenta / masses[:, None] * units.fs, results.get("energy"),
-        results.get("forces"), None if stress is None else from_voigt(stress), masses=masses,
+        results.get("forces"), None if stress is None else from_voigt(stress), masses=masses, fixed=_fixed(atoms),
     )  # fmt: skip
+
+
+def _fixed(atoms: Any) -> NDArray[np.bool_] | None:
+    """Return which coordinates (N, 3) the constraints of ASE atoms hold; others than fixed atoms are warned of."""
+    fixed = np.zeros((len(atoms), 3), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+        elif isinstance(constraint, FixCartesian | FixScaled):  # the mask tells what is held
+            fixed[constraint.index] |= np.asarray(constraint.mask, dtype=bool)
+        else:
+            _log.warning("the constraint %s is not known and not kept", type(constraint).__name__)
+    return fixed if fixed.any() else None

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase import units
 from ase.data import atomic_masses
+from numpy.typing import NDArray
 
 from forcewright.structure import FloatArray, Structure
 
@@ -30,7 +31,8 @@ class Snapshot:
     """One moment of a simulation; see the table at the top of this module.
 
     ``conserved`` is the quantity in eV that the equations of motion conserve (with thermostat and barostat), None where
-    there is none. ``masses`` are in u, those of the elements unless given.
+    there is none. ``masses`` are in u, those of the elements unless given. ``fixed`` (N, 3) tells which coordinates of
+    which atoms a constraint holds, None where there is none.
     """
 
     structure: Structure
@@ -42,6 +44,7 @@ class Snapshot:
     stress: FloatArray | None = None
     conserved: float | None = None
     masses: FloatArray = None  # type: ignore[assignment]  # filled below
+    fixed: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.masses is None:
@@ -59,9 +62,14 @@ class Snapshot:
 
     @property
     def temperature(self) -> float | None:
-        """Kinetic temperature in K over 3N - 3 degrees of freedom (3 for a single atom): momentum is conserved."""
+        """Kinetic temperature in K over 3N - 3 degrees of freedom (3 for a single atom): momentum is conserved.
+
+        Where atoms are held fixed it is not, and the degrees of freedom are those that move.
+        """
         kinetic = self.kinetic_energy
         freedom = 3 * len(self) - 3 if len(self) > 1 else 3
+        if self.fixed is not None:
+            freedom = max(int((~self.fixed).sum()), 1)
         return None if kinetic is None else 2.0 * kinetic / (freedom * units.kB)
 
     @property

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
+from forcewright.features.ace.b_basis_writing import active_set_file, b_basis_text
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import basis_function
 from forcewright.features.ace.evaluator import AceEvaluator
@@ -20,13 +21,15 @@ from forcewright.features.ace.expansion import Embedding, Expansion
 from forcewright.features.ace.yace import read_yace, write_yace
 from forcewright.files import atomic_write
 from forcewright.models.active_sets import active_sets, atomic_grades
-from forcewright.models.lammps_input import runnable_input
+from forcewright.models.lammps_input import pace_input, watched_pace_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
 from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
+from forcewright.uncertainty import calibration_of
 
+_STOP = 10.0  # multiple of the calibrated limit at which LAMMPS stops, as simulations here do
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
 
 
@@ -237,12 +240,32 @@ class AcePotential(PotentialBase):
         return cls(read_yace(path))
 
     def to_lammps(self, folder: str | Path) -> Path:
-        """Write ``model.yace`` and ``in.lammps``, which runs 1 ps from ``structure.data`` with pair style pace."""
+        """Write ``model.yace`` and ``in.lammps``, which runs 1 ps from ``structure.data`` with pair style pace.
+
+        Where grades are known, ``model.yaml``, ``model.asi`` and ``in.extrapolation.lammps`` run the same with pair
+        style pace/extrapolation, which computes them.
+        """
         folder = Path(folder)
         write_yace(folder / "model.yace", self.expansion)
         names = " ".join(chemical_symbols[z] for z in self.species)
-        commands = ["pair_style      pace recursive", f"pair_coeff      * * model.yace {names}"]
-        return atomic_write(folder / "in.lammps", runnable_input("ML-PACE", commands))
+        self._write_active_set(folder, names)
+        commands = ["pair_style      pace", f"pair_coeff      * * model.yace {names}"]
+        return atomic_write(folder / "in.lammps", pace_input(commands))
+
+    def _write_active_set(self, folder: Path, names: str) -> None:
+        files = (folder / "model.yaml", folder / "model.asi", folder / "in.extrapolation.lammps")
+        fitted = self.fitted
+        if fitted is None or set(fitted.active) != set(fitted.basis.species):
+            for file in files:
+                file.unlink(missing_ok=True)
+            return
+        text = b_basis_text(fitted.basis, fitted.coefficients, fitted.embedding, self.expansion.spline_bin)
+        atomic_write(files[0], text)
+        atomic_write(files[1], active_set_file(fitted.basis, fitted.active))
+        known = calibration_of(self)
+        commands = ["pair_style      pace/extrapolation", f"pair_coeff      * * model.yaml model.asi {names}"]
+        limit = None if known is None else known.limit
+        atomic_write(files[2], watched_pace_input(commands, limit, _STOP, files[2].name))
 
 
 def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:

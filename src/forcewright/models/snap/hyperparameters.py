@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from ase.data import chemical_symbols
 from pydantic import Field, model_validator
@@ -80,6 +80,7 @@ def _pair_table(symbols: Sequence[str], pairs: Mapping[str, float]) -> tuple[tup
 class SnapModel(LinearHyperparameters):
     """Hyperparameters of SNAP, as they stand in the config; a range may stand in the place of every number."""
 
+    earlier_defaults: ClassVar[Mapping[str, object]] = {"zbl": None}
     kind: Literal["snap"] = "snap"
     twojmax: int = Field(default=6, ge=0, le=MAX_TWOJMAX)
     """Twice the largest angular momentum J; cost and accuracy grow with it."""

@@ -1,0 +1,127 @@
+"""What a whole set gives away: each check speaks where something is wrong, and keeps silent on the set it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk
+from ase.calculators.emt import EMT
+
+from forcewright.data import audit
+from forcewright.data.label_checks import symmetric_sites
+from forcewright.structure import Dataset, Frame, Labels, Structure, from_voigt
+
+
+@pytest.fixture(scope="module")
+def nickel() -> Dataset:
+    """EMT nickel in two groups, one of them strained."""
+    rng = np.random.default_rng(3)
+    frames = []
+    for index in range(32):
+        atoms = bulk("Ni", cubic=True).repeat((1, 1, 2))
+        if index % 2:
+            atoms.set_cell(atoms.cell @ (np.eye(3) + 0.03 * rng.normal(size=(3, 3))), scale_atoms=True)
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        energy = atoms.get_potential_energy() - 4.4 * len(atoms)
+        labels = Labels(energy, atoms.get_forces(), from_voigt(atoms.get_stress()), ("bulk", "strained")[index % 2])
+        frames.append(Frame(Structure.from_ase(atoms), labels, f"ni.xyz#{index}"))
+    return Dataset(tuple(frames))
+
+
+def changed(dataset: Dataset, change: Callable[[int, Frame], Frame]) -> Dataset:
+    return Dataset(tuple(change(index, frame) for index, frame in enumerate(dataset)))
+
+
+def labelled(frame: Frame, **labels: object) -> Frame:
+    return frame._replace(labels=replace(frame.labels, **labels))
+
+
+def codes(dataset: Dataset) -> set[str]:
+    found = audit(dataset)
+    return {finding.code for finding in (*found.errors, *found.warnings)}
+
+
+def test_sound_data_are_left_in_peace(nickel: Dataset) -> None:
+    perfect = bulk("Ni", cubic=True)
+    zeros = Labels(-17.7, np.zeros((4, 3)), np.zeros((3, 3)), "bulk")  # at rest by symmetry, at its equilibrium
+    assert codes(nickel + Dataset((Frame(Structure.from_ase(perfect), zeros, "ni.xyz#32"),))) == set()
+    assert {finding.code for finding in audit(nickel).notes} <= {"stress not judged"}
+
+
+def test_symmetric_sites() -> None:
+    assert symmetric_sites(Structure.from_ase(bulk("Si", cubic=True))).all()
+    assert symmetric_sites(Structure.from_ase(bulk("NaCl", "rocksalt", a=5.6))).all()
+    moved = bulk("Si", cubic=True)
+    moved.positions[0, 0] += 0.05
+    assert not symmetric_sites(Structure.from_ase(moved))[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "zero"), [("forces", np.zeros((8, 3))), ("stress", np.zeros((3, 3))), ("energy", 0.0)]
+)
+@pytest.mark.parametrize("every", [1, 4])
+def test_zeros_that_stand_for_nothing_are_counted(name: str, zero: object, every: int, nickel: Dataset) -> None:
+    data = changed(nickel, lambda i, frame: frame if i % every else labelled(frame, **{name: zero}))
+    (warning,) = (finding for finding in audit(data).warnings if finding.code == "placeholder")
+    assert warning.field == name
+    assert f"{32 // every} of 32 frames" in warning.message
+
+
+def test_atoms_that_were_held_fixed_are_named(nickel: Dataset) -> None:
+    def hold(index: int, frame: Frame) -> Frame:
+        forces = np.array(frame.labels.forces)
+        forces[:3] = 0
+        return labelled(frame, forces=forces) if index > 20 else frame
+
+    (warning,) = (finding for finding in audit(changed(nickel, hold)).warnings if finding.code == "constrained atoms")
+    assert (warning.frame, warning.field) == (21, "forces")
+    assert "3 atoms" in warning.message
+    assert "11 frames" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("key", "values"), [("charge", (0, 1)), ("multiplicity", (1, 3)), ("functional", ("PBE", "SCAN"))]
+)
+def test_systems_of_two_kinds_in_one_set_are_named(key: str, values: tuple[object, object], nickel: Dataset) -> None:
+    data = changed(nickel, lambda i, frame: labelled(frame, info={key: values[i > 20]}))
+    (warning,) = (finding for finding in audit(data).warnings if finding.code.startswith("mixed"))
+    assert (warning.field, warning.frame) == (key, 21)
+    assert not codes(changed(nickel, lambda i, frame: labelled(frame, info={key: values[0]})))
+
+
+@pytest.mark.parametrize(("energy", "wrong"), [(-0.2, False), (-4.9, True), (-41000.0, True), (40.0, True)])
+def test_isolated_atoms_count_from_the_zero_of_the_others(energy: float, wrong: bool, nickel: Dataset) -> None:
+    atom = Frame(Structure(np.array([28]), np.zeros((1, 3))), Labels(energy, group="IsolatedAtom"), "ni.xyz#32")
+    assert ("zero of energy" in codes(nickel + Dataset((atom,)))) is wrong
+
+
+def test_lengths_in_bohr_are_noticed(nickel: Dataset) -> None:
+    def stretch(_: int, frame: Frame) -> Frame:
+        s = frame.structure
+        return frame._replace(structure=Structure(s.numbers, s.positions / units.Bohr, s.cell / units.Bohr, s.pbc))
+
+    assert "unit of length" in codes(changed(nickel, stretch))
+
+
+@pytest.mark.parametrize(("energy", "force"), [
+    (1 / units.Hartree, units.Bohr / units.Hartree), (units.mol / units.kJ, units.mol / units.kJ),
+])  # fmt: skip
+def test_consistent_labels_in_other_units_are_doubted(energy: float, force: float, nickel: Dataset) -> None:
+    def convert(_: int, frame: Frame) -> Frame:
+        assert frame.labels.energy is not None and frame.labels.forces is not None
+        return labelled(frame, energy=frame.labels.energy * energy, forces=frame.labels.forces * force, stress=None)
+
+    assert "unit of force" in {finding.code for finding in audit(changed(nickel, convert)).notes}
+
+
+def test_gradients_are_not_blamed_on_the_stress(nickel: Dataset) -> None:
+    def turn(_: int, frame: Frame) -> Frame:
+        assert frame.labels.forces is not None
+        return labelled(frame, forces=-frame.labels.forces)
+
+    assert codes(changed(nickel, turn)) == {"force sign"}
