@@ -229,7 +229,7 @@ def refined(config: dict[str, Any], **changes: Any) -> tuple[Problem, LinearTria
 
 
 def test_folds_are_predicted_as_long_as_the_others_say(two: dict[str, Any]) -> None:
-    problem, fitted = refined(with_model(two, nonlinear={"iterations": 8, "patience": 8}))
+    problem, fitted = refined(with_model(two, nonlinear={"iterations": 8, "patience": 8}), prior={"sharing": "none"})
     told = fitted.diagnostics["nonlinear"]
     assert told["kept"] and told["stages"] == list(fitted.iterations) == [told["iterations"]]
     assert problem.loss.of(problem.validation, fitted.predictions) == pytest.approx(told["loss"])
@@ -312,7 +312,7 @@ def test_refits_take_the_iterations_that_validation_has_chosen(
 
 def test_ladder_and_upfit_are_followed_in_the_fit_to_everything(two: dict[str, Any]) -> None:
     steps = {"iterations": 4, "patience": 4, "steps": [0.5, 1.0], "upfit": 3.0, "upfit_iterations": 3}
-    problem, fitted = refined(with_model(two, nonlinear=steps))
+    problem, fitted = refined(with_model(two, nonlinear=steps), prior={"sharing": "none"})
     told = fitted.diagnostics["nonlinear"]
     assert told["kept"] and len(told["curve"]) == 1 + 4 + 4 + 3
     assert told["curve"][told["iterations"]] == min(told["curve"])

@@ -128,7 +128,11 @@ def test_off_as_yaml_has_it() -> None:
 def test_a_fit_says_what_its_probing_found() -> None:
     settings = {"runs": 2, "time_ps": 0.02, "packings": 2, "temperature_K": 300}
     result = fw.fit(
-        crystals(), model={"kind": "snap", "twojmax": 2, "rcut": 4.0}, validation=2, workers=1, stability=settings,
+        crystals(),
+        model={"kind": "snap", "twojmax": 2, "rcut": 4.0},
+        validation=2,
+        workers=1,
+        stability=settings,
         search={"starts": 1, "evaluations": 5},
     )
     found = result.summary["stability"]

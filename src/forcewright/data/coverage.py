@@ -88,7 +88,5 @@ def check_coverage(train: Dataset, test: Dataset) -> Iterator[Finding]:
     """Yield a warning for each kind of thing that test frames hold and training frames lack."""
     for words, frames in Coverage(train).unlike(test).items():
         count = f"{len(frames)} test frame{'s hold' if len(frames) > 1 else ' holds'}"
-        message = (
-            f"{count} {words}, which no training frame has (this is the first)"
-        )
+        message = f"{count} {words}, which no training frame has (this is the first)"
         yield Finding("warning", "test unlike training", message, **locate(test[frames[0]], frames[0]))

@@ -141,13 +141,14 @@ def keep_apart(
     unmet = values < limits
     if not unmet.any():
         return trial, ShortRange(shortest)
-    size = trial.basis.size
     rows = np.concatenate([curve.wishes(curve.rows) for curve in curves])
-    prior = trial.prior_precision[-size:, -size:]
-    freedom = max(sum(term.rows for term in trial.terms) - size, 1)
+    # constants of the species do not act on forces, but move along: the data determine them with the coefficients
+    constants = len(covariance) - trial.basis.size
+    rows = np.hstack([np.zeros((len(rows), constants)), rows])
+    freedom = max(sum(term.rows for term in trial.terms) - len(covariance), 1)
     for _ in range(_ROUNDS):
-        change, growth = _nearest(rows, covariance[-size:, -size:], prior, wanted - values, freedom)
-        moved = _with_change(trial, change)
+        change, growth = _nearest(rows, covariance, trial.prior_precision, wanted - values, freedom)
+        moved = _with_change(trial, change[constants:], change[:constants])
         still = predict(moved) < limits
         if not still.any():
             break
@@ -224,10 +225,14 @@ def _nearest(
     return change, growth
 
 
-def _with_change(trial: LinearTrial, change: FloatArray) -> LinearTrial:
+def _with_change(trial: LinearTrial, change: FloatArray, constants: FloatArray) -> LinearTrial:
+    """Return a trial with coefficients (p,) changed, and the fitted constants (S,) of all species, or of none."""
     coefficients = trial.coefficients.copy()
     if coefficients.ndim == 1:
         coefficients += change
     else:
         coefficients[:, 0] += change
-    return replace(trial, coefficients=coefficients)
+    energies = dict(trial.energies)
+    for z, constant in zip(sorted(energies), constants.tolist(), strict=False):
+        energies[z] += constant
+    return replace(trial, coefficients=coefficients, energies=energies)

@@ -522,7 +522,10 @@ def report_fields(
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
         "sections": [
-            *nested, *account.sections(summary), *stability.sections(summary), *_worst_section(outcome, inputs),
+            *nested,
+            *account.sections(summary),
+            *stability.sections(summary),
+            *_worst_section(outcome, inputs),
         ],
         "loss": account.loss_text(problem.loss),
         "units": account.units_of(config.family.hyperparameters),
