@@ -1,11 +1,10 @@
 """Which radial functions of ACE are good on metals, covalent crystals, liquids and molecules alike?
 
 A short search in closed form: small bases fitted to few frames of each system with every family and λ, cross-validated;
-no test set is touched. The errors are those of frames that the fit has not seen. Each figure is a force error over the
-least of its system, so that the families can be compared over all of them; the last columns are the largest and the mean
-of these ratios.
+no test set is touched. The errors are those of frames that the fit has not seen. To compare over all systems, force
+errors are divided by the least of each system; the last columns are the largest and the mean of these ratios.
 
-    python benchmarks/radial_defaults.py [--functions 150] [--full SBessel ChebExpCos:5.25]
+    python benchmarks/radial_defaults.py [--functions 150] [--full auto SBessel]
 """
 
 from __future__ import annotations
@@ -49,13 +48,14 @@ def systems(data: Path, few: bool) -> dict[str, fw.Dataset]:
 
 
 def fit(train: fw.Dataset, candidate: str, functions: int, few: bool) -> Any:
-    """Return the cross-validated errors of a fit with one family and λ."""
+    """Return the cross-validated errors of a fit with one family and λ, and what auto has chosen."""
     family, _, decay = candidate.partition(":")
-    model: dict[str, Any] = {"kind": "ace", "functions": functions, "radial": family}
+    model: dict[str, Any] = {"kind": "ace", "functions": functions, "radial": family}  # auto: as by default
     if decay:
         model["decay"] = float(decay)
     settings: dict[str, Any] = {"weights": {"by": "all"}, "search": {"starts": 1, "evaluations": 15}} if few else {}
-    return fw.fit(train, model=model, validation=4 if few else 5, **settings).validation.overall
+    result = fw.fit(train, model=model, validation=4 if few else 5, **settings)
+    return result.validation.overall, result.summary["model_search"]
 
 
 def main() -> None:
@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("--functions", type=int, default=150)
     parser.add_argument("--candidates", nargs="+", default=CANDIDATES, help="families, or families with a λ, as above")
     parser.add_argument("--systems", nargs="+", help="only these")
-    parser.add_argument("--full", nargs="+", help="only these candidates, on all frames, with 300 functions and defaults")
+    parser.add_argument(
+        "--full", nargs="+", help="only these candidates, on all frames, with 300 functions and defaults"
+    )
     arguments = parser.parse_args()
     few, console = arguments.full is None, Console(width=150)
     candidates = arguments.full or arguments.candidates
@@ -77,9 +79,11 @@ def main() -> None:
     for name, dataset in frames.items():
         for candidate in candidates:
             start = time.process_time()
-            errors[name, candidate] = one = fit(dataset, candidate, functions, few)
+            one, choice = fit(dataset, candidate, functions, few)
+            errors[name, candidate] = one
+            called = candidate if choice is None else f"{candidate} ({choice['chosen']} on {choice['frames']} frames)"
             console.print(
-                f"{name}, {candidate}: {one.energy_rmse_meV_per_atom:.3g} meV/atom, {one.force_rmse_eV_per_A:.4g} eV/Å "
+                f"{name}, {called}: {one.energy_rmse_meV_per_atom:.3g} meV/atom, {one.force_rmse_eV_per_A:.4g} eV/Å "
                 f"({time.process_time() - start:.0f} s)", highlight=False,
             )  # fmt: skip
     table = Table(title=f"cross-validated meV/atom / eV/Å, {functions} functions per element, cutoff 5 Å")

@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from forcewright.data import write
 from forcewright.optimize.workers import WORKER_ENVIRONMENT
+from forcewright.stability import Probed
 from forcewright.structure import Dataset, Structure
 
 
@@ -55,6 +56,15 @@ class _ByFile(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     return _ByFile(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _unprobed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare fits the seconds of looking for holes; tests marked ``probed`` look for them as users do."""
+    if not request.node.get_closest_marker("probed"):
+        monkeypatch.setattr(
+            "forcewright.recipes.stability.probe", lambda potential, train, settings, seed, study_s: Probed(settings, 0)
+        )
 
 
 @pytest.fixture(scope="session")
@@ -103,5 +113,6 @@ def config(copper: Path, tmp_path: Path) -> dict[str, Any]:
         "study": {"settings": 3, "initial": 2, "seed": 1},
         "search": {"starts": 2, "evaluations": 15},
         "workers": 1,
+        "stability": "off",
         "output": str(tmp_path / "run"),
     }

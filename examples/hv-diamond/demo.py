@@ -70,7 +70,8 @@ def main() -> None:
         f"NVT (Langevin, {STAGE['temperature_K']} K, relaxation time {STAGE['thermostat_time_fs']} fs) of C62H from a "
         f"held-out frame with the tuned potential: {run.reason}, mean temperature of the second half {warm:.0f} K, "
         f"{duration(run.wall_s)}. Its own page is nvt/report.html.",
-        [figure] if (figure := draw_run(thermo, len(run.final))) is not None else [],
+        draw_run(thermo, len(run.final)),
+        paired=True,
     )
     page = rebuild_report(result.folder, [section])
     if not run.completed:

@@ -112,6 +112,8 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
         _out.print("protocol xpot: selected on the test set; these errors flatter themselves", style="bold red")
     for warning in summary["warnings"]:
         _print(warning, "bold red", soft_wrap=False)
+    for sentence in summary.get("at_range_ends", []):
+        _print(sentence, "yellow", soft_wrap=False)
     _out.print("validation errors (each frame predicted by a fit that has not seen it)")
     _print(result.validation, soft_wrap=False)
     if result.test is not None:
@@ -176,13 +178,15 @@ def predict(
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
 ) -> None:
-    """Predict energies, forces and stresses; where the files carry labels, print the errors.
+    """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
     predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
+    if predicted.extrapolation is not None:
+        _print(predicted.extrapolation.text())
     if output is not None:
         _print(f"{len(predicted.dataset)} predictions written to {output}, as forcewright_energy and so on")
 
@@ -256,6 +260,8 @@ def simulate(config: Config, fresh: FreshRun = False) -> None:
     else:
         ending, failed = result.reason, not result.completed
     _print(ending, "bold red" if failed else None, soft_wrap=False)
+    for note in () if isinstance(result, Survival) else result.notes:
+        _print(note)
     _say_where(result.folder)
     if failed:
         raise typer.Exit(1)
@@ -504,12 +510,16 @@ def statistics(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Output folder of a study.")]) -> None:
-    """Write the report of a finished study anew from its stored results.
+def report(
+    folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
+    absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
+) -> None:
+    """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
     Example: `forcewright report runs/mo`.
     """
-    _print(f"written to {fw.report(folder)}")  # type: ignore[operator]  # a package that can be called
+    written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
+    _print(f"written to {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:

@@ -34,6 +34,13 @@ _TEMPORARY_NAME = re.compile(r"\.forcewright-.*-([0-9a-f]{8})-(\d+)-[a-z0-9_]{8}
 _swept: set[Path] = set()
 
 
+def as_path(value: object, field: str = "output") -> Path:
+    """Return a path that was given in Python; `InputError` that names the field if it is none."""
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+        raise InputError(f"is {value!r}; give the name of a file or folder", field=field)
+    return Path(value)
+
+
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give the path of a temporary file in the same folder that replaces ``path`` when the block ends well.

@@ -1,12 +1,12 @@
 """The contracts: what a Potential, a Reference and a Basis are, and the ASE calculator over a Potential.
 
 Everything beyond the one required method is a separate small protocol (`Exportable`, `Linear`, `Uncertain`, `PerAtom`,
-`Graded`), never a method that raises NotImplementedError.
+`Graded`, `Varying`), never a method that raises NotImplementedError.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -220,7 +220,26 @@ class Graded(Protocol):
         """Return the potential with the active set of these training structures."""
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
-        """Return the extrapolation grade of each atom (N,), above 1 outside the data."""
+        """Return the extrapolation grade of each atom (N,), the larger the further outside the data."""
+
+
+@runtime_checkable
+class Environmental(Graded, Protocol):
+    """Grades atoms by descriptors of their environments, so that active sets of any frames can be made for it."""
+
+    def environments(self, structure: Structure) -> dict[int, FloatArray]:
+        """Return the descriptors (n, p) of the atoms of each species, in the order of the atoms."""
+
+    def with_active(self, active: Mapping[int, FloatArray]) -> Potential:
+        """Return the potential with what grades the atoms of each species (`forcewright.linalg.max_volume.Grading`)."""
+
+
+@runtime_checkable
+class Varying(Protocol):
+    """Knows how sure it is of the energy of each atom."""
+
+    def atomic_standard_deviations(self, structure: Atoms | Frame | Structure) -> FloatArray:
+        """Return the standard deviation of each atom's energy (N,) in eV."""
 
 
 class PotentialBase:
@@ -348,7 +367,7 @@ class PotentialCalculator(Calculator):
         self.potential, self.evaluate = potential, evaluate or partial(_prediction_of, potential)
         known = isinstance(potential, Graded) and potential.knows_grades
         if grades and not known:
-            raise InputError("this potential knows no extrapolation grades; ACE potentials fitted here do")
+            raise InputError("this potential knows no extrapolation grades; ACE and SNAP potentials fitted here do")
         self._always = _GRADES if grades else ()
         self.implemented_properties = [
             "energy", "free_energy", "forces", "stress", *(["energies"] if isinstance(potential, PerAtom) else []),

@@ -366,8 +366,14 @@ def count_species(structure: Structure, species: Sequence[int]) -> FloatArray:
     return np.array([np.count_nonzero(structure.numbers == z) for z in species], dtype=np.float64)
 
 
+def results_of(atoms: Atoms) -> dict[str, Any]:
+    """Return what the calculator of atoms has computed already; nothing where it keeps no results."""
+    results = getattr(atoms.calc, "results", None)
+    return dict(results) if isinstance(results, Mapping) else {}
+
+
 def _labels_of(atoms: Atoms) -> Labels:
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
+    results = results_of(atoms)
     info = {key: value for key, value in atoms.info.items() if key != "config_type"}
     stress = None if results.get("stress") is None else from_voigt(results["stress"])
     group = str(atoms.info.get("config_type", "default"))

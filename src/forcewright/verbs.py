@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -33,5 +35,21 @@ class VerbPackage(ModuleType):
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Do what the function of this name in `VERBS` does."""
+        return self._function(*arguments, **options)
+
+    @property
+    def _function(self) -> Callable[..., Any]:
         verb = self.__name__.rpartition(".")[2]
-        return getattr(import_module(VERBS[verb]), verb)(*arguments, **options)
+        function: Callable[..., Any] = getattr(import_module(VERBS[verb]), verb)
+        return function
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._function)
+
+    @property
+    def __doc__(self) -> str:  # type: ignore[override]
+        """What the verb does, and then what the package holds: `help` takes it for a package alone."""
+        function = self._function
+        package = self.__dict__.get("__doc__") or ""
+        return f"{function.__name__}{self.__signature__}\n\n{inspect.getdoc(function)}\n\nAs a package: {package}"

@@ -105,7 +105,7 @@ def test_agrees_with_metrics_and_groups_pool_to_the_whole() -> None:
 def test_dictionary_has_the_agreed_keys() -> None:
     dataset, predictions = make()
     result = compare(dataset, predictions, rng=np.random.default_rng(0)).to_dict()
-    assert set(result) == KEYS | {"groups"}
+    assert set(result) == KEYS | {"groups", "elements"}
     assert all(set(group) == KEYS for group in result["groups"].values())
     json.dumps(result, allow_nan=False)
     for key in ("energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "force_rmse_eV_per_A", "force_mae_eV_per_A"):

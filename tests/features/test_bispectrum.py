@@ -162,3 +162,15 @@ def test_cache_can_be_pruned_from_several_threads_at_once(tmp_path) -> None:
         for done in [pool.submit(RowCache(tmp_path / "cache", 1000).prune) for _ in range(12)]:
             done.result()
     assert sum(1 for _ in (tmp_path / "cache").rglob("*.npy")) <= 10
+
+
+def test_descriptors_of_atoms_add_up_whatever_structure_came_before() -> None:
+    """Cells of one composition that differ in shape and size follow one another in one instance of LAMMPS."""
+    rng, basis = np.random.default_rng(0), Bispectrum((14,), twojmax=2, rcut=4.0)
+    for _ in range(20):
+        atoms = bulk("Si", cubic=True)
+        strain = np.eye(3) * rng.uniform(0.8, 1.6) + np.triu(0.3 * rng.normal(size=(3, 3)), 1)
+        atoms.set_cell(atoms.cell.array @ strain, scale_atoms=True)
+        atoms.positions += 9.0 * rng.normal(size=(8, 3))
+        structure = Structure.from_ase(atoms)
+        np.testing.assert_allclose(basis.environments(structure).sum(axis=0), basis.rows(structure).energy, rtol=1e-9)

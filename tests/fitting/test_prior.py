@@ -101,7 +101,7 @@ def test_a_group_is_predicted_by_a_fit_that_has_not_seen_it(train: fw.Dataset) -
         "weights": {"energy": 100, "force": 2, "stress": None}, "ridge": 1e-7, "prior": {"smoothness": "none"},
         "reference_energies": {"Cu": 0.1}, "workers": 1,
     }  # fmt: skip
-    model = {**MODEL, "repulsion": {"inner": 1.5}}
+    model = {**MODEL, "radial": "SBessel", "repulsion": {"inner": 1.5}}
     left_out = fw.fit(train, model=model, validation={"leave_out": "groups"}, **fixed)
     groups = np.asarray(train.groups)
     alone = fw.fit(train[groups == "bulk"], model=model, validation=3, test=train[groups == "surface"], **fixed)

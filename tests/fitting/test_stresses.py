@@ -154,7 +154,8 @@ def test_a_study_of_before_goes_on_without_stresses_until_it_is_begun_anew(coppe
     config = {
         "data": {"train": str(copper / "train.extxyz")}, "model": MODEL, **QUICK, "output": str(tmp_path / "run")
     }  # fmt: skip
-    off = fw.fit({**config, "weights": {"stress": None}, "loss": {"stress": 0}, "prior": "free"})
+    config["model"] = {**MODEL, "zbl": None}
+    off = fw.fit({**config, "weights": {"stress": None}, "loss": {"stress": 0}, "prior": "free", "short_range": "off"})
     assert "leaves them aside" in off.summary["warnings"][0]
     again = fw.fit(config)
     assert again.summary == off.summary

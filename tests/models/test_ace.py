@@ -13,10 +13,11 @@ from ase.build import bulk
 from ase.md.verlet import VelocityVerlet
 from pydantic import ValidationError
 
+from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import InputError
 from forcewright.linalg.pruning import prune_groups
 from forcewright.models import load
-from forcewright.models.ace import AceModel, AcePotential, RepulsionSettings, shortest_distances
+from forcewright.models.ace import AceModel, AcePotential, RepulsionSettings
 from forcewright.neighbors import find_neighbors
 from forcewright.structure import Dataset, Structure
 

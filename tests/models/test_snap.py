@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from forcewright.configs import validate
 from forcewright.errors import InputError
+from forcewright.features.ace.radial import zbl_repulsion
 from forcewright.features.bispectrum import Bispectrum, Zbl
 from forcewright.fitting.linear_fit import predict_rows
 from forcewright.lammps_session import write_lammps_data
@@ -23,6 +25,9 @@ PUBLISHED = {  # energy RMSE meV/atom, force-component RMSE eV/Å on Zuo's test 
     "Si-snap": (8.06, 0.205),
     "Si-qsnap": (5.51, 0.177),
 }
+
+
+BY_PAIR = Zbl(((0.8, 1.0), (1.0, 1.4)), ((2.1, 2.3), (2.3, 2.8)))  # radii of C-C, C-Si and Si-Si
 
 
 def carbide(seed: int = 0) -> Structure:
@@ -51,7 +56,7 @@ def test_published_potentials_have_their_published_errors(name: str, shared_data
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
-@pytest.mark.parametrize("zbl", [None, Zbl(1.0, 2.5)])
+@pytest.mark.parametrize("zbl", [None, Zbl(1.0, 2.5), BY_PAIR])
 def test_pair_style_and_design_rows_agree(quadratic: bool, zbl: Zbl | None) -> None:
     """Two different LAMMPS codes: `pair_style snap` predicts, `compute snap` makes the rows of a fit."""
     potential, structure = make(quadratic, zbl), carbide()
@@ -64,6 +69,32 @@ def test_pair_style_and_design_rows_agree(quadratic: bool, zbl: Zbl | None) -> N
     np.testing.assert_allclose(by_pair.stress, by_rows.stress, atol=1e-8)
 
 
+def test_each_pair_has_its_own_repulsion() -> None:
+    """Differences of ZBL's energies inside the inner radius, from its formula; nothing beyond the outer one."""
+    basis = Bispectrum((6, 14), 2, 4.0, zbl=BY_PAIR)
+    potential = SnapPotential(basis, np.zeros(basis.size), {})
+    for numbers, (inner, outer) in (((6, 6), (0.8, 2.1)), ((6, 14), (1.0, 2.3)), ((14, 14), (1.4, 2.8))):
+        r = np.array([0.5 * inner, inner, outer + 0.001])
+        energies = np.array(
+            [p.energy for p in potential.predict([Structure(numbers, [[0.0, 0.0, 0.0], [0.0, 0.0, x]]) for x in r])]
+        )
+        expected, _ = zbl_repulsion(*numbers, r)
+        assert energies[0] - energies[1] == pytest.approx(expected[0] - expected[1], rel=1e-4)
+        assert energies[1] > 0.1 and energies[2] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("zbl", "words"),
+    [
+        ({"inner": 1.0, "outer": {"C-C": 2.0}}, "name different pairs"),
+        ({"inner": {"C-C": 1.0}, "outer": {"C-C": 2.0}}, "the pairs are"),
+    ],
+)
+def test_repulsion_of_pairs_is_given_for_all_of_them(zbl: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        validate(SnapModel, {"zbl": zbl}).basis((6, 14))
+
+
 def test_prediction_does_not_depend_on_what_was_predicted_before() -> None:
     potential = make()
     structures = [carbide(0), carbide(1), Structure.from_ase(bulk("SiC", "zincblende", a=4.36)), carbide(0)]
@@ -74,7 +105,7 @@ def test_prediction_does_not_depend_on_what_was_predicted_before() -> None:
         np.testing.assert_allclose(a.forces, b.forces, atol=1e-10)
 
 
-@pytest.mark.parametrize("zbl", [None, Zbl(1.0, 2.5)])
+@pytest.mark.parametrize("zbl", [None, Zbl(1.0, 2.5), BY_PAIR])
 def test_saved_potential_loads_back_and_a_pickled_one_works(tmp_path: Path, zbl: Zbl | None) -> None:
     potential, structure = make(zbl=zbl), carbide()
     before = potential.predict([structure])[0]
@@ -87,7 +118,7 @@ def test_saved_potential_loads_back_and_a_pickled_one_works(tmp_path: Path, zbl:
     assert loaded.provenance == potential.provenance
 
 
-@pytest.mark.parametrize("zbl", [None, Zbl(1.0, 2.5)])
+@pytest.mark.parametrize("zbl", [None, Zbl(1.0, 2.5), BY_PAIR])
 def test_lammps_run_of_the_export_equals_predict(tmp_path: Path, zbl: Zbl | None) -> None:
     """The exported input runs in LAMMPS on its own, in another process."""
     potential, structure = make(zbl=zbl), carbide()

@@ -47,7 +47,7 @@ def test_a_pruned_fit_of_two_densities_is_told(config: dict[str, Any]) -> None:
     assert grades["max"] == pytest.approx(expected.max()) == max(row["max"] for row in grades["groups"].values())
     assert grades["share_above_1"] == np.mean(expected > 1)
     page = (result.folder / "report.html").read_text()
-    for words in ("Pruned from 40 functions", "Further densities", "Extrapolation grades", "share with γ above 1",
+    for words in ("Pruned from 40 functions", "Further densities", "Extrapolation grades", "frames outside",
                   "validation loss", "Size by rank", "Hassibi", "043801", "submatrix", "Phys. Rev. B 99, 014104"):  # fmt: skip
         assert words in page, words
     assert "Thompson" not in page and "twojmax" not in page
@@ -79,7 +79,7 @@ def test_sentences_of_further_densities() -> None:
 
 
 def test_chosen_table_leaves_out_what_had_no_part() -> None:
-    model = AceModel(repulsion=None).model_dump(mode="json", exclude_none=True)
+    model = AceModel(radial="SBessel", repulsion=None).model_dump(mode="json", exclude_none=True)
     size = account.size_of(AceModel().basis((42,)))
     shown = account.chosen_table(model, {"size": size, "densities": None})
     assert not {"decay", "dcut", "nonlinear", "embedding", "exponents"} & set(shown)

@@ -117,7 +117,7 @@ def test_numbers_carry_their_units_and_warnings_stand_beside_them(trajectory: Pa
     ase.io.write(trajectory, frames)
     done = CliRunner().invoke(app, ["analyze", str(trajectory), "--what", "rdf,msd,coordination"])
     assert done.exit_code == 0, done.output
-    for words in ("density 0.0445", "atoms/Å³", "cutoff Na-Cl", "Å", "first peak Na-Cl", "neighbors Na-Cl"):
+    for words in ("density 0.0445", "atoms/Å³", "cutoff Na-Cl", "Å", "first peak Na-Cl", "coordination number Na-Cl"):
         assert words in done.output
     page = (tmp_path / "analysis" / "report.html").read_text()
     assert "atoms/Å³" in page and "Note: " in page and "repeats the time of the one before" in page

@@ -102,3 +102,18 @@ def test_a_format_that_cannot_hold_both_is_refused_before_anything_is_computed(
     monkeypatch.setattr(fw.load(POTENTIAL).__class__, "predict", called)
     with pytest.raises(fw.InputError, match="out.npz: npz files cannot hold forcewright_forces; write .extxyz or .db"):
         fw.predict(POTENTIAL, labelled, tmp_path / "out.npz")
+
+
+def test_nothing_trains_on_a_simulation_with_a_potential_unless_it_is_named(tmp_path: Path) -> None:
+    stages = [{"ensemble": "nvt", "temperature_K": 300, "time_ps": 0.01}]
+    copper = {"bulk": "Cu", "cubic": True, "repeat": [2, 2, 2]}
+    run = {"potential": str(POTENTIAL), "structure": copper, "stages": stages, "trajectory": {"every_fs": 2}}
+    fw.simulate({**run, "output": str(tmp_path / "md")})
+    model = {"kind": "snap", "twojmax": 2, "rcut": 3.5}
+    config = {"data": {"train": str(tmp_path / "md" / "trajectory.extxyz")}, "model": model,
+              "output": str(tmp_path / "fit"), "weights": {"energy": 1, "force": 1}, "ridge": 1e-6}  # fmt: skip
+    with pytest.raises(
+        fw.InputError, match="trajectory.extxyz.*the potential finished/potential predicted in a simulation"
+    ):
+        fw.fit(config)
+    assert not (tmp_path / "fit" / "potential").exists()

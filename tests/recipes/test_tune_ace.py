@@ -16,6 +16,7 @@ import yaml
 import forcewright as fw
 from forcewright.cli import main
 from forcewright.data import read, write
+from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.features.row_cache import RowMemory
 from forcewright.fitting import linear_trial, refinement
@@ -23,7 +24,7 @@ from forcewright.fitting.hyperparameters import fill_model, search_ranges
 from forcewright.fitting.linear_trial import LinearTrial, fit_linear
 from forcewright.fitting.loss import Loss
 from forcewright.fitting.problem import Problem, make_problem
-from forcewright.models.ace import AceModel, shortest_distances
+from forcewright.models.ace import AceModel
 from forcewright.models.ace.densities import NonlinearFit
 from forcewright.optimize.space import Categorical, Integer, Real
 from forcewright.recipes.config import parse_config

@@ -161,9 +161,16 @@ def test_physics_stand_in_the_report_of_the_study(tmp_path: Path, config: dict[s
     fixed = {"kind": "snap", "twojmax": 2, "rcut": 4.0}
     fit({**config, "model": fixed, "output": str(tmp_path / "study")})
     copper = {"bulk": "Cu", "cubic": True}
-    physics = {"structure": copper, "properties": {"equation_of_state": {"volume_range": 0.02}}}
+    physics = {
+        "structure": copper,
+        "properties": {"equation_of_state": {"volume_range": 0.02, "reference": {"a0_A": 3.6}}},
+    }
     validate(physics, potential=tmp_path / "study" / "potential", output=tmp_path / "physics")
     for _ in range(2):  # and stay there
         page = (tmp_path / "study" / "report.html").read_text()
         assert "Physics: numbers" in page and "energy above the minimum" in page
+        assert '<a href="../physics/report.html">physics of the potential</a>' in page
+        assert page.index("numbers within their tolerance") < page.index("Loss over trials</h2>")
         rebuild_report(tmp_path / "study")
+    own = (tmp_path / "physics" / "report.html").read_text()
+    assert '<a href="../study/report.html">study of the potential</a>' in own

@@ -83,8 +83,8 @@ def test_page_shows_the_numbers(full: str) -> None:
 
 
 def test_page_has_every_figure(full: str) -> None:
-    """Search, two parities, groups, importance, slices, cost and the extra section."""
-    assert Page(full).count("figure") == 8
+    """Search, parities and groups of three labels in two sets, importance, slices, cost and the extra section."""
+    assert Page(full).count("figure") == 1 + 2 * 3 + 3 + 1 + 1 + 1 + 1
 
 
 def test_every_section_of_the_list_exists(full: str) -> None:
@@ -134,10 +134,10 @@ FAILED = {"state": "failed", "phase": "initial", "loss": None, "params": {}, "er
 LOSSES = (1e-3, 1e8, float("inf"), None)
 TWO = ("a", "b")
 ABSENT: dict[str, tuple[dict[str, Any], int]] = {  # what there is, and how many figures that makes
-    "no test set": (errors_of(6, TWO), 2),
-    "no stress": (errors_of(6, TWO, stress=False), 2),
-    "one group": (errors_of(5, ("default",)), 2),
-    "one frame": (errors_of(1, ("default",)), 2),
+    "no test set": (errors_of(6, TWO), 6),
+    "no stress": (errors_of(6, TWO, stress=False), 4),
+    "one group": (errors_of(5, ("default",)), 6),
+    "one frame": (errors_of(1, ("default",)), 6),
     "all failed": ({"trials": [FAILED | {"index": index} for index in range(4)]}, 1),
     "one trial": ({"trials": make_trials(1)}, 0),
     "one parameter": ({"trials": [t | {"params": {"kind": t["params"]["kind"]}} for t in make_trials(15)]}, 3),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from forcewright import metrics
@@ -86,14 +87,35 @@ class ErrorTable(Tabular):
     groups: Mapping[str, Errors]
     parity: Parity
 
+    @property
+    def elements(self) -> dict[str, dict[str, float]]:
+        """Errors of forces by the element of the atom: RMSE and MAE of components, and of vectors the largest error.
+
+        Empty where there are no forces, or the elements are not known.
+        """
+        series, numbers = self.parity.forces, self.parity.elements
+        if series is None or numbers is None:
+            return {}
+        errors = (series.predicted - series.reference).reshape(-1, 3)
+        parts = {chemical_symbols[z]: errors[numbers == z] for z in np.unique(numbers)}
+        return {
+            symbol: {
+                "atoms": len(part), "force_rmse_eV_per_A": float(np.sqrt(np.mean(part**2))),
+                "force_mae_eV_per_A": float(np.mean(np.abs(part))),
+                "largest_force_error_eV_per_A": float(np.linalg.norm(part, axis=1).max()),
+            }
+            for symbol, part in parts.items()
+        }  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON: the keys of `Errors` and ``groups``."""
-        return self.overall.to_dict() | {"groups": {name: errors.to_dict() for name, errors in self.groups.items()}}
+        """Return plain data, ready for JSON: the keys of `Errors`, ``groups`` and ``elements``."""
+        groups = {name: errors.to_dict() for name, errors in self.groups.items()}
+        return self.overall.to_dict() | {"groups": groups, "elements": self.elements}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], parity: Parity) -> ErrorTable:
         """Return the table of which `to_dict` gave the content."""
-        overall = {key: value for key, value in content.items() if key != "groups"}
+        overall = {key: value for key, value in content.items() if key not in ("groups", "elements")}
         return cls(Errors(**overall), {name: Errors(**errors) for name, errors in content["groups"].items()}, parity)
 
     def __str__(self) -> str:

@@ -38,17 +38,21 @@ class ParitySeries:
 class Parity:
     """Energies in eV/atom, force components in eV/Å, stress components (Voigt, 6 per frame) in GPa; None if unlabelled.
 
-    ``atoms`` (n,) is the number of atoms of each of the n frames.
+    ``atoms`` (n,) is the number of atoms of each of the n frames, ``elements`` (m / 3,) the atomic number of each atom
+    that has a force; None where it is not known, as in files of earlier versions.
     """
 
     energy: ParitySeries | None
     forces: ParitySeries | None
     stress: ParitySeries | None
     atoms: IntArray
+    elements: IntArray | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a compressed NPZ file, from which pages are made without predicting again."""
         arrays: dict[str, Any] = {"atoms": self.atoms}
+        if self.elements is not None:
+            arrays["elements"] = self.elements
         for name in _QUANTITIES:
             series: ParitySeries | None = getattr(self, name)
             if series is not None:
@@ -67,7 +71,8 @@ class Parity:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 series = {name: _load_series(arrays, name) for name in _QUANTITIES}
-                return cls(atoms=arrays["atoms"], **series)
+                elements = arrays.get("elements")
+                return cls(atoms=arrays["atoms"], elements=elements, **series)
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
 
@@ -94,7 +99,11 @@ def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
             if label is not None and value is not None:
                 _check(dataset, index, name, label, value)
                 entries.append((index, _flat(name, label, atoms[index]), _flat(name, value, atoms[index])))
-    return Parity(atoms=atoms, **{name: _series(dataset, entries) for name, entries in columns.items()})
+    with_forces = [dataset[index].structure.numbers for index, *_ in columns["forces"]]
+    elements = np.concatenate(with_forces) if with_forces else None
+    return Parity(
+        atoms=atoms, elements=elements, **{name: _series(dataset, entries) for name, entries in columns.items()}
+    )
 
 
 def _check(dataset: Dataset, index: int, name: str, label: Any, value: Any) -> None:

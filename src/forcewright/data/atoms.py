@@ -10,7 +10,7 @@ from ase import Atoms
 from forcewright.data.labelling import OUR_CALCULATOR, PREDICTED
 from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
-from forcewright.structure import Structure
+from forcewright.structure import Structure, results_of
 
 _NO_LABELS = ("numbers", "positions")
 
@@ -25,8 +25,8 @@ def raw_frame(atoms: Atoms) -> RawFrame:
     info: dict[str, Any] = {str(key): value for key, value in atoms.info.items()}
     arrays = {key: value for key, value in atoms.arrays.items() if key not in _NO_LABELS}
     calculator: Any = atoms.calc
-    results = {} if calculator is None else {k: v for k, v in calculator.results.items() if v is not None}
-    if results and calculator.atoms is not None and calculator.check_state(atoms):
+    results = {key: value for key, value in results_of(atoms).items() if value is not None}
+    if results and getattr(calculator, "atoms", None) is not None and calculator.check_state(atoms):
         raise InputError(
             "the results of its calculator are of other positions or of another cell; compute them again "
             "(atoms.get_forces()), or take the calculator off (atoms.calc = None)",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from forcewright.data.coverage import check_coverage
 from forcewright.data.findings import Audit, Finding
 from forcewright.data.force_audit import check_forces_against_energies
 from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies, require_mapped
@@ -60,6 +61,7 @@ def audit(
         test_set, more = _collect(test, format, mapping, LabelSummary(), options)
         findings += more + _check(test_set, more)[0] + list(check_unseen(dataset, test_set))
         findings += check_leakage(dataset, test_set)
+        findings += check_coverage(dataset, test_set)
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
     return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
 

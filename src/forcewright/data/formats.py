@@ -23,6 +23,7 @@ from forcewright.data.npz import read_npz, write_npz
 from forcewright.data.raw import Columns, RawFrame, RawFrames
 from forcewright.data.vasprun import read_vasprun
 from forcewright.errors import InputError
+from forcewright.files import as_path
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 _log = logging.getLogger(__name__)
@@ -321,7 +322,7 @@ def write(structures: Sources, path: str | Path, format: str | None = None, *, c
     InputError
         If the format is unknown, cannot be written, or cannot hold these frames; or the dataset is empty.
     """
-    target, dataset = Path(path), dataset_of(structures)
+    target, dataset = as_path(path, "path"), dataset_of(structures)
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to write", file=target)
     writer = writer_of(target, format, columns[0] if columns else ())

@@ -32,10 +32,33 @@ from forcewright.structure import FloatArray, Structure
 
 @dataclass(frozen=True)
 class Zbl:
-    """Screened nuclear repulsion that is part of the model but not fitted; switched off between the two radii (Å)."""
+    """Screened nuclear repulsion that is part of the model but not fitted; switched off between the two radii (Å).
 
-    inner: float
-    outer: float
+    A radius is one number for all pairs, or a symmetric table (S, S) by species.
+    """
+
+    inner: float | tuple[tuple[float, ...], ...]
+    outer: float | tuple[tuple[float, ...], ...]
+
+    def radii(self, i: int, j: int) -> tuple[float, float]:
+        """Return both radii of a pair of species."""
+        inner, outer = (r[i][j] if isinstance(r, tuple) else r for r in (self.inner, self.outer))
+        return inner, outer
+
+    def commands(self, species: tuple[int, ...]) -> tuple[str, list[str]]:
+        """Return the styles that stand in LAMMPS's ``pair_style hybrid/overlay``, and their pair_coeff commands.
+
+        Both radii are arguments of the style, so pairs that differ in them have a style of their own.
+        """
+        count = len(species)
+        pairs = [(i, j) for i in range(count) for j in range(i, count)]
+        styles = sorted({self.radii(i, j) for i, j in pairs})
+        names = " ".join(f"zbl {inner} {outer}" for inner, outer in styles)
+        lines = []
+        for i, j in pairs:
+            number = f" {styles.index(self.radii(i, j)) + 1}" if len(styles) > 1 else ""
+            lines.append(f"pair_coeff {i + 1} {j + 1} zbl{number} {species[i]} {species[j]}")
+        return names, lines
 
 
 @dataclass(frozen=True)
@@ -103,7 +126,10 @@ class Bispectrum:
     def cutoff(self) -> float:
         """Interaction range in Å."""
         bispectrum = 2.0 * max(self.radii) * self.rcut
-        return max(bispectrum, self.zbl.outer) if self.zbl else bispectrum
+        if self.zbl is None:
+            return bispectrum
+        count = range(len(self.species))
+        return max(bispectrum, *(self.zbl.radii(i, j)[1] for i in count for j in count))
 
     def rows(self, structure: Structure) -> DesignRows:
         """Return the design rows of one structure; the offset holds the ZBL repulsion."""
@@ -127,6 +153,17 @@ class Bispectrum:
         orders = np.repeat(precisions, each)[:, None]
         return Sharing(mixing, orders, np.tile(np.arange(each), len(self.species)))
 
+    def environments(self, structure: Structure) -> FloatArray:
+        """Return the descriptors of each atom (N, columns per species), whose sums over atoms are the energy's row."""
+        box = to_lammps_box(structure, self.cutoff)
+        types, count = type_of_species(structure, self.species), len(structure)
+        # no key: LAMMPS builds the neighbor list of sna/atom once per time step, and every run here is at the same
+        lmp = _environment_system().run(box, types, self.species, None, self._atom_commands, "0.0 bin")
+        values = np.empty((count, self.columns_per_species))
+        ids = np.array(lmp.numpy.extract_atom("id", nelem=count)).ravel()
+        values[ids - 1] = np.array(lmp.numpy.extract_compute("atoms", 1, 2))[:count].reshape(count, -1)
+        return values
+
     def _compute_snap(self, box: Any, types: Any) -> FloatArray:
         """Return LAMMPS's (1 + 3N + 6, p + 1) array: energy row, forces atom by atom, virial xx yy zz yz xz xy."""
         # no key: compute snap adds a compute of its own in every run, so a system with it runs only once
@@ -138,15 +175,26 @@ class Bispectrum:
         reach = f"zero {self.cutoff + 0.01:.17g}"
         pair = [f"pair_style {reach}", "pair_coeff * *"]
         if self.zbl is not None:
-            style = f"pair_style hybrid/overlay {reach} zbl {self.zbl.inner} {self.zbl.outer}"
-            pair = [style, "pair_coeff * * zero", *zbl_pair_coeff(self.species)]
+            styles, coefficients = self.zbl.commands(self.species)
+            pair = [f"pair_style hybrid/overlay {reach} {styles}", "pair_coeff * * zero", *coefficients]
+        return [*pair, f"compute snap all snap {self._arguments}"]
+
+    def _atom_commands(self) -> list[str]:
+        """Return the compute of single atoms; a sum asks for it, or LAMMPS would not compute it."""
+        return [
+            f"pair_style zero {self.cutoff + 0.01:.17g}", "pair_coeff * *",
+            f"compute atoms all sna/atom {self._arguments}", "compute sum all reduce sum c_atoms[1]",
+            "thermo_style custom step c_sum",
+        ]  # fmt: skip
+
+    @property
+    def _arguments(self) -> str:
         radii = " ".join(f"{r:.17g}" for r in self.radii)
         weights = " ".join(f"{w:.17g}" for w in self.weights)
-        compute = (
-            f"compute snap all snap {self.rcut:.17g} {self.rfac0:.17g} {self.twojmax} {radii} {weights} "
-            f"rmin0 {self.rmin0:.17g} bzeroflag {int(self.bzero)} quadraticflag {int(self.quadratic)}"
+        return (
+            f"{self.rcut:.17g} {self.rfac0:.17g} {self.twojmax} {radii} {weights} rmin0 {self.rmin0:.17g} "
+            f"bzeroflag {int(self.bzero)} quadraticflag {int(self.quadratic)}"
         )
-        return [*pair, compute]
 
     def describe(self) -> Mapping[str, Any]:
         """Return the hyperparameters in words of the user's configuration."""
@@ -158,18 +206,15 @@ class Bispectrum:
         }  # fmt: skip
 
 
-def zbl_pair_coeff(species: tuple[int, ...]) -> list[str]:
-    """Return LAMMPS pair_coeff commands of a ZBL repulsion inside hybrid/overlay."""
-    return [
-        f"pair_coeff {i + 1} {j + 1} zbl {species[i]} {species[j]}"
-        for i in range(len(species))
-        for j in range(i, len(species))
-    ]
-
-
 @lru_cache(maxsize=1)
 def _row_system() -> LammpsSystem:
     """One LAMMPS instance per process."""
+    return LammpsSystem()
+
+
+@lru_cache(maxsize=1)
+def _environment_system() -> LammpsSystem:
+    """Another for descriptors of single atoms."""
     return LammpsSystem()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -28,10 +29,11 @@ from forcewright.fitting.problem import Problem
 from forcewright.models import load
 from forcewright.models.family import FittedHyperparameters
 from forcewright.optimize.workers import Outcome
-from forcewright.potential import Graded, Potential, Prediction
-from forcewright.structure import Dataset, IntArray, from_voigt, to_voigt
+from forcewright.potential import Graded, Potential, Prediction, Varying
+from forcewright.structure import Dataset, FloatArray, IntArray, from_voigt, to_voigt
 
 _EVERYTHING = "everything"
+_OF_A_TRIAL = re.compile(r"\.?[0-9a-f]{16}(-\d+|\.npz)?")
 _FIT_S = ".fit_s"  # beside a stored potential: the time of its fit, where that was none of the trial's
 
 
@@ -53,9 +55,9 @@ class TrialFiles:
         return self.folder / f"{self.key}.npz"
 
     def remove_others(self) -> None:
-        """Remove what other trials left."""
+        """Remove what other trials left; a file of any other name is somebody's own."""
         for path in self.folder.iterdir():
-            if path not in (self.potential, self.predictions):
+            if _OF_A_TRIAL.fullmatch(path.name) and path not in (self.potential, self.predictions):
                 if path.is_dir():
                     shutil.rmtree(path, ignore_errors=True)
                 else:
@@ -75,6 +77,7 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     files = trial_files(problem, params)
     validation = problem.validation
     predictions: list[Prediction | None] = [None] * len(validation)
+    uncertainties: list[FloatArray] = [np.zeros(0)] * len(validation)
     fit_s, cost = [], 0.0
     for name, train, held in _parts(problem):
         start = time.perf_counter()
@@ -85,10 +88,13 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
             _store(potential, files.potential)
         for i, prediction in zip(held, predict_labelled(potential, validation[held]), strict=True):
             predictions[i] = prediction
+        if isinstance(potential, Varying):
+            for i in held.tolist():
+                uncertainties[i] = potential.atomic_standard_deviations(validation[i].structure)
         cost = cost or time_per_atom(potential, max(problem.train.structures, key=len))
     complete = [prediction for prediction in predictions if prediction is not None]
     _require_what_the_loss_counts(problem, complete)
-    save_predictions(files.predictions, complete)
+    save_predictions(files.predictions, complete, uncertainties)
     errors = compare(validation, complete).to_dict()
     values = {"errors": errors, "evaluations": len(fit_s), "fit_s": sum(fit_s), "cost_us_per_atom": cost}
     return Outcome(problem.loss.of(validation, complete), values)
@@ -163,8 +169,11 @@ def _store(potential: Potential, folder: Path, seconds: float | None = None) -> 
 # ---------------------------------------------------------------------------------- predictions on disk
 
 
-def save_predictions(path: Path, predictions: Sequence[Prediction]) -> Path:
-    """Write predictions to a compressed NPZ file; what was not predicted is NaN."""
+def save_predictions(path: Path, predictions: Sequence[Prediction], uncertainties: Sequence[FloatArray] = ()) -> Path:
+    """Write predictions to a compressed NPZ file, with the uncertainties of the atoms of each frame.
+
+    What was not predicted is NaN.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes = [0 if p.forces is None else len(p.forces) for p in predictions]
     forces = [p.forces for p in predictions if p.forces is not None]
@@ -172,6 +181,8 @@ def save_predictions(path: Path, predictions: Sequence[Prediction]) -> Path:
     arrays = {
         "energy": np.array([p.energy for p in predictions]), "sizes": np.array(sizes, dtype=np.int64),
         "forces": np.concatenate(forces) if forces else np.zeros((0, 3)), "stress": np.array(stress),
+        "uncertainty": np.concatenate([np.zeros(0), *uncertainties]),
+        "uncertain_atoms": np.array([len(values) for values in uncertainties], dtype=np.int64),
     }  # fmt: skip
     return write_arrays(path, arrays, compressed=True)
 
@@ -188,3 +199,12 @@ def load_predictions(path: Path) -> list[Prediction]:
         )
         for i, (size, end) in enumerate(zip(sizes, ends, strict=True))
     ]  # fmt: skip
+
+
+def load_uncertainties(path: Path) -> list[FloatArray]:
+    """Return the uncertainties of the atoms of each frame that `save_predictions` wrote; of none where it knew none."""
+    with np.load(path, allow_pickle=False) as content:
+        if "uncertainty" not in content:  # of an earlier version
+            return []
+        values, sizes = content["uncertainty"], content["uncertain_atoms"]
+    return np.split(values, np.cumsum(sizes)[:-1]) if len(values) else []

@@ -9,13 +9,15 @@ import numpy as np
 
 from forcewright.accuracy.errors import ErrorTable, compare, evaluate
 from forcewright.errors import ForcewrightError
+from forcewright.fitting.calibration import with_grades, with_uncertainty
 from forcewright.fitting.committee import Committee, committee_of
-from forcewright.fitting.family_fit import load_fitted, load_predictions, trial_files
+from forcewright.fitting.family_fit import load_fitted, load_predictions, load_uncertainties, trial_files
 from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
 from forcewright.fitting.problem import Problem
+from forcewright.fitting.short_range import ShortRange, keep_apart
 from forcewright.fitting.trials import Trials
 from forcewright.optimize.journal import TrialRecord
-from forcewright.potential import Graded, Potential, Prediction
+from forcewright.potential import Potential, Prediction
 from forcewright.structure import Dataset
 
 
@@ -25,7 +27,8 @@ class FinalFit:
 
     ``loss`` is that of this potential's fit: of the trial with its energies of isolated atoms and densities settled.
     ``isolated_atoms`` says in words how the energies of isolated atoms were settled; ``trial`` is None for a family
-    with a fit of its own; ``fit_s`` is what one fit takes, with the search for weights where there is one.
+    with a fit of its own; ``fit_s`` is what one fit takes, with the search for weights where there is one;
+    ``short_range`` says how pairs were kept apart.
     """
 
     potential: Potential
@@ -37,6 +40,7 @@ class FinalFit:
     isolated_atoms: str
     fit_s: float
     committee: Committee | None = None
+    short_range: ShortRange | None = None
 
 
 def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded: bool = True) -> FinalFit:
@@ -61,6 +65,7 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
         isolated_atoms = "free: fitted, with no isolated atom in the data to tell"
         if problem.settings.reference_energies == "auto" and problem.settings.protocol == "honest":
             problem, trial, isolated_atoms = _isolated_atom_rule(problem, best, trial, blocks)
+    covariance = trial.covariance
     if trial.iterations is not None:
         trial = fit_linear(problem, best.params, best.index, trial.search.theta)
     final = trial
@@ -68,16 +73,23 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
         # what was held back to select now helps to fit
         everything = problem.validated_on(problem.everything, problem.everything)
         final = fit_linear(everything, best.params, best.index, trial.search.theta, trial, blocks=blocks)
+        covariance = covariance if final.covariance is None else final.covariance
+    kept, short_range = keep_apart(problem, best.params, final, covariance)
     data, protocol = problem.everything, problem.settings.protocol
     loss = problem.loss.of(problem.validation, trial.predictions)
     source = {"trial": best.index, "loss": loss, "protocol": protocol, "data": data.content_hash}
-    potential = potential_of(problem, best.params, final, source)
-    if graded and isinstance(potential, Graded):
-        potential = potential.with_active_set(data.structures)
-    validation, tested = _judged(problem, trial.predictions, potential, test)
+    potential = potential_of(problem, best.params, kept, source)
+    if graded:
+        potential = with_grades(problem, potential)
+    predictions: Sequence[Prediction] = trial.predictions
+    if short_range is not None and short_range.changed and final is trial and problem.external is not None:
+        predictions = potential.predict(problem.external.structures)  # what is judged is what is delivered
+    validation, tested = _judged(problem, predictions, potential, test)
     cost = measure_cost(problem, best.params, trial)
     members = None if committee is None else committee_of(problem, best.params, final, committee)
-    return FinalFit(potential, loss, trial, validation, tested, cost, isolated_atoms, best.seconds, members)
+    return FinalFit(
+        potential, loss, trial, validation, tested, cost, isolated_atoms, best.seconds, members, short_range
+    )
 
 
 def _judged(
@@ -149,6 +161,7 @@ def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> F
     potential, fit_s = load_fitted(problem, best.params, float(best.metrics["fit_s"]))
     predictions = load_predictions(files.predictions)
     validation, tested = _judged(problem, predictions, potential, test)
+    potential = with_uncertainty(problem, potential, load_uncertainties(files.predictions))
     cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker
     files.remove_others()
     isolated_atoms = "as its own fit settles them"

@@ -10,6 +10,7 @@ from threadpoolctl import threadpool_limits
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.features.row_cache import KeptRows, RowMemory
 from forcewright.files import scratch_folder
+from forcewright.fitting.alternatives import settle_model
 from forcewright.fitting.final import FinalFit, fit_final, nested_errors
 from forcewright.fitting.frame_equations import FrameEquations
 from forcewright.fitting.hyperparameters import search_ranges
@@ -118,7 +119,7 @@ def run_study(
             settings, train, test=test, external=external, is_single=not ranges, scratch=temporary,
             rows=RowMemory(int(settings.cache_GB * 1e9)) if rows is None else rows,
         )  # fmt: skip
-        trials = Trials(replace(problem, frame_equations=frame_equations))
+        trials = Trials(replace(settle_model(problem), frame_equations=frame_equations))
         with open_study(problem, ranges) as study:
             records = trials.run(study, on_trial)
             return conclude(trials, study, records, test, graded=graded)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
 
 from forcewright.fitting.normal_equations import NormalEquations, Term, add_equations
 from forcewright.linalg.gram import (
@@ -121,11 +123,27 @@ class LinearFit:
         Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
         """
         equations = self.equations
-        z = np.append(system.solution(), -1.0)
-        residual = float(equations.total(self.ridge.unpack(theta)[0]) @ pack_product(z, z))
-        variance = max(residual, 0.0) / max(sum(term.rows for term in equations.terms) - equations.columns, 1)
+        variance = self._variance(theta, system)
         half = equations.coefficients(system.solve(np.eye(equations.columns)))
         return variance * equations.coefficients(half.T)
+
+    def prior_precision(self, theta: FloatArray, system: Solver) -> Any:
+        """Return what the prior adds to the inverse of the covariance (p, p), sparse."""
+        equations = self.equations
+        _, ridge, prior = self.ridge.unpack(theta)
+        diagonal = scipy.sparse.diags_array(ridge * prior / equations.scale**2 / self._variance(theta, system))
+        if equations.mixing is None:
+            return diagonal.tocsr()
+        inverse = scipy.sparse.linalg.inv(scipy.sparse.csc_matrix(equations.mixing))
+        return (inverse.T @ diagonal @ inverse).tocsr()
+
+    def _variance(self, theta: FloatArray, system: Solver) -> float:
+        """Return the weighted residual variance of the fit to everything."""
+        equations = self.equations
+        z = np.append(system.solution(), -1.0)
+        residual = float(equations.total(self.ridge.unpack(theta)[0]) @ pack_product(z, z))
+        degrees = max(sum(term.rows for term in equations.terms) - equations.columns, 1)
+        return max(residual, np.finfo(float).tiny) / degrees
 
 
 def _solver(

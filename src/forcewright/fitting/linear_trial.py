@@ -38,8 +38,10 @@ _MISMATCH = 1e-6  # relative difference of validation errors from normal equatio
 class LinearTrial:
     """What one trial gives: the search's result, predictions of the validation frames, and the fit to everything.
 
-    ``energies`` are the reference energies with those fitted on top; ``iterations`` is how many a fit of several
-    densities did in each stage, none where the linear fit predicts better. ``fit`` is kept for a committee alone.
+    ``energies`` are the reference energies with those fitted on top; ``covariance`` and ``prior_precision``, what the
+    prior adds to its inverse, are those of the linear fit, constants of free species first; ``prior`` is what to write
+    into a config; ``iterations`` is how many a fit of several densities did in each stage, none where the linear fit
+    predicts better. ``fit`` is kept for a committee alone.
     """
 
     basis: Basis
@@ -48,6 +50,7 @@ class LinearTrial:
     coefficients: FloatArray
     energies: Mapping[int, float]
     covariance: FloatArray | None
+    prior_precision: Any
     terms: tuple[Term, ...]
     prior: Mapping[str, Any]
     diagnostics: dict[str, Any]
@@ -148,7 +151,7 @@ def _fit(
         fit, space = rows.assemble(factored=True)
         coefficients, system = fit.fit_everything(search.theta)
         predictions, mismatch = rows.validate(fit, search.theta)
-    covariance = fit.covariance(search.theta, system)
+    covariance, prior_precision = fit.covariance(search.theta, system), fit.prior_precision(search.theta, system)
     problem.rows.prune()
     diagnostics = {
         "solver": "qr" if fit.equations.factored else "cholesky", "reciprocal_condition": condition,
@@ -157,8 +160,8 @@ def _fit(
     basis_coefficients, energies = split_coefficients(coefficients, problem.energies, problem.free_species)
     prior = rows.prior.in_words_of_the_config(search.theta[len(fit.terms) + 1 :])
     trial = LinearTrial(
-        basis, search, predictions, basis_coefficients, energies, covariance, fit.terms, prior, diagnostics,
-        fit=fit if blocks else None,
+        basis, search, predictions, basis_coefficients, energies, covariance, prior_precision, fit.terms, prior,
+        diagnostics, fit=fit if blocks else None,
     )  # fmt: skip
     if (refinement := model.refinement()) is None:
         return trial

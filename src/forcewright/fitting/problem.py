@@ -66,6 +66,8 @@ class Problem:
         Where families are found, including those registered at run time, which a new process does not know.
     frame_equations
         Normal equations of every frame, where problems that share frames and basis share them.
+    choice
+        What was chosen where the model left something open (`forcewright.fitting.alternatives.Choice`).
     """
 
     train: Dataset
@@ -83,6 +85,7 @@ class Problem:
     is_single: bool
     families: Mapping[str, str]
     frame_equations: FrameEquations | None = None
+    choice: Any = None
 
     @property
     def family(self) -> Family:
@@ -168,6 +171,8 @@ def make_problem(
         external = test
     if settings.committee and settings.committee.by == "folds" and (external or settings.validation.holdout):
         raise InputError("folds need validation.kfold; take by: bootstrap", field="committee.by")
+    if settings.committee and settings.model.get("densities", 1) != 1:
+        raise InputError("takes a linear fit; with further densities fit again with other seeds", field="committee")
     for name, other in (("test", test), ("validation", external)):
         if other is not None and (unknown := set(other.species) - set(train.species)):
             symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
@@ -189,6 +194,8 @@ def make_problem(
         fitted, external, folds = everything[used], everything[held], np.zeros(len(used), dtype=np.int64)
     elif external is None:
         folds = _folds(settings.validation, everything, rng)
+        if settings.validation.nested:
+            _require_elements_in_two_folds(everything, folds)
     if unknown_groups := set(settings.weights.groups) - set(fitted.groups):
         known = ", ".join(fitted.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown_groups))}; the groups are {known}", field="weights.groups")
@@ -217,6 +224,18 @@ def _folds(validation: ValidationSettings, dataset: Dataset, rng: np.random.Gene
         return group_folds(dataset, sets, count, rng=rng)
     except InputError as error:
         raise InputError(error.problem, field=f"validation.{error.field}") from None
+
+
+def _require_elements_in_two_folds(dataset: Dataset, folds: IntArray) -> None:
+    """Refuse nested validation where one fold alone holds an element: no other could say what it is like."""
+    for element in dataset.species:
+        frames = [i for i, structure in enumerate(dataset.structures) if element in structure.numbers]
+        if len({int(folds[i]) for i in frames}) < 2:
+            raise InputError(
+                f"leaves no frame with {chemical_symbols[element]}, which stands in one fold only (frames "
+                f"{', '.join(map(str, frames[:5]))}); add frames with it, or take validation without nested",
+                field="validation.nested",
+            )
 
 
 def _reference_energies(settings: FitSettings, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:

@@ -146,13 +146,26 @@ class PriorSettings(BaseModel):
     number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
     they are for. Only with scale: basis."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_sharing(cls, content: Any) -> Any:
+        """With scale: data nothing is shared; what is written out can be read back."""
+        if isinstance(content, dict) and content.get("scale") == "data" and "sharing" not in content:
+            return {**content, "sharing": "none"}
+        return content
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.scale == "basis" and isinstance(self.smoothness, tuple) and min(self.smoothness, default=0.0) < 0:
             raise ValueError("smoothness has negative exponents, which would damp smooth functions harder")
-        if self.scale == "data" and "sharing" in self.model_fields_set and self.sharing != "none":
+        if self.scale == "data" and self.sharing != "none":
             raise ValueError("sharing needs scale: basis")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_has_no_meaning(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out sharing where it cannot be: what is written can be read."""
+        return {name: value for name, value in handler(self).items() if self.scale == "basis" or name != "sharing"}
 
 
 def _prior_of(value: Any) -> Any:
@@ -269,6 +282,41 @@ def _committee_of(value: Any) -> Any:
     return {"members": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+class StabilitySettings(BaseModel):
+    """How a fitted potential is probed for holes: pairs of atoms, packings, short runs of dynamics."""
+
+    model_config = STRICT
+
+    temperature_K: Positive | None = None
+    """Temperature of the runs at constant pressure, 1,000 K by default; those at constant volume have 1.5 times it."""
+    runs: int = Field(default=20, ge=0, le=10_000)
+    """Number of runs of dynamics."""
+    time_ps: float = Field(default=1.0, gt=0, le=10_000)
+    """How long each of them is."""
+    packings: int = Field(default=20, ge=0, le=10_000)
+    """Number of packings that are relaxed."""
+    budget_s: Positive | None = None
+    """Wall time in seconds; a minute or a tenth of the study by default, whichever is longer."""
+    seed: int | None = Field(default=None, ge=0)
+    """Seed of packings and velocities; that of the study by default."""
+
+    @property
+    def kelvin(self) -> float:
+        """The temperature that applies."""
+        return self.temperature_K or 1000.0
+
+
+def _switch_of(value: Any) -> Any:
+    """Take what YAML makes of off and on for the words."""
+    return {True: "auto", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def _stability_of(value: Any) -> Any:
+    """Take on, auto and nothing for the defaults, and what YAML makes of off."""
+    value = _switch_of(value)
+    return {} if value is None or value in ("auto", "on") else value
+
+
 class FitSettings(BaseModel):
     """Everything that decides a fit beside its data."""
 
@@ -292,6 +340,11 @@ class FitSettings(BaseModel):
     zero of energy is the atom, such as VASP), given per element, or auto: isolated atoms if present, else least
     squares. With isolated atoms, zero or given energies the model's isolated atom has exactly that energy; with
     least squares the energy of each element's atom is fitted."""
+    short_range: Annotated[Literal["auto", "off"], BeforeValidator(_switch_of)] = "auto"
+    """Whether pairs of atoms are made to repel each other below their shortest distances in the training data (auto);
+    for linear families."""
+    stability: Annotated[StabilitySettings | Literal["off"], BeforeValidator(_stability_of)] = StabilitySettings()
+    """How the potential is probed for holes once it is fitted, or off."""
     protocol: Literal["honest", "xpot"] = "honest"
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
     committee: Annotated[CommitteeSettings | None, BeforeValidator(_committee_of)] = None
@@ -300,7 +353,7 @@ class FitSettings(BaseModel):
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
     """Threads of each fit of a family that has a fit of its own (such as GAP). More threads may change last digits."""
-    cache_GB: float = Field(default=1.0, ge=0)
+    cache_GB: float = Field(default=1.0, ge=0, le=1e6)
     """Size limit of the cache of design rows during a run."""
 
     @property
@@ -343,7 +396,7 @@ class FitSettings(BaseModel):
 
 
 #: fields of `FitSettings` that are about normal equations
-LINEAR_ONLY = ("weights", "ridge", "prior", "search", "committee", "cache_GB")
+LINEAR_ONLY = ("weights", "ridge", "prior", "search", "short_range", "committee", "cache_GB")
 
 
 def applies(name: str, value: Any, family: Family) -> bool:

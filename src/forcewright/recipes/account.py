@@ -1,4 +1,4 @@
-"""What is told of a fitted potential beyond its errors: size, pruning, densities and extrapolation grades.
+"""What is told of a fitted potential beyond its errors: size, pruning and densities.
 
 Everything is plain data and goes to result.json; `sections` turns it into what the report shows.
 """
@@ -6,20 +6,23 @@ Everything is plain data and goes to result.json; `sections` turns it into what 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from ase.data import chemical_symbols
+from pydantic import BaseModel
 
 from forcewright.features.ace.basis import AceBasis
 from forcewright.fitting.hyperparameters import linear_model
 from forcewright.fitting.linear_trial import LinearTrial
+from forcewright.fitting.loss import Loss
 from forcewright.fitting.problem import Problem
 from forcewright.models.family import LinearHyperparameters
 from forcewright.optimize.journal import TrialRecord
-from forcewright.potential import Graded, Potential
-from forcewright.structure import Dataset, FloatArray
+from forcewright.recipes.coverage import coverage_sections
+from forcewright.recipes.extrapolation import extrapolation_sections
 
 
 def account_of(problem: Problem, best: TrialRecord, trial: LinearTrial | None) -> dict[str, Any]:
@@ -112,33 +115,6 @@ def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def grades_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[str, Any] | None:
-    """Return the extrapolation grades of a dataset's atoms, in all and by group; None where they are not known.
-
-    Parameters
-    ----------
-    name
-        What the dataset is called: test or validation.
-    """
-    if dataset is None or not (isinstance(potential, Graded) and potential.knows_grades):
-        return None
-    grades = [potential.extrapolation_grades(structure) for structure in dataset.structures]
-    groups = np.array(dataset.groups)
-    by_group = {group: [grades[i] for i in np.flatnonzero(groups == group)] for group in dataset.group_sizes}
-    return {
-        "set": name, **_spread(np.concatenate(grades)),
-        "groups": {group: _spread(np.concatenate(parts)) for group, parts in by_group.items()},
-    }  # fmt: skip
-
-
-def _spread(grades: FloatArray) -> dict[str, Any]:
-    return {
-        "atoms": len(grades), "median": _finite(float(np.median(grades))),
-        "percentile_95": _finite(float(np.percentile(grades, 95))), "max": _finite(float(grades.max())),
-        "share_above_1": float(np.mean(~(grades <= 1.0))),
-    }  # fmt: skip
-
-
 def chosen_table(model: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters that had a part in the potential, and its size by rank, for the report.
 
@@ -176,9 +152,43 @@ def chosen_table(model: Mapping[str, Any], result: Mapping[str, Any]) -> dict[st
     return {**shown, "size by rank": {**ranks, "all": everything}}
 
 
+def loss_text(loss: Loss) -> str:
+    """Return in sentences what the loss of a study is."""
+    mean = {"rmse": "RMSE", "mae": "MAE", "huber": f"mean Huber loss (δ = {loss.huber_delta:g})"}[loss.metric]
+    kinds = {
+        "energy": "of the energies of cells divided by √N (eV)", "force": "of the force vectors of atoms (eV/Å)",
+        "stress": "of the virial components divided by √N (eV)",
+    }  # fmt: skip
+    terms = [f"{loss.weights.of(name):.4g} × {mean} {kinds[name]}" for name in loss.properties if loss.weights.of(name)]
+    return (
+        f"The loss is {' + '.join(terms)}, over the frames that validate; N is the number of atoms of a cell (du Toit "
+        "and Deringer, 2023; du Toit 2025, equation 3.4). Smaller is better."
+    )
+
+
+_UNIT = re.compile(r"\bin (Å|eV/Å|eV per atom|eV|GPa|fs|K)\b")
+
+
+def units_of(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Return the units of hyperparameters by their names, those of models inside joined by dots, as their docs say."""
+    units = {}
+    for name, field in model.model_fields.items():
+        if (unit := _UNIT.search(field.description or "")) is not None:
+            units[f"{prefix}{name}"] = unit[1].replace(" per ", "/")
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                units |= units_of(part, f"{prefix}{name}.")
+    return units
+
+
 def sections(result: Mapping[str, Any]) -> list[list[Any]]:
     """Return sections of the report, [title, text, what is shown beside], from the content of result.json."""
     sections: list[list[Any]] = []
+    if choice := result.get("model_search"):
+        sections.append(["Radial functions", choice_text(choice)])
+    if ends := result.get("at_range_ends"):
+        text = "What is best may lie beyond these ranges; widen them as said and search again. "
+        sections.append(["Ranges that end too early", text + " ".join(ends)])
     if pruning := result.get("pruning"):
         sections.append(["Pruning", pruning_text(pruning)])
     if densities := result.get("densities"):
@@ -187,9 +197,16 @@ def sections(result: Mapping[str, Any]) -> list[list[Any]]:
         if densities["fitted"] and pruning and pruning["nested"]:
             text += " Both losses are of the functions that all folds chose together; the errors shown are nested."
         sections.append(["Further densities", text, shown])
-    if grades := result.get("extrapolation"):
-        sections.append(["Extrapolation grades", grades_text(grades), {"grades": grades}])
-    return sections
+    return [*sections, *coverage_sections(result.get("coverage")), *extrapolation_sections(result.get("extrapolation"))]
+
+
+def choice_text(choice: Mapping[str, Any]) -> str:
+    """Return in words what the model left open, and how it was settled."""
+    losses = ", ".join(f"{words} {_number(loss)}" for words, loss in choice["losses"].items())
+    return (
+        f"The config left the radial functions open. {choice['chosen']} was taken, by the losses of short "
+        f"cross-validated fits to {choice['frames']} training frames: {losses}."
+    )
 
 
 def pruning_text(pruning: Mapping[str, Any]) -> str:
@@ -236,13 +253,3 @@ def densities_text(densities: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "not finite" if value is None else f"{value:.4g}"
-
-
-def grades_text(grades: Mapping[str, Any]) -> str:
-    """Return in sentences what the grades mean and what was found."""
-    share = 100.0 * grades["share_above_1"]
-    return (
-        "The extrapolation grade γ of an atom tells how far its surroundings lie from those of the training data: up "
-        f"to 1 inside, above 1 outside. Of the {grades['atoms']} atoms of the {grades['set']} set, {share:.3g} % have "
-        f"γ above 1, the largest is {_number(grades['max'])}."
-    )

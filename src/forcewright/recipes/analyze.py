@@ -27,10 +27,19 @@ from forcewright.recipes.run_folder import RunFolder
 from forcewright.report import PageContent, Section, write_report
 from forcewright.report.drawing import dress, new_figure
 from forcewright.report.numbers import significant
+from forcewright.simulation import SimulationResult
 from forcewright.trajectory import Frames, Snapshot, snapshots
 from forcewright.validation.properties import name_of, unit_of
 
 _log = logging.getLogger(__name__)
+
+#: what numbers are called whose names are too short to be understood alone
+_SAID = {
+    "highest": "highest frequency of frames so far apart", "sampled": "frames close enough for what moves",
+    "images_from": "own periodic images from", "neighbors": "coordination number",
+    "plateau": "displacement at which it levels off", "equilibration": "equilibration, left out",
+    "equilibrated": "in equilibrium after it",
+}  # fmt: skip
 
 Listener = Callable[[str, int], None]
 
@@ -130,7 +139,7 @@ def _is_analysis(function: Callable[..., Any]) -> bool:
 
 
 def analyze(
-    trajectory: Frames, what: str | Sequence[str] = ("rdf",), output: str | Path | None = None, *,
+    trajectory: Frames | SimulationResult, what: str | Sequence[str] = ("rdf",), output: str | Path | None = None, *,
     options: Mapping[str, Mapping[str, Any]] | None = None, skip: int = 0, every: int = 1,
     start_ps: float | None = None, end_ps: float | None = None,
     on_frame: Listener | None = None,
@@ -142,7 +151,8 @@ def analyze(
     Parameters
     ----------
     trajectory
-        A trajectory file, the output folder of a simulation, or frames in memory, such as a list of ASE atoms.
+        A trajectory file, the output folder or the result of a simulation, or frames in memory, such as a list of ASE
+        atoms.
     what
         Name of an analysis or several (`names`).
     output
@@ -162,6 +172,10 @@ def analyze(
         If the trajectory cannot be read, an analysis or an option of it is not known or does not fit, or nothing could
         be computed.
     """
+    if isinstance(trajectory, SimulationResult):
+        trajectory = trajectory.folder
+    if not isinstance(what, Sequence) or not all(isinstance(name, str) for name in what):
+        raise InputError(f"is {what!r}; give the name of an analysis, or several", field="what")
     if skip < 0 or every < 1:
         raise InputError(f"skip is {skip} and every {every}; they must be at least 0 and 1")
     selection, options = Selection(_frames(trajectory), skip, every, start_ps, end_ps), dict(options or {})
@@ -169,6 +183,8 @@ def analyze(
     calls = {name: _call(name, options.pop(name, {})) for name in what}
     if options:
         raise InputError(f"there are options for {', '.join(options)}, which is not among the analyses {what}")
+    if output is not None:
+        RunFolder(output, "analyze").refuse_other_command()  # before minutes are spent
     done = Analyses()
     table = Path(trajectory) / "thermo.csv" if isinstance(trajectory, str | Path) else None
     for name, call in calls.items():
@@ -302,7 +318,7 @@ def _write(folder: RunFolder, done: Analyses, selection: Selection) -> None:
         "end_ps": selection.end_ps, "seconds": dict(done.seconds), "failures": dict(done.failures),
         "notes": {name: list(said) for name, said in done.notes.items() if said},
     }  # fmt: skip
-    summary = folder.write_result(content, [] if path is None else [path])
+    summary = folder.write_result(content, {} if path is None else provenance.file_hashes([path]))
     ends = {"from": selection.start_ps, "to": selection.end_ps}
     times = [f"{word} {time:g} ps" for word, time in ends.items() if time is not None]
     facts = [("trajectory", source), ("frames left out at the start", str(selection.skip)),
@@ -353,7 +369,8 @@ def _title(name: str) -> str:
 def _tables(result: Result) -> list[dict[str, Any]]:
     """Return the single numbers and texts of a result as a table, those in mappings with a column for each key."""
     values = result.to_dict()
-    single = [[*_words(name, result), significant(v, 4)] for name, v in values.items() if _is_single(v)]
+    single = [[*_words(name, result), significant(v, 4)] for name, v in values.items()
+              if _is_single(v) and v is not None]  # fmt: skip
     headings = [("quantity", ""), ("unit", ""), ("value", "")]
     tables = [{"headings": headings, "rows": single, "style": "plain"}] if single else []
     mappings = {name: part for name, part in values.items() if isinstance(part, dict) and _is_single(*part.values())}
@@ -369,6 +386,8 @@ def _tables(result: Result) -> list[dict[str, Any]]:
 
 def _words(name: str, result: Result) -> tuple[str, str]:
     """Return the name of a number in words, and its unit."""
+    if name in _SAID:
+        return _SAID[name], result.units.get(name, "")
     return (name_of(name), unit_of(name)) if unit_of(name) else (name.replace("_", " "), result.units.get(name, ""))
 
 

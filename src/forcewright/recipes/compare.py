@@ -22,9 +22,10 @@ from forcewright.files import write_table
 from forcewright.fitting.settings import STRICT, applies
 from forcewright.models import family_of
 from forcewright.recipes import compare_page
-from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config, with_files
+from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config, paths_from, with_files
 from forcewright.recipes.evaluation import evaluate_source
-from forcewright.recipes.outputs import stored_summary
+from forcewright.recipes.outputs import data_files, stored_summary
+from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.recipes.tune import tune
 from forcewright.tables import Tabular
@@ -158,6 +159,8 @@ def compare(
         If the config or the data are not usable, or every family failed.
     """
     settings = read_comparison(config)
+    files = [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
+    hashes = file_hashes(path for path in files if path.is_file())
     chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
     sets = {name: read(paths, **chosen) for name, paths in settings.data.test.items()}
     summary: dict[str, Any] = {"families": {}, "failed": {}}
@@ -183,7 +186,7 @@ def compare(
             "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
             "power_W_per_core": settings.power_W_per_core,
         }
-        return Comparison(_write(folder, settings, summary, tables), tables, settings.output)
+        return Comparison(_write(folder, settings, summary, tables, hashes), tables, settings.output)
 
 
 def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
@@ -202,21 +205,25 @@ def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:
         name: str(folder / family) if isinstance(family, str) else _with_folder(family, folder)
         for name, family in config_read.settings.families.items()
     }
-    settings = with_absolute_paths(config_read.settings, folder).model_copy(update={"families": families})
+    common = paths_from(config_read.settings.common, folder)
+    settings = with_absolute_paths(config_read.settings, folder).model_copy(
+        update={"families": families, "common": common}
+    )
     for name, family in families.items():
         if isinstance(family, dict) and "model" in family:
             try:
-                _study_config(settings, name, family)
+                checked = _study_config(settings, name, family)
             except InputError as error:
                 field = f"families.{name}.{error.field}"
                 raise InputError(error.problem, file=config_read.file, field=field) from None
+            checked.family.require_packages()  # not after hours of other families
     return settings
 
 
 def _with_folder(family: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Refuse what is no family; remember the folder that files of a pair style lie in."""
     if "model" in family:
-        return dict(family)
+        return paths_from(family, folder)
     if set(family) != {"lammps"}:
         raise InputError("needs model, a path, or {lammps: ...}", field="families")
     return {**family, "folder": str(folder)}
@@ -259,7 +266,7 @@ def _obtain(settings: ComparisonConfig, name: str, family: str | dict[str, Any],
     """Return a family's potential, after fitting it where it is to be fitted here."""
     if isinstance(family, dict) and "model" in family:
         config = _study_config(settings, name, family)
-        summary = None if fresh else stored_summary(config)
+        summary = None if fresh else stored_summary(config, file_hashes(data_files(config)))
         origin = "fitted before" if summary else "fitted"
         if summary is None:
             summary = tune(config, fresh=fresh).summary
@@ -311,13 +318,12 @@ def _row(
 
 def _write(
     folder: RunFolder, settings: ComparisonConfig, content: Mapping[str, Any],
-    tables: dict[str, dict[str, ErrorTable]],
+    tables: dict[str, dict[str, ErrorTable]], hashes: Mapping[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     """Write result, tables and page; return the content of result.json."""
     (folder / "errors").mkdir(exist_ok=True)
     text = folder.write_config(settings)
-    files = [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
-    summary = folder.write_result(content, files)
+    summary = folder.write_result(content, hashes)
     write_table(folder / "comparison.csv", compare_page.rows_by_set(summary))
     for family, by_set in tables.items():
         for name, table in by_set.items():

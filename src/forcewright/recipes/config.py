@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
@@ -75,7 +77,10 @@ class TuneConfig(FitSettings):
 
 
 def as_before(config: TuneConfig) -> TuneConfig:
-    """Return a config with what it leaves open as earlier versions took it: without stresses, damped as data scale."""
+    """Return a config with what it leaves open as earlier versions took it.
+
+    They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
+    """
     weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
         weights = weights.model_copy(update={"stress": None})
@@ -83,21 +88,38 @@ def as_before(config: TuneConfig) -> TuneConfig:
         loss = loss.model_copy(update={"stress": 0.0})
     if prior == PriorSettings() and config.family.is_linear:
         prior = PriorSettings(scale="data", smoothness="free")
-    return config.model_copy(update={"weights": weights, "loss": loss, "prior": prior})
+    model = {**config.family.hyperparameters.earlier_defaults, **config.model}
+    settled = {"weights": weights, "loss": loss, "prior": prior, "model": model}
+    if config.family.is_linear:
+        settled["short_range"] = "off"
+    return config.model_copy(update=settled)
 
 
-def in_earlier_words(config: TuneConfig) -> dict[str, Any]:
+def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     """Return a config as plain data, as earlier versions wrote it where they had words for it.
 
     Studies and curves know their config by this, so that those of earlier versions go on.
+
+    Parameters
+    ----------
+    config
+        The config, or `as_before` of it.
+    asked
+        The config as the user has it.
     """
-    content = config.model_dump(mode="json")
+    content = config.model_dump(mode="json", exclude={"stability"})  # which begins once everything is fitted
+    content["model"] = asked.model_dump(mode="json")["model"]
+    defaults = config.family.hyperparameters.earlier_defaults
+    if open_names := sorted(name for name in defaults if name not in config.model):
+        content["left_open"] = open_names  # and settled in another way than by earlier versions
     if content["validation"]["leave_out"] is None:
         content["validation"].pop("leave_out")
     if config.prior.scale == "data":
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was
         content["prior"], content["weights"]["stress"] = "free", None
+    if config.short_range == "off" or not config.family.is_linear:
+        content.pop("short_range")
     return content
 
 
@@ -120,7 +142,8 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
         if value is None or all(isinstance(part, str | Path) for part in several):
             return value
         if isinstance(value, Mapping):
-            return {key: written(part, f"{name}-{key}") for key, part in value.items()}
+            plain = {key: re.sub(r"[^\w-]", "_", str(key)) for key in value}  # no name leads to another folder
+            return {key: written(part, f"{name}-{plain[key]}") for key, part in value.items()}
         dataset = dataset_of(value)
         path = folder / "structures" / f"{name}-{dataset.content_hash[:12]}.extxyz"
         with writing(path):
@@ -160,6 +183,20 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
 
     absolute = with_absolute_paths(config, folder)
     return absolute.model_copy(update={"model": _with_absolute_paths(config.model, folder)})
+
+
+def paths_from(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return part of a config, not validated yet, in which the files it names are taken from a folder."""
+    changed = dict(content)
+    if isinstance(model := content.get("model"), Mapping):
+        with suppress(InputError):  # a kind that is not known is told where the config is read
+            changed["model"] = _with_absolute_paths(model, folder)
+    validation = content.get("validation")
+    if isinstance(validation, Mapping) and isinstance(external := validation.get("external"), str | Path | list):
+        several = external if isinstance(external, list) else [external]
+        if all(isinstance(path, str | Path) for path in several):
+            changed["validation"] = {**validation, "external": [str((folder / path).resolve()) for path in several]}
+    return changed
 
 
 def _with_absolute_paths(model: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from forcewright.configs import validate
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
+from forcewright.models import potential_path
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
 from forcewright.reference.identity import hash_parts, identify, version_of
@@ -50,6 +51,14 @@ def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) 
     if isinstance(source, Mapping):
         return _of_settings(source, base)
     raise InputError(f"is a {type(source).__name__}; give a potential, {ForceFieldSettings.choices}", field="potential")
+
+
+def shown_name(source: object, base: Path, found: ForceField) -> str:
+    """Return what pages call a force field: a potential in the folder of a study by both names."""
+    if not isinstance(source, str | Path):
+        return found.name
+    path = potential_path(base / source).resolve()
+    return f"{path.parent.name}/{path.name}" if path.name == "potential" else path.name
 
 
 def _of_settings(source: Mapping[str, Any], base: Path) -> ForceField:

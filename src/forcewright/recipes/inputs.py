@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from forcewright.data import read_with_summary, require_sound
+from forcewright.errors import InputError
 from forcewright.recipes.config import TuneConfig
+from forcewright.recipes.provenance import file_hashes
 from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
@@ -16,11 +20,12 @@ log = logging.getLogger("forcewright.data")  # the command line shows this part 
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """The data of a study; ``external`` is a separate validation set."""
+    """The data of a study; ``external`` is a separate validation set, ``hashes`` those of the files by name."""
 
     train: Dataset
     test: Dataset | None = None
     external: Dataset | None = None
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     def require_sound(self) -> None:
         """Refuse what would spoil a fit.
@@ -35,10 +40,31 @@ class Inputs:
                 require_sound(dataset)
 
 
+def _refuse_simulated(path: Path, labels: Mapping[str, str]) -> None:
+    """Raise an InputError for the trajectory of a simulation with a potential, unless its energies are named."""
+    settings = path.parent / "config.resolved.yaml"
+    if "energy" in labels or path.stem not in ("trajectory", "final") or not settings.is_file():
+        return
+    try:
+        content = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # of something else
+        return
+    if isinstance(content, dict) and {"potential", "stages"} <= set(content) and isinstance(content["potential"], str):
+        potential = "/".join(Path(content["potential"]).parts[-2:])
+        raise InputError(
+            f"holds what the potential {potential} predicted in a simulation, and no reference; label its "
+            "frames (`forcewright label`), or name them: data: {labels: {energy: energy}}", file=path, field="energy",
+        )  # fmt: skip
+
+
 def read_inputs(config: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
+    hashes: dict[str, str] = {}
 
     def load(paths: Sequence[Path], name: str) -> Dataset:
+        for path in paths:
+            _refuse_simulated(path, config.data.labels or {})
+        hashes.update(file_hashes(path for path in paths if path.is_file()))  # now: files change while a study runs
         dataset, summary = read_with_summary(list(paths), labels=config.data.labels, strict=not config.data.skip_broken)
         require_sound(dataset)
         log.info("%s: %s\n%s", name, dataset, summary)
@@ -47,4 +73,4 @@ def read_inputs(config: TuneConfig) -> Inputs:
     train = load(config.data.train, "train")
     test = load(config.data.test, "test") if config.data.test else None
     external = load(config.validation.external, "validation") if config.validation.external else None
-    return Inputs(train, test, external)
+    return Inputs(train, test, external, hashes)

@@ -30,7 +30,16 @@ from forcewright.fitting.stresses import settle_stress, unused_labels
 from forcewright.fitting.subsets import SubsetFits
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
-from forcewright.recipes.config import Name, Paths, TuneConfig, as_before, in_earlier_words, with_files
+from forcewright.recipes.config import (
+    Name,
+    Paths,
+    TuneConfig,
+    as_before,
+    in_earlier_words,
+    paths_from,
+    with_files,
+)  # fmt: skip
+from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report.numbers import DASH, duration, significant
@@ -121,6 +130,7 @@ def learning_curve(
         If the config or the data are not usable, or no fit succeeds.
     """
     settings = read_learning_curve(config)
+    hashes = file_hashes(path for path in (*settings.data.train, *settings.data.test) if path.is_file())
     chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
     train, test = (read(paths, **chosen) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
@@ -144,7 +154,7 @@ def learning_curve(
             "families": curves, "sizes": list(sizes), "repeats": settings.repeats, "seed": settings.seed,
             "test_frames": len(test), "warnings": warnings,
         }  # fmt: skip
-        return LearningCurve(_write(folder, settings, summary), settings.output)
+        return LearningCurve(_write(folder, settings, summary, hashes), settings.output)
 
 
 def _curve(
@@ -166,9 +176,13 @@ def _curve(
     # what the folds of the data do not tell: the content of a separate set, and what all training data settle
     files = config.validation.external
     external = read(files, labels=config.data.labels, strict=not config.data.skip_broken) if files else None
-    fits = SubsetFits(config, train, external)
+    stored = folder / "fits" / name / "model_search.json"
+    stored.parent.mkdir(parents=True, exist_ok=True)
+    fits = SubsetFits(config, train, external, stored)
     hashes = [] if external is None else [external.content_hash]
-    if (settled := fits.settings.model) != config.model:
+    earlier = set(config.model) - set(asked.model)  # defaults that an earlier version did not write out
+    settled = {key: value for key, value in fits.settings.model.items() if key not in earlier}
+    if settled != asked.model:
         hashes.append(hashlib.sha256(json.dumps(settled, sort_keys=True, default=str).encode()).hexdigest())
     validation = train if external is None else external
     unused = unused_labels(settle_stress(fits.settings, train, validation), train, validation)
@@ -178,14 +192,13 @@ def _curve(
         subset = train[indices]
         identity: dict[str, Any] = {
             "data": [subset.content_hash, test.content_hash, *hashes],
-            "config": _identity(config),
+            "config": _identity(config, asked),
         }
         stored = folder / "fits" / name / label / "point.json"
         point = _stored_point(stored, identity)
         if point is None:
             on_fit(f"{name}, {frames} frames")
             try:
-                config.family.require_packages()
                 point = _measure(fits, indices, test)
             except ForcewrightError as error:
                 failed[label] = str(error)
@@ -197,17 +210,17 @@ def _curve(
     return {"points": points, "failed": failed, "fits": laws}
 
 
-def _identity(config: TuneConfig) -> dict[str, Any]:
+def _identity(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     """Return what of a config the errors of a fit depend on."""
     left_out = ("workers", "output", "data", "committee")
-    return {name: value for name, value in in_earlier_words(config).items() if name not in left_out}
+    return {name: value for name, value in in_earlier_words(config, asked).items() if name not in left_out}
 
 
 def _as_begun(config: TuneConfig, folder: Path) -> TuneConfig:
     """Return a config as it is, or as an earlier version took it if that has made points of the curve."""
     before = as_before(config)
     known = [_stored_config(path) for path in folder.glob("*/point.json")]
-    if before == config or _identity(config) in known or _identity(before) not in known:
+    if before == config or _identity(config, config) in known or _identity(before, config) not in known:
         return config
     return before
 
@@ -232,9 +245,13 @@ def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | N
     """Return the point of an earlier fit to the same data with the same config, if there is one."""
     try:
         content = json.loads(path.read_text())
-        return dict(content["point"]) if content["identity"] == identity else None
+        if content["identity"] != identity:
+            return None
+        point = {key: content["point"][key] for key in (*(key for key, *_ in _ERRORS), "fit_s", "cpu_s")}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    known = all(value is None or isinstance(value, int | float) for value in point.values())
+    return point if known and point["fit_s"] is not None else None
 
 
 def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurveConfig:
@@ -248,12 +265,17 @@ def read_learning_curve(config: str | Path | Mapping[str, Any]) -> LearningCurve
     config_read = read_config(
         LearningCurveConfig, with_files(config, Path.cwd()) if isinstance(config, Mapping) else config
     )
-    settings = with_absolute_paths(config_read.settings, config_read.folder)
+    folder = config_read.folder
+    families = {name: paths_from(family, folder) for name, family in config_read.settings.families.items()}
+    settings = with_absolute_paths(config_read.settings, folder).model_copy(
+        update={"families": families, "common": paths_from(config_read.settings.common, folder)}
+    )
     for name, family in settings.families.items():
         try:
             checked = _fit_config(settings, name, family)
             if ranges := search_ranges(checked.model):
                 raise InputError("is a range; give a number", field=f"model.{next(iter(ranges))}")
+            checked.family.require_packages()  # not after hours of other families
         except InputError as error:
             raise InputError(error.problem, file=config_read.file, field=f"families.{name}.{error.field}") from None
     return settings
@@ -354,13 +376,15 @@ def _rows(name: str, curve: Mapping[str, Any], sizes: Sequence[int]) -> list[lis
     return rows
 
 
-def _write(folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any]) -> dict[str, Any]:
+def _write(
+    folder: RunFolder, settings: LearningCurveConfig, content: Mapping[str, Any], hashes: Mapping[str, str]
+) -> dict[str, Any]:
     """Write result, table and page; return the content of result.json."""
     from forcewright.report import PageContent, Section, write_report  # matplotlib: not before it is needed
     from forcewright.report.compare_figures import draw_learning_curve
 
     config_text = folder.write_config(settings)
-    summary = folder.write_result(content, [*settings.data.train, *settings.data.test])
+    summary = folder.write_result(content, hashes)
     columns = ["family", "frames", "repeat", *(key for key, *_ in _ERRORS), "fit_s", "cpu_s"]
     table = [{"family": name, **point} for name, curve in summary["families"].items() for point in curve["points"]]
     write_table(folder / "learning_curve.csv", table, columns)

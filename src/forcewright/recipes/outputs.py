@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import yaml
@@ -16,6 +17,7 @@ from jinja2 import TemplateError
 
 from forcewright.accuracy.errors import ErrorTable
 from forcewright.accuracy.parity import Parity
+from forcewright.accuracy.worst import worst_frames
 from forcewright.data import audit
 from forcewright.errors import InputError
 from forcewright.files import write_json, write_table
@@ -25,21 +27,30 @@ from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
+from forcewright.fitting.range_ends import at_range_ends
 from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
+from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.potential import Exportable, Potential
-from forcewright.recipes import account, provenance
+from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
+from forcewright.recipes.coverage import coverage_of, coverage_warnings
+from forcewright.recipes.extrapolation import summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import hash_files, potential_files
+from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
+
+#: folder of the design rows while a study runs
+ROWS = "design_rows"
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
@@ -96,7 +107,9 @@ def result_in_memory(
     settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
-    summary = {**summarize(settings, inputs, outcome, monitor), **provenance.record()}
+    probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    monitor.update()
+    summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
     return _result(outcome, outcome.final.potential, summary, None)
 
 
@@ -132,16 +145,18 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
-    content = {**summarize(config, inputs, outcome, monitor), "earlier_trials_s": round(earlier_s, 3)}
+    content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
         log.warning("%s", warning)
-    summary = folder.write_result(content, _data_files(config))
+    content["potential_hash"] = _potential_hash(config)
+    summary = folder.write_result(content, inputs.hashes)
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
     potential = final.potential if final.trial is not None else _load_stored(config)
-    folder.discard(["cache"])
+    folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
 
@@ -150,27 +165,51 @@ def _load_stored(config: TuneConfig) -> Potential:
     return load(config.output / "potential", allow_commands=config.program, kind=config.family.kind)
 
 
-def stored_summary(config: TuneConfig) -> dict[str, Any] | None:
-    """Return the content of result.json of a study that has finished with this config and these data, if it has."""
+def _potential_hash(config: TuneConfig) -> str:
+    """Return the SHA-256 of the files that decide what the potential of a study predicts."""
+    return hash_files(potential_files(config.output / "potential"))
+
+
+def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the content of result.json of a study that has finished with this config and these data, if it has.
+
+    ``hashes`` are those of the data. A study whose potential is another one by now has not.
+    """
     folder = config.output
     names = ("config.resolved.yaml", *_LAST)
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        stored = parse_config(yaml.safe_load((folder / "config.resolved.yaml").read_text()), folder=folder)
+        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        stored = parse_config(content, folder=folder)
+        if "short_range" not in content:  # an earlier version wrote it
+            stored = as_before(stored)
         summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
     except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
         return None
-    if stored not in (config, as_before(config)) or summary.get("data_hashes") != provenance.file_hashes(
-        _data_files(config)
-    ):
+    if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
+        return None
+    if _was_swapped(config, summary):
+        log.warning("%s is not the potential that the study left, which is fitted again", folder / "potential")
         return None
     return summary
 
 
-def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult | None:
+def _was_swapped(config: TuneConfig, summary: Mapping[str, Any]) -> bool:
+    """Tell whether the potential is another one, of the same kind, than the study left; earlier versions do not tell.
+
+    One of another kind, or a damaged one, is refused by who reads it.
+    """
+    try:
+        PotentialFolder(config.output / "potential", config.family.kind)
+    except InputError:
+        return False
+    return summary.get("potential_hash") not in (None, _potential_hash(config))
+
+
+def stored_result(config: TuneConfig, trials: list[TrialRecord], hashes: Mapping[str, str]) -> TuneResult | None:
     """Return what a study has left that has finished with this config, these data and these trials, if it has."""
-    summary = stored_summary(config)
+    summary = stored_summary(config, hashes)
     if summary is None or summary["trials"] != len(trials):
         return None
     folder = config.output
@@ -192,13 +231,15 @@ def stored_result(config: TuneConfig, trials: list[TrialRecord]) -> TuneResult |
     return TuneResult(potential, summary, tables["validation"], tables.get("test"), trials, folder, committee)
 
 
-def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
+def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute_paths: bool = False) -> Path:
     """Write report.html from what a finished study has stored in its folder.
 
     Parameters
     ----------
     sections
-        Further `forcewright.report.Section`s to show at the end.
+        Further `forcewright.report.Section`s to show.
+    absolute_paths
+        Whether paths stay absolute.
 
     Raises
     ------
@@ -214,7 +255,8 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = ()) -> Path:
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
         texts[name] = (folder / name).read_text()
     try:
-        return write_report(folder / "report.html", _stored_report(folder, texts, sections))
+        content = _stored_report(folder, texts, sections)
+        return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
         raise InputError(
             f"holds a damaged result.json, report.json or physics.json ({type(error).__name__}: {error}); run the "
@@ -227,7 +269,8 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
     from forcewright.report import ReportContent
 
     fields = json.loads(texts["report.json"])
-    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *_stored_physics(folder)]
+    physics, links = _stored_physics(folder)
+    stored = [*(_stored_section(*section) for section in fields.pop("sections")), *physics]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
     parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
     result = json.loads(texts["result.json"])
@@ -235,28 +278,78 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
         result.pop("evaluations", None)
     return ReportContent(
         result=result, config_text=texts["config.resolved.yaml"], parity=parity,
-        sections=[*stored, *sections], **fields,
+        sections=[*stored, *sections], links=links, **fields,
     )  # fmt: skip
 
 
-def _stored_physics(folder: Path) -> list[Any]:
-    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged."""
+def _stored_physics(folder: Path) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Return the sections that `forcewright validate` left for the report of the study whose potential it judged.
+
+    The second part is a link to its own page, where that lies where it did.
+    """
     from forcewright.report import Section, Svg
 
     path = folder / "physics.json"
     if not path.is_file():
-        return []
-    stored = json.loads(path.read_text())
-    return [Section(**{**part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored]
+        return [], []
+    stored = [dict(part) for part in json.loads(path.read_text())]
+    pages = [str(part.pop("page")) for part in stored if "page" in part][:1]
+    sections = [
+        Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
+    ]  # fmt: skip
+    safe = [page for page in pages if page.endswith("report.html") and not Path(page).is_absolute()]
+    return sections, [("physics of the potential", quote(page)) for page in safe if (folder / page).is_file()]
 
 
 def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = None) -> Any:
-    """Return a section of a report as it was stored, with its figure and table drawn."""
-    from forcewright.report import Section, draw_convergence, grade_table
+    """Return a section of a report as it was stored, with its figures and tables drawn.
 
-    figure = draw_convergence(shown["convergence"]) if shown and "convergence" in shown else None
-    tables = [grade_table(shown["grades"])] if shown and "grades" in shown else []
-    return Section(title, text, [] if figure is None else [figure], tables)
+    ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
+    ``grades``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
+    """
+    from forcewright.report import Card, Section, draw_convergence, draw_stability, grade_table
+
+    shown = shown or {}
+    figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
+    tables = [*shown.get("tables", []), *([grade_table(shown["grades"])] if "grades" in shown else [])]
+    if "worst" in shown:
+        tables.append(worst_table(shown["worst"]))
+        figures += _worst_pictures(shown["worst"])
+    if "stability" in shown:
+        figures += draw_stability(shown["stability"])
+    rank = shown.get("rank", 34 if "grades" in shown else 60)
+    cards = [Card(*card) for card in shown.get("cards", [])]
+    return Section(title, text, [figure for figure in figures if figure is not None], tables, "worst" in shown, rank,
+                   cards)  # fmt: skip
+
+
+def worst_table(worst: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the table of the worst frames."""
+    headings = [("", ""), ("file", ""), ("frame", ""), ("group", ""), ("formula", ""), ("energy error", "meV/atom"),
+                ("force RMSE", "eV/Å"), ("largest at atom", ""), ("its error", "eV/Å")]  # fmt: skip
+    rows = []
+    for number, frame in enumerate(worst, start=1):
+        element = ""
+        if frame["structure"] is not None and frame["atom"] is not None:
+            element = f" ({chemical_symbols[frame['structure']['numbers'][frame['atom']]]})"
+        rows.append([
+            str(number), Path(frame["file"] or "memory").name, str(frame["frame"]), frame["group"], frame["formula"],
+            significant(frame["energy_error_meV_per_atom"]), significant(frame["force_rmse_eV_per_A"]),
+            DASH if frame["atom"] is None else f"{frame['atom']}{element}", significant(frame["force_error_eV_per_A"]),
+        ])  # fmt: skip
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
+def _worst_pictures(worst: Sequence[Mapping[str, Any]]) -> list[Any]:
+    from forcewright.report import draw_structure
+
+    return [
+        draw_structure(
+            frame["structure"], [] if frame["atom"] is None else [frame["atom"]],
+            f"{number}: {Path(frame['file'] or 'memory').name} frame {frame['frame']}",
+        )
+        for number, frame in enumerate(worst, start=1) if frame["structure"] is not None
+    ]  # fmt: skip
 
 
 def resolved_config(config: TuneConfig) -> str:
@@ -291,16 +384,25 @@ def loss_terms(problem: Problem) -> dict[str, Any]:
     return {"metric": loss.metric, "alpha": loss.weights.energy, "stress": loss.weights.stress, **delta}
 
 
-def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor) -> dict[str, Any]:
-    """Return the content of result.json, but for where it comes from."""
+def summarize(
+    settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, monitor: ResourceMonitor, probed: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of result.json, but for where it comes from; ``probed`` is what `stability` found."""
     problem, final, best, trials = outcome.problem, outcome.final, outcome.best, outcome.records
     graded = (inputs.test, "test")
     if inputs.test is None and not settings.validation.holdout:
         graded = (problem.external, "validation")
+    extrapolation = summary_of(final.potential, *graded)
+    coverage = coverage_of(final.potential, problem.everything, inputs.test)
     return {
         "settings": {**chosen_settings(problem.model, best, final.trial), "loss": loss_terms(problem)},
         **account.account_of(problem, best, final.trial),
-        "extrapolation": account.grades_of(final.potential, *graded),
+        "at_range_ends": at_range_ends(problem, best.params, final.trial),
+        "model_search": None if problem.choice is None else asdict(problem.choice),
+        "extrapolation": extrapolation,
+        "coverage": coverage,
+        "stability": dict(probed),
+        "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
         "test": None if final.test is None else final.test.to_dict(),
@@ -317,6 +419,9 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
         "max_cost_us_per_atom": settings.study.max_cost_us_per_atom,
         "warnings": [
             *limit_warnings(settings, best),
+            *coverage_warnings(coverage),
+            *stability.warnings(probed),
+            *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
         ],
         "protocol": settings.protocol,
@@ -331,7 +436,8 @@ def summarize(settings: FitSettings, inputs: Inputs, outcome: StudyOutcome, moni
     }
 
 
-def _data_files(config: TuneConfig) -> list[Path]:
+def data_files(config: TuneConfig) -> list[Path]:
+    """Return the files that a study reads."""
     return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
 
 
@@ -415,8 +521,26 @@ def report_fields(
             chosen["model"], config.study, bool(outcome.records[0].params), graded=summary["extrapolation"] is not None
         ),
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
-        "sections": [*nested, *account.sections(summary)],
+        "sections": [
+            *nested, *account.sections(summary), *stability.sections(summary), *_worst_section(outcome, inputs),
+        ],
+        "loss": account.loss_text(problem.loss),
+        "units": account.units_of(config.family.hyperparameters),
     }
+
+
+def _worst_section(outcome: StudyOutcome, inputs: Inputs) -> list[list[Any]]:
+    """Return the section of the worst frames: of the test set, or where there is none of validation."""
+    final, problem = outcome.final, outcome.problem
+    name, dataset, table = "test", inputs.test, final.test
+    if dataset is None or table is None:
+        name, dataset, table = "validation", problem.validation, final.validation
+    worst = worst_frames(dataset, table.parity) if len(table.parity.atoms) == len(dataset) else []
+    text = (
+        f"The frames of the {name} set with the largest errors, of the energy per atom or of the forces, each relative "
+        "to the RMSE of all frames. The atom with the largest force error is ringed."
+    )
+    return [["Worst frames", text, {"worst": worst, "rank": 33}]] if worst else []
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:

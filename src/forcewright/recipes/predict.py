@@ -16,8 +16,10 @@ from forcewright.data.formats import writer_of
 from forcewright.data.frame_checks import check_coincidence
 from forcewright.data.labelling import PREDICTED
 from forcewright.errors import InputError
+from forcewright.files import as_path
 from forcewright.models import load
 from forcewright.potential import Graded, Potential, Prediction
+from forcewright.recipes.extrapolation import Extrapolation, extrapolation_of
 from forcewright.recipes.reading import read_structures
 from forcewright.reference.identity import identify
 from forcewright.structure import Dataset, FloatArray, Frame, Labels
@@ -37,15 +39,20 @@ class Predicted(Tabular):
         What the potential said of each.
     errors
         How far it is off; None where no structure carries a label.
+    extrapolation
+        How far the frames lie outside what the potential was fitted to; None where it does not know.
     """
 
     dataset: Dataset
     predictions: tuple[Prediction, ...]
     errors: ErrorTable | None
+    extrapolation: Extrapolation | None = None
 
     def __repr__(self) -> str:
         against = "no labels to compare with" if self.errors is None else repr(self.errors)
-        return f"Predicted({len(self.dataset)} frames; {against})"
+        known = self.extrapolation
+        outside = "" if known is None or known.uncertainty.calibration is None else f"; {known.outside} outside"
+        return f"Predicted({len(self.dataset)} frames; {against}{outside})"
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each frame: what is known of it, and what was predicted."""
@@ -87,18 +94,20 @@ def predict(
     if output is None:
         model, content_hash = _load(potential), ""
     else:
-        writer_of(Path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
+        writer_of(as_path(output), columns=[f"{PREDICTED}forces"])  # refused now rather than after all was computed
         model, _, content_hash = identify(potential)
     dataset = read_structures(structures, labels=labels)
     _check(model, dataset)
     predictions = model.predict(dataset.structures)
-    if grades and not isinstance(model, Graded):
+    graded = isinstance(model, Graded) and model.knows_grades
+    if grades and not graded:
         file = potential if isinstance(potential, str | Path) else None
-        raise InputError("knows no extrapolation grades; ACE potentials fitted here do", file=file)
+        raise InputError("knows no extrapolation grades; ACE and SNAP potentials fitted here do", file=file)
+    extrapolation = extrapolation_of(model, dataset)
     infos = [_info(known, p) for known, p in zip(dataset.labels, predictions, strict=True)]
-    if grades and isinstance(model, Graded):
-        for info, structure in zip(infos, dataset.structures, strict=True):
-            info["max_extrapolation_grade"] = float(model.extrapolation_grades(structure).max())
+    if grades and extrapolation is not None:
+        for info, judged in zip(infos, extrapolation.frames, strict=True):
+            info["max_extrapolation_grade"] = judged.largest
     if output is not None:
         infos = [{**info, f"{PREDICTED}potential": content_hash} for info in infos]
     frames = tuple(
@@ -110,12 +119,13 @@ def predict(
         write(predicted, output, columns=[_columns(p) for p in predictions])
     labelled = any(dataset.count_labels().values())
     table = compare(dataset, predictions, rng=np.random.default_rng(0)) if labelled else None
-    return Predicted(predicted, tuple(predictions), table)
+    return Predicted(predicted, tuple(predictions), table, extrapolation)
 
 
 def _info(known: Labels, predicted: Prediction) -> dict[str, Any]:
     """Return what travels along with a frame, with its own prediction in place of an earlier one."""
-    info = {key: value for key, value in known.info.items() if not key.startswith(PREDICTED)}
+    earlier = (PREDICTED, "max_extrapolation_grade")
+    info = {key: value for key, value in known.info.items() if not key.startswith(earlier)}
     info[f"{PREDICTED}energy"] = predicted.energy
     if predicted.stress is not None:
         info[f"{PREDICTED}stress"] = predicted.stress.ravel().tolist()
@@ -162,4 +172,8 @@ def _check(model: Potential, dataset: Dataset) -> None:
 
 
 def _load(potential: str | Path | Potential) -> Potential:
-    return load(potential) if isinstance(potential, str | Path) else potential
+    if isinstance(potential, str | Path):
+        return load(potential)
+    if not isinstance(potential, Potential):
+        raise InputError(f"is a {type(potential).__name__}; give a potential, or where one is saved", field="potential")
+    return potential

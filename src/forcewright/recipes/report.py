@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from forcewright.files import only_writer
-from forcewright.recipes.outputs import rebuild_report
+from forcewright.errors import InputError
+from forcewright.files import as_path, only_writer
+from forcewright.recipes.outputs import TuneResult, rebuild_report
 from forcewright.recipes.run_folder import LOCK
 
 
-def report(folder: str | Path) -> Path:
+def report(folder: str | Path | TuneResult, *, absolute_paths: bool = False) -> Path:
     """Write report.html anew from what a finished study has stored in its folder, and return its path.
+
+    Parameters
+    ----------
+    folder
+        The output folder of a study, or its result.
+    absolute_paths
+        Whether paths stay absolute, which tells readers about the machine; else they are relative to the page.
 
     Raises
     ------
     InputError
         If the folder is not that of a finished study, or another process writes to it.
     """
-    if not (Path(folder) / "result.json").is_file():
-        return rebuild_report(folder)  # which says what is missing, without a lock left in any folder
+    if isinstance(folder, TuneResult):
+        if folder.folder is None:
+            raise InputError("was made in memory; give output=... to the study", field="folder")
+        folder = folder.folder
+    folder = as_path(folder, "folder")
+    if not (folder / "result.json").is_file():  # the error says what is missing; no lock is left in any folder
+        return rebuild_report(folder, absolute_paths=absolute_paths)
     with only_writer(folder, LOCK):
-        return rebuild_report(folder)
+        return rebuild_report(folder, absolute_paths=absolute_paths)

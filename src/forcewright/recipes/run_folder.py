@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 import yaml
@@ -15,7 +17,7 @@ from pydantic import BaseModel
 
 from forcewright.configs import echo, validate
 from forcewright.errors import InputError
-from forcewright.files import atomic_write, only_writer, write_json, writing
+from forcewright.files import as_path, atomic_write, disk_problem, only_writer, write_json, writing
 from forcewright.recipes import provenance
 from forcewright.terminal import VisibleFormatter
 
@@ -27,8 +29,18 @@ _DEEPEST = 50  # levels of lists and mappings in a config
 #: Name of the file that is locked while a command writes to a folder.
 LOCK = ".forcewright.lock"
 
+#: Names of what lies in the folders of design rows and of fits: hashes, and what is being written yet.
+_HASHED = r"\.?[0-9a-f]{16,24}(-\d+)?(\.npz)?|\.forcewright-.*"
+
 #: Commands that write the same kind of result, so that one goes on with what the other left.
 _SAME = {"fit": "tune"}
+
+#: What commands leave before they have a result, beside the journal of a study.
+_ON_THE_WAY = {
+    "compare": ("studies/*/journal.log", "studies/*/result.json"),
+    "learning-curve": ("fits/*/*/point.json",),
+    "simulate": ("checkpoint.npz", "*/checkpoint.npz", "run-*/result.json", "melt/result.json"),
+}
 
 
 class Config(NamedTuple, Generic[Model]):
@@ -178,38 +190,58 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, command: str) -> None:
-        self.path, self.command = Path(path).resolve(), command
+        self.path, self.command = as_path(path).resolve(), command
 
     def __enter__(self) -> Self:
+        self._is_new = not self.path.exists()
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
+            held.callback(self._remove_if_new_and_empty)
             held.enter_context(only_writer(self.path, LOCK))
             self.refuse_other_command()
             self._held = held.pop_all()
         return self
 
-    def __exit__(self, *raised: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._held.close()
+        if isinstance(error, OSError) and error.filename is None:  # of a file that is open, such as a journal
+            raise InputError(disk_problem(error), file=self.path) from error
+
+    def _remove_if_new_and_empty(self) -> None:
+        """Leave no folder behind where a command has failed before it wrote anything."""
+        if self._is_new:
+            with suppress(OSError):
+                self.path.rmdir()
 
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 
     def discard(self, names: Iterable[str]) -> None:
-        """Remove files and folders by name, as ``--fresh`` does; those that do not exist are passed over."""
+        """Remove files and folders by name, as ``--fresh`` does; those that do not exist are passed over.
+
+        A folder of one of these names that holds anything else than a study writes there is somebody's own, and stays.
+        """
         with writing(self.path):
             for path in (self.path / name for name in names):
                 if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
+                    if _is_of_a_study(path):
+                        shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
 
     def refuse_other_command(self) -> None:
-        """Raise an InputError if result.json is that of another command, whose results would be lost."""
-        by = _command_of(self.read_result() or {})
+        """Raise an InputError if the results are those of another command, finished or not, which would be lost."""
+        result = self.read_result()
+        by = _command_of(result or {})
+        if by is None and result is None:
+            by = _begun_by(self.path)
         if by is not None and _SAME.get(by, by) != _SAME.get(self.command, self.command):
+            what = "results" if result is not None else "unfinished work"
             raise InputError(
-                f"holds the results of `forcewright {by}`, which `forcewright {self.command}` would overwrite; choose "
+                f"holds the {what} of `forcewright {by}`, which `forcewright {self.command}` would overwrite; choose "
                 "another output",
                 file=self.path,
             )
@@ -222,15 +254,19 @@ class RunFolder:
             return None
         return content if isinstance(content, dict) else None
 
-    def write_result(self, summary: Mapping[str, Any], data: Iterable[Path] | None = None) -> dict[str, Any]:
+    def write_result(
+        self, summary: Mapping[str, Any], data: Mapping[str, str] | Iterable[Path] | None = None
+    ) -> dict[str, Any]:
         """Write result.json and return its content: a summary, what wrote it, and where it comes from.
 
         Parameters
         ----------
         data
-            Files whose hashes are told.
+            Hashes of the files that were read, by name, taken then (`provenance.file_hashes`); or files whose hashes
+            are taken now.
         """
-        content = {**summary, **provenance.record(data), "written_by": self.command}
+        hashes = data if data is None or isinstance(data, Mapping) else provenance.file_hashes(data)
+        content = {**summary, **provenance.record(hashes), "written_by": self.command}
         write_json(self / "result.json", content)
         return content
 
@@ -246,6 +282,7 @@ class RunFolder:
         log = logging.getLogger("forcewright")
         with writing(self / "forcewright.log"):
             handler = logging.FileHandler(self / "forcewright.log", encoding="utf-8")
+        handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is told by what follows
         handler.setFormatter(VisibleFormatter("%(asctime)s %(levelname)s %(message)s"))
         level = log.level
         log.setLevel(logging.INFO)
@@ -256,6 +293,31 @@ class RunFolder:
             log.removeHandler(handler)
             log.setLevel(level)
             handler.close()
+
+
+def _is_of_a_study(folder: Path) -> bool:
+    """Tell whether a folder holds what a study writes into one of its name, and nothing else."""
+    names = [path.name for path in folder.iterdir()]
+    if folder.name in ("potential", "committee"):
+        return not names or "potential.json" in names or (folder / "0" / "potential.json").is_file()
+    return all(re.fullmatch(_HASHED, name) for name in names)
+
+
+def _begun_by(folder: Path) -> str | None:
+    """Return the command that has begun to write to a folder without a result, by what it leaves on the way."""
+    with suppress(OSError):
+        for journal in folder.glob("journal.log"):
+            if _starts_with(journal, b'{"op_code"'):
+                return "tune"
+        for name, patterns in _ON_THE_WAY.items():
+            if any(next(folder.glob(pattern), None) is not None for pattern in patterns):
+                return name
+    return None
+
+
+def _starts_with(path: Path, beginning: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 def _command_of(result: Mapping[str, Any]) -> str | None:

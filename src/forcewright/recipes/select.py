@@ -17,6 +17,7 @@ from forcewright.data.leakage import NearCopy, near_copies
 from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.data.split import SPLITTERS
 from forcewright.errors import InputError
+from forcewright.files import as_path
 from forcewright.models import load
 from forcewright.potential import Potential
 from forcewright.selection import SELECTORS
@@ -141,7 +142,7 @@ def split(
     InputError
         If a file cannot be read, the way to split or an option is not known, or one side would be empty.
     """
-    if output is not None and (len(output) != 2 or Path(output[0]).resolve() == Path(output[1]).resolve()):
+    if output is not None and not _are_two_files(output):
         raise InputError("name two different files: one for training, one for test", field="output")
     arguments = dict(options or {})
     way = _function(SPLITTERS, by, "way to split", arguments)
@@ -152,6 +153,13 @@ def split(
     for part, path in zip((train, held), output or (), strict=output is not None):
         write(part, path)
     return result
+
+
+def _are_two_files(output: object) -> bool:
+    if isinstance(output, str) or not isinstance(output, Sequence) or len(output) != 2:
+        return False
+    first, second = (as_path(path).resolve() for path in output)
+    return first != second
 
 
 def _function(

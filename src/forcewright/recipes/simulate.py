@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +17,7 @@ from forcewright.protocols.growth import Growth, GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
-from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.force_fields import force_field, shown_name
 from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
@@ -115,6 +116,7 @@ def simulate(
     if isinstance(plan, GrowthSettings) and settings.runs > 1:
         raise InputError(f"is {settings.runs}; growth is one run", file=file, field="runs")
     source = force_field(settings.potential, folder)
+    source = replace(source, name=shown_name(settings.potential, folder, source))
     shared: dict[str, Any] = {
         "engine": settings.engine,
         "seed": settings.seed,
@@ -146,7 +148,7 @@ def _finish(
     text = output.write_config(settings)
     if grown is not None:
         grown.save(output / "growth.json")
-    write_run_page(output.path, result, stages, source.name, summary, text, grown)
+    write_run_page(output.path, result, stages, source.name, summary, text, grown, source.potential)
 
 
 def _survive(
@@ -157,7 +159,9 @@ def _survive(
 
     def on_run(index: int, result: SimulationResult) -> None:
         inner = RunFolder(output / f"run-{index}", "simulate")
-        write_run_page(inner.path, result, stages, source.name, inner.read_result() or {}, text)
+        write_run_page(
+            inner.path, result, stages, source.name, inner.read_result() or {}, text, potential=source.potential
+        )
 
     outcome = survival(
         source, start, stages, output.path, runs=settings.runs, settings=settings.run_settings(), on_run=on_run,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,39 +12,46 @@ import numpy as np
 
 from forcewright.analyze import rdf
 from forcewright.errors import ForcewrightError
+from forcewright.potential import Graded, Potential
 from forcewright.protocols.growth import Growth
 from forcewright.protocols.survival import Survival
 from forcewright.recipes import provenance
 from forcewright.recipes.analyze import Selection, figure_of
-from forcewright.report import Card, PageContent, Section, draw_run, stage_table, write_report
+from forcewright.recipes.extrapolation_page import extrapolation_sections
+from forcewright.report import Card, PageContent, Section, draw_run, draw_structure, stage_table, write_report
 from forcewright.report.numbers import duration, significant
 from forcewright.simulation import SimulationResult, Stage
-from forcewright.trajectory import count_frames, read_thermo
+from forcewright.trajectory import Snapshot, count_frames, read_thermo, snapshots
+from forcewright.validation.properties import name_of
 
+_LAST_FRAMES, _DRAWN = 8, 3  # before a stop: listed, and drawn
 _MOST_FRAMES = 50  # of the last quarter of a run, for its g(r)
 
 
 def write_run_page(
     folder: Path, result: SimulationResult, stages: Sequence[Stage], name: str, summary: dict[str, Any], text: str,
-    grown: Growth | None = None,
+    grown: Growth | None = None, potential: Potential | None = None,
 ) -> Path:  # fmt: skip
     """Write report.html of one run, with the growth of a crystal where it was about that, and return its path.
 
-    ``summary`` is the content of its result.json, ``text`` its config.
+    ``summary`` is the content of its result.json, ``text`` its config; ``potential`` tells grades of the structures
+    before a run was stopped, where it knows them.
     """
     thermo = read_thermo(folder / "thermo.csv")
     atoms = len(result.final)
-    figure = draw_run(thermo, atoms)
     sections = [
+        *_before_the_stop(result, potential),
+        Section("Over time", "", draw_run(thermo, atoms), paired=True),
         Section("Stages", "", [], [_plan(stages)]),
-        Section("Over time", "", [] if figure is None else [figure]),
+        *extrapolation_sections(folder),
         *([] if grown is None else [_growth_section(grown)]),
         *_structure_at_the_end(result.trajectory),
     ]
     page = PageContent(
         title=folder.name, kicker="Forcewright simulation", summary=_ending(result, stages, name),
         warnings=[] if result.alarm is None else [result.alarm.message],
-        cards=list(_cards(thermo, atoms)), facts=_facts(result, summary, name), sections=sections,
+        cards=[*_stop_card(result, stages), *_cards(thermo, atoms, result.completed)],
+        facts=_facts(result, summary, name), sections=sections,
         result={**summary, **provenance.record()},
         config_text=text, citations=provenance.cited(["forcewright", "ase"]),
     )  # fmt: skip
@@ -66,9 +75,58 @@ def _ending(result: SimulationResult, stages: Sequence[Stage], name: str) -> str
     return f"The run with {name} came to its end: {planned:.4g} ps in {len(stages)} stages."
 
 
-def _cards(thermo: dict[str, np.ndarray], atoms: int) -> list[Card]:
-    """Return means over the last quarter of the run."""
-    last = slice(3 * len(thermo["time_ps"]) // 4, None)
+def _stop_card(result: SimulationResult, stages: Sequence[Stage]) -> list[Card]:
+    if result.alarm is None:
+        return []
+    planned = sum(stage.time_ps or 0.0 for stage in stages)
+    why = f"of {planned:.4g} ps, by the monitor of {name_of(result.alarm.monitor)}"
+    return [Card("stopped after", f"{result.time_ps:.4g}", "ps", why)]
+
+
+def _before_the_stop(result: SimulationResult, potential: Potential | None) -> list[Section]:
+    """Return pictures of the last frames of a run that was stopped, with their grades where they are known."""
+    if result.alarm is None:
+        return []
+    last: deque[Snapshot] = deque(maxlen=_LAST_FRAMES)
+    with suppress(ForcewrightError):  # the last frame may hold what no file can
+        last.extend(snapshots(result.trajectory))
+    graded = potential if isinstance(potential, Graded) and potential.knows_grades else None
+    figures, rows = [], []
+    for snapshot in last:
+        if not np.isfinite(snapshot.structure.positions).all():
+            continue
+        time = "" if snapshot.time is None else f"{snapshot.time / 1000:.4g} ps"
+        grades = None if graded is None else graded.extrapolation_grades(snapshot.structure)
+        atoms = [atom for atom in result.alarm.atoms if atom < len(snapshot)]
+        figures.append((snapshot, atoms, time))
+        largest = [] if snapshot.forces is None else [float(np.linalg.norm(snapshot.forces, axis=1).max())]
+        rows.append(
+            [
+                time,
+                significant(snapshot.temperature),
+                *map(significant, largest),
+                *([] if grades is None else [significant(float(grades.max())), str(int(np.argmax(grades)))]),
+            ]
+        )
+    if not rows:
+        return []
+    headings = [("time", ""), ("temperature", "K"), *([("largest force", "eV/Å")] if len(rows[0]) in (3, 5) else []),
+                *([] if graded is None else [("largest grade γ", ""), ("at atom", "")])]  # fmt: skip
+    drawn = [draw_structure(vars(snapshot.structure), atoms, time) for snapshot, atoms, time in figures[-_DRAWN:]]
+    text = "The last frames of the trajectory" + (
+        "; the atoms that the monitor names are ringed." if result.alarm.atoms else "."
+    )
+    if graded is not None:
+        text += " The extrapolation grade γ tells how far an atom's surroundings lie from the training data."
+    return [Section("Before the stop", text, drawn, [{"headings": headings, "rows": rows, "style": "plain"}], True)]
+
+
+def _cards(thermo: dict[str, np.ndarray], atoms: int, completed: bool) -> list[Card]:
+    """Return means over the last quarter of the run, without the very end of one that broke down."""
+    rows = len(thermo["time_ps"])
+    end = rows if completed else max(rows - max(3, rows // 25), 1)
+    last = slice(3 * end // 4, end)
+    when = "last quarter" if completed else "last quarter before it broke"
     cards = []
     for label, column, unit, scale in (
         ("temperature", "temperature_K", "K", 1.0), ("potential energy", "potential_eV", "eV/atom", atoms),
@@ -77,8 +135,10 @@ def _cards(thermo: dict[str, np.ndarray], atoms: int) -> list[Card]:
         values = thermo.get(column, np.full(1, np.nan))[last] / scale
         values = values[np.isfinite(values)]
         if len(values):
-            cards.append(Card(label, significant(float(values.mean()), 4), unit,
-                              f"last quarter, spread {significant(float(values.std()), 2)}"))  # fmt: skip
+            mean, spread = float(values.mean()), float(values.std())
+            steady = spread <= 1e-9 * abs(mean)  # a constant, but for rounding
+            cards.append(Card(label, significant(mean, 4), unit,
+                              when if steady else f"{when}, spread {significant(spread, 2)}"))  # fmt: skip
     return cards
 
 

@@ -105,7 +105,7 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
     volumes = [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
                for s in result.volumes]  # fmt: skip
     content = {"by": by, "sets": sets, "volume_over_time": volumes, "units": dict(UNITS)}
-    summary = folder.write_result(content, [file for file in files if file.is_file()])
+    summary = folder.write_result(content, provenance.file_hashes(file for file in files if file.is_file()))
     write_table(folder / "statistics.csv", result.to_rows())
     figures = {"histograms": draw_histograms(result.sets)}
     figures |= {"volume": draw_volumes(result.volumes)} if result.volumes else {}

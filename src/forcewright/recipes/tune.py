@@ -16,6 +16,8 @@ from forcewright.configs import validate
 from forcewright.data import dataset_of, read
 from forcewright.errors import InputError
 from forcewright.features.row_cache import RowCache
+from forcewright.files import as_path
+from forcewright.fitting.alternatives import settle_model
 from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.in_memory import conclude, run_study
 from forcewright.fitting.problem import Problem, make_problem
@@ -24,7 +26,7 @@ from forcewright.fitting.trials import Listener, Trials, open_study
 from forcewright.optimize.journal import study_fingerprint
 from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, parse_config, read_config, with_files
 from forcewright.recipes.inputs import Inputs, read_inputs
-from forcewright.recipes.outputs import TuneResult, result_in_memory, stored_result, write_outputs
+from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
 
@@ -33,7 +35,7 @@ log = logging.getLogger("forcewright")
 #: what --fresh removes
 _EARLIER = (
     "journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml",
-    "potential", "committee", "cache", "predictions",
+    "potential", "committee", ROWS, "cache", "predictions", "model_search.json",
 )  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def _as_config(data: Any, output: str | Path | None, settings: Mapping[str, Any]
         config = read_config(data)
     else:
         raise InputError(f"is a {type(data).__name__}; give a config, or structures with model={{...}}", field="model")
-    return config if output is None else config.model_copy(update={"output": Path(output).resolve()})
+    return config if output is None else config.model_copy(update={"output": as_path(output).resolve()})
 
 
 def _run(
@@ -135,6 +137,8 @@ def _run(
     With an output folder the latter is a study of a config that names copies of the structures there.
     """
     config = None
+    if output is not None:
+        as_path(output)  # before anything is read
     if model is None:
         config = _as_config(data, output, {"test": test, "validation": validation, "labels": labels, **settings})
         model = config.model
@@ -158,7 +162,7 @@ def _run(
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
     if output is not None:
-        folder = Path(output).resolve()
+        folder = as_path(output).resolve()
         if external is not None:
             content["validation"] = {"external": external}
         sets = {"train": inputs.train, "test": inputs.test}
@@ -179,12 +183,13 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
         problem = _problem(config, inputs, folder)
         if fresh:  # only now: a mistake in the data must not cost the earlier results
             folder.discard(_EARLIER)
-        config, problem = _as_begun(config, problem, inputs, folder)
-        trials = Trials(problem)
-        with open_study(problem, ranges, folder / "journal.log", _fingerprint(problem, inputs)) as study:
+        asked, (config, problem) = config, _as_begun(config, problem, inputs, folder)
+        fingerprint = _fingerprint(problem, inputs, asked)
+        trials = Trials(settle_model(problem, folder / "model_search.json"))
+        with open_study(problem, ranges, folder / "journal.log", fingerprint) as study:
             earlier = sum(record.seconds for record in study.trials)
             records = trials.run(study, on_trial)
-            if (stored := stored_result(config, records)) is not None:
+            if (stored := stored_result(config, records, inputs.hashes)) is not None:
                 log.info("finished before with the same config and data, and taken as it is")
                 return stored
             outcome = conclude(trials, study, records, inputs.test)
@@ -195,17 +200,17 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
 def _problem(config: TuneConfig, inputs: Inputs, folder: RunFolder) -> Problem:
     return make_problem(
         config, inputs.train, test=inputs.test, external=inputs.external, is_single=not search_ranges(config.model),
-        rows=RowCache(folder / "cache", int(config.cache_GB * 1e9)), scratch=folder.path,
+        rows=RowCache(folder / ROWS, int(config.cache_GB * 1e9)), scratch=folder.path,
     )  # fmt: skip
 
 
 def _as_begun(config: TuneConfig, problem: Problem, inputs: Inputs, folder: RunFolder) -> tuple[TuneConfig, Problem]:
     """Return config and problem as they are, or as an earlier version took the config if it has begun the study."""
     begun = study_fingerprint(folder / "journal.log")
-    if begun in (None, _fingerprint(problem, inputs)) or (before := as_before(config)) == config:
+    if begun in (None, _fingerprint(problem, inputs, config)) or (before := as_before(config)) == config:
         return config, problem
     problem_before = _problem(before, inputs, folder)
-    if begun != _fingerprint(problem_before, inputs):
+    if begun != _fingerprint(problem_before, inputs, config):
         return config, problem  # another study, which the journal refuses
     log.warning(
         "this study was begun by an earlier version, and goes on with its defaults; --fresh (fresh=True) begins anew"
@@ -213,13 +218,16 @@ def _as_begun(config: TuneConfig, problem: Problem, inputs: Inputs, folder: RunF
     return before, problem_before
 
 
-def _fingerprint(problem: Problem, inputs: Inputs) -> str:
-    """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol."""
+def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
+    """Return a hash of everything the losses depend on: data by content, model, weights, loss, protocol.
+
+    ``asked`` is the config as the user has it, before an earlier version's defaults came in.
+    """
     config = problem.settings
     assert isinstance(config, TuneConfig)
-    names = ("model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior")
-    words = in_earlier_words(config)
-    content = {name: words[name] for name in names}
+    names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior"}
+    words = in_earlier_words(config, asked)
+    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range"}}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")

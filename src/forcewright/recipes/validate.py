@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.files import atomic_write, only_writer
+from forcewright.files import as_path, atomic_write, only_writer
 from forcewright.models import potential_path
 from forcewright.potential import Potential
 from forcewright.protocols.structures import build_structure
 from forcewright.recipes import provenance
-from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.force_fields import force_field, shown_name
 from forcewright.recipes.outputs import rebuild_report
 from forcewright.recipes.run_folder import LOCK, RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, draw_svg, write_report
@@ -64,7 +66,7 @@ def validate(
     source = settings.potential if potential is None else potential
     if isinstance(source, str | Path):  # that of the command line lies in the working directory
         source = (Path(source) if potential is not None else folder / source).resolve()
-    target = settings.output if output is None else Path(output).resolve()
+    target = settings.output if output is None else as_path(output).resolve()
     if target is None and file is not None and isinstance(source, Path):
         target = potential_path(source).parent / "physics"
     if source is None or (target is None and file is not None):
@@ -72,7 +74,7 @@ def validate(
         raise InputError("is missing; add it, or say it on the command line", file=file, field=missing)
     judged = force_field(source, folder)
     if isinstance(source, Path):
-        judged = replace(judged, name=_name(potential_path(source)))
+        judged = replace(judged, name=shown_name(source, folder, judged))
     reference = None if settings.reference is None else force_field(settings.reference, folder)
     structure = build_structure(settings.structure, folder).structure
     if target is None:
@@ -80,18 +82,16 @@ def validate(
     settings = settings.model_copy(update={"potential": source, "output": target})
     with RunFolder(target, "validate") as opened:
         report = judge(judged, structure, settings.asked(), reference, started=on_property)
-        _write(opened, report, config_text(settings))
-    if isinstance(source, Path):
-        _add_to_study(potential_path(source).parent, report)
+        study = potential_path(source).parent if isinstance(source, Path) else None
+        if study is not None and not (study / "report.json").is_file():  # no study lies around the potential
+            study = None
+        _write(opened, report, config_text(settings), study)
+    if study is not None:
+        _add_to_study(study, report, target)
     return replace(report, folder=target)
 
 
-def _name(path: Path) -> str:
-    """Return what a potential is called: by its study, where it lies in the folder of one."""
-    return f"{path.parent.name}/{path.name}" if path.name == "potential" else path.name
-
-
-def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
+def _write(folder: RunFolder, report: PhysicsReport, text: str, study: Path | None) -> None:
     summary = folder.write_result(report.to_dict())
     folder.write_config(text)
     captions: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
@@ -99,19 +99,23 @@ def _write(folder: RunFolder, report: PhysicsReport, text: str) -> None:
     cards = [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
     page = PageContent(
         title=f"Physics of {report.potential}", kicker="Forcewright validation", summary=_summary(report),
-        cards=cards, sections=sections(report), result=summary, config_text=text,
+        cards=cards, sections=[part._replace(cards=()) for part in sections(report)], result=summary, config_text=text,
         citations=provenance.cited(["forcewright", "ase"]),
+        links=[] if study is None else [("study of the potential", _link(study, folder.path))],
     )  # fmt: skip
     write_report(folder / "report.html", page)
 
 
-def _add_to_study(folder: Path, report: PhysicsReport) -> None:
-    """Show the physics in the report of the study that made the potential, where that lies around it."""
-    if not (folder / "report.json").is_file():  # not the folder of a study
-        return
+def _link(folder: Path, base: Path) -> str:
+    return quote(os.path.relpath(folder / "report.html", base))
+
+
+def _add_to_study(folder: Path, report: PhysicsReport, output: Path) -> None:
+    """Show the physics in the report of the study that made the potential, with a link to their own page."""
+    page = os.path.relpath(output / "report.html", folder)
     stored = [
         {
-            **part._asdict(), "title": f"Physics: {part.title.lower()}",
+            **part._asdict(), "page": page, "title": f"Physics: {part.title.lower()}",
             "figures": [[svg := draw_svg(figure), svg.width] for figure in part.figures if isinstance(figure, Figure)],
         }
         for part in sections(report)
@@ -149,7 +153,10 @@ def sections(report: PhysicsReport) -> list[Section]:
         for figure in _figures(name, results, report.reference_results.get(name, {}))
     ]  # fmt: skip
     text = "Solid: the potential. Dashed: the reference, where there is one." if drawn else ""
-    return [Section("Numbers", "", [], [table]), *([Section("Figures", text, drawn, paired=True)] if drawn else [])]
+    judged = sum(row.verdict != "no reference" for row in report.rows)
+    share = Card("physics", f"{report.count('pass')} of {judged}", "", "numbers within their tolerance")
+    numbers = Section("Numbers", "", [], [table], rank=36, cards=[share] if judged else [])
+    return [numbers, *([Section("Figures", text, drawn, paired=True, rank=37)] if drawn else [])]
 
 
 def _figures(name: str, ours: Mapping[str, Result], theirs: Mapping[str, Result]) -> list[Figure]:

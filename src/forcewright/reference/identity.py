@@ -14,7 +14,8 @@ from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
 
-_NO_NUMBERS = {"in.lammps", "structure.data"}  # files beside a saved potential that do not decide what it predicts
+#: Files beside a saved potential that do not decide what it predicts.
+_NO_NUMBERS = {"in.lammps", "structure.data", "in.extrapolation.lammps", "model.yaml", "model.asi"}
 
 
 def hash_parts(parts: Iterable[bytes]) -> str:

@@ -43,8 +43,9 @@ def offered_reference(name: str, content: object, base: Path) -> Reference:
         raise InputError("is offered by no installed package; install the one that does", field=name)
     try:
         model = point.load()
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"is found at {point.value}, which cannot be imported: {error}", field=name) from error
+    except Exception as error:  # what a package of somebody else does while it is imported
+        reason = str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
+        raise InputError(f"is found at {point.value}, which cannot be imported: {reason}", field=name) from error
     if not (isinstance(model, type) and issubclass(model, BaseModel) and issubclass(model, OfferedSettings)):
         raise InputError(f"is offered as {point.value}, which is not settings that make a reference", field=name)
     try:

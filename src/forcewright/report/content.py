@@ -23,22 +23,6 @@ class Svg(str):
         return made
 
 
-class Section(NamedTuple):
-    """A further section at the end of a report.
-
-    ``text`` is plain text, blank lines separate paragraphs; a figure is a matplotlib figure, an `Svg`, or PNG bytes; a
-    table is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a
-    ``caption``, ``style`` "plain" if the last row is not a summary, and ``marks``, "pass", "fail" or "" for each row.
-    With ``paired`` small figures stand side by side.
-    """
-
-    title: str
-    text: str = ""
-    figures: Sequence[Figure | Svg | bytes] = ()
-    tables: Sequence[Mapping[str, Any]] = ()
-    paired: bool = False
-
-
 class Card(NamedTuple):
     """A number that stands out at the top of a page."""
 
@@ -48,12 +32,34 @@ class Card(NamedTuple):
     under: str = ""
 
 
+class Section(NamedTuple):
+    """A further section of a report.
+
+    ``text`` is plain text, blank lines separate paragraphs; a figure is a matplotlib figure, an `Svg`, or PNG bytes; a
+    table is a mapping of ``headings``, pairs of name and unit, and ``rows`` of texts; it may have a
+    ``caption``, ``style`` "plain" if the last row is not a summary, and ``marks``, "pass", "fail" or "" for each row.
+    With ``paired`` small figures stand side by side.
+
+    In the report of a study ``rank`` says where it stands among the others: errors have 20 and 30, the search 40, the
+    data 50, all trials 90. ``cards`` stand beside the errors at the top of the page.
+    """
+
+    title: str
+    text: str = ""
+    figures: Sequence[Figure | Svg | bytes] = ()
+    tables: Sequence[Mapping[str, Any]] = ()
+    paired: bool = False
+    rank: int = 60
+    cards: Sequence[Card] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class PageContent:
     """Any other page: a simulation, analyses of a trajectory, a physical validation.
 
     ``summary`` is plain text, blank lines separate paragraphs; ``facts`` are pairs of name and text; ``result`` holds
-    the provenance (command, seed, versions, data_hashes, machine); ``citations`` have ``key`` and ``text`` each.
+    the provenance (date, command, seed, versions, data_hashes, machine); ``citations`` have ``key`` and ``text`` each;
+    ``links`` are pairs of a text and the path of another page.
     """
 
     title: str
@@ -66,6 +72,7 @@ class PageContent:
     result: Mapping[str, Any] = field(default_factory=dict)
     config_text: str = ""
     citations: Sequence[Mapping[str, str]] = ()
+    links: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +97,10 @@ class ReportContent:
     chosen              the chosen hyperparameters; a mapping of mappings (weights by group and property) becomes a
                         table of its own
     citations           works to cite, each with ``key`` and ``text``
-    sections            further sections, shown after the last built-in one of results
+    sections            further sections, each at its rank
+    loss                what the loss is, in sentences
+    units               units of hyperparameters by name, those of mappings inside joined by dots
+    links               pairs of a text and the path of another page
     ==================  ===============================================================================================
     """
 
@@ -108,3 +118,6 @@ class ReportContent:
     citations: Sequence[Mapping[str, str]] = ()
     chosen: Mapping[str, Any] = field(default_factory=dict)
     sections: Sequence[Section] = ()
+    loss: str = ""
+    units: Mapping[str, str] = field(default_factory=dict)
+    links: Sequence[tuple[str, str]] = ()

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from forcewright import metrics
 from forcewright.accuracy.parity import Parity, ParitySeries
@@ -25,6 +24,8 @@ from forcewright.report.drawing import (
     marker_of,
     new_figure,
     plain,
+    set_log,
+    spans_decades,
 )  # fmt: skip
 from forcewright.report.numbers import significant
 
@@ -35,28 +36,27 @@ _PANELS = (
     ("stress", "Stress components", "GPa", "GPa", 1.0),
 )
 _SETS = {"Validation": MAIN, "Nested": "#44AA99", "Test": SECOND}
+_PANEL = 3.15  # inches: three stand side by side
+_SIGNS = {"o": "●", "s": "■", "^": "▲", "D": "◆"}
+_SPREAD = 30.0  # ratio of errors of groups from which on their axis is logarithmic
 _MANY = 1500  # points beyond which a panel is drawn as pixels
 
 
-def draw_parity(parity: Parity) -> Figure | None:
-    """Draw prediction against reference, a panel per labelled quantity, colored by group; None without labels."""
-    panels = [(panel, series) for panel in _PANELS if (series := getattr(parity, panel[0])) is not None]
-    if not panels:
-        return None
-    names = panels[0][1].names
-    rows = -(-len(names) // 5)
-    figure = new_figure(3.15 + (0.1 + 0.2 * rows if len(names) > 1 else 0))
-    axes = figure.subplots(1, 3, squeeze=False)[0]
-    for ax, ((_, title, unit, error_unit, factor), series) in zip(axes, panels, strict=False):
-        _draw_panel(ax, series, title, unit, error_unit, factor)
-    for ax in axes[len(panels) :]:
-        ax.remove()
-    if len(names) > 1:
-        handles = [Line2D([], [], linestyle="", marker=marker_of(index), color=color_of(index), markersize=5,
-                          label=plain(name)) for index, name in enumerate(names)]  # fmt: skip
-        figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(names)), frameon=False, fontsize=8,
-                      labelcolor=INK, handletextpad=0.2, columnspacing=1.4)  # fmt: skip
-    return figure
+def draw_parity(parity: Parity) -> list[Figure]:
+    """Draw prediction against reference, a figure per labelled quantity, colored by group."""
+    figures = []
+    for name, title, unit, error_unit, factor in _PANELS:
+        if (series := getattr(parity, name)) is not None:
+            figures.append(new_figure(_PANEL, _PANEL))
+            _draw_panel(figures[-1].subplots(), series, title, unit, error_unit, factor)
+    return figures
+
+
+def parity_legend(parity: Parity) -> list[tuple[str, str, str]]:
+    """Return color, sign and name of each group of a parity plot; nothing where there is one group."""
+    known = [series for name, *_ in _PANELS if (series := getattr(parity, name)) is not None]
+    names = known[0].names if known else ()
+    return [(color_of(k), _SIGNS[marker_of(k)], plain(name)) for k, name in enumerate(names)] if len(names) > 1 else []
 
 
 def _draw_panel(ax: Axes, series: ParitySeries, title: str, unit: str, error_unit: str, factor: float) -> None:
@@ -100,8 +100,8 @@ def _draw_distribution(ax: Axes, errors: np.ndarray, rmse: float, unit: str) -> 
         spine.set_visible(side == "bottom")
 
 
-def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> Figure | None:
-    """Draw energy and force RMSE of every group as bars with standard errors.
+def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
+    """Draw energy, force and stress RMSE of every group as bars with standard errors, a figure each.
 
     Parameters
     ----------
@@ -114,26 +114,27 @@ def draw_groups(tables: Mapping[str, Mapping[str, Any]]) -> Figure | None:
         "stress_rmse_GPa": "stress RMSE (GPa)",
     }  # fmt: skip
     cells = [(table, name) for table in tables.values() for name in names]
-    shown = [(key, label) for key, label in errors.items()
-             if any(_value(table, name, key)[0] is not None for table, name in cells)]  # fmt: skip
-    if not shown:
-        return None
-    figure = new_figure(0.9 + (0.15 + 0.17 * len(tables)) * len(names))
-    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for ax, (key, label) in zip(axes, shown, strict=True):
+    figures = []
+    for key, label in errors.items():
+        if not any(_value(table, name, key)[0] is not None for table, name in cells):
+            continue
+        figures.append(new_figure(0.9 + (0.15 + 0.17 * len(tables)) * len(names), 1.35 * _PANEL))
+        ax = figures[-1].subplots()
         _draw_bars(ax, tables, names, key, label)
-    axes[0].set_yticks(np.arange(len(names)), [plain(name, 24) for name in names])
-    axes[0].invert_yaxis()
-    if len(tables) > 1:
-        axes[-1].legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0),
-                        ncols=3)  # fmt: skip
-    return figure
+        ax.set_yticks(np.arange(len(names)), [plain(name, 24) for name in names])
+        ax.invert_yaxis()
+        if len(tables) > 1:
+            ax.legend(frameon=False, fontsize=8, labelcolor=INK, loc="lower right", bbox_to_anchor=(1.0, 1.0),
+                      ncols=3)  # fmt: skip
+    return figures
 
 
 def _draw_bars(ax: Axes, tables: Mapping[str, Mapping[str, Any]], names: list[str], key: str, label: str) -> None:
     thickness = 0.76 / len(tables)
+    drawn: list[float] = []
     for index, (title, table) in enumerate(tables.items()):
         values = [_value(table, name, key) for name in names]
+        drawn += [value for value, _ in values if value]
         places = np.arange(len(names)) + (index - (len(tables) - 1) / 2) * thickness
         ax.barh(
             places, [value or 0.0 for value, _ in values], height=0.9 * thickness, color=_SETS.get(title, SECOND),
@@ -144,6 +145,9 @@ def _draw_bars(ax: Axes, tables: Mapping[str, Mapping[str, Any]], names: list[st
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0, labelcolor=INK)
     ax.set_xlim(left=0)
+    if spans_decades(drawn, _SPREAD):
+        ax.set_xlim(0.4 * min(drawn), 2.0 * max(drawn))
+        set_log(ax.xaxis)
 
 
 def _value(table: Mapping[str, Any], group: str, key: str) -> tuple[float | None, float | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 DASH = "–"
@@ -94,3 +95,10 @@ def memory(size: float | None) -> str:
     if size is None:
         return DASH
     return f"{size / 1e9:.2g} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def unit_of(name: str, units: Mapping[str, str]) -> str:
+    """Return the unit of a hyperparameter, or of the mapping that it stands in; nothing where it has none."""
+    while name and name not in units:
+        name = name.rpartition(".")[0]
+    return units.get(name, "")

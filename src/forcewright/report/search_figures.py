@@ -25,6 +25,7 @@ from forcewright.report.drawing import (
     set_log,
     spans_decades,
 )  # fmt: skip
+from forcewright.report.numbers import unit_of
 
 Trial = Mapping[str, Any]
 _MANY = 400  # trials beyond which the points of a slice are drawn as pixels
@@ -116,7 +117,9 @@ def draw_importance(importance: Mapping[str, float]) -> Figure | None:
     return figure
 
 
-def draw_slices(trials: Sequence[Trial], importance: Mapping[str, float] | None = None) -> Figure | None:
+def draw_slices(
+    trials: Sequence[Trial], importance: Mapping[str, float] | None = None, units: Mapping[str, str] | None = None
+) -> Figure | None:
     """Draw the loss against each hyperparameter that varies, colored by trial number, the most important first."""
     done = complete(trials)
     names = _varying(done)
@@ -131,6 +134,8 @@ def draw_slices(trials: Sequence[Trial], importance: Mapping[str, float] | None 
     logarithmic = spans_decades([trial["loss"] for trial in done])
     for ax, name in zip(axes.flat, names, strict=False):
         points = _draw_slice(ax, done, name)
+        if unit := unit_of(name, units or {}):
+            ax.set_xlabel(f"{ax.get_xlabel()} ({unit})")
         if logarithmic:
             set_log(ax.yaxis)
     for ax in axes.flat[len(names) :]:

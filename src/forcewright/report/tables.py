@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from forcewright.report.numbers import DASH, duration, parameter, significant, with_error
+from forcewright.report.numbers import DASH, duration, parameter, significant, unit_of, with_error
 from forcewright.report.search_figures import best
 
 #: columns of the error tables: key of ErrorTable.to_dict(), heading, unit
@@ -39,33 +39,53 @@ def error_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {"headings": [("group", ""), ("frames", ""), *((name, unit) for _, name, unit in columns)], "rows": rows}
 
 
+def element_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return headings and rows of force errors by the element of the atom; None for one element alone."""
+    elements = (table or {}).get("elements") or {}
+    if len(elements) < 2:
+        return None
+    columns = (("force_rmse_eV_per_A", "force RMSE"), ("force_mae_eV_per_A", "force MAE"),
+               ("largest_force_error_eV_per_A", "largest error of a force"))  # fmt: skip
+    rows = [[symbol, significant(errors.get("atoms")), *(error_text(errors, key) for key, _ in columns)]
+            for symbol, errors in elements.items()]  # fmt: skip
+    headings = [("element", ""), ("atoms", ""), *((name, "eV/Å") for _, name in columns)]
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
 def grade_table(grades: Mapping[str, Any]) -> dict[str, Any]:
-    """Return headings and rows of extrapolation grades: a row per group, the last for all atoms.
+    """Return headings and rows of uncertainties: a row per group, the last for all atoms.
 
     Parameters
     ----------
     grades
-        atoms, median, percentile_95, max and share_above_1, and the same by group in ``groups``.
+        atoms, frames, median, percentile_95, max, frames_outside and share_outside, and the same by group in
+        ``groups``; ``measure`` and ``unit``. Earlier versions have share_above_1 in place of frames.
     """
     groups = grades.get("groups") or {}
     named = [*groups.items(), ("all", grades)] if len(groups) != 1 else [("all", grades)]
-    columns = ("atoms", "median", "percentile_95", "max", "share_above_1")
-    headings = ["group", "atoms", "median γ", "95th percentile of γ", "largest γ", "share with γ above 1"]
+    symbol, unit = ("σ", grades.get("unit", "")) if grades.get("measure") == "standard deviation" else ("γ", "")
+    counts = ["frames", "atoms"] if "frames" in grades else ["atoms"]
+    columns = [*counts, "median", "percentile_95", "max"]
+    names = [*counts, f"median {symbol}", f"95th percentile of {symbol}", f"largest {symbol}"]
+    units = {name: unit for name in names[len(counts) :]}
+    last, heading = (
+        ("share_outside", "frames outside") if "frames" in grades else ("share_above_1", "share with γ above 1")
+    )
     rows = []
     for name, row in named:
-        share = row.get(columns[-1])
+        share = row.get(last)
         percent = DASH if share is None else f"{significant(100.0 * share)}\u202f%"
-        rows.append([name, *(significant(row.get(key)) for key in columns[:-1]), percent])
-    return {"headings": [(heading, "") for heading in headings], "rows": rows}
+        rows.append([name, *(significant(row.get(key)) for key in columns), percent])
+    return {"headings": [("group", ""), *((name, units.get(name, "")) for name in names), (heading, "")], "rows": rows}
 
 
-def trial_table(trials: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return headings with units and rows of all trials."""
+def trial_table(trials: Sequence[Mapping[str, Any]], units: Mapping[str, str] | None = None) -> dict[str, Any] | None:
+    """Return headings with units and rows of all trials; ``units`` are those of hyperparameters."""
     if not trials:
         return None
     names = parameter_names(trials)
     headings = [("trial", ""), ("phase", ""), ("loss", ""), ("energy RMSE", "meV/atom"), ("force RMSE", "eV/Å"),
-                ("cost", "µs/atom"), ("time", ""), *((name, "") for name in names)]  # fmt: skip
+                ("cost", "µs/atom"), ("time", ""), *((name, unit_of(name, units or {})) for name in names)]  # fmt: skip
     winner = best(trials)
     return {"headings": headings, "rows": [_trial_row(trial, names) | {"best": trial is winner} for trial in trials]}
 
@@ -101,11 +121,12 @@ def is_grid(value: Any) -> bool:
     return isinstance(value, Mapping) and bool(value) and all(isinstance(row, Mapping) for row in value.values())
 
 
-def grid(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return headings and rows of a mapping of mappings."""
+def grid(rows: Mapping[str, Mapping[str, Any]], units: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return headings, with the units of columns, and rows of a mapping of mappings."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    known = units or {}
     return {
-        "headings": ["", *columns],
+        "headings": ["", *(f"{name} ({known[name]})" if name in known else name for name in columns)],
         "rows": [[name, *(parameter(row[c]) if c in row else DASH for c in columns)] for name, row in rows.items()],
     }
 

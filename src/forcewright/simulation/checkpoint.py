@@ -37,9 +37,18 @@ def identity(
         "potential": force_field.content_hash,
         "structure": [start.structure.content_hash, _hash(velocities), _hash(start.masses.tobytes()), *held],
         "stages": [stage.model_dump(mode="json") for stage in stages], "engine": engine, "seed": seed,
-        "settings of the run": settings.model_dump(mode="json"), "version of checkpoints": _FORMAT,
+        "settings of the run": _plain(settings), "version of checkpoints": _FORMAT,
     }  # fmt: skip
     return {name: _hash(json.dumps(part, sort_keys=True).encode()) for name, part in parts.items()}
+
+
+def _plain(settings: RunSettings) -> dict[str, Any]:
+    """Return the settings; what earlier versions do not know is left out at its default, so that their runs go on."""
+    plain = settings.model_dump(mode="json")
+    default = type(settings.monitors).model_fields["extrapolation_factor"].default
+    if settings.monitors.extrapolation_factor == default:
+        del plain["monitors"]["extrapolation_factor"]
+    return plain
 
 
 def _hash(content: bytes) -> str:
@@ -69,6 +78,7 @@ class Checkpoint:
     cpu_s: float
     restarts: int
     state: Mapping[str, Any] = field(default_factory=dict)
+    extrapolation_bytes: int = 0
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint at ``path`` atomically."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
@@ -51,6 +51,14 @@ class Monitors(BaseModel):
     """In nve stages: stop when the total energy is further from that at the start of the stage."""
     extrapolation_grade: float | None = Field(default=None, gt=0)
     """Stop when the extrapolation grade γ of an atom is larger; for potentials that know it."""
+    extrapolation_factor: Annotated[float, Field(ge=1)] | Literal["warn", "off"] = 10.0
+    """For potentials that know how uncertain they are of frames like their training data: warn when a structure
+    exceeds that, as 1 % of these do, and stop when it does by this factor; `warn` never stops, `off` does not look."""
+
+    @field_validator("extrapolation_factor", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is None or value is False else value  # YAML reads a plain off as false
 
 
 @dataclass(frozen=True)
@@ -77,6 +85,12 @@ class Alarm:
     def from_dict(cls, values: Mapping[str, Any]) -> Alarm:
         """Return the alarm `to_dict` was made from."""
         return cls(**{**values, "atoms": tuple(values["atoms"])})
+
+
+def outside_alarm(snapshot: Snapshot, message: str, atom: int, value: float, limit: float) -> Alarm:
+    """Return the alarm of a structure too far outside what the potential was fitted to."""
+    known = value if np.isfinite(value) else None
+    return _alarm(snapshot, "extrapolation_factor", message, (atom,), value=known, limit=limit)
 
 
 def _alarm(

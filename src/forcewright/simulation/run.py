@@ -21,7 +21,8 @@ from forcewright.force_field import ForceField
 from forcewright.simulation import thermo
 from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity
 from forcewright.simulation.engine import Engine
-from forcewright.simulation.monitors import Alarm, References, Watch
+from forcewright.simulation.extrapolation_watch import FIRST, SELDOM, TABLE, extrapolation_watch
+from forcewright.simulation.monitors import Alarm, References, Watch, outside_alarm
 from forcewright.simulation.protocol_checks import check_protocol
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result, write_result
 from forcewright.simulation.settings import RunSettings
@@ -41,7 +42,7 @@ ENGINES = {
 _FAILURES = (ForcewrightError, ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 _FILES = ("result.json", "checkpoint.npz", "thermo.csv", "final.extxyz", "trajectory.extxyz", "trajectory.h5",
-          "trajectory.h5.part")  # fmt: skip
+          "trajectory.h5.part", TABLE, FIRST)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class _Run:
         self.engine, self.stages, self.folder, self.settings, self.about = engine, stages, folder, settings, about
         self.names = [stage.name or f"{index + 1} {stage.ensemble}" for index, stage in enumerate(stages)]
         self.watch = Watch(settings.monitors, force_field)
+        self.extrapolation = extrapolation_watch(force_field, settings.monitors.extrapolation_factor, folder)
+        self.extrapolation_table: IO[bytes] | None = None
         self.on_progress = on_progress
         self.notes: list[str] = []
         self.stage, self.stage_step = 0, 0
@@ -164,10 +167,14 @@ class _Run:
             forces = self.settings.trajectory.forces
             self.trajectory = open_writer(self.trajectory_path, forces=forces, offset=lengths[0])
             opened.callback(self.trajectory.close)
+            if self.extrapolation is not None:
+                length = 0 if checkpoint is None else checkpoint.extrapolation_bytes
+                self.extrapolation_table = opened.enter_context(open_at(self.folder / TABLE, length))
+                self.extrapolation.open(self.extrapolation_table)
             try:
                 if self.stage == 0 and self.stage_step == 0:
                     self.thermo.write(thermo.HEADER.encode())
-                    self._record(row=True, frame=True, look=True)
+                    self._record(row=True, frame=True, look=True, extrapolation=True)
                 for index in range(self.stage, len(self.stages)):
                     if index > self.stage:
                         self._begin(index)
@@ -203,7 +210,10 @@ class _Run:
                 self.engine.advance(steps)
             self.stage_step += steps
             at, last = self.stage_step, self.stage_step == stage.steps
-            self._record(at % due.thermo == 0 or last, at % due.frame == 0, at % due.monitors == 0 or last)
+            self._record(
+                at % due.thermo == 0 or last, at % due.frame == 0, at % due.monitors == 0 or last,
+                at % (SELDOM * due.monitors) == 0 or last,
+            )  # fmt: skip
             if at % due.checkpoint == 0 and not last:
                 self._save_checkpoint()
             self._report_progress()
@@ -222,7 +232,7 @@ class _Run:
                 f"stage {self.names[self.stage]!r} did not converge in {stage.max_steps} steps: {left:.3g} eV/Å are "
                 f"left where {stage.fmax_eV_per_A:g} are allowed"
             )
-        self._record(row=True, frame=True, look=True)
+        self._record(row=True, frame=True, look=True, extrapolation=True)
 
     @contextmanager
     def _alarmed(self, steps: int) -> Iterator[None]:
@@ -238,7 +248,7 @@ class _Run:
                 self._write(self.last, at % due.thermo != 0, at % due.frame != 0)
             raise _Stopped(Alarm("engine", message, step, time_ps)) from None
 
-    def _record(self, row: bool, frame: bool, look: bool) -> None:
+    def _record(self, row: bool, frame: bool, look: bool, extrapolation: bool) -> None:
         """Write a row and a frame if they are due, and both if a monitor stops the run."""
         if not (row or frame or look):
             return
@@ -246,6 +256,11 @@ class _Run:
             snapshot = self.engine.snapshot()
         self.last, stage = snapshot, self.stages[self.stage]
         alarm = self.watch.look(stage, stage.temperature_at(self.stage_step), snapshot) if look else None
+        if self.extrapolation is not None and (extrapolation or alarm is not None):
+            far = self.extrapolation.look(snapshot)
+            if far is not None and alarm is None:
+                message = self.extrapolation.describe(snapshot, far)
+                alarm = outside_alarm(snapshot, message, far.atom, far.largest, far.limit or 0.0)
         self._write(snapshot, row or alarm is not None, frame or alarm is not None)
         if alarm is not None:
             raise _Stopped(alarm)
@@ -263,10 +278,11 @@ class _Run:
         lengths = (0, 0)
         if self.trajectory is not None and self.thermo is not None:
             lengths = (self.trajectory.sync(), sync(self.thermo))
+        extrapolation = 0 if self.extrapolation_table is None else sync(self.extrapolation_table)
         wall, cpu = self._times()
         Checkpoint(
             self.about["identity"], self.stage, self.stage_step, *lengths, asdict(self.watch.references), self.notes,
-            wall, cpu, self.restarts, self.engine.state(),
+            wall, cpu, self.restarts, self.engine.state(), extrapolation,
         ).save(self.folder / "checkpoint.npz")  # fmt: skip
         self.last = self.engine.snapshot()
 
@@ -288,6 +304,9 @@ class _Run:
         assert self.thermo is not None and self.trajectory is not None and self.last is not None
         sync(self.thermo)
         self.trajectory.sync()
+        if self.extrapolation is not None and self.extrapolation_table is not None:
+            sync(self.extrapolation_table)
+            self.notes += [note for note in [self.extrapolation.note()] if note]
         trajectory, final = self.trajectory.finish(), self.last
         result = SimulationResult(
             self.folder, alarm is None, "all stages done" if alarm is None else alarm.message, alarm, tuple(self.notes),

@@ -14,7 +14,7 @@ from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
-from forcewright.structure import Structure, Structures, as_structures, from_voigt
+from forcewright.structure import Frame, Structure, Structures, as_structures, from_voigt, results_of
 from forcewright.trajectory.extxyz import count_extxyz, read_extxyz
 from forcewright.trajectory.h5md import count_h5md, read_h5md
 from forcewright.trajectory.snapshot import Snapshot
@@ -119,10 +119,14 @@ def _snapshot(frame: Snapshot | Structure | Atoms) -> Snapshot:
         return frame
     if isinstance(frame, Structure):
         return Snapshot(frame)
+    if isinstance(frame, Frame):
+        return Snapshot(frame.structure)
+    if not isinstance(frame, Atoms):
+        raise InputError(f"holds a {type(frame).__name__}; give a file, ASE atoms, structures or snapshots")
     atoms: Any = frame
     masses, info = atoms.get_masses(), atoms.info
     momenta = atoms.arrays.get("momenta")
-    results = {} if atoms.calc is None else atoms.calc.results
+    results = results_of(atoms)
     stress = results.get("stress")
     return Snapshot(
         Structure.from_ase(atoms), info.get("step"), info.get("time"),

@@ -172,6 +172,12 @@ def _screened_coulomb(r: FloatArray, length: float) -> tuple[FloatArray, FloatAr
     return s0 / r, (s1 - s0 / r) / r, (s2 - 2 * s1 / r + 2 * s0 / r**2) / r
 
 
+def zbl_repulsion(z_i: int, z_j: int, r: ArrayLike) -> _Pair:
+    """Return the ZBL repulsion of two nuclei in eV and its derivative in eV/Å, each (n,), at distances r (n,) in Å."""
+    e, slope, _ = _screened_coulomb(np.asarray(r, dtype=np.float64), 0.46850 / (z_i**0.23 + z_j**0.23))
+    return COULOMB * z_i * z_j * e, COULOMB * z_i * z_j * slope
+
+
 def _zbl_core(bond: Bond, z_i: int, z_j: int, r: FloatArray) -> _Pair:
     """Half of the ZBL repulsion, shifted and switched to end at the cutoff as LAMMPS's pair style zbl does."""
     end, width = bond.cutoff, bond.cutoff_width

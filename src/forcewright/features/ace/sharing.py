@@ -138,8 +138,8 @@ def _relation_of(
     free = all_couplings(slot_ls, tuple(range(len(slot_ls))))
     rows, inverse = canonical_rows(free.ms[:, slots], ls, groups)
     products = np.array([np.bincount(inverse, weights=row, minlength=len(rows)) for row in free.coefficients])
-    own = all_couplings(ls, groups)
-    functions = own.coefficients[[own.intermediate.index(path) for path in intermediates]]
+    symmetric = all_couplings(ls, groups)
+    functions = symmetric.coefficients[[symmetric.intermediate.index(path) for path in intermediates]]
     return np.asarray(np.linalg.lstsq(functions.T, products.T, rcond=None)[0].T)
 
 

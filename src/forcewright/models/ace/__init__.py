@@ -6,7 +6,7 @@ from there (`forcewright.models.ace.densities`).
 """
 
 from forcewright.models.ace.densities import NonlinearSettings
-from forcewright.models.ace.hyperparameters import AceModel, PruneSettings, RepulsionSettings, shortest_distances
+from forcewright.models.ace.hyperparameters import AceModel, PruneSettings, RepulsionSettings
 from forcewright.models.ace.potential import AcePotential, FittedBasis
 from forcewright.models.family import Family
 
@@ -14,5 +14,4 @@ FAMILY = Family(kind="ace", hyperparameters=AceModel, load=AcePotential.load, sh
 
 __all__ = [
     "FAMILY", "AceModel", "AcePotential", "FittedBasis", "NonlinearSettings", "PruneSettings", "RepulsionSettings",
-    "shortest_distances",
 ]  # fmt: skip

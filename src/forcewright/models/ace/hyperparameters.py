@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import chemical_symbols
 from pydantic import Field, model_validator
 
 from forcewright.configs import StrictModel
+from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import InputError
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import generate_functions
 from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialFamily
 from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
 from forcewright.models.ace.potential import AcePotential, FittedBasis
-from forcewright.models.family import LinearHyperparameters, Pruning
-from forcewright.neighbors import find_neighbors
+from forcewright.models.active_sets import GRADE_CITATIONS
+from forcewright.models.family import Alternative, LinearHyperparameters, Pruning
 from forcewright.potential import Basis
 from forcewright.structure import Dataset, FloatArray
 
 _INSIDE = 0.9  # where the core begins, of the smallest distance in the data
-_SHORT = 4.0  # Å within which the closest pairs of the data are looked for
+
+#: radial families and λ that a short search chooses from; benchmarks/radial_defaults.py compares them with others
+_RADIALS: tuple[tuple[RadialFamily, float | None], ...] = (
+    ("SBessel", None), ("ChebPow", 2.5), ("ChebPow", 4.0), ("ChebPow", 6.0), ("ChebExpCos", 5.25),
+)  # fmt: skip
+_FEW_FUNCTIONS = 150  # per element, in that search
 
 _CITATIONS = {
     "ace": "R. Drautz, Atomic cluster expansion for accurate and transferable interatomic potentials, "
@@ -35,11 +41,6 @@ _CITATIONS = {
     "the repulsion at short range.",
     "obs": "B. Hassibi and D. G. Stork, Second order derivatives for network pruning: Optimal brain surgeon, "
     "Advances in Neural Information Processing Systems 5, 164 (1993): pruning.",
-    "grades": "Y. Lysogorskiy, A. Bochkarev, M. Mrovec and R. Drautz, Active learning strategies for atomic cluster "
-    "expansion models, Phys. Rev. Mater. 7, 043801 (2023): extrapolation grades.",
-    "maxvol": "S. A. Goreinov, I. V. Oseledets, D. V. Savostyanov, E. E. Tyrtyshnikov and N. L. Zamarashkin, How to "
-    "find a good submatrix, in Matrix Methods: Theory, Algorithms and Applications, World Scientific (2010): "
-    "the active sets behind the grades.",
     "numba": "S. K. Lam, A. Pitrou and S. Seibert, Numba: A LLVM-based Python JIT compiler, LLVM-HPC 2015.",
 }
 
@@ -65,6 +66,8 @@ class PruneSettings(StrictModel):
 class AceModel(LinearHyperparameters):
     """Hyperparameters of ACE, as they stand in the config; a range may stand in the place of every number."""
 
+    earlier_defaults: ClassVar[Mapping[str, object]] = {"radial": "SBessel"}
+
     kind: Literal["ace"] = "ace"
     functions: int = Field(default=300, ge=1)
     """Invariant functions per element, the first of a ladder in the order of their degree."""
@@ -80,10 +83,10 @@ class AceModel(LinearHyperparameters):
     """Cutoff in Å."""
     rcut_pairs: dict[str, float] = Field(default_factory=dict)
     """Cutoffs of single pairs that differ, such as {C-H: 3.5}."""
-    radial: RadialFamily = "SBessel"
-    """Family of the radial functions."""
+    radial: Literal["auto", RadialFamily] = "auto"
+    """Family of the radial functions; auto: the family and λ that predict a few of the training frames best."""
     decay: float = Field(default=5.25, gt=0)
-    """λ of ChebExpCos and ChebPow; SBessel has none."""
+    """λ of ChebExpCos and ChebPow; SBessel has none. With radial: auto, that of all families that have one."""
     dcut: float = Field(default=0.01, gt=0)
     """Width in Å of the outer switch of ChebExpCos."""
     nradmax: tuple[int, ...] = (15, 8, 8, 6, 4)
@@ -142,8 +145,34 @@ class AceModel(LinearHyperparameters):
         inner = {pair: _INSIDE * distance for pair, distance in shortest_distances(train).items()}
         return {**content, "repulsion": {"inner": inner}}
 
+    @classmethod
+    def alternatives(cls, content: Mapping[str, object]) -> list[Alternative]:
+        """Return the radial families with their λ, where the config leaves both open.
+
+        Few functions tell which is good: of one density, before pruning.
+        """
+        if content.get("radial", "auto") != "auto":
+            return []
+        functions = content.get("functions", cls.model_fields["functions"].default)
+        few = min(functions, _FEW_FUNCTIONS) if isinstance(functions, int) else _FEW_FUNCTIONS
+        plain = {"functions": few, "densities": 1, "exponents": None, "prefactors": None, "prune": None}
+        choices: list[dict[str, object]] = [
+            {"radial": family} if decay is None or "decay" in content else {"radial": family, "decay": decay}
+            for family, decay in _RADIALS
+        ]
+        distinct = [choice for k, choice in enumerate(choices) if choice not in choices[:k]]
+        return [
+            Alternative(
+                str(choice["radial"]) + (f" λ {choice['decay']:g}" if "decay" in choice else ""),
+                choice, {**content, **plain, **choice},
+            )
+            for choice in distinct
+        ]  # fmt: skip
+
     def basis(self, species: Sequence[int]) -> AceBasis:
         """Return the invariant functions for given species (atomic numbers), before pruning.
+
+        Where the radial functions are still open, they are SBessel's.
 
         Raises
         ------
@@ -162,7 +191,8 @@ class AceModel(LinearHyperparameters):
             inner = self.repulsion.inner
             default, pairs = (0.0, inner) if isinstance(inner, dict) else (inner, {})
             core = Core(_pair_table(symbols, pairs, default, "model.repulsion.inner"), self.repulsion.width)
-        return AceBasis(species, RadialSettings(self.radial, self.decay, self.dcut), cutoffs, functions, core)
+        radial: RadialFamily = "SBessel" if self.radial == "auto" else self.radial
+        return AceBasis(species, RadialSettings(radial, self.decay, self.dcut), cutoffs, functions, core)
 
     def potential(
         self, basis: Basis, coefficients: FloatArray, energies: Mapping[int, float],
@@ -188,8 +218,8 @@ class AceModel(LinearHyperparameters):
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: ACE and its files, the core, pruning, extrapolation grades and the compiler."""
         keys = ["ace", "pace", "pacemaker", *(["zbl"] if self.repulsion else []), *(["obs"] if self.prune else [])]
-        keys += ["grades", "maxvol"] if graded else []
-        return {key: _CITATIONS[key] for key in (*keys, "numba")}
+        cited = {key: _CITATIONS[key] for key in keys}
+        return {**cited, **(GRADE_CITATIONS if graded else {}), "numba": _CITATIONS["numba"]}
 
 
 def _pair_table(
@@ -207,23 +237,3 @@ def _pair_table(
         i, j = (symbols.index(end) for end in ends)
         table[i, j] = table[j, i] = value
     return tuple(tuple(row) for row in table.tolist())
-
-
-def shortest_distances(train: Dataset) -> dict[str, float]:
-    """Return the smallest distance in Å of each pair of species in a dataset by "A-B".
-
-    Pairs that never come closer than 4 Å get 0.6 times the sum of their covalent radii.
-    """
-    species = train.species
-    shortest = np.full((len(species), len(species)), np.inf)
-    for structure in train.structures:
-        neighbors = find_neighbors(structure, _SHORT)
-        kinds = np.searchsorted(species, structure.numbers)
-        np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
-    result = {}
-    for i, a in enumerate(species):
-        for j, b in enumerate(species[i:], start=i):
-            fallback = 0.6 * float(covalent_radii[a] + covalent_radii[b])
-            value = float(shortest[i, j])
-            result[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = value if np.isfinite(value) else fallback
-    return result

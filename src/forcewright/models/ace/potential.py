@@ -13,21 +13,23 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
+from forcewright.features.ace.b_basis_writing import active_set_file, b_basis_text
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import basis_function
 from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import Embedding, Expansion
 from forcewright.features.ace.yace import read_yace, write_yace
 from forcewright.files import atomic_write
-from forcewright.linalg.max_volume import max_volume
-from forcewright.models.lammps_input import runnable_input
+from forcewright.models.active_sets import active_sets, atomic_grades
+from forcewright.models.lammps_input import pace_input, watched_pace_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
 from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
+from forcewright.uncertainty import calibration_of
 
-_GRADE = 1.1  # largest extrapolation grade of a training atom: an exact maximum would take twice the time
+_STOP = 10.0  # multiple of the calibrated limit at which LAMMPS stops, as simulations here do
 _SKIN = 0.5  # Å by which neighbor lists of a simulation reach beyond the cutoff
 
 
@@ -124,7 +126,7 @@ class AcePotential(PotentialBase):
         return self.fitted is not None and bool(self.fitted.active)
 
     def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
-        """Return the extrapolation grade γ of each atom (N,): above 1 its surroundings lie outside the training data.
+        """Return the extrapolation grade γ of each atom (N,): how far it lies outside the training data.
 
         γ = max |B A⁻¹| with A the active set of the atom's species (Lysogorskiy et al., Phys. Rev. Mater. 7, 043801
         (2023), eq. 5).
@@ -136,16 +138,28 @@ class AcePotential(PotentialBase):
         """
         if self.fitted is None or not self.fitted.active:
             raise InputError("this potential has no active set; fit it here to get extrapolation grades")
-        basis, structure = self.fitted.basis, as_structure(structure)
-        values, grades = basis.project(structure), np.zeros(len(structure))
-        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
-            atoms = np.flatnonzero(structure.numbers == z)
-            if z not in self.fitted.active:  # nothing was learned of this species
-                grades[atoms] = np.inf
-            elif len(atoms):
-                projections = values[atoms, start : start + len(functions)] @ self.fitted.active[z]
-                grades[atoms] = np.abs(projections).max(axis=1, initial=0.0)
-        return grades
+        structure = as_structure(structure)
+        return atomic_grades(structure.numbers, self.environments(structure), self.fitted.active)
+
+    def environments(self, structure: Structure) -> dict[int, FloatArray]:
+        """Return the functions (n, p) of the atoms of each species, in the order of the atoms.
+
+        Raises
+        ------
+        InputError
+            If the potential was read from a bare `.yace` file.
+        """
+        basis = self._fitted.basis
+        values, present = basis.project(structure), set(structure.numbers.tolist())
+        return {
+            z: values[structure.numbers == z, start : start + len(functions)]
+            for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True)
+            if z in present
+        }
+
+    def with_active(self, active: Mapping[int, FloatArray]) -> AcePotential:
+        """Return the potential with what grades the atoms of each species."""
+        return replace(self, fitted=replace(self._fitted, active=active))
 
     def with_active_set(self, structures: StructuresOrFile) -> AcePotential:
         """Return the potential with the active sets of the atoms of training structures, species by species.
@@ -155,19 +169,14 @@ class AcePotential(PotentialBase):
         InputError
             If the potential was read from a bare `.yace` file.
         """
+        sets = active_sets(map(self.environments, structures_of(structures)))
+        return self.with_active({z: known.inverse for z, known in sets.items()})
+
+    @property
+    def _fitted(self) -> FittedBasis:
         if self.fitted is None:
             raise InputError("a potential read from a .yace file does not know its invariant functions")
-        basis, structures = self.fitted.basis, structures_of(structures)
-        values = [basis.project(structure) for structure in structures]
-        numbers = np.concatenate([structure.numbers for structure in structures])
-        active: dict[int, FloatArray] = {}
-        for z, (functions, start) in zip(basis.species, basis.blocks(), strict=True):
-            rows = np.concatenate(values)[numbers == z, start : start + len(functions)]
-            if not functions:
-                active[z] = np.zeros((0, 0))
-            elif len(rows):
-                active[z] = max_volume(rows, tolerance=_GRADE).inverse
-        return replace(self, fitted=replace(self.fitted, active=active))
+        return self.fitted
 
     @cached_property
     def _evaluator(self) -> AceEvaluator:
@@ -231,12 +240,32 @@ class AcePotential(PotentialBase):
         return cls(read_yace(path))
 
     def to_lammps(self, folder: str | Path) -> Path:
-        """Write ``model.yace`` and ``in.lammps``, which runs 1 ps from ``structure.data`` with pair style pace."""
+        """Write ``model.yace`` and ``in.lammps``, which runs 1 ps from ``structure.data`` with pair style pace.
+
+        Where grades are known, ``model.yaml``, ``model.asi`` and ``in.extrapolation.lammps`` run the same with pair
+        style pace/extrapolation, which computes them.
+        """
         folder = Path(folder)
         write_yace(folder / "model.yace", self.expansion)
         names = " ".join(chemical_symbols[z] for z in self.species)
-        commands = ["pair_style      pace recursive", f"pair_coeff      * * model.yace {names}"]
-        return atomic_write(folder / "in.lammps", runnable_input("ML-PACE", commands))
+        self._write_active_set(folder, names)
+        commands = ["pair_style      pace", f"pair_coeff      * * model.yace {names}"]
+        return atomic_write(folder / "in.lammps", pace_input(commands))
+
+    def _write_active_set(self, folder: Path, names: str) -> None:
+        files = (folder / "model.yaml", folder / "model.asi", folder / "in.extrapolation.lammps")
+        fitted = self.fitted
+        if fitted is None or set(fitted.active) != set(fitted.basis.species):
+            for file in files:
+                file.unlink(missing_ok=True)
+            return
+        text = b_basis_text(fitted.basis, fitted.coefficients, fitted.embedding, self.expansion.spline_bin)
+        atomic_write(files[0], text)
+        atomic_write(files[1], active_set_file(fitted.basis, fitted.active))
+        known = calibration_of(self)
+        commands = ["pair_style      pace/extrapolation", f"pair_coeff      * * model.yaml model.asi {names}"]
+        limit = None if known is None else known.limit
+        atomic_write(files[2], watched_pace_input(commands, limit, _STOP, files[2].name))
 
 
 def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import MissingExtraError
@@ -18,7 +19,7 @@ from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
 from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
 from forcewright.open_cell import closed_cell
 from forcewright.potential import PotentialBase, Prediction
-from forcewright.structure import FloatArray, Structure, require_known_species
+from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 _LOG = "logs/gap_fit.log"  # in a folder of its own: it holds times, and decides nothing
@@ -83,12 +84,13 @@ class GapPotential(PotentialBase):
         the sparse environments, k(x, x) - k(x, M) K(M, M)⁻¹ k(M, x) (Bartók, Kermode, Bernstein, Csányi,
         Phys. Rev. X 8, 041048, 2018): it tells novelty, not the noise of the labels.
         """
+        return np.array([self.atomic_standard_deviations(s).sum() for s in structures_of(structures)])
+
+    def atomic_standard_deviations(self, structure: Atoms | Frame | Structure) -> FloatArray:
+        """Return the standard deviation of each atom's energy (N,) in eV, as in `energy_standard_error`."""
         name = "gap_variance"
-        extras = (
-            self._evaluate(structure, ["energy"], f"local_gap_variance={name}")[1]
-            for structure in structures_of(structures)
-        )
-        return np.array([np.sqrt(np.maximum(extra["atoms"][name], 0.0)).sum() for extra in extras])
+        extra = self._evaluate(as_structure(structure), ["energy"], f"local_gap_variance={name}")[1]
+        return np.sqrt(np.maximum(np.asarray(extra["atoms"][name], dtype=np.float64), 0.0))
 
     def _evaluate(
         self, structure: Structure, properties: list[str], arguments: str = ""

@@ -7,7 +7,7 @@ two agree is tested, not assumed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
-from forcewright.features.bispectrum import Bispectrum, Zbl, zbl_pair_coeff
+from forcewright.features.bispectrum import Bispectrum, Zbl
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
+from forcewright.models.active_sets import active_sets, atomic_grades
 from forcewright.models.lammps_input import runnable_input
 from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
-from forcewright.structure import FloatArray, Frame, Structure
+from forcewright.structure import FloatArray, Frame, Structure, as_structure
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
 
 MAX_TWOJMAX = 16
@@ -44,6 +45,8 @@ class SnapPotential(PotentialBase):
     covariance
         Posterior covariance, if known: of the coefficients (p, p), or of the fitted constants of the species and the
         coefficients (S + p, S + p).
+    active
+        By species, what grades its atoms (k, k) with k columns per species; empty where grades are not known.
     """
 
     basis: Bispectrum
@@ -51,6 +54,7 @@ class SnapPotential(PotentialBase):
     reference_energies: Mapping[int, float]
     covariance: FloatArray | None = None
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    active: Mapping[int, FloatArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.coefficients.shape != (self.basis.size,):
@@ -60,6 +64,11 @@ class SnapPotential(PotentialBase):
         sizes = (self.basis.size, self.basis.size + len(self.species))
         if self.covariance is not None and self.covariance.shape not in [(size, size) for size in sizes]:
             raise InputError(f"a covariance of {self.covariance.shape} is not that of {sizes[0]} coefficients")
+        width = self.basis.columns_per_species
+        for z, inverse in self.active.items():
+            if inverse.shape != (width, width):
+                symbol = chemical_symbols[z]
+                raise InputError(f"the active set {inverse.shape} of {symbol} is not that of {width} descriptors")
 
     @property
     def species(self) -> tuple[int, ...]:
@@ -99,6 +108,38 @@ class SnapPotential(PotentialBase):
         rows = [self.basis.rows(structure).energy for structure in structures]
         return posterior_errors(rows, self.covariance, structures, self.species)
 
+    @property
+    def knows_grades(self) -> bool:
+        """Whether it has an active set: it was fitted here, and not read from LAMMPS's files."""
+        return bool(self.active)
+
+    def environments(self, structure: Structure) -> dict[int, FloatArray]:
+        """Return the descriptors (n, k) of the atoms of each species, in the order of the atoms."""
+        values = self.basis.environments(structure)
+        return {int(z): values[structure.numbers == z] for z in np.unique(structure.numbers)}
+
+    def with_active(self, active: Mapping[int, FloatArray]) -> SnapPotential:
+        """Return the potential with what grades the atoms of each species."""
+        return replace(self, active=active)
+
+    def with_active_set(self, structures: StructuresOrFile) -> SnapPotential:
+        """Return the potential with the active sets of the atoms of training structures, species by species."""
+        sets = active_sets(map(self.environments, structures_of(structures)))
+        return self.with_active({z: known.inverse for z, known in sets.items()})
+
+    def extrapolation_grades(self, structure: Atoms | Frame | Structure) -> FloatArray:
+        """Return the extrapolation grade γ of each atom (N,): how far it lies outside the training data.
+
+        Raises
+        ------
+        InputError
+            If the potential has no active set, or the structure an element that it does not know.
+        """
+        if not self.active:
+            raise InputError("this potential has no active set; fit it here to get extrapolation grades")
+        structure = as_structure(structure)
+        return atomic_grades(structure.numbers, self.environments(structure), self.active)
+
     @cached_property
     def pair_style(self) -> PairStyle:
         """The LAMMPS pair style that computes it."""
@@ -119,7 +160,9 @@ class SnapPotential(PotentialBase):
             "reference_energies_eV": {chemical_symbols[z]: e for z, e in self.reference_energies.items()},
             "coefficients": self.coefficients.tolist(), "provenance": dict(self.provenance),
         }  # fmt: skip
-        return write_potential(folder, "snap", content, arrays={"posterior.npy": self.covariance})
+        active = {f"active_{chemical_symbols[z]}": inverse for z, inverse in self.active.items()}
+        arrays = {"posterior.npy": self.covariance, "active.npz": active or None}
+        return write_potential(folder, "snap", content, arrays=arrays)
 
     @classmethod
     def load(cls, folder: Path) -> SnapPotential:
@@ -130,11 +173,13 @@ class SnapPotential(PotentialBase):
             basis = checked_bispectrum(
                 species, content["twojmax"], content["rcut"], content["rfac0"], content["rmin0"], content["quadratic"],
                 [content["radii"][s] for s in symbols], [content["weights"][s] for s in symbols], content["bzero"],
-                None if content["zbl"] is None else Zbl(*(number(x, "zbl", above=0) for x in content["zbl"])),
+                None if content["zbl"] is None else _zbl(content["zbl"], len(species)),
             )  # fmt: skip
             coefficients = np.array(content["coefficients"], dtype=np.float64)
             energies = saved.energies("reference_energies_eV")
-            return cls(basis, coefficients, energies, saved.array("posterior.npy"), saved.provenance)
+            arrays = saved.arrays("active.npz") if (folder / "active.npz").exists() else {}
+            active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
+            return cls(basis, coefficients, energies, saved.array("posterior.npy"), saved.provenance, active)
 
     def to_lammps(self, folder: str | Path) -> Path:
         """Write ``model.snapcoeff``, ``model.snapparam`` and ``in.lammps``, which runs 1 ps from ``structure.data``."""
@@ -148,8 +193,8 @@ class SnapPotential(PotentialBase):
         files = f"{folder}/model.snapcoeff {folder}/model.snapparam {names}"
         if self.basis.zbl is None:
             return ["pair_style snap", f"pair_coeff * * {files}"]
-        style = f"pair_style hybrid/overlay snap zbl {self.basis.zbl.inner} {self.basis.zbl.outer}"
-        return [style, f"pair_coeff * * snap {files}", *zbl_pair_coeff(self.species)]
+        styles, coefficients = self.basis.zbl.commands(self.species)
+        return [f"pair_style hybrid/overlay snap {styles}", f"pair_coeff * * snap {files}", *coefficients]
 
     def _write_snap_files(self, folder: Path) -> None:
         basis = self.basis
@@ -165,6 +210,17 @@ class SnapPotential(PotentialBase):
         }  # fmt: skip
         lines = ["# SNAP parameters written by Forcewright", *(f"{key} {value}" for key, value in parameters.items())]
         atomic_write(folder / "model.snapparam", "\n".join(lines) + "\n")
+
+
+def _zbl(radii: Sequence[Any], count: int) -> Zbl:
+    """Return the repulsion of a file: two radii, or two tables (S, S) of them."""
+    inner, outer = radii
+    if not isinstance(inner, list):
+        return Zbl(number(inner, "zbl", above=0), number(outer, "zbl", above=0))
+    tables = [tuple(tuple(number(r, "zbl", above=0) for r in row) for row in table) for table in (inner, outer)]
+    if any(len(row) != count for table in tables for row in (table, *table)):
+        raise ValueError(f"zbl is no table of {count} by {count} radii")
+    return Zbl(*tables)
 
 
 def checked_bispectrum(

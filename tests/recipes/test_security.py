@@ -167,7 +167,7 @@ def test_names_reach_the_terminal_as_text(tmp_path: Path) -> None:
     assert visible("µ å\n\t\u202f\udcff\r") == "µ å\n\t\u202f\\udcff\\r"
 
 
-@pytest.mark.whole
+@pytest.mark.drawn
 def test_pages_show_what_files_say(tmp_path: Path, config: dict[str, Any]) -> None:
     attack = '</svg><script>alert(1)</script>" onload="alert(1)'
     config["model"] = {"kind": "snap", "twojmax": 2, "rcut": 4.0}

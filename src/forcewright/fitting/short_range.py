@@ -1,0 +1,233 @@
+"""Keep atoms apart where the data are silent: below its shortest distance in the data every pair repels.
+
+Structures of the training data hold no isolated pair of atoms. What a fit says of one is therefore arbitrary, often
+hundreds of electronvolts, and no core that takes over further in can mend that: where the fit lies above the core, the
+way down to it is a hole. But such a fit is not the only one that the data allow. Of all coefficients c, the posterior
+N(c₀, Σ) of the fit prefers among those whose pairs repel the ones that
+
+    minimize (c - c₀)ᵀ Σ⁻¹ (c - c₀)   subject to   G c + g ≥ h,
+
+with G c + g the repulsive forces of pairs at distances on a grid (g is that of the core) and h a small share of the
+repulsion between bare nuclei. Beyond the shortest distances G c + g are energies of pairs, and h is lower than that of
+any bond of two atoms. In the multipliers λ of the dual problem c = c₀ + Σ Gᵀ λ, and λ solves a non-negative
+least-squares problem (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23). Where all pairs repel
+already, nothing changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import nnls
+
+from forcewright.data.closest_pairs import shortest_distances
+from forcewright.features.ace.radial import zbl_repulsion
+from forcewright.fitting.linear_trial import LinearTrial, potential_of
+from forcewright.fitting.problem import Problem
+from forcewright.potential import Basis, Potential
+from forcewright.structure import FloatArray, Structure
+
+log = logging.getLogger("forcewright")
+
+#: Distance in Å from which on pairs are looked at.
+CLOSEST_A = 0.4
+_STEP = 0.02  # Å between the distances of the grid
+_SHARE = 0.2  # of the repulsion between bare nuclei that a pair has at least
+_LEAST = 0.05  # eV/Å that it has at least
+_SLACK = 1e-3  # eV/Å or eV by which what is wanted may be missed; grows where the data would suffer
+_COST = 0.02  # relative growth of the fit's squared error that is accepted
+_ROUNDS = 4
+_DEEPEST = -12.0  # eV of a pair at any distance: no bond is stronger than that of CO (11.1 eV)
+_MARGIN = 1.0  # eV by which it may be missed
+_WIDE_STEP = 0.1  # Å between the distances at which that is asked for
+
+
+@dataclass(frozen=True)
+class ShortRange:
+    """How the pairs of a potential were kept apart.
+
+    Attributes
+    ----------
+    shortest_A
+        Shortest distance of each pair "A-B" in the training data.
+    changed
+        Pairs that as the fit had them attracted each other somewhere below it, or were bound more strongly than any.
+    attracting
+        Those that still do or are.
+    error_growth
+        By how much the squared error of the fit, as it is weighted, has grown, relative to what it was.
+    """
+
+    shortest_A: Mapping[str, float]
+    changed: tuple[str, ...] = ()
+    attracting: tuple[str, ...] = ()
+    error_growth: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "shortest_A": dict(self.shortest_A), "changed": list(self.changed), "attracting": list(self.attracting),
+            "error_growth": self.error_growth,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Curve:
+    """Pairs of atoms of two elements at growing distances (n,) in Å, of which the first ``near`` are to repel.
+
+    They stand in one structure, out of each other's reach; ``rows`` (n, p) holds the derivatives of their repulsive
+    forces by the coefficients, ``wanted`` (near,) the least forces in eV/Å.
+    """
+
+    name: str
+    structure: Structure
+    distances: FloatArray
+    near: int
+    rows: FloatArray
+    wanted: FloatArray
+
+    def wishes(self, along: FloatArray) -> FloatArray:
+        """Return forces at the near distances, then energies at the others, from the forces (n, ...) at all."""
+        far, steps = along[self.near - 1 :], np.diff(self.distances[self.near - 1 :])
+        work = 0.5 * (far[1:] + far[:-1]) * steps.reshape(-1, *[1] * (along.ndim - 1))
+        energies = np.cumsum(work[::-1], axis=0)[::-1]
+        return np.concatenate([along[: self.near], energies])
+
+    def forces(self, potential: Potential) -> FloatArray:
+        """Return the repulsive forces (n,) in eV/Å."""
+        forces = potential.predict([self.structure], stress=False)[0].forces
+        assert forces is not None
+        return np.asarray(forces[1::2, 2])
+
+
+def keep_apart(
+    problem: Problem, params: Mapping[str, Any], trial: LinearTrial, covariance: FloatArray | None
+) -> tuple[LinearTrial, ShortRange | None]:
+    """Return the trial with the nearest coefficients whose pairs repel below their shortest distances in the data.
+
+    Parameters
+    ----------
+    trial
+        The fit to everything; of several densities, the first is changed, in which the energy is linear.
+    covariance
+        Posterior covariance of the linear fit (p, p), or (S + p, S + p) with the free constants of the species.
+
+    Returns
+    -------
+    trial, ShortRange
+        None where the settings switch it off.
+    """
+    if problem.settings.short_range == "off" or covariance is None:
+        return trial, None
+    shortest = shortest_distances(problem.everything)
+    curves = _curves(shortest, trial.basis, potential_of(problem, params, trial).cutoff)
+    names = np.concatenate([[curve.name] * len(curve.distances) for curve in curves])
+    parts = [(curve.wanted, np.full(len(curve.distances) - curve.near, _DEEPEST)) for curve in curves]
+    wanted = np.concatenate([part for pair in parts for part in pair])
+    limits = np.concatenate([part for force, energy in parts for part in (0.0 * force, energy - _MARGIN)])
+
+    def predict(trial: LinearTrial) -> FloatArray:
+        """Return forces (eV/Å) and energies (eV) as the potential of the trial has them."""
+        potential = potential_of(problem, params, trial)
+        return np.concatenate([curve.wishes(curve.forces(potential)) for curve in curves])
+
+    values = predict(trial)
+    unmet = values < limits
+    if not unmet.any():
+        return trial, ShortRange(shortest)
+    size = trial.basis.size
+    rows = np.concatenate([curve.wishes(curve.rows) for curve in curves])
+    prior = trial.prior_precision[-size:, -size:]
+    freedom = max(sum(term.rows for term in trial.terms) - size, 1)
+    for _ in range(_ROUNDS):
+        change, growth = _nearest(rows, covariance[-size:, -size:], prior, wanted - values, freedom)
+        moved = _with_change(trial, change)
+        still = predict(moved) < limits
+        if not still.any():
+            break
+        wanted[still] += 0.1 + np.abs(wanted[still])  # the slack gave way, or several densities are not quite linear
+    changed, attracting = (tuple(dict.fromkeys(names[mask].tolist())) for mask in (unmet, still))
+    log.info("kept apart at short range: %s", ", ".join(changed))
+    return moved, ShortRange(shortest, changed, attracting, growth)
+
+
+def _curves(shortest: Mapping[str, float], basis: Basis, cutoff: float) -> list[_Curve]:
+    """Return the pairs of all elements at distances from `CLOSEST_A` to the cutoff."""
+    curves = []
+    for name, last in shortest.items():
+        numbers = [chemical_symbols.index(symbol) for symbol in name.split("-")]
+        count = max(2, int(np.ceil((last - CLOSEST_A) / _STEP)) + 1)
+        near = np.linspace(min(CLOSEST_A, 0.9 * last), last, count)
+        far = np.arange(last + _WIDE_STEP, cutoff, _WIDE_STEP)
+        distances = np.concatenate([near, far, [max(cutoff, last + _WIDE_STEP)]])
+        wanted = np.maximum(-_SHARE * zbl_repulsion(numbers[0], numbers[1], near)[1], _LEAST)
+        structure = _pairs_of_atoms(numbers, distances, cutoff)
+        rows = np.ascontiguousarray(basis.rows(structure).forces[5::6])  # along z, on the second atom of each pair
+        curves.append(_Curve(name, structure, distances, count, rows, wanted))
+    return curves
+
+
+def _pairs_of_atoms(numbers: Sequence[int], distances: FloatArray, cutoff: float) -> Structure:
+    """Return pairs of atoms along z, out of each other's reach."""
+    side = int(np.ceil(np.sqrt(len(distances))))
+    places = np.arange(len(distances))
+    lattice = (cutoff + 1.0) * np.column_stack([places // side, places % side, np.zeros(len(places))])
+    positions = np.repeat(lattice, 2, axis=0)
+    positions[1::2, 2] += distances
+    return Structure(np.tile(numbers, len(distances)), positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
+
+
+def _nearest(
+    rows: FloatArray, covariance: FloatArray, prior: Any, missing: FloatArray, freedom: int
+) -> tuple[FloatArray, float]:
+    """Return the least change of the coefficients with rows @ change ≥ missing, and the growth of the squared error.
+
+    Where the growth would exceed `_COST`, forces and energies may miss what is wanted by more.
+
+    Parameters
+    ----------
+    rows
+        Derivatives of forces and energies by the coefficients (n, p).
+    covariance
+        Posterior covariance Σ of the coefficients (p, p).
+    prior
+        What the prior adds to Σ⁻¹ (p, p), sparse: with P, (c - c₀)ᵀ (Σ⁻¹ - P) (c - c₀) is the growth of the squared
+        error in units of its mean per degree of freedom.
+    missing
+        What forces and energies lack (n,); negative where they are larger than wanted.
+    freedom
+        Rows of the fit less its columns.
+    """
+    spread = rows @ covariance  # (n, p)
+    free = np.einsum("np,np->n", spread, rows)
+    used = free > 1e-12 * max(float(free.max(initial=0.0)), 1e-300)  # the core alone acts on the others
+    if not used.any():
+        return np.zeros(rows.shape[1]), 0.0
+    kernel = spread[used] @ rows[used].T
+    slack = _SLACK**2 + 1e-10 * float(free.max())
+    change, growth = np.zeros(rows.shape[1]), 0.0
+    for _ in range(12):
+        factor = cholesky(kernel + slack * np.eye(len(kernel)), lower=True)
+        target = solve_triangular(factor, missing[used], lower=True)
+        multipliers, _ = nnls(factor.T, target, maxiter=50 * len(target))
+        change = multipliers @ spread[used]
+        growth = max(float(multipliers @ kernel @ multipliers - change @ (prior @ change)), 0.0) / freedom
+        if growth <= _COST:
+            break
+        slack *= 10.0
+    return change, growth
+
+
+def _with_change(trial: LinearTrial, change: FloatArray) -> LinearTrial:
+    coefficients = trial.coefficients.copy()
+    if coefficients.ndim == 1:
+        coefficients += change
+    else:
+        coefficients[:, 0] += change
+    return replace(trial, coefficients=coefficients)

@@ -1,0 +1,103 @@
+"""Probing a fitted potential for holes, and what summary and report say of it.
+
+`after_fit` is called once a study has its potential; `sections` turns what it leaves in result.json into the report's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from forcewright.fitting.in_memory import StudyOutcome
+from forcewright.fitting.settings import FitSettings, StabilitySettings
+from forcewright.potential import Potential
+from forcewright.stability import probe
+
+log = logging.getLogger("forcewright")
+
+_KINDS = {"packing": "packings", "dynamics": "runs of dynamics"}
+
+
+def after_fit(settings: FitSettings, outcome: StudyOutcome, potential: Potential, study_s: float) -> dict[str, Any]:
+    """Probe the potential of a study; return what belongs into result.json, as plain data."""
+    if not isinstance(settings.stability, StabilitySettings):
+        return {"status": "off"}
+    if not settings.family.predicts_other_cells:
+        return {"status": "impossible", "problem": "it knows only the atoms that it was fitted to"}
+    problem = outcome.problem
+    probed = probe(potential, problem.everything, settings.stability, problem.seed, study_s)
+    log.info("stability: %d holes", len(probed.holes))
+    return {"status": "probed", **probed.to_dict()}
+
+
+def warnings(stability: Mapping[str, Any]) -> list[str]:
+    """Return in a sentence each what is wrong with the stability of a potential."""
+    holes = stability.get("holes") or []
+    sentences = [f"hole: {hole['text']}" for hole in holes if hole["probe"] == "dimer"]
+    done = {"packing": "packings", "dynamics": "runs"}
+    for kind, words in _KINDS.items():
+        fallen = [hole["text"] for hole in holes if hole["probe"] == kind]
+        if fallen:
+            sentences.append(f"hole: {len(fallen)} of {stability[done[kind]]['done']} {words}; first {fallen[0]}")
+    if stability.get("problem"):
+        sentences.append(f"The potential could not be probed for holes: {stability['problem']}.")
+    return sentences
+
+
+def sections(result: Mapping[str, Any]) -> list[list[Any]]:
+    """Return the section of the report, [title, text, what is shown beside], from the content of result.json."""
+    stability = result["stability"]
+    text = "\n\n".join(part for part in (_core_text(result.get("short_range")), _probed_text(stability)) if part)
+    shown = {"curves": stability.get("curves") or [], "holes": stability.get("holes") or []}
+    return [["Stability", text, {"stability": shown, "rank": 32, "cards": _cards(stability)}]]
+
+
+def _cards(stability: Mapping[str, Any]) -> list[list[str]]:
+    """Return what stands beside the errors: runs that survived, and how many holes there are."""
+    if stability["status"] != "probed" or not stability["runs"]["done"]:
+        return []
+    runs, holes = stability["runs"], len(stability["holes"])
+    under = "no hole" if holes == 0 else "1 hole" if holes == 1 else f"{holes} holes"
+    return [["Survival", f"{runs['survived']} of {runs['done']}", "runs", under]]
+
+
+def _core_text(short_range: Mapping[str, Any] | None) -> str:
+    """Say how pairs are kept apart."""
+    if short_range is None:
+        return "Pairs of atoms were not kept apart below their shortest distances in the data."
+    pairs = ", ".join(f"{pair.replace('-', '–')} {d:.2f} Å" for pair, d in short_range["shortest_A"].items())
+    text = f"Shortest distances in the training data: {pairs}. Below them every pair of atoms is to repel. "
+    if not short_range["changed"]:
+        return text + "The fit has that by itself."
+    changed = ", ".join(pair.replace("-", "–") for pair in short_range["changed"])
+    text += f"The coefficients were changed for it as little as the data allow ({changed}); the squared error of the "
+    text += f"fit has grown by {100 * short_range['error_growth']:.2g} %."
+    if short_range["attracting"]:
+        left = ", ".join(pair.replace("-", "–") for pair in short_range["attracting"])
+        text += f" Not all of it was possible without worse errors: {left}."
+    return text
+
+
+def _probed_text(stability: Mapping[str, Any]) -> str:
+    """Say what was probed and what was found."""
+    if stability["status"] == "off":
+        return "The potential was not probed for holes: stability is off in the config."
+    if stability["status"] == "impossible":
+        return f"The potential was not probed for holes: {stability['problem']}."
+    packings, runs, kelvin = stability["packings"], stability["runs"], stability["temperature_K"]
+    default = " (by default: stability.temperature_K sets it)" if stability["temperature_defaulted"] else ""
+    text = (
+        f"Probed for {stability['used_s']:.0f} of {stability['budget_s']:.0f} s: {len(stability['curves'])} pairs of "
+        f"atoms from 0.4 Å on, {packings['done']} packings relaxed, {runs['done']} runs of dynamics at "
+        f"{1.5 * kelvin:g} K (constant volume) and {kelvin:g} K (zero pressure){default}, of which {runs['survived']} "
+        "survived."
+    )
+    if stability["cut"]:
+        text += f" The time did not suffice for {', '.join(stability['cut'])}."
+    if stability["problem"]:
+        text += f" It ended early: {stability['problem']}."
+    holes = stability["holes"]
+    if not holes:
+        return text + " No hole was found."
+    return text + "\n\n" + "\n\n".join(f"Hole: {hole['text']}." for hole in holes)
