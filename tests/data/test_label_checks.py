@@ -100,6 +100,24 @@ def test_isolated_atoms_count_from_the_zero_of_the_others(energy: float, wrong: 
     assert ("zero of energy" in codes(nickel + Dataset((atom,)))) is wrong
 
 
+def test_energies_on_two_levels_are_named(nickel: Dataset) -> None:
+    """Every fourth frame of a trajectory of crystals is off by what nobody sees in the spread of its energies."""
+    rng = np.random.default_rng(7)
+    frames = []
+    for index in range(42):
+        atoms = bulk("Cu", cubic=True).repeat((1, 1, 2))
+        atoms.rattle(0.1, rng=rng)
+        atoms.calc = EMT()
+        energy = atoms.get_potential_energy() - 3.5 * len(atoms)
+        frames.append(Frame(Structure.from_ase(atoms), Labels(energy, atoms.get_forces()), f"cu.xyz#{index}"))
+    sound = Dataset(tuple(frames))
+    assert codes(sound) == set()
+    off = changed(sound, lambda i, frame: frame if i % 4 else labelled(frame, energy=frame.labels.energy + 8 * 0.18))
+    (warning,) = (finding for finding in audit(off).warnings if finding.code == "energy level")
+    assert (warning.field, warning.frame) == ("energy", 0)
+    assert "+0.18 eV/atom" in warning.message
+
+
 def test_lengths_in_bohr_are_noticed(nickel: Dataset) -> None:
     def stretch(_: int, frame: Frame) -> Frame:
         s = frame.structure

@@ -21,6 +21,7 @@ from forcewright.data.label_checks import (
 )
 from forcewright.data.labelling import LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
+from forcewright.data.level_checks import check_levels
 from forcewright.data.probe_fit import sample_and_sum
 from forcewright.data.set_checks import SET_CHECKS, check_unseen
 from forcewright.data.stress_audit import check_stress
@@ -52,7 +53,7 @@ def audit(
     sample = sample_and_sum(sound)
     wrong, trusted = check_forces_against_energies(sample)
     judged, agreement = check_stress(sample, trusted=trusted if wrong else None)
-    findings += [*more, *wrong, *judged]
+    findings += [*more, *wrong, *judged, *check_levels(sample)]
     if not sample.frames and dataset.count_labels()["stress"]:
         message = "the stress cannot be judged without forces, nor in very large cells or with more than six elements"
         findings.append(Finding("note", "stress not judged", message, field="stress"))

@@ -67,7 +67,7 @@ def _check_group(sample: ProbeSample, group: str, sources: Sequence[str]) -> Fin
     atoms = np.array([len(sample.frames[k].structure) for k in members])
     said = np.array([sample.energy_rows[k] @ coefficients for k in members]) / atoms
     labelled = np.array([sample.frames[k].labels.energy for k in members]) / atoms
-    said, labelled = _within_composition([sample.frames[k] for k in members], said, labelled)
+    said, labelled = within_composition([sample.frames[k] for k in members], said, labelled)
     lengths = np.linalg.norm(said), np.linalg.norm(labelled)
     agreement = float(said @ labelled / (lengths[0] * lengths[1] + 1e-300))
     ratio = float(lengths[1] / (lengths[0] + 1e-300))
@@ -93,7 +93,7 @@ def _check_group(sample: ProbeSample, group: str, sources: Sequence[str]) -> Fin
     return Finding("error", "force unit", message, file=file, field="forces")
 
 
-def _within_composition(frames: list[Frame], *columns: FloatArray) -> list[FloatArray]:
+def within_composition(frames: list[Frame], *columns: FloatArray) -> list[FloatArray]:
     """Subtract the mean over frames of one group and composition, because forces do not know the energy of an atom."""
     same: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for position, (structure, labels, _) in enumerate(frames):
