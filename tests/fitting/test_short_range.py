@@ -75,7 +75,7 @@ def test_the_change_is_the_smallest_in_the_metric_of_the_posterior() -> None:
     root = rng.normal(size=(5, 5))
     covariance = root @ root.T
     rows = rng.normal(size=(2, 5))
-    change, _ = _nearest(rows, covariance, np.zeros((5, 5)), np.array([0.7, -100.0]), freedom=10**6)
+    change, _ = _nearest(rows, covariance, np.array([0.7, -100.0]), lambda change: 0.0)
     spread = covariance @ rows[0]
     np.testing.assert_allclose(change, spread * 0.7 / (rows[0] @ spread), rtol=1e-4)
 
@@ -84,7 +84,7 @@ def test_what_the_data_determine_is_not_given_up() -> None:
     """Where the wish contradicts the data it is missed, and the error grows no more than allowed."""
     rows, missing = np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([100.0, 1.0])
     covariance = np.diag([1e-4, 100.0])  # the first coefficient is known, the second is not
-    change, growth = _nearest(rows, covariance, np.zeros((2, 2)), missing, freedom=1000)
+    change, growth = _nearest(rows, covariance, missing, lambda change: float(change**2 @ (1e-3 / np.diag(covariance))))
     assert growth <= 0.02 and change[0] < 1.0 and change[1] == pytest.approx(1.0, rel=0.05)
 
 

@@ -77,6 +77,36 @@ class Prior:
 
 
 @dataclass(frozen=True, eq=False)
+class SquaredError:
+    """The weighted squared error of a fit, as a function of its coefficients.
+
+    Attributes
+    ----------
+    packed
+        Normal equations of all data in scaled, combined columns (P,).
+    solution
+        The fit in these columns (p,).
+    scale, mixing
+        See `NormalEquations`.
+    """
+
+    packed: FloatArray
+    solution: FloatArray
+    scale: FloatArray
+    mixing: Any
+
+    def growth(self, change: FloatArray) -> float:
+        """Return by how much it grows, relative to what it is, where ``change`` (p,) is added to the coefficients."""
+        change = change if self.mixing is None else scipy.sparse.linalg.spsolve(self.mixing.tocsc(), change)
+        before, after = (self._of(c) for c in (self.solution, self.solution + change / self.scale))
+        return (after - before) / max(before, np.finfo(float).tiny)
+
+    def _of(self, solution: FloatArray) -> float:
+        z = np.append(solution, -1.0)
+        return float(self.packed @ pack_product(z, z))
+
+
+@dataclass(frozen=True, eq=False)
 class LinearFit:
     """A weight search ready to run, over scaled columns, and the way from there to coefficients.
 
@@ -127,15 +157,12 @@ class LinearFit:
         half = equations.coefficients(system.solve(np.eye(equations.columns)))
         return variance * equations.coefficients(half.T)
 
-    def prior_precision(self, theta: FloatArray, system: Solver) -> Any:
-        """Return what the prior adds to the inverse of the covariance (p, p), sparse."""
+    def squared_error(self, theta: FloatArray, system: Solver) -> SquaredError:
+        """Return the squared error of the fit to everything, to be asked how it grows with the coefficients."""
         equations = self.equations
-        _, ridge, prior = self.ridge.unpack(theta)
-        diagonal = scipy.sparse.diags_array(ridge * prior / equations.scale**2 / self._variance(theta, system))
-        if equations.mixing is None:
-            return diagonal.tocsr()
-        inverse = scipy.sparse.linalg.inv(scipy.sparse.csc_matrix(equations.mixing))
-        return (inverse.T @ diagonal @ inverse).tocsr()
+        return SquaredError(
+            equations.total(self.ridge.unpack(theta)[0]), system.solution(), equations.scale, equations.mixing
+        )
 
     def _variance(self, theta: FloatArray, system: Solver) -> float:
         """Return the weighted residual variance of the fit to everything."""

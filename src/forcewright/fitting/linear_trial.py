@@ -15,7 +15,7 @@ from forcewright.accuracy.errors import compare
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.hyperparameters import linear_model
-from forcewright.fitting.linear_fit import LinearFit, Prior, linear_fit, predict_rows, split_coefficients
+from forcewright.fitting.linear_fit import LinearFit, Prior, SquaredError, linear_fit, predict_rows, split_coefficients
 from forcewright.fitting.normal_equations import NormalEquations, Term, accumulate, predicted_memory
 from forcewright.fitting.prior import make_prior
 from forcewright.fitting.problem import Problem
@@ -38,10 +38,10 @@ _MISMATCH = 1e-6  # relative difference of validation errors from normal equatio
 class LinearTrial:
     """What one trial gives: the search's result, predictions of the validation frames, and the fit to everything.
 
-    ``energies`` are the reference energies with those fitted on top; ``covariance`` and ``prior_precision``, what the
-    prior adds to its inverse, are those of the linear fit, constants of free species first; ``prior`` is what to write
-    into a config; ``iterations`` is how many a fit of several densities did in each stage, none where the linear fit
-    predicts better. ``fit`` is kept for a committee alone.
+    ``energies`` are the reference energies with those fitted on top; ``covariance`` and ``squared_error`` are those of
+    the linear fit, constants of free species first; ``prior`` is what to write into a config; ``iterations`` is how many
+    a fit of several densities did in each stage, none where the linear fit predicts better. ``fit`` is kept for a
+    committee alone.
     """
 
     basis: Basis
@@ -50,7 +50,7 @@ class LinearTrial:
     coefficients: FloatArray
     energies: Mapping[int, float]
     covariance: FloatArray | None
-    prior_precision: Any
+    squared_error: SquaredError
     terms: tuple[Term, ...]
     prior: Mapping[str, Any]
     diagnostics: dict[str, Any]
@@ -151,7 +151,7 @@ def _fit(
         fit, space = rows.assemble(factored=True)
         coefficients, system = fit.fit_everything(search.theta)
         predictions, mismatch = rows.validate(fit, search.theta)
-    covariance, prior_precision = fit.covariance(search.theta, system), fit.prior_precision(search.theta, system)
+    covariance, squared_error = fit.covariance(search.theta, system), fit.squared_error(search.theta, system)
     problem.rows.prune()
     diagnostics = {
         "solver": "qr" if fit.equations.factored else "cholesky", "reciprocal_condition": condition,
@@ -160,7 +160,7 @@ def _fit(
     basis_coefficients, energies = split_coefficients(coefficients, problem.energies, problem.free_species)
     prior = rows.prior.in_words_of_the_config(search.theta[len(fit.terms) + 1 :])
     trial = LinearTrial(
-        basis, search, predictions, basis_coefficients, energies, covariance, prior_precision, fit.terms, prior,
+        basis, search, predictions, basis_coefficients, energies, covariance, squared_error, fit.terms, prior,
         diagnostics, fit=fit if blocks else None,
     )  # fmt: skip
     if (refinement := model.refinement()) is None:

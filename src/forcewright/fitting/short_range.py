@@ -17,7 +17,7 @@ already, nothing changes.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,9 +145,8 @@ def keep_apart(
     # constants of the species do not act on forces, but move along: the data determine them with the coefficients
     constants = len(covariance) - trial.basis.size
     rows = np.hstack([np.zeros((len(rows), constants)), rows])
-    freedom = max(sum(term.rows for term in trial.terms) - len(covariance), 1)
     for _ in range(_ROUNDS):
-        change, growth = _nearest(rows, covariance, trial.prior_precision, wanted - values, freedom)
+        change, growth = _nearest(rows, covariance, wanted - values, trial.squared_error.growth)
         moved = _with_change(trial, change[constants:], change[:constants])
         still = predict(moved) < limits
         if not still.any():
@@ -185,7 +184,7 @@ def _pairs_of_atoms(numbers: Sequence[int], distances: FloatArray, cutoff: float
 
 
 def _nearest(
-    rows: FloatArray, covariance: FloatArray, prior: Any, missing: FloatArray, freedom: int
+    rows: FloatArray, covariance: FloatArray, missing: FloatArray, growth_of: Callable[[FloatArray], float]
 ) -> tuple[FloatArray, float]:
     """Return the least change of the coefficients with rows @ change ≥ missing, and the growth of the squared error.
 
@@ -196,14 +195,11 @@ def _nearest(
     rows
         Derivatives of forces and energies by the coefficients (n, p).
     covariance
-        Posterior covariance Σ of the coefficients (p, p).
-    prior
-        What the prior adds to Σ⁻¹ (p, p), sparse: with P, (c - c₀)ᵀ (Σ⁻¹ - P) (c - c₀) is the growth of the squared
-        error in units of its mean per degree of freedom.
+        Posterior covariance of the coefficients (p, p).
     missing
         What forces and energies lack (n,); negative where they are larger than wanted.
-    freedom
-        Rows of the fit less its columns.
+    growth_of
+        Returns by how much the squared error of the fit grows with a change, relative to what it is.
     """
     spread = rows @ covariance  # (n, p)
     free = np.einsum("np,np->n", spread, rows)
@@ -213,15 +209,15 @@ def _nearest(
     kernel = spread[used] @ rows[used].T
     slack = _SLACK**2 + 1e-10 * float(free.max())
     change, growth = np.zeros(rows.shape[1]), 0.0
-    for _ in range(12):
+    for _ in range(40):
         factor = cholesky(kernel + slack * np.eye(len(kernel)), lower=True)
         target = solve_triangular(factor, missing[used], lower=True)
         multipliers, _ = nnls(factor.T, target, maxiter=50 * len(target))
         change = multipliers @ spread[used]
-        growth = max(float(multipliers @ kernel @ multipliers - change @ (prior @ change)), 0.0) / freedom
+        growth = growth_of(change)
         if growth <= _COST:
             break
-        slack *= 10.0
+        slack *= 2.0
     return change, growth
 
 
