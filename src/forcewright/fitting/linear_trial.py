@@ -39,8 +39,8 @@ class LinearTrial:
     """What one trial gives: the search's result, predictions of the validation frames, and the fit to everything.
 
     ``energies`` are the reference energies with those fitted on top; ``covariance`` and ``squared_error`` are those of
-    the linear fit, constants of free species first; ``prior`` is what to write into a config; ``iterations`` is how many
-    a fit of several densities did in each stage, none where the linear fit predicts better. ``fit`` is kept for a
+    the linear fit, constants of free species first; ``prior`` is what to write into a config; ``iterations`` is how
+    many a fit of several densities did in each stage, none where the linear fit predicts better. ``fit`` is kept for a
     committee alone.
     """
 
