@@ -31,7 +31,7 @@ from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
 
-_ATOMS = 2000  # in the frames that alternatives are fitted to, about
+_ATOMS = 2000  # for each element, in the frames that alternatives are fitted to, about
 _FEWEST = 8  # frames
 _FOLDS = 4
 _TIE = 1.01  # losses that differ by less are alike: the first is taken
@@ -148,9 +148,12 @@ def _middle(ranges: Mapping[str, Range]) -> dict[str, Any]:
 
 
 def few_frames(dataset: Dataset) -> Dataset:
-    """Return frames spread evenly over the groups, of about 2,000 atoms, that hold every element of a dataset."""
+    """Return frames spread evenly over the groups, of about 2,000 atoms per element, that hold every element.
+
+    Fewer favor, among functions of many elements, whatever extrapolates least wrongly.
+    """
     sizes = [len(structure) for structure in dataset.structures]
-    count = min(len(dataset), max(_FEWEST, int(_ATOMS / float(np.mean(sizes)))))
+    count = min(len(dataset), max(_FEWEST, int(_ATOMS * len(dataset.species) / float(np.mean(sizes)))))
     order = np.argsort(np.array(dataset.groups), kind="stable")
     chosen = set(order[np.linspace(0, len(order) - 1, count).round().astype(int)].tolist())
     missing = set(dataset.species) - {int(z) for i in chosen for z in dataset[i].structure.numbers}
