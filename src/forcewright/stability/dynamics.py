@@ -75,7 +75,8 @@ def _survives(
     long = 1000.0 * (stage.time_ps or 0.0)  # fs: what nobody looks at is written at the end alone
     settings = RunSettings(
         trajectory=TrajectorySettings(every_fs=long), thermo_every_fs=long, checkpoint_every_steps=10**7,
-        monitors=Monitors(closest_A=closest, volume_factor=2.0, every_fs=10.0),
+        # outside of the training data is where holes are looked for
+        monitors=Monitors(closest_A=closest, volume_factor=2.0, every_fs=10.0, extrapolation_factor="off"),
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
         try:
