@@ -29,6 +29,7 @@ IndexArray = NDArray[np.int32]
 
 # Bins per cutoff: with two, 125 bins hold 3.7 times as many atoms as the sphere, with one 27 bins hold 6.4 times.
 _BINS_PER_CUTOFF = 2
+_MOST_POINTS = 5e7  # atoms and images; at about 100 bytes each this is 5 GB
 _NO_GROUPS = np.zeros(0, dtype=np.int32)
 
 
@@ -104,6 +105,12 @@ class NeighborSearch:
             raise InputError(f"atom {bad} stands at {structure.positions[bad].tolist()}", field="positions")
         cell = compact(_complete_cell(structure), structure.pbc)
         margins = cutoff / heights(cell) * (1 + 1e-12)
+        images = float(np.prod(1 + 2 * margins[structure.pbc])) * len(structure)
+        if images > _MOST_POINTS:
+            raise InputError(
+                f"is {cutoff:g} Å, within which {len(structure)} atoms have about {images:.1g} periodic images; "
+                f"at most {_MOST_POINTS:.0e} are searched: make it smaller", field="cutoff",
+            )  # fmt: skip
         self.count = len(structure)
         self.cutoff, self.groups = float(cutoff), int(groups)
         self._group_of = _NO_GROUPS if group_of is None else np.ascontiguousarray(group_of, dtype=np.int32)

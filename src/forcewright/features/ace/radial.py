@@ -224,6 +224,9 @@ class RadialTable:
         return len(self.values) - 1
 
 
+_MOST_BINS = 1_000_000  # a hundred times as many as the usual 0.001 Å makes of 10 Å
+
+
 def tabulate(bond: Bond, mode: CoreMode, z_i: int, z_j: int, spline_bin: float) -> RadialTable:
     """Tabulate g_k and φ at the nodes of bins of about ``spline_bin`` Å (a whole number of them fits the cutoff).
 
@@ -232,6 +235,11 @@ def tabulate(bond: Bond, mode: CoreMode, z_i: int, z_j: int, spline_bin: float) 
     if not 0 < spline_bin <= bond.cutoff / 2:
         raise InputError(
             f"is {spline_bin} Å; it must be above 0 and at most half the cutoff of {bond.cutoff} Å",
+            field="deltaSplineBins",
+        )
+    if bond.cutoff / spline_bin > _MOST_BINS:
+        raise InputError(
+            f"is {spline_bin} Å, which makes more than {_MOST_BINS} bins of the cutoff of {bond.cutoff} Å; widen it",
             field="deltaSplineBins",
         )
     bins = int(bond.cutoff / spline_bin)
