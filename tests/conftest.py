@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,22 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return _ByFile(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unprobed() -> Iterator[Any]:
+    """Spare fits, those of fixtures too, the seconds of looking for holes; yield what looks for them."""
+    from forcewright.recipes import stability
+
+    probe = stability.probe
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stability, "probe", lambda potential, train, settings, seed, study_s: Probed(settings, 0))
+        yield probe
+
+
 @pytest.fixture(autouse=True)
-def _unprobed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spare fits the seconds of looking for holes; tests marked ``probed`` look for them as users do."""
-    if not request.node.get_closest_marker("probed"):
-        monkeypatch.setattr(
-            "forcewright.recipes.stability.probe", lambda potential, train, settings, seed, study_s: Probed(settings, 0)
-        )
+def _probed_where_marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _unprobed: Any) -> None:
+    """Let tests marked ``probed`` look for holes as users do."""
+    if request.node.get_closest_marker("probed"):
+        monkeypatch.setattr("forcewright.recipes.stability.probe", _unprobed)
 
 
 @pytest.fixture(scope="session")

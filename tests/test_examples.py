@@ -39,7 +39,7 @@ PLAN: dict[str, Any] = {
         "stage": {"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 400, "time_ps": 0.05},
     },
     "split": {"test": 0.25, "options": {"gap": 1}},
-    "common": {"validation": {"kfold": 3}, "search": {"starts": 1, "evaluations": 8}},
+    "common": {"validation": {"kfold": 3}, "search": {"starts": 1, "evaluations": 8}, "stability": "off"},
     "families": {
         "SNAP": {"model": {"kind": "snap", "twojmax": 2, "rcut": 4.0}},
         "ACE": {"model": {"kind": "ace", "functions": 12, "rcut": 4.0}},

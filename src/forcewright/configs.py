@@ -38,9 +38,24 @@ def validate(model: type[Model], content: Any, file: Path | None = None) -> Mode
         not allowed the first one. Names the field and what is allowed.
     """
     try:
-        return model.model_validate(content)
+        validated = model.model_validate(content)
     except ValidationError as error:
         raise _sentence(model, error, file) from None
+    _refuse_truth_as_number(content, validated, "", file)
+    return validated
+
+
+def _refuse_truth_as_number(content: Any, validated: Any, field: str, file: Path | None) -> None:
+    """Refuse true and false where a number was made of them."""
+    if isinstance(content, bool) and isinstance(validated, int | float) and not isinstance(validated, bool):
+        raise InputError(f"is {str(content).lower()}, expected a number", file=file, field=field)
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            inner = validated.get(key) if isinstance(validated, Mapping) else getattr(validated, str(key), None)
+            _refuse_truth_as_number(value, inner, f"{field}.{key}".lstrip("."), file)
+    elif isinstance(content, list | tuple) and isinstance(validated, list | tuple) and len(content) == len(validated):
+        for value, inner in zip(content, validated, strict=True):
+            _refuse_truth_as_number(value, inner, field, file)
 
 
 def echo(value: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
@@ -64,9 +65,20 @@ def _cells(arrays: dict[str, np.ndarray], count: int, path: Path) -> tuple[np.nd
     return np.broadcast_to(np.swapaxes(arrays[name], -1, -2), (count, 3, 3)), np.ones(3, dtype=bool)
 
 
+def _require_memory(archive: Any, path: Path) -> None:
+    """Refuse an archive that unpacks to more than half the memory that is free; members say their size."""
+    needed = sum(member.file_size for member in archive.zip.infolist())
+    available = psutil.virtual_memory().available
+    if needed > available / 2:
+        raise InputError(
+            f"unpacks to {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are free; split it", file=path
+        )
+
+
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            _require_memory(archive, path)
             arrays = {key: archive[key] for key in archive.files}
     except ValueError as error:
         raise InputError(

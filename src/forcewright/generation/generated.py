@@ -46,7 +46,10 @@ def require_periodic(structure: Structure, purpose: str) -> None:
         raise InputError(f"{purpose} needs a cell that is periodic in all three directions", field="structure")
 
 
+MOST_STRUCTURES = 1_000_000
+
+
 def require_count(count: int) -> None:
-    """Raise unless at least one structure is asked for."""
-    if count < 1:
-        raise InputError(f"is {count}; ask for at least 1", field="count")
+    """Raise unless at least one structure is asked for, and no more than anybody can label."""
+    if not 1 <= count <= MOST_STRUCTURES:
+        raise InputError(f"is {count}; ask for 1 to {MOST_STRUCTURES:,}", field="count")

@@ -24,6 +24,7 @@ from forcewright.terminal import VisibleFormatter
 Model = TypeVar("Model", bound=BaseModel)
 
 _MOST_NODES = 100_000  # values in a config, those counted again that aliases repeat
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _DEEPEST = 50  # levels of lists and mappings in a config
 
 #: Name of the file that is locked while a command writes to a folder.
@@ -113,8 +114,15 @@ def _check_node(root: yaml.Node | None, path: Path) -> None:
     def size(node: yaml.Node, depth: int) -> int:
         if id(node) in open_nodes or depth > _DEEPEST:
             raise InputError(f"is nested deeper than {_DEEPEST} levels, or holds itself{_line(node)}", file=path)
-        if id(node) in sizes or isinstance(node, yaml.ScalarNode):
-            return sizes.get(id(node), 1)
+        if isinstance(node, yaml.ScalarNode):
+            if node.tag in _NUMBERS and set(node.value) & {"_", ":"}:
+                raise InputError(
+                    f"holds {echo(node.value)}{_line(node)}, which YAML would take for another number; write digits "
+                    "alone, or quotes around a text", file=path,
+                )  # fmt: skip
+            return 1
+        if id(node) in sizes:
+            return sizes[id(node)]
         open_nodes.add(id(node))
         inner = node.value
         if isinstance(node, yaml.MappingNode):

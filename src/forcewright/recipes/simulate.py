@@ -42,7 +42,7 @@ class SimulateConfig(RunSettings):
     """What moves the atoms."""
     seed: int = Field(default=0, ge=0)
     """Seed of velocities and random forces."""
-    runs: int = Field(default=1, ge=1)
+    runs: int = Field(default=1, ge=1, le=100_000)
     """Number of independent runs; with more than one the share that survives is counted."""
     output: Path
     """Folder for everything that comes out."""
