@@ -139,5 +139,5 @@ def test_a_prior_of_combined_columns_is_that_of_its_covariance(dataset: Dataset,
     covariance = mixing @ np.diag(np.exp(-(offset + 0.7 * features[:, 0]))) @ mixing.T
     posterior = np.linalg.inv(full[:-1, :-1] + np.exp(-6.0) * rows * np.linalg.inv(covariance))
     np.testing.assert_allclose(coefficients, posterior @ full[-1, :-1], rtol=1e-7)
-    spread = fit.covariance(theta, system)
+    spread = fit.covariance(fit.squared_error(theta, system), system)
     np.testing.assert_allclose(spread / spread[0, 0], posterior / posterior[0, 0], rtol=1e-6)

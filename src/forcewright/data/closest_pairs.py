@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from ase.data import chemical_symbols, covalent_radii
 
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import Dataset
+from forcewright.structure import Dataset, Structure
 
 _SHORT = 4.0  # Å within which the closest pairs of the data are looked for
 _UNSEEN = 0.6  # sums of covalent radii that stand for the distance of a pair which the data do not hold
+
+
+def closest_pairs(structures: Sequence[Structure]) -> dict[tuple[int, int], float]:
+    """Return the smallest distance in Å of each pair of atomic numbers, ascending, that comes closer than 4 Å."""
+    species = np.unique(np.concatenate([structure.numbers for structure in structures]))
+    shortest = np.full((len(species), len(species)), np.inf)
+    for structure in structures:
+        neighbors = find_neighbors(structure, _SHORT)
+        kinds = np.searchsorted(species, structure.numbers)
+        np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
+    near = np.argwhere(np.triu(np.isfinite(shortest)))
+    return {(int(species[i]), int(species[j])): float(shortest[i, j]) for i, j in near}
 
 
 def shortest_distances(dataset: Dataset) -> dict[str, float]:
@@ -17,16 +31,10 @@ def shortest_distances(dataset: Dataset) -> dict[str, float]:
 
     Pairs that never come closer than 4 Å get 0.6 times the sum of their covalent radii.
     """
-    species = dataset.species
-    shortest = np.full((len(species), len(species)), np.inf)
-    for structure in dataset.structures:
-        neighbors = find_neighbors(structure, _SHORT)
-        kinds = np.searchsorted(species, structure.numbers)
-        np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
+    species, closest = dataset.species, closest_pairs(dataset.structures)
     result = {}
     for i, a in enumerate(species):
-        for j, b in enumerate(species[i:], start=i):
+        for b in species[i:]:
             fallback = _UNSEEN * float(covalent_radii[a] + covalent_radii[b])
-            value = float(shortest[i, j])
-            result[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = value if np.isfinite(value) else fallback
+            result[f"{chemical_symbols[a]}-{chemical_symbols[b]}"] = closest.get((a, b), fallback)
     return result

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.data.closest_pairs import closest_pairs
 from forcewright.data.findings import Finding, locate
-from forcewright.neighbors import find_neighbors
 from forcewright.structure import Dataset, Structure
 
-_REACH = 4.0  # Å within which distances are compared
 _DENSER = 0.05  # of a volume per atom beyond those of the training data that counts as new
 _CLOSER = 0.03  # of a shortest distance, likewise
 
@@ -37,11 +35,7 @@ class Coverage:
 
     @cached_property
     def _shortest(self) -> Mapping[tuple[int, int], float]:
-        shortest: dict[tuple[int, int], float] = {}
-        for structure in self.train.structures:
-            for pair, distance in _closest(structure).items():
-                shortest[pair] = min(distance, shortest.get(pair, np.inf))
-        return shortest
+        return closest_pairs(self.train.structures)
 
     def lacks(self, structure: Structure) -> tuple[str, ...]:
         """Return in words what a structure holds and no training frame does."""
@@ -55,7 +49,7 @@ class Coverage:
                 words.append(f"volumes below the {low:.4g} Å³/atom of training")
             elif volume > high * (1 + _DENSER):
                 words.append(f"volumes above the {high:.4g} Å³/atom of training")
-        for pair, distance in _closest(structure).items():
+        for pair, distance in closest_pairs([structure]).items():
             known = self._shortest.get(pair)
             if known is not None and distance < known * (1 - _CLOSER):
                 names = "–".join(chemical_symbols[z] for z in pair)
@@ -69,19 +63,6 @@ class Coverage:
             for words in self.lacks(structure):
                 frames[words].append(index)
         return dict(frames)
-
-
-def _closest(structure: Structure) -> dict[tuple[int, int], float]:
-    """Return the smallest distance in Å of each pair of elements, ascending, that comes within reach."""
-    neighbors = find_neighbors(structure, _REACH)
-    numbers = structure.numbers
-    pairs = np.sort(np.column_stack([numbers[neighbors.centers], numbers[neighbors.indices]]), axis=1)
-    codes = pairs @ np.array([1000, 1])
-    result = {}
-    for code in np.unique(codes):
-        a, b = divmod(int(code), 1000)
-        result[a, b] = float(neighbors.distances[codes == code].min())
-    return result
 
 
 def check_coverage(train: Dataset, test: Dataset) -> Iterator[Finding]:

@@ -101,6 +101,11 @@ class SquaredError:
         before, after = (self._of(c) for c in (self.solution, self.solution + change / self.scale))
         return (after - before) / max(before, np.finfo(float).tiny)
 
+    @property
+    def value(self) -> float:
+        """What it is at the fit."""
+        return self._of(self.solution)
+
     def _of(self, solution: FloatArray) -> float:
         z = np.append(solution, -1.0)
         return float(self.packed @ pack_product(z, z))
@@ -147,13 +152,14 @@ class LinearFit:
         matrix[np.diag_indices(len(matrix))] += ridge * prior
         return matrix, full[-1, :-1]
 
-    def covariance(self, theta: FloatArray, system: Solver) -> FloatArray:
+    def covariance(self, error: SquaredError, system: Solver) -> FloatArray:
         """Return σ² M⁻¹ of the coefficients (p, p), σ² being the weighted residual variance of the fit.
 
         Bayesian ridge regression (Bishop, Pattern Recognition and Machine Learning, 2006, eq. 3.53-3.54).
         """
         equations = self.equations
-        variance = self._variance(theta, system)
+        degrees = max(sum(term.rows for term in equations.terms) - equations.columns, 1)
+        variance = max(error.value, np.finfo(float).tiny) / degrees
         half = equations.coefficients(system.solve(np.eye(equations.columns)))
         return variance * equations.coefficients(half.T)
 
@@ -163,14 +169,6 @@ class LinearFit:
         return SquaredError(
             equations.total(self.ridge.unpack(theta)[0]), system.solution(), equations.scale, equations.mixing
         )
-
-    def _variance(self, theta: FloatArray, system: Solver) -> float:
-        """Return the weighted residual variance of the fit to everything."""
-        equations = self.equations
-        z = np.append(system.solution(), -1.0)
-        residual = float(equations.total(self.ridge.unpack(theta)[0]) @ pack_product(z, z))
-        degrees = max(sum(term.rows for term in equations.terms) - equations.columns, 1)
-        return max(residual, np.finfo(float).tiny) / degrees
 
 
 def _solver(

@@ -151,7 +151,8 @@ def _fit(
         fit, space = rows.assemble(factored=True)
         coefficients, system = fit.fit_everything(search.theta)
         predictions, mismatch = rows.validate(fit, search.theta)
-    covariance, squared_error = fit.covariance(search.theta, system), fit.squared_error(search.theta, system)
+    squared_error = fit.squared_error(search.theta, system)
+    covariance = fit.covariance(squared_error, system)
     problem.rows.prune()
     diagnostics = {
         "solver": "qr" if fit.equations.factored else "cholesky", "reciprocal_condition": condition,
