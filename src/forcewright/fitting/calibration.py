@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from forcewright.fitting.problem import Problem
 from forcewright.linalg.max_volume import Grading
 from forcewright.models.active_sets import active_sets, atomic_grades
+from forcewright.models.baseline import BaselinePotential
 from forcewright.potential import Environmental, Graded, Potential, Varying
 from forcewright.structure import FloatArray
 from forcewright.uncertainty import Calibration, Span, calibrate
@@ -78,6 +79,8 @@ def _source(problem: Problem) -> str:
 
 
 def _remember(potential: Any, calibration: Calibration | None) -> Potential:
+    if isinstance(potential, BaselinePotential):
+        return potential.around(_remember(potential.fitted, calibration))
     if calibration is None or not hasattr(potential, "provenance"):
         return potential  # type: ignore[no-any-return]
     provenance = {**potential.provenance, "uncertainty": calibration.to_dict()}

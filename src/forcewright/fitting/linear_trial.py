@@ -315,7 +315,8 @@ def potential_of(
 ) -> Potential:
     """Return the potential of a trial's fit to everything."""
     model = linear_model(problem.model, params)
-    return model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    fitted = model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    return fitted if problem.baseline is None else problem.baseline.completed(fitted)
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], trial: LinearTrial) -> float:
