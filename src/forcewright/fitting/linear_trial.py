@@ -134,7 +134,8 @@ def _fit(
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
         starts = starting_points(space, problem.settings.search.starts, rng)
-        search = search_weights(fit.ridge, space, starts, problem.settings.search.evaluations)
+        settings = problem.settings.search
+        search = search_weights(fit.ridge, space, starts, settings.evaluations, settings.caution)
     else:
         search = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - accumulate_s

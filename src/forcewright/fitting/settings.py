@@ -231,6 +231,9 @@ class SearchSettings(BaseModel):
     """Descents from different points."""
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
+    caution: float = Field(default=0.03, ge=0, le=1)
+    """By which fraction the validation loss may rise for a ridge ten times as large. The least loss (0) says nothing
+    for directions in which no data lie: there a larger ridge keeps coefficients small and predictions safe."""
 
 
 class TuneStudySettings(StudySettings):
