@@ -167,7 +167,7 @@ def test_a_simulation_watches_and_stops_where_it_is_asked_to(fits: dict[str, Any
             "stages": [{"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 300, "time_ps": 0.004, "timestep_fs": 1.0}],
             "monitors": {
                 "extrapolation_factor": factor, "force_eV_per_A": None, "temperature_factor": None,
-                "closest_fraction": None, "volume_factor": None,
+                "closest_fraction": None, "volume_factor": None, "pair_distance": "off",
             },
             "trajectory": {"every_fs": 2.0}, "output": str(tmp_path / "run"),
         }
