@@ -45,9 +45,9 @@ def identity(
 def _plain(settings: RunSettings) -> dict[str, Any]:
     """Return the settings; what earlier versions do not know is left out at its default, so that their runs go on."""
     plain = settings.model_dump(mode="json")
-    default = type(settings.monitors).model_fields["extrapolation_factor"].default
-    if settings.monitors.extrapolation_factor == default:
-        del plain["monitors"]["extrapolation_factor"]
+    for name in ("extrapolation_factor", "uncertainty"):
+        if getattr(settings.monitors, name) == type(settings.monitors).model_fields[name].default:
+            del plain["monitors"][name]
     return plain
 
 

@@ -140,7 +140,9 @@ class _Run:
         self.engine, self.stages, self.folder, self.settings, self.about = engine, stages, folder, settings, about
         self.names = [stage.name or f"{index + 1} {stage.ensemble}" for index, stage in enumerate(stages)]
         self.watch = Watch(settings.monitors, force_field)
-        self.extrapolation = extrapolation_watch(force_field, settings.monitors.extrapolation_factor, folder)
+        self.extrapolation = extrapolation_watch(
+            force_field, settings.monitors.extrapolation_factor, folder, settings.monitors.uncertainty
+        )
         self.extrapolation_table: IO[bytes] | None = None
         self.on_progress = on_progress
         self.notes: list[str] = []
