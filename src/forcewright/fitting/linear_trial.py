@@ -258,6 +258,11 @@ def _blocks(problem: Problem, count: int) -> tuple[IntArray, IntArray]:
     return block_of, np.array(fold_of_block)
 
 
+def fold_of_blocks(problem: Problem, count: int) -> IntArray:
+    """Return the fold of each block of frames that a fit with at least ``count`` blocks keeps apart."""
+    return _blocks(problem, count)[1]
+
+
 def prune(problem: Problem, pool: Basis, settings: Pruning) -> tuple[Basis, list[Basis]]:
     """Return the basis that all training data choose from the pool, and those that they choose without each fold.
 

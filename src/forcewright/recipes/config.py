@@ -108,7 +108,7 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     asked
         The config as the user has it.
     """
-    content = config.model_dump(mode="json", exclude={"stability"})  # which begins once everything is fitted
+    content = config.model_dump(mode="json", exclude={"stability", "uncertainty"})  # which begin once all is fitted
     content["model"] = asked.model_dump(mode="json")["model"]
     defaults = config.family.hyperparameters.earlier_defaults
     if open_names := sorted(name for name in defaults if name not in config.model):
