@@ -25,10 +25,12 @@ from forcewright.lammps_session import LammpsNative, PairStyle
 from forcewright.models.overlay import is_of_pair_style, overlay
 from forcewright.models.storage import PotentialFolder, hashes_of
 from forcewright.potential import (
+    Basis,
     Environmental,
     Exportable,
     Graded,
     Linear,
+    Parametric,
     Potential,
     PotentialBase,
     Prediction,
@@ -71,8 +73,8 @@ class BaselinePotential(PotentialBase):
 
     @property
     def provenance(self) -> Mapping[str, Any]:
-        """What the fitted part remembers of its fit."""
-        return dict(getattr(self.fitted, "provenance", {}))
+        """What the fitted part remembers of its fit; there is none where that has none."""
+        return dict(self.fitted.provenance)
 
     @property
     def charges(self) -> tuple[float, ...] | None:
@@ -251,6 +253,24 @@ class _Linear(BaselinePotential):
         return np.asarray(self.fitted.coefficients)
 
 
+class _Parametric(BaselinePotential):
+    @property
+    def design(self) -> Basis | None:
+        """The basis of the coefficients."""
+        basis: Basis | None = self.fitted.design
+        return basis
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Covariance of the coefficients, if known."""
+        covariance: FloatArray | None = self.fitted.posterior
+        return covariance
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> Potential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms, on this baseline."""
+        return self.around(self.fitted.with_coefficients(coefficients, energies))
+
+
 class _Uncertain(BaselinePotential):
     def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV; the baseline has none."""
@@ -319,7 +339,8 @@ class _Native(BaselinePotential):
 
 
 _MIXINS: dict[Any, type] = {
-    Linear: _Linear, Uncertain: _Uncertain, Varying: _Varying, Graded: _Graded, Environmental: _Environmental,
+    Linear: _Linear, Parametric: _Parametric,
+    Uncertain: _Uncertain, Varying: _Varying, Graded: _Graded, Environmental: _Environmental,
     Exportable: _Exportable,
 }  # fmt: skip
 
