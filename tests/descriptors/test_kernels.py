@@ -138,19 +138,19 @@ def test_numbers_of_dscribe(kind: str, gamma: float, threshold: float, error: fl
         assert StructureKernel("average", zeta=2).matrix(rows) == pytest.approx(expected, abs=1e-10)
 
 
-def test_principal_components_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_precision_for_what_principal_components_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     low = rng.random((6, 150))  # environments near a space of few dimensions, with noise in all
-    sets = [rng.random((9, 6)) @ low + 0.01 * rng.random((9, 150)) for _ in range(12)]
+    sets = [rng.random((9, 6)) @ low + 0.05 * rng.normal(size=(9, 150)) for _ in range(12)]
     kernel = StructureKernel()
-    monkeypatch.setattr(module, "_FEWEST_COLUMNS", 10**9)
     plain = kernel.matrix(sets), largest_atomic_distance(sets)
-    monkeypatch.setattr(module, "_FEWEST_COLUMNS", 1)
-    monkeypatch.setattr(module, "_products_for_components", lambda width, total: 0.0)
+    monkeypatch.setattr(module, "_FEWEST_ROWS", 1)
     split = module._Sets(sets, None).a
-    assert 0 < split.rows.shape[1] < 20 and split.rest.shape[1] > 0
-    assert kernel.matrix(sets) == pytest.approx(plain[0], abs=2e-9)
+    assert split.rows.shape[1] == 32 and split.rest.shape[1] == 150 and split.rest.dtype == np.float32
+    assert kernel.matrix(sets) == pytest.approx(plain[0], abs=1e-10)
     assert largest_atomic_distance(sets) == pytest.approx(plain[1], abs=1e-6)
+    far = [rng.normal(size=(9, 150)) for _ in range(4)]  # of no few dimensions: all in double precision
+    assert module._Sets(far, None).a.rest.shape[1] == 0
 
 
 def test_threads_and_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

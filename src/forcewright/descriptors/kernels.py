@@ -37,10 +37,12 @@ Kind = Literal["average", "best", "rematch"]
 
 _BLOCK_ROWS = 512  # of environments on each side that are compared at once: their similarities stay in the cache
 _MOST_ITERATIONS = 1000
-#: What principal components leave of the square of a row's length goes into single precision from the first on, and is
-#: left out from the second on: the local similarities keep nine digits.
-_SINGLE, _NEGLIGIBLE = 1e-3, 1e-9
-_FEWEST_COLUMNS, _MOST_COLUMNS = 96, 4000  # for which components are worth their making
+#: Leading principal components of which products are taken in double precision. Where what they leave of a row's
+#: squared length is short, products of that are taken in single precision, twice as fast: the error of a local
+#: similarity is then some 1e-10, seldom 1e-8, that of a match 1e-11.
+_LEADING, _SHORT = 32, 0.02
+_FEWEST_COLUMNS, _FEWEST_ROWS = 96, 2000  # for which this is worth its making
+_SAMPLE = 4000  # rows that the components are made from
 _TOLERANCE = 1e-12  # of the sums of rows and columns of the match
 
 #: Fills the part of the result that belongs to blocks of structures, from their local similarities.
@@ -242,7 +244,7 @@ class _Sets:
                 "same descriptor", field="rows",
             )  # fmt: skip
         rows = _unit_also_where_empty(rows)
-        split = _components(rows, lists)
+        split = _components(rows)
         starts = [np.concatenate([[0], np.cumsum([len(r) for r in part])]).astype(np.int64) for part in lists]
         blocks = [_Blocks(*parts, start) for parts, start in zip(split, starts, strict=True)]
         self.a, self.b = blocks[0], blocks[1] if len(blocks) == 2 else None
@@ -272,30 +274,23 @@ def _unit_also_where_empty(rows: list[FloatArray]) -> list[FloatArray]:
     return units
 
 
-def _components(rows: list[FloatArray], lists: list[list[FloatArray]]) -> list[tuple[FloatArray, Any]]:
-    """Split rows into leading principal components in double precision and a rest in single precision."""
+def _components(rows: list[FloatArray]) -> list[tuple[FloatArray, Any]]:
+    """Split rows into their parts along a few leading directions and a rest, which is short, in single precision."""
     width, total = rows[0].shape[1], sum(map(len, rows))
-    whole = [(np.ascontiguousarray(part), np.empty((len(part), 0), dtype=np.float32)) for part in rows]
-    products = len(rows[0]) * (len(rows[0]) / 2 if len(rows) == 1 else len(rows[1])) * width
-    if not _FEWEST_COLUMNS <= width <= _MOST_COLUMNS or products < _products_for_components(width, total):
-        return whole
+    if width < _FEWEST_COLUMNS or total < _FEWEST_ROWS:
+        return [(np.ascontiguousarray(part), np.empty((len(part), 0), dtype=np.float32)) for part in rows]
     # a sample that no order of the atoms or frames makes one-sided: multiples of the golden ratio
-    shares = np.modf(np.arange(1, min(4 * width, total) + 1) * 0.6180339887498949)[0]
+    shares = np.modf(np.arange(1, min(_SAMPLE, total) + 1) * 0.6180339887498949)[0]
     sample = np.concatenate([part[np.unique((shares * len(part)).astype(np.int64))] for part in rows])
-    directions = np.linalg.eigh(sample.T @ sample)[1][:, ::-1]
+    directions = np.random.default_rng(0).normal(size=(width, _LEADING))
+    for _ in range(4):  # subspace iteration: they need not be exact
+        directions = np.linalg.qr(sample.T @ (sample @ directions))[0]
     turned = [part @ directions for part in rows]
-    # the rest of the rows that are represented worst bounds the error of every product (Cauchy and Schwarz)
-    left = np.max([(np.cumsum(part[:, ::-1] ** 2, axis=1)[:, ::-1]).max(axis=0) for part in turned], axis=0)
-    double, kept = (int((left > bound).sum()) for bound in (_SINGLE, _NEGLIGIBLE))
-    return [
-        (np.ascontiguousarray(part[:, :double]), np.ascontiguousarray(part[:, double:kept], dtype=np.float32))
-        for part in turned
-    ]  # fmt: skip
-
-
-def _products_for_components(width: int, total: int) -> float:
-    """Return from how many products of numbers on components save time: their own making is counted by its order."""
-    return 2.0 * width * width * (total + 10 * width)
+    rests = [part - along @ directions.T for part, along in zip(rows, turned, strict=True)]
+    squares = np.concatenate([np.einsum("ij,ij->i", rest, rest) for rest in rests])
+    if squares.mean() > _SHORT or squares.max() > 5.0 * _SHORT:
+        return [(np.ascontiguousarray(part), np.empty((len(part), 0), dtype=np.float32)) for part in rows]
+    return [(along, rest.astype(np.float32)) for along, rest in zip(turned, rests, strict=True)]
 
 
 def _for_blocks(a: _Blocks, b: _Blocks | None, fill: _Fill, count: int, zeta: int = 1) -> tuple[FloatArray, ...]:
