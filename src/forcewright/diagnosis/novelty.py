@@ -1,7 +1,7 @@
 """How new the surroundings of atoms are to a potential, and which of its training data come nearest to them.
 
 Where a potential knows its uncertainty, that is the measure. For any other it is the distance between descriptors,
-those by which frames are selected (`forcewright.selection`), to the nearest training atom of the same element, over the
+those of `forcewright.features.environments`, to the nearest training atom of the same element, over the
 distance that 99 % of training atoms have to the nearest in other frames.
 """
 
@@ -19,7 +19,7 @@ from forcewright.diagnosis.indicators import Indicator
 from forcewright.diagnosis.run_record import RunRecord, evenly
 from forcewright.errors import ForcewrightError
 from forcewright.features.ace.basis import AceBasis
-from forcewright.selection.descriptors import ace_basis
+from forcewright.features.environments import ace_basis, describe
 from forcewright.structure import Dataset, FloatArray, IntArray, Structure
 from forcewright.uncertainty import COVERAGE, uncertainty_of
 
@@ -95,13 +95,8 @@ class TrainingEnvironments:
         return table
 
     def _describe(self, structure: Structure) -> dict[int, tuple[IntArray, FloatArray]]:
-        values = self._basis.project(structure)
-        described = {}
-        for z, (functions, start) in zip(self._basis.species, self._basis.blocks(), strict=True):
-            atoms = np.flatnonzero(structure.numbers == z)
-            if len(atoms):
-                described[z] = (atoms, values[atoms, start : start + len(functions)])
-        return described
+        rows = describe(self._basis, structure, self.training.species)
+        return {z: (np.flatnonzero(structure.numbers == z), of_element) for z, of_element in rows.items()}
 
     @cached_property
     def usual(self) -> dict[int, float | None]:

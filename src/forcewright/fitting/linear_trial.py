@@ -134,7 +134,8 @@ def _fit(
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
         starts = starting_points(space, problem.settings.search.starts, rng)
-        search = search_weights(fit.ridge, space, starts, problem.settings.search.evaluations)
+        settings = problem.settings.search
+        search = search_weights(fit.ridge, space, starts, settings.evaluations, settings.caution)
     else:
         search = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - accumulate_s
@@ -255,6 +256,11 @@ def _blocks(problem: Problem, count: int) -> tuple[IntArray, IntArray]:
         used += parts_here
         fold_of_block += [fold] * parts_here
     return block_of, np.array(fold_of_block)
+
+
+def fold_of_blocks(problem: Problem, count: int) -> IntArray:
+    """Return the fold of each block of frames that a fit with at least ``count`` blocks keeps apart."""
+    return _blocks(problem, count)[1]
 
 
 def prune(problem: Problem, pool: Basis, settings: Pruning) -> tuple[Basis, list[Basis]]:

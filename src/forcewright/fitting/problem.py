@@ -119,8 +119,10 @@ class Problem:
 
     @property
     def committee_blocks(self) -> int:
-        """Blocks of frames that normal equations are kept in for a committee; 0 without one."""
-        return self.settings.committee.blocks if self.settings.committee else 0
+        """Blocks of frames that normal equations are kept in for what needs them after the fit; 0 for nothing."""
+        if "committee" in self.settings.kinds:
+            return self.settings.committee_settings.blocks
+        return 1 if "standard_error" in self.settings.kinds else 0
 
     @property
     def seed(self) -> int:
@@ -171,8 +173,10 @@ def make_problem(
         external = test
     if settings.committee and settings.committee.by == "folds" and (external or settings.validation.holdout):
         raise InputError("folds need validation.kfold; take by: bootstrap", field="committee.by")
-    if settings.committee and settings.model.get("densities", 1) != 1:
+    if "committee" in settings.kinds and settings.model.get("densities", 1) != 1:
         raise InputError("takes a linear fit; with further densities fit again with other seeds", field="committee")
+    if "standard_error" in settings.kinds and settings.model.get("densities", 1) != 1:
+        raise InputError("a fit of several densities has no standard errors; take distance", field="uncertainty")
     for name, other in (("test", test), ("validation", external)):
         if other is not None and (unknown := set(other.species) - set(train.species)):
             symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))

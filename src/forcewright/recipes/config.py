@@ -79,7 +79,8 @@ class TuneConfig(FitSettings):
 def as_before(config: TuneConfig) -> TuneConfig:
     """Return a config with what it leaves open as earlier versions took it.
 
-    They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
+    They used stresses only where they were told to, damped as the data scale and as little as gives the least loss,
+    and kept no pairs apart.
     """
     weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
@@ -89,9 +90,9 @@ def as_before(config: TuneConfig) -> TuneConfig:
     if prior == PriorSettings() and config.family.is_linear:
         prior = PriorSettings(scale="data", smoothness="free")
     model = {**config.family.hyperparameters.earlier_defaults, **config.model}
-    settled = {"weights": weights, "loss": loss, "prior": prior, "model": model}
+    settled: dict[str, Any] = {"weights": weights, "loss": loss, "prior": prior, "model": model}
     if config.family.is_linear:
-        settled["short_range"] = "off"
+        settled |= {"short_range": "off", "search": config.search.model_copy(update={"caution": 0.0})}
     return config.model_copy(update=settled)
 
 
@@ -107,13 +108,15 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     asked
         The config as the user has it.
     """
-    content = config.model_dump(mode="json", exclude={"stability"})  # which begins once everything is fitted
+    content = config.model_dump(mode="json", exclude={"stability", "uncertainty"})  # which begin once all is fitted
     content["model"] = asked.model_dump(mode="json")["model"]
     defaults = config.family.hyperparameters.earlier_defaults
     if open_names := sorted(name for name in defaults if name not in config.model):
         content["left_open"] = open_names  # and settled in another way than by earlier versions
     if content["validation"]["leave_out"] is None:
         content["validation"].pop("leave_out")
+    if config.search.caution == 0 or not config.family.is_linear:
+        content["search"].pop("caution")
     if config.prior.scale == "data":
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was

@@ -39,7 +39,7 @@ from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.coverage import coverage_of, coverage_warnings
-from forcewright.recipes.extrapolation import summary_of
+from forcewright.recipes.extrapolation import reliability_of, reliability_sections, summary_of
 from forcewright.recipes.inputs import Inputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
@@ -305,9 +305,9 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     """Return a section of a report as it was stored, with its figures and tables drawn.
 
     ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
-    ``grades``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
+    ``grades``, ``reliability``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
     """
-    from forcewright.report import Card, Section, draw_convergence, draw_stability, grade_table
+    from forcewright.report import Card, Section, draw_convergence, draw_reliability, draw_stability, grade_table
 
     shown = shown or {}
     figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
@@ -315,6 +315,8 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     if "worst" in shown:
         tables.append(worst_table(shown["worst"]))
         figures += _worst_pictures(shown["worst"])
+    if "reliability" in shown:
+        figures.append(draw_reliability(shown["reliability"]))
     if "stability" in shown:
         figures += draw_stability(shown["stability"])
     rank = shown.get("rank", 34 if "grades" in shown else 60)
@@ -356,8 +358,9 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
-    if content.get("committee") is None:
-        content.pop("committee", None)
+    for name in ("committee", "uncertainty"):
+        if not content.get(name):
+            content.pop(name, None)
     first = {name: content.pop(name) for name in ("data", "model", "output")}
     return yaml.safe_dump({**first, **content}, sort_keys=False, allow_unicode=True)
 
@@ -400,6 +403,7 @@ def summarize(
         "at_range_ends": at_range_ends(problem, best.params, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
+        "uncertainties": reliability_of(final.potential),
         "coverage": coverage,
         "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
@@ -524,6 +528,7 @@ def report_fields(
         "sections": [
             *nested,
             *account.sections(summary),
+            *reliability_sections(summary["uncertainties"]),
             *stability.sections(summary),
             *_worst_section(outcome, inputs),
         ],

@@ -22,12 +22,13 @@ from forcewright.report.run_figures import draw_extrapolation, draw_run, stage_t
 from forcewright.report.stability_figures import draw_stability
 from forcewright.report.structure_figure import draw_structure
 from forcewright.report.tables import grade_table
+from forcewright.report.uncertainty_figures import draw_reliability
 from forcewright.verbs import VerbPackage
 
 __all__ = [
     "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_extrapolation",
-    "draw_frame_errors", "draw_histograms", "draw_indicators", "draw_parts", "draw_pressures", "draw_run",
-    "draw_squeeze", "draw_stability", "draw_structure", "draw_svg", "grade_table", "render", "stage_table",
+    "draw_frame_errors", "draw_histograms", "draw_indicators", "draw_parts", "draw_pressures", "draw_reliability",
+    "draw_run", "draw_squeeze", "draw_stability", "draw_structure", "draw_svg", "grade_table", "render", "stage_table",
     "write_report",
 ]  # fmt: skip
 

@@ -46,7 +46,7 @@ def _plain(settings: RunSettings) -> dict[str, Any]:
     """Return the settings; what earlier versions do not know is left out at its default, so that their runs go on."""
     plain = settings.model_dump(mode="json")
     for holder, written, names in (
-        (settings.monitors, plain["monitors"], ("extrapolation_factor", "pair_distance")),
+        (settings.monitors, plain["monitors"], ("extrapolation_factor", "pair_distance", "uncertainty")),
         (settings, plain, ("dense_frames",)),
     ):
         for name in names:

@@ -14,13 +14,13 @@ from typing import IO, Any, Literal
 
 from ase.data import chemical_symbols
 
-from forcewright.errors import ForcewrightError
+from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.force_field import ForceField
 from forcewright.simulation.monitors import Alarm, outside_alarm
 from forcewright.trajectory import Snapshot
 from forcewright.trajectory.extxyz import frame_text
-from forcewright.uncertainty import Judged, Uncertainty, judge, uncertainty_of
+from forcewright.uncertainty import Judged, Kind, Uncertainty, judge, uncertainty_of
 
 log = logging.getLogger("forcewright")
 
@@ -107,10 +107,28 @@ class ExtrapolationWatch:
 
 
 def extrapolation_watch(
-    force_field: ForceField, factor: float | Literal["warn", "off"], folder: Path
+    force_field: ForceField, factor: float | Literal["warn", "off"], folder: Path, kind: Kind | None = None
 ) -> ExtrapolationWatch | None:
-    """Return the watch of a run; None where it is off, or the potential knows no calibrated uncertainty."""
-    uncertainty = None if factor == "off" else uncertainty_of(force_field.potential)
+    """Return the watch of a run; None where it is off, or the potential knows no calibrated uncertainty.
+
+    Parameters
+    ----------
+    kind
+        The kind of uncertainty; where not given the first that the potential knows.
+
+    Raises
+    ------
+    InputError
+        If the kind is given, and the potential does not know it or what it is on frames that were held back.
+    """
+    if factor == "off":
+        return None
+    try:
+        uncertainty = uncertainty_of(force_field.potential, kind)
+        if kind is not None and (uncertainty is None or uncertainty.calibration is None):
+            raise InputError(f"is {kind}, which was not calibrated; fit the potential with uncertainty: [{kind}]")
+    except InputError as error:
+        raise InputError(error.problem, field="monitors.uncertainty") from None
     if uncertainty is None or uncertainty.calibration is None:
         return None
     multiple: Any = None if factor == "warn" else factor

@@ -16,6 +16,7 @@ from forcewright.potential import Graded
 from forcewright.simulation.stages import Stage
 from forcewright.structure import FloatArray, IntArray, atomic_number
 from forcewright.trajectory import Snapshot
+from forcewright.uncertainty import Kind
 
 #: Target temperatures below this count as this one (K).
 _COOL = 300.0
@@ -54,6 +55,10 @@ class Monitors(BaseModel):
     extrapolation_factor: Annotated[float, Field(ge=1)] | Literal["warn", "off"] = 10.0
     """For potentials that know how uncertain they are of frames like their training data: warn when a structure
     exceeds that, as 1 % of these do, and stop when it does by this factor; `warn` never stops, `off` does not look."""
+
+    uncertainty: Kind | None = None
+    """Which uncertainty that is: grade, variance, committee, standard_error or distance; the first of them that the
+    potential knows where not given."""
 
     pair_distance: Annotated[float, Field(gt=0, le=1)] | Literal["warn", "off"] = 0.7
     """For potentials that remember how close atoms of each pair of elements came in their training data: warn when

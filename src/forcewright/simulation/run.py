@@ -150,7 +150,9 @@ class _Run:
         monitors = settings.monitors
         self.watch = Watch(monitors, force_field)
         self.distances = distance_watch(force_field, start.structure, monitors.pair_distance, folder)
-        self.extrapolation = extrapolation_watch(force_field, monitors.extrapolation_factor, folder)
+        self.extrapolation = extrapolation_watch(
+            force_field, monitors.extrapolation_factor, folder, monitors.uncertainty
+        )
         self.tables: dict[str, IO[bytes]] = {}  # of the two above, by name
         self.dense = DenseFrames(settings.dense_frames.count, len(start))
         self.on_progress = on_progress
