@@ -217,9 +217,7 @@ def _number(element: ElementTree.Element, where: str, field: str) -> float | Non
     try:
         value = float(text)
     except ValueError:
-        raise InputError(
-            f"{text.strip()!r} is not a number {_STARS}", field=field
-        ) from None
+        raise InputError(f"{text.strip()!r} is not a number {_STARS}", field=field) from None
     if not np.isfinite(value):
         raise InputError(f"is {text.strip()}; the electronic loop went wrong, repeat the run", field=field)
     return value
