@@ -17,7 +17,8 @@ from forcewright.files import writing
 from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.settings import STRICT, FitSettings, PriorSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
-from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
+from forcewright.plain_data import read_yaml
+from forcewright.recipes.run_folder import with_absolute_paths
 
 
 def _as_list(value: Any) -> Any:
