@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import forcewright as fw
+from forcewright.configs import echo
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
+from forcewright.plain_data import parse_yaml
 from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
@@ -379,8 +381,6 @@ def analyze(
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
     """Return what ``--set rdf.r_max=8`` says, by analysis and option; values are read as YAML."""
-    import yaml
-
     options: dict[str, dict[str, Any]] = {}
     for pair in pairs or []:
         name, separator, value = pair.partition("=")
@@ -388,9 +388,9 @@ def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
         if not (separator and dot and analysis and key):
             raise ForcewrightError(f"--set {pair!r} is not ANALYSIS.OPTION=VALUE, such as rdf.r_max=8")
         try:
-            options.setdefault(analysis, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ForcewrightError(f"--set {pair!r} holds no value that can be read: {error}") from None
+            options.setdefault(analysis, {})[key] = parse_yaml(value)
+        except ForcewrightError as error:
+            raise ForcewrightError(f"--set {echo(pair)} {error}") from None
     return options
 
 
