@@ -177,12 +177,16 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")] = None,
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+    ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
-    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
+    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades, uncertainty=uncertainty)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
     if predicted.extrapolation is not None:
@@ -437,7 +441,7 @@ def select(
     by: Annotated[str, typer.Option(help="random, energy, force, time, fps, cur, maxvol or novelty.")] = "fps",
     count: Annotated[int, typer.Option(help="How many frames.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
-    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential with an active set.")] = None,
+    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential that knows its uncertainty.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,

@@ -123,7 +123,7 @@ class LabelSummary:
             counted = self.keys.get(name, Counter())
             if len(counted) > 1:
                 listed = " and ".join(f"{key} in {count} frames" for key, count in counted.most_common())
-                message = f"the {name} stands under {listed}; is it one quantity, of one level of theory?"
+                message = f"the {name} {'stand' if name == 'forces' else 'stands'} under {listed}; is it one quantity, of one level of theory?"
                 yield Finding("warning", "two keys", message, field=name)
         for (name, key, other), (largest, count) in self.differing.items():
             unit = "eV/atom" if name == "energy" else "eV/Å"

@@ -29,6 +29,7 @@ from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import identify
 
 log = logging.getLogger("forcewright")
 
@@ -234,5 +235,7 @@ def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
     is_xpot = config.protocol == "xpot"
     external = inputs.test if is_xpot else inputs.external
     sets = (problem.everything, external, inputs.test if is_xpot else None)
+    if problem.baseline is not None:
+        content["baseline"] = identify(problem.baseline.potential)[2]
     content["data"] = [None if dataset is None else dataset.content_hash for dataset in sets]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

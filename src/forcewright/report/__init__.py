@@ -14,11 +14,13 @@ from forcewright.report.run_figures import draw_extrapolation, draw_run, stage_t
 from forcewright.report.stability_figures import draw_stability
 from forcewright.report.structure_figure import draw_structure
 from forcewright.report.tables import grade_table
+from forcewright.report.uncertainty_figures import draw_reliability
 from forcewright.verbs import VerbPackage
 
 __all__ = [
-    "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_extrapolation", "draw_run",
-    "draw_stability", "draw_structure", "draw_svg", "grade_table", "render", "stage_table", "write_report",
+    "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_extrapolation",
+    "draw_reliability", "draw_run", "draw_stability", "draw_structure", "draw_svg", "grade_table", "render",
+    "stage_table", "write_report",
 ]  # fmt: skip
 
 sys.modules[__name__].__class__ = VerbPackage

@@ -121,6 +121,22 @@ class AcePotential(PotentialBase):
         return posterior_errors(rows, self.fitted.covariance, structures, self.species)
 
     @property
+    def design(self) -> AceBasis | None:
+        """The basis of its coefficients; None for one from a bare file, or of several densities."""
+        return None if self.fitted is None or self.fitted.coefficients.shape[1] != 1 else self.fitted.basis
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Posterior covariance of the coefficients, if known."""
+        return None if self.fitted is None else self.fitted.covariance
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> AcePotential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms, with one density."""
+        basis, embedding = self._fitted.basis, Embedding()
+        table = coefficients.reshape(basis.size, 1)
+        return AcePotential(basis.expansion(table, energies, embedding), FittedBasis(basis, table, embedding))
+
+    @property
     def knows_grades(self) -> bool:
         """Whether it has an active set: it was fitted here, and not read from a bare file."""
         return self.fitted is not None and bool(self.fitted.active)
