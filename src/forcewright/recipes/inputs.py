@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from forcewright.data import read_with_summary, require_sound
+from forcewright.data import read_with_summary, require_forces, require_sound
 from forcewright.errors import InputError
 from forcewright.models import potential_path
 from forcewright.recipes.config import TuneConfig
@@ -81,6 +81,7 @@ def read_inputs(config: TuneConfig) -> Inputs:
 
     hashes.update(file_hashes(baseline_files(config)))
     train = load(config.data.train, "train")
+    require_forces(train, config.data.labels)
     test = load(config.data.test, "test") if config.data.test else None
     external = load(config.validation.external, "validation") if config.validation.external else None
     return Inputs(train, test, external, hashes)
