@@ -93,7 +93,7 @@ class Evidence:
 
 _BIAS, _SIGMAS = 0.1, 3.0
 _HOTTER = 1.25  # root mean square forces over those of the training data
-_ONE_DENSITY = 1.06  # largest over smallest volume of the training data
+_SINGLE_DENSITY = 1.06  # largest over smallest volume of the training data
 _MISSES = 0.3  # errors over root mean square forces
 
 
@@ -181,7 +181,7 @@ def _of_unbroken(x: Evidence) -> tuple[Cause, list[str]]:
 
 def _density(x: Evidence) -> list[str]:
     """Return why the pressure is to blame; empty where it is not."""
-    narrow = x.density_range is not None and x.density_range < _ONE_DENSITY
+    narrow = x.density_range is not None and x.density_range < _SINGLE_DENSITY
     reasons = []
     early = x.volume_ps is not None and all(
         x.volume_ps <= other for other in (x.novel_ps, x.close_ps, x.wrong_ps) if other is not None

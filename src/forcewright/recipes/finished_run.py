@@ -88,9 +88,9 @@ def read_run(
 
 def _settings(folder: Path, content: Mapping[str, Any]) -> tuple[SimulateConfig, Path]:
     """Return the settings of a run, and the folder that texts in them may be paths from."""
-    for place in (folder, folder.parent):
-        if (place / "config.resolved.yaml").is_file():
-            settings, base, _ = read_config(SimulateConfig, place / "config.resolved.yaml")
+    for parent in (folder, folder.parent):
+        if (parent / "config.resolved.yaml").is_file():
+            settings, base, _ = read_config(SimulateConfig, parent / "config.resolved.yaml")
             return settings, Path(content.get("config_folder", base))
     raise InputError("has no config.resolved.yaml; is it the output folder of `forcewright simulate`?", file=folder)
 
