@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from forcewright.recipes.convert import convert
     from forcewright.recipes.generate import generate
     from forcewright.recipes.label import label
+    from forcewright.recipes.learn import learn
     from forcewright.recipes.learning_curve import learning_curve
     from forcewright.recipes.predict import evaluate, predict
     from forcewright.recipes.select import select, split
@@ -40,7 +41,8 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "audit", "compare", "convert", "evaluate", "fit", "generate", "label", "learning_curve", "load",
+    "analyze", "audit", "compare", "convert", "evaluate", "fit", "generate", "label", "learn", "learning_curve",
+    "load",
     "predict", "read", "report", "select", "simulate", "split", "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 

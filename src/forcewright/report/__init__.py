@@ -9,6 +9,7 @@ import sys
 
 from forcewright.report.content import Card, PageContent, ReportContent, Section, Svg
 from forcewright.report.convergence import draw_convergence
+from forcewright.report.learning_figures import draw_learning
 from forcewright.report.page import draw_svg, render, write_report
 from forcewright.report.run_figures import draw_extrapolation, draw_run, stage_table
 from forcewright.report.stability_figures import draw_stability
@@ -19,8 +20,8 @@ from forcewright.verbs import VerbPackage
 
 __all__ = [
     "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_extrapolation",
-    "draw_reliability", "draw_run", "draw_stability", "draw_structure", "draw_svg", "grade_table", "render",
-    "stage_table", "write_report",
+    "draw_learning", "draw_reliability", "draw_run", "draw_stability", "draw_structure", "draw_svg", "grade_table",
+    "render", "stage_table", "write_report",
 ]  # fmt: skip
 
 sys.modules[__name__].__class__ = VerbPackage
