@@ -443,6 +443,20 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     _show(compared, compared.folder)
 
 
+@app.command()
+def learn(config: Config, fresh: FreshStudies = False) -> None:
+    """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
+
+    Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
+    """
+    with _spinner() as show:
+        learned = fw.learn(
+            config, fresh=fresh, on_start=lambda words: _print(f"before it begins: {words}"),
+            on_step=lambda words: show(description=words),
+        )  # fmt: skip
+    _show(learned, learned.folder)
+
+
 @app.command(name="learning-curve")
 def learning_curve(config: Config) -> None:
     """Fit families to growing, nested subsets of the training data; show how fast their errors fall.
@@ -612,7 +626,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "diagnose", "fit", "label", "learning-curve", "rerun", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "rerun", "simulate", "tune")
 
 
 def main() -> None:
