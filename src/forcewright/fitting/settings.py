@@ -143,9 +143,9 @@ class PriorSettings(BaseModel):
     smoothness: Literal["none", "free"] | tuple[float, ...] = "free"
     """Exponents by which rough functions are damped harder, where the family tells which are rough: searched with the
     weights (free), numbers, or none."""
-    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = 2.0
+    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = (2.5, 1.7)
     """Exponents by which parts are damped harder that tell like elements apart: of neighbors and of the center, or one
-    number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
+    number for both (the defaults predict each binary of Nb, Mo, Ta and W best from all the others); searched with the weights (free), or none. It takes validation.leave_out to search them for what
     they are for. Only with scale: basis."""
 
     @model_validator(mode="before")
