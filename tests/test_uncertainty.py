@@ -180,7 +180,7 @@ def test_a_simulation_watches_and_stops_where_it_is_asked_to(fits: dict[str, Any
             "stages": [{"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 300, "time_ps": 0.004, "timestep_fs": 1.0}],
             "monitors": {
                 "extrapolation_factor": factor, "force_eV_per_A": None, "temperature_factor": None,
-                "closest_fraction": None, "volume_factor": None,
+                "closest_fraction": None, "volume_factor": None, "pair_distance": "off",
             },
             "trajectory": {"every_fs": 2.0}, "output": str(tmp_path / "run"),
         }
@@ -275,7 +275,7 @@ def test_a_committee_in_the_potential_spreads_as_its_members_do(fits: dict[str, 
 def test_a_distance_is_zero_where_the_potential_was_fitted_and_infinite_for_unknown_elements(
     fits: dict[str, Any],
 ) -> None:
-    from forcewright.features.environments import basis_for, describe, environments_of
+    from forcewright.descriptors.environments import basis_for, describe, environments_of
     from forcewright.structure import Structure
 
     structures = fw.Dataset.from_ase(fits["inside"][:6]).structures

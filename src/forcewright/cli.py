@@ -271,6 +271,70 @@ def simulate(config: Config, fresh: FreshRun = False) -> None:
         raise typer.Exit(1)
 
 
+Run = Annotated[Path, typer.Argument(help="Output folder of a simulation.", show_default=False)]
+ReferenceOption = typer.Option(
+    "--reference", "-r", show_default=False,
+    help="YAML file with the reference (that of `label` will do), a potential, or text such as 'xtb: GFN1-xTB'.",
+)  # fmt: skip
+RunPotential = Annotated[
+    Path | None, typer.Option("--potential", help="The run's potential, where it has moved since.")
+]
+RunTrain = Annotated[
+    list[Path] | None,
+    typer.Option("--train", help="Training data, where the study around the potential does not name them."),
+]
+RunOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")]
+Workers = Annotated[int, typer.Option(help="Frames labelled at the same time.")]
+
+
+@app.command()
+def rerun(
+    run: Run,
+    reference: Annotated[str, ReferenceOption],
+    output: RunOutput = None,
+    frames: Annotated[int, typer.Option(help="Frames of the trajectory, at most.")] = 200,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Label frames of a finished run: errors by atom and over time, and mean pressures of training, run and rerun.
+
+    Example: `forcewright rerun runs/md --reference label.yaml`. Run it again to go on where it was stopped.
+    """
+    with _bar_with_time_left() as show:
+
+        def on_done(state: Any) -> None:
+            show(description="labelling", completed=state.done, total=state.total, left=_time_left(state.seconds_left))
+
+        done = fw.rerun(
+            run, reference, output=output, frames=frames, workers=workers, potential=potential, train=train or None,
+            on_done=on_done,
+        )  # fmt: skip
+    _show(done, done.folder)
+
+
+@app.command()
+def diagnose(
+    run: Run,
+    reference: Annotated[str | None, ReferenceOption] = None,
+    output: RunOutput = None,
+    labels: Annotated[int, typer.Option(help="Frames that the reference labels.")] = 60,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Find out when a run went wrong, where, whether the potential was wrong there, and what to do.
+
+    Example: `forcewright diagnose runs/md --reference label.yaml`.
+    """
+    with _spinner() as show:
+        made = fw.diagnose(
+            run, reference, output=output, labels=labels, workers=workers, potential=potential, train=train or None,
+            on_step=lambda what: show(description=what),
+        )  # fmt: skip
+    _show(made, made.folder)
+
+
 @app.command()
 def analyze(
     trajectory: Annotated[
@@ -562,7 +626,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "fit", "label", "learn", "learning-curve", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "rerun", "simulate", "tune")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from forcewright.fitting.held_back import with_kinds
 from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.short_range import ShortRange, keep_apart
+from forcewright.fitting.training_record import with_training_record
 from forcewright.fitting.trials import Trials
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Potential, Prediction
@@ -80,6 +81,7 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     loss = problem.loss.of(problem.validation, trial.predictions)
     source = {"trial": best.index, "loss": loss, "protocol": protocol, "data": data.content_hash}
     potential = potential_of(problem, best.params, kept, source)
+    potential = with_training_record(problem, potential)
     if graded:
         potential = with_grades(problem, potential, trial.predictions)
     potential = with_kinds(problem, potential, trial.predictions, trial=trial, final=final, kept=kept)
@@ -164,6 +166,7 @@ def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> F
     predictions = load_predictions(files.predictions)
     validation, tested = _judged(problem, predictions, potential, test)
     potential = with_uncertainty(problem, potential, load_uncertainties(files.predictions), predictions)
+    potential = with_training_record(problem, potential)
     potential = with_kinds(problem, potential, predictions)
     cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker
     files.remove_others()

@@ -134,7 +134,8 @@ def _fit(
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
         starts = starting_points(space, problem.settings.search.starts, rng)
-        search = search_weights(fit.ridge, space, starts, problem.settings.search.evaluations)
+        settings = problem.settings.search
+        search = search_weights(fit.ridge, space, starts, settings.evaluations, settings.caution)
     else:
         search = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - accumulate_s
@@ -320,7 +321,8 @@ def potential_of(
 ) -> Potential:
     """Return the potential of a trial's fit to everything."""
     model = linear_model(problem.model, params)
-    return model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    fitted = model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    return fitted if problem.baseline is None else problem.baseline.completed(fitted)
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], trial: LinearTrial) -> float:

@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -19,6 +20,7 @@ from forcewright.errors import InputError
 from forcewright.models import family_of
 from forcewright.models.family import Family
 from forcewright.optimize.settings import StudySettings
+from forcewright.potential import Potential
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -231,6 +233,9 @@ class SearchSettings(BaseModel):
     """Descents from different points."""
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
+    caution: float = Field(default=0.03, ge=0, le=1)
+    """By which fraction the validation loss may rise for a ridge ten times as large. The least loss (0) says nothing
+    for directions in which no data lie: there a larger ridge keeps coefficients small and predictions safe."""
 
 
 class TuneStudySettings(StudySettings):
@@ -333,6 +338,9 @@ class FitSettings(BaseModel):
 
     model: dict[str, Any]
     """The family (`kind`) and its hyperparameters; a range may stand for every number."""
+    baseline: str | dict[str, Any] | InstanceOf[Potential] | None = None
+    """What is fitted on top of: a saved potential, or {lammps: {pair_style: …, pair_coeff: …, charges: …}}, such as
+    point charges. Its energies, forces and stresses are subtracted from the labels and added back by the potential."""
     validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)

@@ -25,7 +25,8 @@ from forcewright.files import atomic_write, write_arrays
 from forcewright.structure import atomic_number
 
 FORMAT = "forcewright-potential"
-VERSION = 1
+VERSION = 1  # that is written
+_NEWEST = 2  # that is read: with a baseline (`forcewright.models.baseline`)
 
 #: File of the arrays that stand in a potential's provenance.
 KEPT = "provenance.npz"
@@ -222,8 +223,8 @@ def _read_json(path: Path, kind: str | None) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError("is not a potential saved by Forcewright", file=path)
     version = content.get("version", 0)
-    if not isinstance(version, int) or version > VERSION:
-        raise InputError(f"has format version {version}, this Forcewright reads up to {VERSION}", file=path)
+    if not isinstance(version, int) or version > _NEWEST:
+        raise InputError(f"has format version {version}, this Forcewright reads up to {_NEWEST}", file=path)
     if kind is not None and content.get("kind") != kind:
         raise InputError(f"is of kind {content.get('kind')!r}, expected {kind!r}", file=path)
     return content

@@ -106,6 +106,23 @@ class AcePotential(PotentialBase):
         energies: FloatArray = self._evaluator.evaluate(as_structure(structure), forces=False)[0]
         return energies
 
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) of each order of interaction, and of the core, by name; their sum is the force.
+
+        Several densities act together, so all orders are then one part.
+        """
+        core = self._of_rank(structure, 0)
+        parts = {"all orders": np.asarray(self._evaluator.evaluate(structure)[1]) - core}
+        if all(embedding.densities == 1 for embedding in self.expansion.embeddings):
+            ranks = sorted({f.rank for block in self.expansion.functions for f in block})
+            parts = {f"{rank + 1}-body": self._of_rank(structure, rank) - core for rank in ranks}
+        return {**parts, "core": core} if core.any() else parts
+
+    def _of_rank(self, structure: Structure, rank: int) -> FloatArray:
+        """Return the forces (N, 3) of the functions of one rank, and of the core; of the core alone for rank 0."""
+        functions = tuple(tuple(f for f in block if f.rank == rank) for block in self.expansion.functions)
+        return np.asarray(AceEvaluator(replace(self.expansion, functions=functions)).evaluate(structure)[1])
+
     def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
