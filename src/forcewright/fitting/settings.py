@@ -145,8 +145,9 @@ class PriorSettings(BaseModel):
     weights (free), numbers, or none."""
     sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = (2.5, 1.7)
     """Exponents by which parts are damped harder that tell like elements apart: of neighbors and of the center, or one
-    number for both (the defaults predict each binary of Nb, Mo, Ta and W best from all the others); searched with the weights (free), or none. It takes validation.leave_out to search them for what
-    they are for. Only with scale: basis."""
+    number for both (the defaults predict each binary of Nb, Mo, Ta and W best from all the others); searched with the
+    weights (free), or none. It takes validation.leave_out to search them for what they are for. Only with scale:
+    basis."""
 
     @model_validator(mode="before")
     @classmethod
