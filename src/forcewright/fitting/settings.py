@@ -235,8 +235,8 @@ class SearchSettings(BaseModel):
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
     caution: float = Field(default=0.03, ge=0, le=1)
-    """By which fraction the validation loss may rise for a ridge ten times as large. The least loss (0) says nothing
-    for directions in which no data lie: there a larger ridge keeps coefficients small and predictions safe."""
+    """By which fraction the validation loss may rise for a ridge ten times as large, once weights are found. The least
+    loss (0) says nothing for directions in which no data lie: there a larger ridge keeps coefficients small."""
 
 
 class TuneStudySettings(StudySettings):
