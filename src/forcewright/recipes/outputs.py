@@ -27,7 +27,7 @@ from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.range_ends import at_range_ends
-from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.settings import LINEAR_ONLY, FitSettings, applies
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
@@ -362,6 +362,8 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
+    if "weights" in idle and applies("weights", config.weights, config.family):
+        content["weights"] = config.weights.model_dump(include=config.weights.model_fields_set)
     for name in ("committee", "uncertainty"):
         if not content.get(name):
             content.pop(name, None)
