@@ -179,12 +179,16 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")] = None,
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+    ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
-    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
+    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades, uncertainty=uncertainty)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
     if predicted.extrapolation is not None:
@@ -267,6 +271,70 @@ def simulate(config: Config, fresh: FreshRun = False) -> None:
     _say_where(result.folder)
     if failed:
         raise typer.Exit(1)
+
+
+Run = Annotated[Path, typer.Argument(help="Output folder of a simulation.", show_default=False)]
+ReferenceOption = typer.Option(
+    "--reference", "-r", show_default=False,
+    help="YAML file with the reference (that of `label` will do), a potential, or text such as 'xtb: GFN1-xTB'.",
+)  # fmt: skip
+RunPotential = Annotated[
+    Path | None, typer.Option("--potential", help="The run's potential, where it has moved since.")
+]
+RunTrain = Annotated[
+    list[Path] | None,
+    typer.Option("--train", help="Training data, where the study around the potential does not name them."),
+]
+RunOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")]
+Workers = Annotated[int, typer.Option(help="Frames labelled at the same time.")]
+
+
+@app.command()
+def rerun(
+    run: Run,
+    reference: Annotated[str, ReferenceOption],
+    output: RunOutput = None,
+    frames: Annotated[int, typer.Option(help="Frames of the trajectory, at most.")] = 200,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Label frames of a finished run: errors by atom and over time, and mean pressures of training, run and rerun.
+
+    Example: `forcewright rerun runs/md --reference label.yaml`. Run it again to go on where it was stopped.
+    """
+    with _bar_with_time_left() as show:
+
+        def on_done(state: Any) -> None:
+            show(description="labelling", completed=state.done, total=state.total, left=_time_left(state.seconds_left))
+
+        done = fw.rerun(
+            run, reference, output=output, frames=frames, workers=workers, potential=potential, train=train or None,
+            on_done=on_done,
+        )  # fmt: skip
+    _show(done, done.folder)
+
+
+@app.command()
+def diagnose(
+    run: Run,
+    reference: Annotated[str | None, ReferenceOption] = None,
+    output: RunOutput = None,
+    labels: Annotated[int, typer.Option(help="Frames that the reference labels.")] = 60,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Find out when a run went wrong, where, whether the potential was wrong there, and what to do.
+
+    Example: `forcewright diagnose runs/md --reference label.yaml`.
+    """
+    with _spinner() as show:
+        made = fw.diagnose(
+            run, reference, output=output, labels=labels, workers=workers, potential=potential, train=train or None,
+            on_step=lambda what: show(description=what),
+        )  # fmt: skip
+    _show(made, made.folder)
 
 
 @app.command()
@@ -437,7 +505,7 @@ def select(
     by: Annotated[str, typer.Option(help="random, energy, force, time, fps, cur, maxvol or novelty.")] = "fps",
     count: Annotated[int, typer.Option(help="How many frames.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
-    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential with an active set.")] = None,
+    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential that knows its uncertainty.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,
@@ -544,7 +612,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "fit", "label", "learning-curve", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learning-curve", "rerun", "simulate", "tune")
 
 
 def main() -> None:

@@ -210,7 +210,8 @@ def unsound() -> dict[str, Frame]:
     far[1, 2], nan[1, 2] = 1e160, np.nan
     return {
         "energy": frame(energy=np.nan), "forces": frame(forces=np.full((4, 3), np.inf)), "positions": frame(nan),
-        "Lattice": frame(cell=np.full((3, 3), np.nan)), "out of bounds": frame(far),
+        "Lattice": frame(cell=np.full((3, 3), np.nan)), "out of bounds": frame(far), "huge energy": frame(energy=-1e200),
+        "huge forces": frame(forces=np.full((4, 3), 1e200)),
         "long vector": frame(cell=np.diag([5e5, 5, 5])), "sheared": frame(cell=[[5, 0, 0], [1e7, 5, 0], [0, 0, 5]]),
     }  # fmt: skip
 

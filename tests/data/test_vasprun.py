@@ -126,20 +126,24 @@ def test_damaged_files_are_refused_by_name(
 PARAMETERS = "<parameters><i name='NELM'>{}</i><i name='EDIFF'>1e-5</i></parameters>\n"
 
 
-@pytest.mark.parametrize(("changes", "longest", "converged"), [
-    ([1, 0.1, 1e-8], 4, True),  # it settled in the last step that is allowed
-    ([1, 0.1, 1e-3], 4, False),
-    ([1, 0.1, 1e-3], 5, True),  # VASP ended it by itself
-    ([1, 0.1, 1e-8, 1e-8, 30.0, 20.0], 5, True),  # linear response goes on after the ground state
-    ([1, 0.1, 0.1, 0.1, 0.1, 0.1], 5, False),
+@pytest.mark.parametrize(("changes", "longest", "threshold", "converged"), [
+    ([1, 0.1, 1e-8], 4, 1e-5, True),  # it settled in the last step that is allowed
+    ([1, 0.1, 1e-3], 4, 1e-5, False),
+    ([1, 0.1, 1e-3], 5, 1e-5, True),  # VASP ended it by itself
+    ([1, 0.1, 1e-8, 1e-8, 30.0, 20.0], 5, 1e-5, True),  # linear response goes on after the ground state
+    ([1, 0.1, 1e-8, 0.0, 30.0, 20.0], 5, -0.0, True),  # what VASP writes of 1e-9
+    ([1, 0.1, 1e-6, 0.1, 30.0, 20.0], 5, 0.0, False),
+    ([1, 0.1, 0.1, 0.1, 0.1, 0.1], 5, 1e-5, False),
 ])  # fmt: skip
-def test_convergence_is_that_of_the_energy(changes: list[float], longest: int, converged: bool, tmp_path: Path) -> None:
+def test_convergence_is_that_of_the_energy(
+    changes: list[float], longest: int, threshold: float, converged: bool, tmp_path: Path
+) -> None:
     energies = -10.84 + np.cumsum([0.0, *changes])
-    loop = "".join(f"<scstep><energy><i name='e_fr_energy'>{e:.9f}</i></energy></scstep>" for e in energies)
+    loop = "".join(f"<scstep><energy><i name='e_fr_energy'>{e:.8f}</i></energy></scstep>" for e in energies)
     text = step()
     text = text[: text.index("<scstep>")] + loop + text[text.index("</scstep>") + len("</scstep>") :]
     path = tmp_path / "vasprun.xml"
-    path.write_text(HEAD + PARAMETERS.format(longest) + text + "</modeling>")
+    path.write_text(HEAD + PARAMETERS.format(longest).replace("1e-5", f"{threshold:.8f}") + text + "</modeling>")
     assert read(path)[0].labels.info.get("scf_converged", True) is converged
 
 

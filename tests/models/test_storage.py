@@ -54,7 +54,7 @@ def snap(tmp_path: Path) -> Path:
         ("coefficients", "0.1", "expected numbers"),
         ("reference_energies_eV", {"C": None, "Si": 1.0}, "reference_energies_eV of C is None"),
         ("zbl", [0.0, 1.0], "zbl is 0.0"),
-        ("version", 99, "format version 99, this Forcewright reads up to 1"),
+        ("version", 99, "format version 99, this Forcewright reads up to 2"),
         ("version", "new", "format version new"),
         ("format", "other", "is not a potential saved by Forcewright"),
     ],

@@ -17,6 +17,8 @@ OVERLAP, SEVERE_OVERLAP = 0.6, 0.35
 COINCIDENT = 0.1
 #: Farther out (Å), or with longer cell vectors, nothing that counts bins or images comes to an end.
 FAR = 1e5
+#: No energy (eV), force (eV/Å) or stress (eV/Å³) is larger; squares of what is would overflow before long.
+HUGE = 1e12
 #: Net force (eV/Å) per square root of the number of atoms; DFT on a grid leaves up to 0.006.
 NET_FORCE, SEVERE_NET_FORCE = 0.03, 0.3
 
@@ -43,13 +45,15 @@ def check_soundness(frame: Frame, index: int) -> Iterator[Finding]:
     values |= {"forces": labels.forces, "stress": labels.stress}
     for name, value in values.items():
         array = np.atleast_1d(np.asarray(0.0 if value is None else value, dtype=np.float64))
-        bad = np.argwhere(~np.isfinite(array))
+        bound = np.inf if name in ("positions", "Lattice") else HUGE
+        bad = np.argwhere(~(np.isfinite(array) & (np.abs(array) <= bound)))
         if not len(bad):
             continue
         first = array[tuple(bad[0])]
         where = f" at atom {bad[0][0]}" if name in ("positions", "forces") else ""
-        message = f"holds {first}{where}; correct the value or leave the frame out"
-        yield Finding("error", "not finite", message, field=name, **location)
+        limit = f", more than {HUGE:g}" if np.isfinite(first) else ""
+        message = f"holds {first}{where}{limit}; correct the value or leave the frame out"
+        yield Finding("error", "out of bounds" if limit else "not finite", message, field=name, **location)
     if not np.isfinite(structure.cell).all() or not np.isfinite(structure.positions).all():
         return
     if (farthest := float(np.abs(structure.positions).max())) > FAR:

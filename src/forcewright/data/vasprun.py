@@ -28,6 +28,12 @@ from forcewright.units import KBAR
 #: projected bands can be most of the file.
 _PARTS = frozenset({"atominfo", "parameters", "calculation"})
 _STEP_PARTS = frozenset({"scstep", "structure", "varray", "energy"})
+#: VASP writes energies, and EDIFF, with eight decimals.
+_LAST_DECIMAL = 1.5e-8
+_KEEP_THE_REST = (
+    "or keep only the finished steps (--skip-broken; data: {skip_broken: true} in a config, strict=False in Python)"
+)
+_STARS = f"(VASP writes stars where it overflows): repeat the run, {_KEEP_THE_REST}"
 
 
 def read_vasprun(path: Path) -> RawFrames:
@@ -57,8 +63,7 @@ def read_vasprun(path: Path) -> RawFrames:
             raise InputError(f"is not XML, and so no vasprun.xml ({error})", file=path) from None
         yield InputError(
             f"the XML breaks off or is damaged after {index} finished ionic steps ({error}); "
-            "the run was cut off: repeat it or keep only the finished steps (--skip-broken; "
-            "data: {{skip_broken: true}} in a config, strict=False in Python)",
+            f"the run was cut off: repeat it, {_KEEP_THE_REST}",
             file=path, frame=index, field="calculation",
         )  # fmt: skip
         return
@@ -183,8 +188,9 @@ def _converged(steps: Sequence[ElementTree.Element], longest: int, threshold: fl
             energies.append(_number(step, "energy/i[@name='e_fr_energy']", "e_fr_energy"))
         except InputError:
             energies.append(None)
+    enough = max(abs(threshold), _LAST_DECIMAL)
     settled = [
-        before is not None and after is not None and abs(after - before) < threshold
+        before is not None and after is not None and abs(after - before) < enough
         for before, after in zip(energies, energies[1:], strict=False)
     ]
     return any(settled) if len(steps) > longest else bool(settled) and settled[-1]
@@ -213,9 +219,7 @@ def _number(element: ElementTree.Element, where: str, field: str) -> float | Non
     try:
         value = real(text)
     except ValueError:
-        raise InputError(
-            f"{text.strip()!r} is not a number (VASP writes stars where it overflows)", field=field
-        ) from None
+        raise InputError(f"{text.strip()!r} is not a number {_STARS}", field=field) from None
     if not np.isfinite(value):
         raise InputError(f"is {text.strip()}; the electronic loop went wrong, repeat the run", field=field)
     return value
@@ -231,7 +235,7 @@ def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[i
             raise ValueError("1_000 and digits of other scripts, which NumPy takes")
         values = np.array(rows, dtype=np.float64)
     except ValueError:
-        raise InputError("a row does not hold numbers (VASP writes stars where it overflows)", field=field) from None
+        raise InputError(f"a row does not hold numbers {_STARS}", field=field) from None
     if values.shape != shape:
         raise InputError(f"has shape {values.shape}, expected {shape}", field=field)
     if not np.isfinite(values).all():

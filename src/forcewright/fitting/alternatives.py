@@ -119,7 +119,7 @@ def _choose(problem: Problem, alternatives: list[Alternative]) -> Choice:
     small = replace(
         problem, train=few, everything=few, external=few if folds is None else None,
         folds=np.zeros(len(few), dtype=np.int64) if folds is None else folds,
-        rows=RowMemory(_CACHE), is_single=False, frame_equations=None,
+        rows=problem.rows_in(RowMemory(_CACHE)), is_single=False, frame_equations=None,
         settings=settings.model_copy(update={
             "weights": settings.weights.model_copy(update={"by": "all", "groups": {}}),
             "search": search.model_copy(update={"starts": 1, "evaluations": min(search.evaluations, 15)}),

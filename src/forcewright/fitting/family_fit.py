@@ -81,7 +81,7 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     fit_s, cost = [], 0.0
     for name, train, held in _parts(problem):
         start = time.perf_counter()
-        potential = model.fit(train, rng=generator(problem.seed, params, name))
+        potential = _fitted(problem, model, train, generator(problem.seed, params, name))
         fit_s.append(time.perf_counter() - start)
         # a set apart validates, and all training data are fitted: this is the final fit as well
         if problem.external is not None and len(problem.train) == len(problem.everything):
@@ -100,13 +100,21 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     return Outcome(problem.loss.of(validation, complete), values)
 
 
+def _fitted(
+    problem: Problem, model: FittedHyperparameters, train: Dataset, rng: np.random.Generator
+) -> Potential:  # fmt: skip
+    """Return a potential fitted to frames, on top of the baseline where there is one."""
+    fitted = model.fit(problem.labels_to_fit(train), rng=rng)
+    return fitted if problem.baseline is None else problem.baseline.completed(fitted)
+
+
 def fit_everything(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     """Fit to all training data, and leave the potential among the trial's files."""
     start = time.perf_counter()
     model = fill_model(problem.model, params)
     assert isinstance(model, FittedHyperparameters)
     train = problem.everything + problem.isolated
-    potential = model.fit(train, rng=generator(problem.seed, params, _EVERYTHING))
+    potential = _fitted(problem, model, train, generator(problem.seed, params, _EVERYTHING))
     seconds = time.perf_counter() - start
     if isinstance(potential, Graded):
         potential = potential.with_active_set(problem.everything.structures)

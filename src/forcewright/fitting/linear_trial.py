@@ -134,7 +134,8 @@ def _fit(
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
         starts = starting_points(space, problem.settings.search.starts, rng)
-        search = search_weights(fit.ridge, space, starts, problem.settings.search.evaluations)
+        settings = problem.settings.search
+        search = search_weights(fit.ridge, space, starts, settings.evaluations, settings.caution)
     else:
         search = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - accumulate_s
@@ -257,6 +258,11 @@ def _blocks(problem: Problem, count: int) -> tuple[IntArray, IntArray]:
     return block_of, np.array(fold_of_block)
 
 
+def fold_of_blocks(problem: Problem, count: int) -> IntArray:
+    """Return the fold of each block of frames that a fit with at least ``count`` blocks keeps apart."""
+    return _blocks(problem, count)[1]
+
+
 def prune(problem: Problem, pool: Basis, settings: Pruning) -> tuple[Basis, list[Basis]]:
     """Return the basis that all training data choose from the pool, and those that they choose without each fold.
 
@@ -315,7 +321,8 @@ def potential_of(
 ) -> Potential:
     """Return the potential of a trial's fit to everything."""
     model = linear_model(problem.model, params)
-    return model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    fitted = model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    return fitted if problem.baseline is None else problem.baseline.completed(fitted)
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], trial: LinearTrial) -> float:

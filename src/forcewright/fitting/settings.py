@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -19,6 +20,7 @@ from forcewright.errors import InputError
 from forcewright.models import family_of
 from forcewright.models.family import Family
 from forcewright.optimize.settings import StudySettings
+from forcewright.potential import Potential
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -231,6 +233,9 @@ class SearchSettings(BaseModel):
     """Descents from different points."""
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
+    caution: float = Field(default=0.03, ge=0, le=1)
+    """By which fraction the validation loss may rise for a ridge ten times as large. The least loss (0) says nothing
+    for directions in which no data lie: there a larger ridge keeps coefficients small and predictions safe."""
 
 
 class TuneStudySettings(StudySettings):
@@ -275,6 +280,15 @@ def validation_of(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return {"kfold": value} if isinstance(value, int) else {"holdout": value}
+
+
+#: Kinds of uncertainty that a fit can be asked for.
+FittedKind = Literal["committee", "standard_error", "distance"]
+
+
+def _kinds_of(value: Any) -> Any:
+    """Take the name of one kind for a list."""
+    return (value,) if isinstance(value, str) else value
 
 
 def _committee_of(value: Any) -> Any:
@@ -324,6 +338,9 @@ class FitSettings(BaseModel):
 
     model: dict[str, Any]
     """The family (`kind`) and its hyperparameters; a range may stand for every number."""
+    baseline: str | dict[str, Any] | InstanceOf[Potential] | None = None
+    """What is fitted on top of: a saved potential, or {lammps: {pair_style: …, pair_coeff: …, charges: …}}, such as
+    point charges. Its energies, forces and stresses are subtracted from the labels and added back by the potential."""
     validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
@@ -349,6 +366,9 @@ class FitSettings(BaseModel):
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
     committee: Annotated[CommitteeSettings | None, BeforeValidator(_committee_of)] = None
     """Fit a committee of potentials as well; for linear families."""
+    uncertainty: Annotated[tuple[FittedKind, ...], BeforeValidator(_kinds_of)] = ()
+    """Kinds of uncertainty that are calibrated on frames held back, beside the grades or variance that the family has
+    anyway: standard_error and committee (linear families), distance (all)."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
@@ -360,6 +380,17 @@ class FitSettings(BaseModel):
     def family(self) -> Family:
         """The family of the model."""
         return family_of(str(self.model.get("kind", "")))
+
+    @property
+    def kinds(self) -> tuple[FittedKind, ...]:
+        """The kinds of uncertainty that are asked for, a committee among them where its settings are given."""
+        named = dict.fromkeys([*self.uncertainty, *(["committee"] if self.committee else [])])
+        return tuple(named)  # type: ignore[arg-type]
+
+    @property
+    def committee_settings(self) -> CommitteeSettings:
+        """The settings of a committee, its defaults where none are given."""
+        return self.committee or CommitteeSettings()
 
     @property
     def program(self) -> str | bool:
@@ -378,6 +409,9 @@ class FitSettings(BaseModel):
         if self.family.is_linear:
             return
         kind = self.family.kind
+        if linear := [name for name in self.uncertainty if name != "distance"]:
+            problem = f"has {linear[0]}, which linear families know; {kind} can have distance"
+            raise InputError(problem, field="uncertainty")
         for name in LINEAR_ONLY:
             if name in self.model_fields_set and name != "cache_GB":
                 raise InputError(

@@ -100,6 +100,14 @@ def stress_text(asked: FitSettings, settled: FitSettings, train: Dataset) -> str
     return f"stresses: {frames} of {len(train)} frames have them; {fitted}, {counted}"
 
 
+def fitted_labels(settings: FitSettings) -> tuple[str, ...] | None:
+    """Return which labels have a part in the fit, of settings with stresses settled; None where a program decides."""
+    family = settings.family
+    if family.is_linear and not settings.weights.fits_stress:
+        return ("energy", "forces")
+    return family.hyperparameters.fitted_labels(settings.model)
+
+
 def unused_labels(settings: FitSettings, train: Dataset, validation: Dataset) -> list[str]:
     """Return in sentences which labels that are there have no part in the fit, or in the loss that chooses it.
 
@@ -108,10 +116,7 @@ def unused_labels(settings: FitSettings, train: Dataset, validation: Dataset) ->
     settings
         With stresses settled (see `settle_stress`).
     """
-    family, weights = settings.family, settings.weights
-    fitted = family.hyperparameters.fitted_labels(settings.model)
-    if family.is_linear and not weights.fits_stress:
-        fitted = ("energy", "forces")
+    family, fitted = settings.family, fitted_labels(settings)
     if fitted is None:  # a program of somebody else knows
         return []
     alpha = alpha_of(settings, validation)

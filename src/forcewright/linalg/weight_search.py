@@ -45,22 +45,38 @@ class SearchResult:
 
 
 def search_weights(
-    problem: WeightedRidge, space: WeightSpace, starts: Sequence[FloatArray], max_evaluations: int
+    problem: WeightedRidge, space: WeightSpace, starts: Sequence[FloatArray], max_evaluations: int, caution: float = 0.0
 ) -> SearchResult:
     """Return the best of one L-BFGS-B descent per start, each of at most ``max_evaluations`` loss evaluations.
 
-    Raises `NotPositiveDefinite` if no start gives normal equations that can be solved.
+    Parameters
+    ----------
+    caution
+        By which fraction the loss may rise for a ridge λ ten times as large: L λ^-κ is minimized, (1 + caution) = 10^κ.
+
+    Raises
+    ------
+    NotPositiveDefinite
+        If no start gives normal equations that can be solved.
     """
     before = problem.evaluations
-    best_loss, best_phi = np.inf, starts[0]
+    best_value, best_loss, best_phi = np.inf, np.inf, starts[0]
+    ridge = len(space.offset) - 1 - problem.features.shape[1]
+    power = np.log1p(caution) / np.log(10.0)
+    free = space.mapping[ridge]
+    least = space.offset[ridge] + free @ space.low  # so that the factor is 1 where nothing is searched
 
     def objective(phi: FloatArray) -> tuple[float, FloatArray]:
-        nonlocal best_loss, best_phi
-        loss, gradient = problem.loss_and_gradient(space.theta(phi))
-        if loss < best_loss:
-            best_loss, best_phi = loss, phi.copy()
-        # L-BFGS-B fails at infinity; a value far above any loss makes its line search turn back
-        return (loss, space.mapping.T @ gradient) if np.isfinite(loss) else (1e10, np.zeros_like(phi))
+        nonlocal best_value, best_loss, best_phi
+        theta = space.theta(phi)
+        loss, gradient = problem.loss_and_gradient(theta)
+        if not np.isfinite(loss):  # at which L-BFGS-B fails; far above any loss its line search turns back
+            return 1e10, np.zeros_like(phi)
+        factor = np.exp(-power * (theta[ridge] - least))
+        value = loss * factor
+        if value < best_value:
+            best_value, best_loss, best_phi = value, loss, phi.copy()
+        return value, factor * (space.mapping.T @ gradient) - power * value * free
 
     for start in starts:
         first = np.clip(start, space.low, space.high)
@@ -71,7 +87,7 @@ def search_weights(
             objective, first, jac=True, method="L-BFGS-B", bounds=list(zip(space.low, space.high, strict=True)),
             options={"maxfun": max_evaluations, "maxiter": max_evaluations, "ftol": 1e-7, "gtol": 1e-9},
         )  # fmt: skip
-    if not np.isfinite(best_loss):
+    if not np.isfinite(best_value):
         problem.solutions(space.theta(best_phi))  # raises the reason
     return SearchResult(best_phi, space.theta(best_phi), best_loss, problem.evaluations - before)
 

@@ -26,7 +26,11 @@ from forcewright.plain_data import number, parse_json
 from forcewright.structure import atomic_number
 
 FORMAT = "forcewright-potential"
-VERSION = 1
+VERSION = 1  # that is written
+_NEWEST = 2  # that is read: with a baseline (`forcewright.models.baseline`)
+
+#: File of the arrays that stand in a potential's provenance.
+KEPT = "provenance.npz"
 
 #: what reading a folder can raise whose files were changed or cut off
 _DAMAGE = (
@@ -49,7 +53,7 @@ def write_potential(
     kind
         Name of its kind, by which `forcewright.load` knows how to read it.
     content
-        What ``potential.json`` says beside its kind, as plain data.
+        What ``potential.json`` says beside its kind, as plain data; arrays may stand under ``provenance``.
     arrays
         Arrays by name of each NPZ file, or the array of each NPY file, by the name of the file; None for a file that
         must not remain from an earlier potential in the folder.
@@ -70,9 +74,41 @@ def write_potential(
             np.save(buffer, np.asarray(held), allow_pickle=False)
             atomic_write(folder / name, buffer.getvalue())
     write_files(folder, files or {})
+    content, kept = _without_arrays(content)
+    if kept:
+        write_arrays(folder / KEPT, kept, compressed=True)
+    else:
+        (folder / KEPT).unlink(missing_ok=True)
     head = {"format": FORMAT, "version": VERSION, "kind": kind}
     atomic_write(folder / "potential.json", json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n")
     return folder
+
+
+def _without_arrays(content: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the content with arrays under ``provenance`` replaced by where they stand, and these arrays."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def plain(value: object, name: str) -> object:
+        if isinstance(value, Mapping):
+            return {key: plain(part, f"{name}.{key}" if name else str(key)) for key, part in value.items()}
+        if isinstance(value, np.ndarray):
+            arrays[name] = value
+            return {"array": name}
+        return value
+
+    provenance = content.get("provenance")
+    if not isinstance(provenance, Mapping):
+        return dict(content), {}
+    return {**content, "provenance": plain(provenance, "")}, arrays
+
+
+def _with_arrays(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Return what `_without_arrays` was made from; KeyError if an array is missing."""
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) == {"array"}:
+        return arrays[value["array"]]
+    return {key: _with_arrays(part, arrays) for key, part in value.items()}
 
 
 class PotentialFolder:
@@ -117,8 +153,9 @@ class PotentialFolder:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the potential remembers of its fit."""
-        return dict(self.content.get("provenance", {}))
+        """What the potential remembers of its fit, with the arrays in it."""
+        remembered = dict(self.content.get("provenance", {}))
+        return _with_arrays(remembered, self.arrays(KEPT)) if (self.folder / KEPT).exists() else remembered
 
     def energies(self, key: str) -> dict[int, float]:
         """Return energies in eV that are kept by element, by atomic number."""
@@ -181,8 +218,8 @@ def _read_json(path: Path, kind: str | None) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError("is not a potential saved by Forcewright", file=path)
     version = content.get("version", 0)
-    if type(version) is not int or version > VERSION:
-        raise InputError(f"has format version {version}, this Forcewright reads up to {VERSION}", file=path)
+    if type(version) is not int or version > _NEWEST:
+        raise InputError(f"has format version {version}, this Forcewright reads up to {_NEWEST}", file=path)
     if kind is not None and content.get("kind") != kind:
         raise InputError(f"is of kind {content.get('kind')!r}, expected {kind!r}", file=path)
     return content

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from forcewright.data import read_with_summary, require_sound
+from forcewright.data import read_with_summary, require_forces, require_sound
 from forcewright.errors import InputError
+from forcewright.models import potential_path
 from forcewright.plain_data import read_yaml
 from forcewright.recipes.config import TuneConfig
 from forcewright.recipes.provenance import file_hashes
+from forcewright.reference.identity import potential_files
 from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
@@ -56,6 +58,13 @@ def _refuse_simulated(path: Path, labels: Mapping[str, str]) -> None:
         )  # fmt: skip
 
 
+def baseline_files(config: TuneConfig) -> list[Path]:
+    """Return the files of a saved potential that a study is fitted on top of."""
+    if not isinstance(config.baseline, str) or not (path := potential_path(config.baseline)).exists():
+        return []
+    return potential_files(path)
+
+
 def read_inputs(config: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
     hashes: dict[str, str] = {}
@@ -69,7 +78,9 @@ def read_inputs(config: TuneConfig) -> Inputs:
         log.info("%s: %s\n%s", name, dataset, summary)
         return dataset
 
+    hashes.update(file_hashes(baseline_files(config)))
     train = load(config.data.train, "train")
+    require_forces(train, config.data.labels)
     test = load(config.data.test, "test") if config.data.test else None
     external = load(config.validation.external, "validation") if config.validation.external else None
     return Inputs(train, test, external, hashes)

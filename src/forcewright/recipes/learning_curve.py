@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from forcewright.accuracy.errors import evaluate
-from forcewright.data import read, require_sound
+from forcewright.data import read, require_forces, require_sound
 from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import write_json, write_table
@@ -135,6 +135,7 @@ def learning_curve(
     chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
     train, test = (read(paths, **chosen) for paths in (settings.data.train, settings.data.test))
     require_sound(train)
+    require_forces(train, settings.data.labels)
     alone = [i for i, frame in enumerate(train) if is_isolated_atom(frame)]
     others = [i for i in range(len(train)) if i not in set(alone)]
     sizes = _sizes(settings.sizes, len(others))

@@ -31,6 +31,7 @@ from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
+from forcewright.models.baseline import BaselinePotential, charges_by_element
 from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
@@ -39,11 +40,11 @@ from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.coverage import coverage_of, coverage_warnings
-from forcewright.recipes.extrapolation import summary_of
-from forcewright.recipes.inputs import Inputs
+from forcewright.recipes.extrapolation import reliability_of, reliability_sections, summary_of
+from forcewright.recipes.inputs import Inputs, baseline_files
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
-from forcewright.reference.identity import hash_files, potential_files
+from forcewright.reference.identity import hash_files, identify, potential_files
 from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
@@ -136,7 +137,10 @@ def write_outputs(
         final.committee.save(folder / "committee")
     if isinstance(final.potential, Exportable):
         largest = max(problem.everything.structures, key=len)
-        write_lammps_data(potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff)
+        write_lammps_data(
+            potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff,
+            final.potential.charges if isinstance(final.potential, BaselinePotential) else None,
+        )  # fmt: skip
     write_table(folder / "trials.csv", flat_trials(outcome.records, outcome.best.index))
     write_table(folder / "trials_by_group.csv", _trials_by_group(outcome.records))
     for name, table in {"validation": final.validation, "test": final.test}.items():
@@ -305,9 +309,9 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     """Return a section of a report as it was stored, with its figures and tables drawn.
 
     ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
-    ``grades``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
+    ``grades``, ``reliability``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
     """
-    from forcewright.report import Card, Section, draw_convergence, draw_stability, grade_table
+    from forcewright.report import Card, Section, draw_convergence, draw_reliability, draw_stability, grade_table
 
     shown = shown or {}
     figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
@@ -315,6 +319,8 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     if "worst" in shown:
         tables.append(worst_table(shown["worst"]))
         figures += _worst_pictures(shown["worst"])
+    if "reliability" in shown:
+        figures.append(draw_reliability(shown["reliability"]))
     if "stability" in shown:
         figures += draw_stability(shown["stability"])
     rank = shown.get("rank", 34 if "grades" in shown else 60)
@@ -356,8 +362,9 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
-    if content.get("committee") is None:
-        content.pop("committee", None)
+    for name in ("committee", "uncertainty"):
+        if not content.get(name):
+            content.pop(name, None)
     first = {name: content.pop(name) for name in ("data", "model", "output")}
     return yaml.safe_dump({**first, **content}, sort_keys=False, allow_unicode=True)
 
@@ -400,6 +407,7 @@ def summarize(
         "at_range_ends": at_range_ends(problem, best.params, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
+        "uncertainties": reliability_of(final.potential),
         "coverage": coverage,
         "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
@@ -428,6 +436,7 @@ def summarize(
         "seed": settings.study.seed,
         "best_trial": best.index,
         "committee": None if final.committee is None else len(final.committee),
+        "baseline": baseline_of(problem),
         "reference_energies": {
             "source": problem.reference.source,
             "eV": {chemical_symbols[z]: energy for z, energy in problem.energies.items()},
@@ -438,7 +447,9 @@ def summarize(
 
 def data_files(config: TuneConfig) -> list[Path]:
     """Return the files that a study reads."""
-    return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
+    return [
+        *config.data.train, *(config.data.test or []), *(config.validation.external or []), *baseline_files(config),
+    ]  # fmt: skip
 
 
 def limit_warnings(settings: FitSettings, best: TrialRecord) -> list[str]:
@@ -523,7 +534,9 @@ def report_fields(
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
         "sections": [
             *nested,
+            *_baseline_section(summary["baseline"]),
             *account.sections(summary),
+            *reliability_sections(summary["uncertainties"]),
             *stability.sections(summary),
             *_worst_section(outcome, inputs),
         ],
@@ -544,6 +557,29 @@ def _worst_section(outcome: StudyOutcome, inputs: Inputs) -> list[list[Any]]:
         "to the RMSE of all frames. The atom with the largest force error is ringed."
     )
     return [["Worst frames", text, {"worst": worst, "rank": 33}]] if worst else []
+
+
+def baseline_of(problem: Problem) -> dict[str, Any] | None:
+    """Return what a study is fitted on top of, as plain data: name, charges by element, SHA-256 of its files."""
+    if problem.baseline is None:
+        return None
+    potential = problem.baseline.potential
+    charges = charges_by_element(potential)
+    return {"name": problem.baseline.name, "charges": charges, "hash": identify(potential)[2]}
+
+
+def _baseline_section(baseline: Mapping[str, Any] | None) -> list[list[Any]]:
+    """Return the section that names the baseline, where there is one."""
+    if baseline is None:
+        return []
+    parts = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in baseline["charges"].items())
+    charges = f" (charges {parts})" if parts else ""
+    text = (
+        f"Fitted on top of {baseline['name']}{charges}. Its energies, forces and stresses were subtracted from the "
+        "labels before the fit, and the potential adds them back: all errors are those of the sum. It lies in "
+        "potential/baseline."
+    )
+    return [["Baseline", text, {"rank": 31}]]
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:

@@ -257,5 +257,16 @@ def _command_of(result: Mapping[str, Any]) -> str | None:
     if "identity" in result:  # a run of molecular dynamics, which earlier versions did not name
         return "simulate"
     words = str(result.get("command", "")).split()
-    known = ("tune", "fit", "compare", "learning-curve", "simulate", "analyze", "validate", "statistics")
+    known = (
+        "tune",
+        "fit",
+        "compare",
+        "learning-curve",
+        "simulate",
+        "analyze",
+        "validate",
+        "statistics",
+        "rerun",
+        "diagnose",
+    )
     return words[1] if len(words) > 1 and words[0] == "forcewright" and words[1] in known else None

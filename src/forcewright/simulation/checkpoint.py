@@ -45,9 +45,13 @@ def identity(
 def _plain(settings: RunSettings) -> dict[str, Any]:
     """Return the settings; what earlier versions do not know is left out at its default, so that their runs go on."""
     plain = settings.model_dump(mode="json")
-    default = type(settings.monitors).model_fields["extrapolation_factor"].default
-    if settings.monitors.extrapolation_factor == default:
-        del plain["monitors"]["extrapolation_factor"]
+    for holder, written, names in (
+        (settings.monitors, plain["monitors"], ("extrapolation_factor", "pair_distance", "uncertainty")),
+        (settings, plain, ("dense_frames",)),
+    ):
+        for name in names:
+            if getattr(holder, name) == type(holder).model_fields[name].default:
+                del written[name]
     return plain
 
 
@@ -79,6 +83,12 @@ class Checkpoint:
     restarts: int
     state: Mapping[str, Any] = field(default_factory=dict)
     extrapolation_bytes: int = 0
+    distances_bytes: int = 0
+
+    @property
+    def table_bytes(self) -> dict[str, int]:
+        """Lengths of the tables of what a potential knows of its training data, by name."""
+        return {"extrapolation.csv": self.extrapolation_bytes, "distances.csv": self.distances_bytes}
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint at ``path`` atomically."""

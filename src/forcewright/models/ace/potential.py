@@ -107,6 +107,23 @@ class AcePotential(PotentialBase):
         energies: FloatArray = self._evaluator.evaluate(as_structure(structure), forces=False)[0]
         return energies
 
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) of each order of interaction, and of the core, by name; their sum is the force.
+
+        Several densities act together, so all orders are then one part.
+        """
+        core = self._of_rank(structure, 0)
+        parts = {"all orders": np.asarray(self._evaluator.evaluate(structure)[1]) - core}
+        if all(embedding.densities == 1 for embedding in self.expansion.embeddings):
+            ranks = sorted({f.rank for block in self.expansion.functions for f in block})
+            parts = {f"{rank + 1}-body": self._of_rank(structure, rank) - core for rank in ranks}
+        return {**parts, "core": core} if core.any() else parts
+
+    def _of_rank(self, structure: Structure, rank: int) -> FloatArray:
+        """Return the forces (N, 3) of the functions of one rank, and of the core; of the core alone for rank 0."""
+        functions = tuple(tuple(f for f in block if f.rank == rank) for block in self.expansion.functions)
+        return np.asarray(AceEvaluator(replace(self.expansion, functions=functions)).evaluate(structure)[1])
+
     def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
@@ -120,6 +137,22 @@ class AcePotential(PotentialBase):
         basis, structures = self.fitted.basis, structures_of(structures)
         rows = [pairs.scale @ basis.values(pairs) for pairs in map(basis.pairs, structures)]
         return posterior_errors(rows, self.fitted.covariance, structures, self.species)
+
+    @property
+    def design(self) -> AceBasis | None:
+        """The basis of its coefficients; None for one from a bare file, or of several densities."""
+        return None if self.fitted is None or self.fitted.coefficients.shape[1] != 1 else self.fitted.basis
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Posterior covariance of the coefficients, if known."""
+        return None if self.fitted is None else self.fitted.covariance
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> AcePotential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms, with one density."""
+        basis, embedding = self._fitted.basis, Embedding()
+        table = coefficients.reshape(basis.size, 1)
+        return AcePotential(basis.expansion(table, energies, embedding), FittedBasis(basis, table, embedding))
 
     @property
     def knows_grades(self) -> bool:

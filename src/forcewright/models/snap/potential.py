@@ -110,6 +110,20 @@ class SnapPotential(PotentialBase):
         return posterior_errors(rows, self.covariance, structures, self.species)
 
     @property
+    def design(self) -> Bispectrum:
+        """The basis of its coefficients."""
+        return self.basis
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Posterior covariance of the coefficients, if known."""
+        return self.covariance
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> SnapPotential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms."""
+        return SnapPotential(self.basis, coefficients, dict(energies))
+
+    @property
     def knows_grades(self) -> bool:
         """Whether it has an active set: it was fitted here, and not read from LAMMPS's files."""
         return bool(self.active)

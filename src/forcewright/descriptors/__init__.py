@@ -1,0 +1,16 @@
+"""Descriptors of structures, and how alike structures are by them."""
+
+from __future__ import annotations
+
+from forcewright.descriptors.ace import AceDescriptor, BispectrumDescriptor, ace_basis
+from forcewright.descriptors.charge_matrices import CoulombMatrix, EwaldSumMatrix
+from forcewright.descriptors.descriptor import Descriptor, unit_rows
+from forcewright.descriptors.kernels import StructureKernel, best_match, kernel_distances, largest_atomic_distance
+from forcewright.descriptors.soap import Soap
+from forcewright.descriptors.symmetry_functions import SymmetryFunctions
+
+__all__ = [
+    "AceDescriptor", "BispectrumDescriptor", "CoulombMatrix", "Descriptor", "EwaldSumMatrix", "Soap",
+    "StructureKernel", "SymmetryFunctions", "ace_basis", "best_match", "kernel_distances", "largest_atomic_distance",
+    "unit_rows",
+]  # fmt: skip
