@@ -20,6 +20,7 @@ VERBS = {
     "generate": "forcewright.recipes.generate",
     "label": "forcewright.recipes.label",
     "learning_curve": "forcewright.recipes.learning_curve",
+    "pipeline": "forcewright.recipes.pipeline",
     "predict": "forcewright.recipes.predict",
     "report": "forcewright.recipes.report",
     "rerun": "forcewright.recipes.rerun",
