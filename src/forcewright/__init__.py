@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from forcewright.recipes.label import label
     from forcewright.recipes.learn import learn
     from forcewright.recipes.learning_curve import learning_curve
+    from forcewright.recipes.pipeline import pipeline
     from forcewright.recipes.predict import evaluate, predict
     from forcewright.recipes.rerun import rerun
     from forcewright.recipes.select import select, split
@@ -44,8 +45,8 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
     "analyze", "audit", "compare", "convert", "diagnose", "evaluate", "fit", "generate", "label", "learn",
-    "learning_curve", "load", "predict", "read", "report", "rerun", "select", "simulate", "split", "statistics",
-    "tune", "validate", "write",
+    "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun", "select", "simulate", "split",
+    "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 

@@ -592,6 +592,24 @@ def statistics(
 
 
 @app.command()
+def pipeline(
+    config: Config,
+    only: Annotated[str | None, typer.Option(help="The one stage to look at.")] = None,
+    dvc: Annotated[bool, typer.Option("--dvc", help="Run nothing; write dvc.yaml, for `dvc repro`.")] = False,
+) -> None:
+    """Run those stages of a pipeline whose command, config or files have changed, each after what it reads.
+
+    Example: `forcewright pipeline pipeline.yaml`. Run it again to go on where it was stopped.
+    """
+    done = fw.pipeline(config, only=only, dvc=dvc, on_stage=lambda name, state: _say(f"{name}: {state}"))
+    counts = list(done.states.values())
+    if dvc:
+        _print(f"{len(counts)} stages written to {done.folder / 'dvc.yaml'}; run them with: dvc repro")
+    else:
+        _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
     absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
@@ -626,7 +644,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "rerun", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
 
 
 def main() -> None:

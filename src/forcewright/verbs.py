@@ -21,6 +21,7 @@ VERBS = {
     "label": "forcewright.recipes.label",
     "learn": "forcewright.recipes.learn",
     "learning_curve": "forcewright.recipes.learning_curve",
+    "pipeline": "forcewright.recipes.pipeline",
     "predict": "forcewright.recipes.predict",
     "report": "forcewright.recipes.report",
     "rerun": "forcewright.recipes.rerun",

@@ -56,6 +56,9 @@ ROWS = "design_rows"
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
 
+#: what the report is made of, beside tables
+_REPORTED = ("result.json", "report.json", "config.resolved.yaml")
+
 #: what showing stored results can raise that were changed or cut off
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
 
@@ -253,12 +256,11 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute
     from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
-    texts = {}
-    for name in ("result.json", "report.json", "config.resolved.yaml"):
+    for name in _REPORTED:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
-        texts[name] = (folder / name).read_text()
     try:
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in _REPORTED}
         content = _stored_report(folder, texts, sections)
         return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
