@@ -289,7 +289,8 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "predict": [str(POTENTIAL), file, "-o", "out/x.extxyz"], "convert": [file, "out/x.extxyz"],
         "select": [file, "--by", "random", "--count", "2", "-o", "out/x.extxyz"],
         "split": [file, "--by", "random", "-o", "out/a.extxyz", "out/b.extxyz"],
-        "statistics": [file, "-o", "out"], "analyze": [file, "-o", "out"], "report": ["out"],
+        "statistics": [file, "-o", "out"], "compare-spaces": [file, file, "--descriptor", "ace", "-o", "out"],
+        "analyze": [file, "-o", "out"], "report": ["out"],
     }  # fmt: skip
     return calls
 
