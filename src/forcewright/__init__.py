@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from forcewright.recipes.diagnose import diagnose
     from forcewright.recipes.generate import generate
     from forcewright.recipes.label import label
+    from forcewright.recipes.learn import learn
     from forcewright.recipes.learning_curve import learning_curve
     from forcewright.recipes.predict import evaluate, predict
     from forcewright.recipes.rerun import rerun
@@ -44,8 +45,8 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
     "analyze", "audit", "compare", "compare_spaces", "convert", "diagnose", "evaluate", "fit", "generate", "label",
-    "learning_curve", "load", "predict", "read", "report", "rerun", "select", "simulate", "split", "statistics", "tune",
-    "validate", "write",
+    "learn", "learning_curve", "load", "predict", "read", "report", "rerun", "select", "simulate", "split",
+    "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 

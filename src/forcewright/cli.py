@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import forcewright as fw
+from forcewright.configs import echo
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
+from forcewright.plain_data import parse_yaml
 from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
@@ -379,8 +381,6 @@ def analyze(
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
     """Return what ``--set rdf.r_max=8`` says, by analysis and option; values are read as YAML."""
-    import yaml
-
     options: dict[str, dict[str, Any]] = {}
     for pair in pairs or []:
         name, separator, value = pair.partition("=")
@@ -388,9 +388,9 @@ def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
         if not (separator and dot and analysis and key):
             raise ForcewrightError(f"--set {pair!r} is not ANALYSIS.OPTION=VALUE, such as rdf.r_max=8")
         try:
-            options.setdefault(analysis, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ForcewrightError(f"--set {pair!r} holds no value that can be read: {error}") from None
+            options.setdefault(analysis, {})[key] = parse_yaml(value)
+        except ForcewrightError as error:
+            raise ForcewrightError(f"--set {echo(pair)} {error}") from None
     return options
 
 
@@ -446,9 +446,9 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
 @app.command(name="compare-spaces")
 def compare_spaces(
     a: Annotated[
-        str, typer.Argument(help="Trajectory or data set of any format, or a run's folder.", show_default=False)
+        Path, typer.Argument(help="Trajectory or data set of any format, or a run's folder.", show_default=False)
     ],
-    b: Annotated[str, typer.Argument(help="The other.", show_default=False)],
+    b: Annotated[Path, typer.Argument(help="The other.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, figures and pages.")] = Path(
         "spaces"
     ),
@@ -476,6 +476,20 @@ def compare_spaces(
             labels=_mapping(label), on_step=lambda step: show(description=step),
         )  # fmt: skip
     _show(compared, output)
+
+
+@app.command()
+def learn(config: Config, fresh: FreshStudies = False) -> None:
+    """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
+
+    Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
+    """
+    with _spinner() as show:
+        learned = fw.learn(
+            config, fresh=fresh, on_start=lambda words: _print(f"before it begins: {words}"),
+            on_step=lambda words: show(description=words),
+        )  # fmt: skip
+    _show(learned, learned.folder)
 
 
 @app.command(name="learning-curve")
@@ -647,7 +661,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "diagnose", "fit", "label", "learning-curve", "rerun", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "rerun", "simulate", "tune")
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ VERBS = {
     "fit": "forcewright.recipes.tune",
     "generate": "forcewright.recipes.generate",
     "label": "forcewright.recipes.label",
+    "learn": "forcewright.recipes.learn",
     "learning_curve": "forcewright.recipes.learning_curve",
     "predict": "forcewright.recipes.predict",
     "report": "forcewright.recipes.report",
