@@ -25,11 +25,11 @@ from forcewright import cli
 from forcewright.verbs import VERBS
 
 POTENTIAL = Path(__file__).parent / "recipes/earlier_version/made/potentials/snap"  # of copper
-NAMES = {"check": "audit", "learning-curve": "learning_curve"}
+NAMES = {"check": "audit", "compare-spaces": "compare_spaces", "learning-curve": "learning_curve"}
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 ARGUMENTS = {
     "predict": ["p", "x"], "convert": ["x", "y"], "select": ["x", "-o", "y"], "split": ["x", "-o", "y", "z"],
-    "validate": ["p", "x"], "analyze": ["x"],
+    "validate": ["p", "x"], "analyze": ["x"], "compare-spaces": ["x", "y"],
 }  # fmt: skip
 
 
@@ -291,7 +291,8 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "predict": [str(POTENTIAL), file, "-o", "out/x.extxyz"], "convert": [file, "out/x.extxyz"],
         "select": [file, "--by", "random", "--count", "2", "-o", "out/x.extxyz"],
         "split": [file, "--by", "random", "-o", "out/a.extxyz", "out/b.extxyz"],
-        "statistics": [file, "-o", "out"], "analyze": [file, "-o", "out"], "report": ["out"],
+        "statistics": [file, "-o", "out"], "compare-spaces": [file, file, "--descriptor", "ace", "-o", "out"],
+        "analyze": [file, "-o", "out"], "report": ["out"],
     }  # fmt: skip
     return calls
 

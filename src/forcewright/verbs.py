@@ -13,6 +13,7 @@ VERBS = {
     "analyze": "forcewright.recipes.analyze",
     "audit": "forcewright.data",
     "compare": "forcewright.recipes.compare",
+    "compare_spaces": "forcewright.recipes.compare_spaces",
     "convert": "forcewright.recipes.convert",
     "diagnose": "forcewright.recipes.diagnose",
     "evaluate": "forcewright.recipes.predict",
