@@ -29,7 +29,7 @@ NAMES = {"check": "audit", "learning-curve": "learning_curve"}
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 ARGUMENTS = {
     "predict": ["p", "x"], "convert": ["x", "y"], "select": ["x", "-o", "y"], "split": ["x", "-o", "y", "z"],
-    "validate": ["p", "x"], "analyze": ["x"],
+    "validate": ["p", "x"], "analyze": ["x"], "rerun": ["x", "--reference", "y"],
 }  # fmt: skip
 
 
@@ -290,6 +290,7 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "select": [file, "--by", "random", "--count", "2", "-o", "out/x.extxyz"],
         "split": [file, "--by", "random", "-o", "out/a.extxyz", "out/b.extxyz"],
         "statistics": [file, "-o", "out"], "analyze": [file, "-o", "out"], "report": ["out"],
+        "rerun": ["md", "--reference", str(POTENTIAL), "-o", "out"], "diagnose": ["md", "-o", "out"],
     }  # fmt: skip
     return calls
 
@@ -317,6 +318,9 @@ def test_a_disk_that_cannot_be_written_to_ends_in_a_sentence(
         pytest.skip("stops at the folder")
     arguments = commands(tmp_path, atoms)[command]
     monkeypatch.chdir(tmp_path)
+    if command in ("rerun", "diagnose"):  # of a run of three frames
+        run = yaml.safe_load((tmp_path / "simulate.yaml").read_text())
+        assert fw.simulate({**run, "output": "md"}).completed
     monkeypatch.setattr(sys, "argv", ["forcewright", command, *arguments])
     if kind == "full disk":
         if command == "report":

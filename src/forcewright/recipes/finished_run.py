@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from forcewright.configs import echo
+from forcewright.configs import echo, validate
 from forcewright.data import Sources
 from forcewright.diagnosis import RunRecord, evenly
 from forcewright.errors import ForcewrightError, InputError
@@ -88,9 +88,9 @@ def read_run(
 
 def _settings(folder: Path, content: Mapping[str, Any]) -> tuple[SimulateConfig, Path]:
     """Return the settings of a run, and the folder that texts in them may be paths from."""
-    for place in (folder, folder.parent):
-        if (place / "config.resolved.yaml").is_file():
-            settings, base, _ = read_config(SimulateConfig, place / "config.resolved.yaml")
+    for holder in (folder, folder.parent):
+        if (holder / "config.resolved.yaml").is_file():
+            settings, base, _ = read_config(SimulateConfig, holder / "config.resolved.yaml")
             return settings, Path(content.get("config_folder", base))
     raise InputError("has no config.resolved.yaml; is it the output folder of `forcewright simulate`?", file=folder)
 
@@ -191,6 +191,10 @@ def any_reference(source: AnyReference) -> Reference:
         content = source
     else:
         return potential_reference(source) if isinstance(source, Potential) else source
-    if isinstance(content, Mapping) and "reference" in content:
-        content = content["reference"]
+    if isinstance(content, Mapping):
+        try:
+            content = validate(ReferenceSettings, content.get("reference", content))
+        except InputError as error:
+            field = ".".join(filter(None, ["reference", error.field]))
+            raise InputError(error.problem, file=error.file, field=field) from None
     return reference_from(content, base)
