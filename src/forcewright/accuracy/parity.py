@@ -73,9 +73,7 @@ class Parity:
         try:
             arrays = read_arrays(path)
             series = {name: _load_series(arrays, name) for name in _QUANTITIES}
-            return cls(
-                atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series
-            )
+            return cls(atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
 
