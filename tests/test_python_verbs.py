@@ -278,6 +278,8 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "simulate": {"potential": str(POTENTIAL), "structure": {"bulk": "Cu"}, "output": "out",
                      "stages": [{"ensemble": "nvt", "temperature_K": 100, "time_ps": 0.002}], "trajectory": {"every_fs": 1}},
         "generate": {"recipes": [{"kind": "dimers", "species": ["H"], "distances_A": [0.5, 2], "count": 2}], "output": "out/x.extxyz"},
+        "learn": {"model": snap, "start": file, "reference": {"potential": str(POTENTIAL)}, "output": "out",
+                  "walkers": [{"structure": {"bulk": "Cu"}, "stages": [{"ensemble": "relax"}]}]},
         "label": {"reference": {"potential": str(POTENTIAL)}, "structures": file, "output": "out/x.extxyz", "cache": "out"},
         "validate": {"structure": {"bulk": "Cu", "cubic": True}, "properties": {"equation_of_state": {}}},
     }  # fmt: skip

@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import forcewright as fw
+from forcewright.configs import echo
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
+from forcewright.plain_data import parse_yaml
 from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
@@ -271,6 +273,70 @@ def simulate(config: Config, fresh: FreshRun = False) -> None:
         raise typer.Exit(1)
 
 
+Run = Annotated[Path, typer.Argument(help="Output folder of a simulation.", show_default=False)]
+ReferenceOption = typer.Option(
+    "--reference", "-r", show_default=False,
+    help="YAML file with the reference (that of `label` will do), a potential, or text such as 'xtb: GFN1-xTB'.",
+)  # fmt: skip
+RunPotential = Annotated[
+    Path | None, typer.Option("--potential", help="The run's potential, where it has moved since.")
+]
+RunTrain = Annotated[
+    list[Path] | None,
+    typer.Option("--train", help="Training data, where the study around the potential does not name them."),
+]
+RunOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")]
+Workers = Annotated[int, typer.Option(help="Frames labelled at the same time.")]
+
+
+@app.command()
+def rerun(
+    run: Run,
+    reference: Annotated[str, ReferenceOption],
+    output: RunOutput = None,
+    frames: Annotated[int, typer.Option(help="Frames of the trajectory, at most.")] = 200,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Label frames of a finished run: errors by atom and over time, and mean pressures of training, run and rerun.
+
+    Example: `forcewright rerun runs/md --reference label.yaml`. Run it again to go on where it was stopped.
+    """
+    with _bar_with_time_left() as show:
+
+        def on_done(state: Any) -> None:
+            show(description="labelling", completed=state.done, total=state.total, left=_time_left(state.seconds_left))
+
+        done = fw.rerun(
+            run, reference, output=output, frames=frames, workers=workers, potential=potential, train=train or None,
+            on_done=on_done,
+        )  # fmt: skip
+    _show(done, done.folder)
+
+
+@app.command()
+def diagnose(
+    run: Run,
+    reference: Annotated[str | None, ReferenceOption] = None,
+    output: RunOutput = None,
+    labels: Annotated[int, typer.Option(help="Frames that the reference labels.")] = 60,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Find out when a run went wrong, where, whether the potential was wrong there, and what to do.
+
+    Example: `forcewright diagnose runs/md --reference label.yaml`.
+    """
+    with _spinner() as show:
+        made = fw.diagnose(
+            run, reference, output=output, labels=labels, workers=workers, potential=potential, train=train or None,
+            on_step=lambda what: show(description=what),
+        )  # fmt: skip
+    _show(made, made.folder)
+
+
 @app.command()
 def analyze(
     trajectory: Annotated[
@@ -315,8 +381,6 @@ def analyze(
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
     """Return what ``--set rdf.r_max=8`` says, by analysis and option; values are read as YAML."""
-    import yaml
-
     options: dict[str, dict[str, Any]] = {}
     for pair in pairs or []:
         name, separator, value = pair.partition("=")
@@ -324,9 +388,9 @@ def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
         if not (separator and dot and analysis and key):
             raise ForcewrightError(f"--set {pair!r} is not ANALYSIS.OPTION=VALUE, such as rdf.r_max=8")
         try:
-            options.setdefault(analysis, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ForcewrightError(f"--set {pair!r} holds no value that can be read: {error}") from None
+            options.setdefault(analysis, {})[key] = parse_yaml(value)
+        except ForcewrightError as error:
+            raise ForcewrightError(f"--set {echo(pair)} {error}") from None
     return options
 
 
@@ -377,6 +441,20 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     with _spinner() as show:
         compared = fw.compare(config, fresh=fresh, on_family=lambda name: show(description=name))
     _show(compared, compared.folder)
+
+
+@app.command()
+def learn(config: Config, fresh: FreshStudies = False) -> None:
+    """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
+
+    Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
+    """
+    with _spinner() as show:
+        learned = fw.learn(
+            config, fresh=fresh, on_start=lambda words: _print(f"before it begins: {words}"),
+            on_step=lambda words: show(description=words),
+        )  # fmt: skip
+    _show(learned, learned.folder)
 
 
 @app.command(name="learning-curve")
@@ -548,7 +626,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "fit", "label", "learning-curve", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "rerun", "simulate", "tune")
 
 
 def main() -> None:

@@ -258,6 +258,14 @@ class Varying(Protocol):
         """Return the standard deviation of each atom's energy (N,) in eV."""
 
 
+@runtime_checkable
+class Divisible(Protocol):
+    """Predicts sums of parts that mean something by themselves, such as orders of interaction, a core or a baseline."""
+
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) in eV/Å of each part by its name; their sum is the force."""
+
+
 class PotentialBase:
     """Gives a class with ``species``, ``cutoff``, ``save`` and `predict_structures` the rest of a `Potential`.
 

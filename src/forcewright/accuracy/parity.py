@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import write_arrays
+from forcewright.files import read_arrays, write_arrays
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, FloatArray, IntArray, to_voigt
 from forcewright.units import GPA
@@ -72,12 +71,10 @@ class Parity:
             If the file is not such a file.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                series = {name: _load_series(arrays, name) for name in _QUANTITIES}
-                return cls(
-                    atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series
-                )
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            arrays = read_arrays(path)
+            series = {name: _load_series(arrays, name) for name in _QUANTITIES}
+            return cls(atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series)
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
 
 

@@ -19,7 +19,7 @@ from forcewright.data.label_checks import (
     check_stiffness,
     check_zero_of_energy,
 )
-from forcewright.data.labelling import LabelSummary, check_mapping
+from forcewright.data.labelling import UNREAD, LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
 from forcewright.data.level_checks import check_levels
 from forcewright.data.probe_fit import sample_and_sum
@@ -118,6 +118,24 @@ def _is_unsound(findings: list[Finding]) -> bool:
 LABEL_CHECKS: tuple[Callable[[Dataset], Iterator[Finding]], ...] = (
     check_placeholders, check_declared, check_zero_of_energy, check_lengths, check_stiffness,
 )  # fmt: skip
+
+
+def require_forces(dataset: Dataset, labels: Mapping[str, str] | None) -> None:
+    """Raise where no frame of several atoms has forces, unless ``labels`` say so: ``{"forces": "none"}``.
+
+    Raises
+    ------
+    InputError
+        With what asks for a fit to energies alone.
+    """
+    pulled = [frame for frame in dataset if len(frame.structure) > 1]
+    if not pulled or any(frame.labels.forces is not None for frame in pulled) or (labels or {}).get("forces") == UNREAD:
+        return
+    raise InputError(
+        "no frame has forces; energies alone determine a potential badly. Name the column that holds them, or ask for "
+        'a fit to energies alone: data: {labels: {forces: none}} in a config, labels={"forces": "none"} in Python',
+        file=dataset.source or None, field="forces",
+    )  # fmt: skip
 
 
 def require_sound(dataset: Dataset) -> None:

@@ -40,7 +40,8 @@ def check_missing(dataset: Dataset) -> Iterator[Finding]:
         if not counts[name]:
             severity: Severity = "error" if name == "energy" else "note"
             file = _file_of(dataset, 0)
-            yield Finding(severity, "missing labels", f"no frame has {_article(name)}", file=file, field=name)
+            asked = "; a fit to energies alone must be asked for: labels: {forces: none}" if name == "forces" else ""
+            yield Finding(severity, "missing labels", f"no frame has {_article(name)}{asked}", file=file, field=name)
             continue
         groups = Counter(dataset[i].labels.group for i in lacking)
         listed = ", ".join(f"{count} of {dataset.group_sizes[group]} in {group}" for group, count in groups.items())

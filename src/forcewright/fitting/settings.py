@@ -149,10 +149,11 @@ class PriorSettings(BaseModel):
     smoothness: Literal["none", "free"] | tuple[float, ...] = "free"
     """Exponents by which rough functions are damped harder, where the family tells which are rough: searched with the
     weights (free), numbers, or none."""
-    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = 2.0
+    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = (2.5, 1.7)
     """Exponents by which parts are damped harder that tell like elements apart: of neighbors and of the center, or one
-    number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
-    they are for. Only with scale: basis."""
+    number for both (the defaults predict each binary of Nb, Mo, Ta and W best from all the others); searched with the
+    weights (free), or none. It takes validation.leave_out to search them for what they are for. Only with scale:
+    basis."""
 
     @model_validator(mode="before")
     @classmethod
@@ -240,8 +241,8 @@ class SearchSettings(BaseModel):
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
     caution: float = Field(default=0.03, ge=0, le=1)
-    """By which fraction the validation loss may rise for a ridge ten times as large. The least loss (0) says nothing
-    for directions in which no data lie: there a larger ridge keeps coefficients small and predictions safe."""
+    """By which fraction the validation loss may rise for a ridge ten times as large, once weights are found. The least
+    loss (0) says nothing for directions in which no data lie: there a larger ridge keeps coefficients small."""
 
 
 class TuneStudySettings(StudySettings):

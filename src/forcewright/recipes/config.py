@@ -18,8 +18,9 @@ from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.settings import STRICT, FitSettings, PriorSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
 from forcewright.models.baseline_settings import baseline_from
+from forcewright.plain_data import read_yaml
 from forcewright.potential import Potential
-from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
+from forcewright.recipes.run_folder import with_absolute_paths
 from forcewright.reference.identity import identify
 
 

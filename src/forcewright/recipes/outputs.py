@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +35,7 @@ from forcewright.models.baseline import BaselinePotential, charges_by_element
 from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
+from forcewright.plain_data import parse_json, read_yaml
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
@@ -184,12 +184,12 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        content = read_yaml(folder / "config.resolved.yaml")
         stored = parse_config(content, folder=folder)
         if "short_range" not in content:  # an earlier version wrote it
             stored = as_before(stored)
-        summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
+        summary: dict[str, Any] = parse_json((folder / "result.json").read_text())
+    except (OSError, ValueError, TypeError, InputError):
         return None
     if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
         return None
@@ -272,12 +272,12 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
     """Return the content of a report from the texts of its files, by name."""
     from forcewright.report import ReportContent
 
-    fields = json.loads(texts["report.json"])
+    fields = parse_json(texts["report.json"])
     physics, links = _stored_physics(folder)
     stored = [*(_stored_section(*section) for section in fields.pop("sections")), *physics]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
     parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
-    result = json.loads(texts["result.json"])
+    result = parse_json(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
     return ReportContent(
@@ -296,7 +296,7 @@ def _stored_physics(folder: Path) -> tuple[list[Any], list[tuple[str, str]]]:
     path = folder / "physics.json"
     if not path.is_file():
         return [], []
-    stored = [dict(part) for part in json.loads(path.read_text())]
+    stored = [dict(part) for part in parse_json(path.read_text())]
     pages = [str(part.pop("page")) for part in stored if "page" in part][:1]
     sections = [
         Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored

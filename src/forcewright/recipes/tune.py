@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from forcewright.configs import validate
-from forcewright.data import dataset_of, read
+from forcewright.data import dataset_of, read, require_forces
+from forcewright.data.labelling import UNREAD
 from forcewright.errors import InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.files import as_path
@@ -162,11 +163,14 @@ def _run(
     checked.family.require_packages()
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
+    if "forces" not in checked.left_out:
+        require_forces(inputs.train, labels)
     if output is not None:
         folder = as_path(output).resolve()
         if external is not None:
             content["validation"] = {"external": external}
-        sets = {"train": inputs.train, "test": inputs.test}
+        left = {name: UNREAD for name, key in (labels or {}).items() if key == UNREAD}
+        sets = {"train": inputs.train, "test": inputs.test, **({"labels": left} if left else {})}
         in_files = with_files({**content, "data": sets, "output": str(folder)}, folder)
         return _study(command, parse_config(in_files, folder=folder), fresh, on_trial)
     with ResourceMonitor() as monitor:
