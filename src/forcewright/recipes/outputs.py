@@ -56,6 +56,9 @@ ROWS = "design_rows"
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
 
+#: what the report is made of, beside tables
+_REPORTED = ("result.json", "report.json", "config.resolved.yaml")
+
 #: what showing stored results can raise that were changed or cut off
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
 
@@ -109,9 +112,10 @@ def result_in_memory(
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
     probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    potential = stability.with_stability(outcome.final.potential, probed)
     monitor.update()
     summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
-    return _result(outcome, outcome.final.potential, summary, None)
+    return _result(outcome, potential, summary, None)
 
 
 def _result(outcome: StudyOutcome, potential: Potential, summary: dict[str, Any], folder: Path | None) -> TuneResult:
@@ -132,7 +136,9 @@ def write_outputs(
         [*_LAST, "committee", "errors_test.csv", "parity_test.npz"]
     )  # until all is written, this is no finished study
     folder.write_config(resolved_config(config))
-    potential_folder = final.potential.save(folder / "potential")
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
+    delivered = stability.with_stability(final.potential, probed)
+    potential_folder = delivered.save(folder / "potential")
     if final.committee is not None:
         final.committee.save(folder / "committee")
     if isinstance(final.potential, Exportable):
@@ -149,7 +155,6 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
-    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
     content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
@@ -159,7 +164,7 @@ def write_outputs(
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
-    potential = final.potential if final.trial is not None else _load_stored(config)
+    potential = delivered if final.trial is not None else _load_stored(config)
     folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
@@ -253,12 +258,11 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute
     from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
-    texts = {}
-    for name in ("result.json", "report.json", "config.resolved.yaml"):
+    for name in _REPORTED:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
-        texts[name] = (folder / name).read_text()
     try:
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in _REPORTED}
         content = _stored_report(folder, texts, sections)
         return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
