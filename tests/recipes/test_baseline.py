@@ -181,6 +181,8 @@ def test_a_config_names_it_by_path_or_words(train: fw.Dataset, fitted: Any, tmp_
         fw.fit(tmp_path / "fit.yaml")
     with pytest.raises(InputError, match="baseline"):
         fw.fit(train, model=MODEL, baseline="nowhere", **SETTINGS)
+    with pytest.raises(InputError, match="has xtb.*the path of one"):
+        baseline_of({"xtb": "GFN1-xTB"})
     with pytest.raises(InputError, match=r"baseline\.lammps\.pair_style"):
         fw.fit(train, model=MODEL, baseline={"lammps": {"pair_style": "col/long 6.0", "pair_coeff": "* *"}})
 
