@@ -27,7 +27,7 @@ from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.range_ends import at_range_ends
-from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.settings import LINEAR_ONLY, FitSettings, applies
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
@@ -112,9 +112,10 @@ def result_in_memory(
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
     probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    potential = stability.with_stability(outcome.final.potential, probed)
     monitor.update()
     summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
-    return _result(outcome, outcome.final.potential, summary, None)
+    return _result(outcome, potential, summary, None)
 
 
 def _result(outcome: StudyOutcome, potential: Potential, summary: dict[str, Any], folder: Path | None) -> TuneResult:
@@ -135,7 +136,9 @@ def write_outputs(
         [*_LAST, "committee", "errors_test.csv", "parity_test.npz"]
     )  # until all is written, this is no finished study
     folder.write_config(resolved_config(config))
-    potential_folder = final.potential.save(folder / "potential")
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
+    delivered = stability.with_stability(final.potential, probed)
+    potential_folder = delivered.save(folder / "potential")
     if final.committee is not None:
         final.committee.save(folder / "committee")
     if isinstance(final.potential, Exportable):
@@ -152,7 +155,6 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
-    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
     content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
@@ -162,7 +164,7 @@ def write_outputs(
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
-    potential = final.potential if final.trial is not None else _load_stored(config)
+    potential = delivered if final.trial is not None else _load_stored(config)
     folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
@@ -364,6 +366,8 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
+    if "weights" in idle and applies("weights", config.weights, config.family):
+        content["weights"] = config.weights.model_dump(include=config.weights.model_fields_set)
     for name in ("committee", "uncertainty"):
         if not content.get(name):
             content.pop(name, None)

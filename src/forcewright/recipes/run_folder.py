@@ -35,6 +35,7 @@ _SAME = {"fit": "tune"}
 #: What commands leave before they have a result, beside the journal of a study.
 _ON_THE_WAY = {
     "compare": ("studies/*/journal.log", "studies/*/result.json"),
+    "learn": ("learn.json",),
     "learning-curve": ("fits/*/*/point.json",),
     "simulate": ("checkpoint.npz", "*/checkpoint.npz", "run-*/result.json", "melt/result.json"),
 }
