@@ -17,7 +17,7 @@ from forcewright.protocols.growth import Growth, GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
-from forcewright.recipes.force_fields import force_field, shown_name
+from forcewright.recipes.force_fields import force_field, refuse_unrepresented, shown_name
 from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
@@ -116,6 +116,7 @@ def simulate(
     if isinstance(plan, GrowthSettings) and settings.runs > 1:
         raise InputError(f"is {settings.runs}; growth is one run", file=file, field="runs")
     source = force_field(settings.potential, folder)
+    refuse_unrepresented(source, start, settings.structure.file, settings.structure.index)
     source = replace(source, name=shown_name(settings.potential, folder, source))
     shared: dict[str, Any] = {
         "engine": settings.engine,

@@ -29,7 +29,8 @@ def select_novelty(
     potential
         A potential with an active set (`Graded`), such as a fitted ACE.
     above
-        Only frames with a grade above this are taken, so there may be fewer; extrapolation begins at 1.
+        Only frames with a grade above this are taken, so there may be fewer. What a grade means differs from fit to
+        fit: outside is what exceeds the 99 % quantile that the potential keeps (`forcewright.uncertainty`).
 
     Raises
     ------
