@@ -275,7 +275,7 @@ def test_a_committee_in_the_potential_spreads_as_its_members_do(fits: dict[str, 
 def test_a_distance_is_zero_where_the_potential_was_fitted_and_infinite_for_unknown_elements(
     fits: dict[str, Any],
 ) -> None:
-    from forcewright.features.environments import basis_for, describe, environments_of
+    from forcewright.descriptors.environments import basis_for, describe, environments_of
     from forcewright.structure import Structure
 
     structures = fw.Dataset.from_ase(fits["inside"][:6]).structures

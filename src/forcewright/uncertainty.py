@@ -29,8 +29,8 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 from scipy.special import gammainc, gammaincinv, stdtrit
 
+from forcewright.descriptors.environments import Environments
 from forcewright.errors import InputError
-from forcewright.features.environments import Environments
 from forcewright.potential import DesignRows, Graded, Parametric, Potential, Varying
 from forcewright.structure import FloatArray, Structure
 

@@ -15,10 +15,12 @@ from ase.calculators.emt import EMT
 from toy_family import HOME
 
 import forcewright as fw
+from forcewright.data import dataset_of
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.models import FAMILIES, families, family_of
 from forcewright.optimize.journal import read_trials
 from forcewright.reference.offered import offered_reference
+from forcewright.structure import Dataset, Labels
 
 SNAP = {"kind": "snap", "twojmax": 2, "rcut": 4.0}
 
@@ -52,6 +54,24 @@ def test_outputs_that_are_no_paths(copper: Path, tmp_path: Path) -> None:
         ):  # fmt: skip
             with pytest.raises(InputError):
                 run(output)
+
+
+def test_energies_alone_are_fitted_only_where_that_is_asked_for(
+    toy: dict[str, Any], copper: Path, tmp_path: Path
+) -> None:
+    model = {**toy["model"], "functions": 2}
+    frames = [frame._replace(labels=Labels(frame.labels.energy)) for frame in fw.read(copper / "train.extxyz")]
+    fw.convert(frames, tmp_path / "energies.extxyz")
+    config = {**toy, "model": model, "data": {"train": str(tmp_path / "energies.extxyz")}, "output": str(tmp_path)}
+    for run in (lambda: fw.fit(config), lambda: fw.fit(Dataset(tuple(frames)), model=model)):
+        with pytest.raises(InputError, match="no frame has forces.*labels: {forces: none}"):
+            run()
+    result = fw.fit(Dataset(tuple(frames)), model=model, labels={"forces": "none"}, stability="off")
+    assert result.potential.species == (29,)
+    config["data"]["labels"] = {"forces": "none"}
+    assert fw.fit({**config, "stability": "off"}).potential.species == (29,)
+    whole = fw.read(copper / "train.extxyz")
+    assert not dataset_of(whole, labels={"forces": "none"}).count_labels()["forces"]
 
 
 def test_settings_that_contradict(copper: Path) -> None:

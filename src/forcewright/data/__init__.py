@@ -1,6 +1,6 @@
 """Reading, writing, auditing and splitting labelled structures."""
 
-from forcewright.data.checks import audit, require_sound
+from forcewright.data.checks import audit, require_forces, require_sound
 from forcewright.data.findings import Audit, Finding
 from forcewright.data.folds import group_folds, holdout, kfold
 from forcewright.data.formats import FORMATS, Sources, dataset_of, describe, read, read_with_summary, write
@@ -9,6 +9,6 @@ from forcewright.data.reference_energies import ReferenceEnergies, isolated_or_f
 
 __all__ = [
     "FORMATS", "Audit", "Finding", "LabelSummary", "ReferenceEnergies", "Sources", "audit", "dataset_of", "describe",
-    "group_folds", "holdout", "isolated_or_fitted_energies", "kfold", "read", "read_with_summary", "require_sound",
-    "write",
+    "group_folds", "holdout", "isolated_or_fitted_energies", "kfold", "read", "read_with_summary", "require_forces",
+    "require_sound", "write",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -17,7 +18,7 @@ from forcewright.data.asedb import read_asedb, write_asedb
 from forcewright.data.atoms import raw_frame
 from forcewright.data.extxyz import read_extxyz, write_extxyz
 from forcewright.data.frame_checks import check_soundness
-from forcewright.data.labelling import PREDICTED, Labelled, LabelSummary, check_mapping, label_frame
+from forcewright.data.labelling import PREDICTED, UNREAD, Labelled, LabelSummary, check_mapping, label_frame
 from forcewright.data.mlearn import read_mlearn
 from forcewright.data.npz import read_npz, write_npz
 from forcewright.data.raw import Columns, RawFrame, RawFrames
@@ -80,7 +81,7 @@ def read(
     strict
         Refuse files with a broken frame; otherwise broken frames are left out, and named in the log.
     require_energy
-        Refuse files in which no frame has an energy.
+        Refuse files in which no frame has an energy, unless ``labels`` say so: ``{"energy": "none"}``.
     name
         Name of the dataset; by default the stem of the first file.
     **options
@@ -109,9 +110,9 @@ def read_with_summary(
     mapping = check_mapping(labels)
     summary = LabelSummary()
     if isinstance(structures, Dataset):
-        if mapping:
+        if any(key != UNREAD for key in mapping.values()):
             raise InputError("are those of files and ASE atoms; a dataset has its labels already", field="labels")
-        return _sound(structures, strict, summary), summary
+        return _sound(_without(structures, mapping), strict, summary), summary
     frames: list[Frame] = []
     sources = as_sources(structures)
     for index, source in enumerate(sources):
@@ -130,12 +131,22 @@ def read_with_summary(
         raise InputError(f"all {summary.left_out} frames are broken; see above", file=files[0] if files else None)
     require_mapped(summary, mapping, files)
     if require_energy:
-        require_energies(summary, files)
+        require_energies(summary, files, mapping)
     for doubt in summary.doubts():
         if require_energy and doubt.severity == "error":
             raise doubt.to_error()
         _log.warning("%s", doubt)
     return dataset, summary
+
+
+def _without(dataset: Dataset, names: Iterable[str]) -> Dataset:
+    """Return the frames without the labels of these names."""
+    fields = {"stress" if name == "virial" else name for name in names} & {"energy", "forces", "stress"}
+    if not fields:
+        return dataset
+    stripped: dict[str, Any] = dict.fromkeys(fields)
+    frames = tuple(frame._replace(labels=replace(frame.labels, **stripped)) for frame in dataset)
+    return Dataset(frames, dataset.name, dataset.source)
 
 
 def _sound(dataset: Dataset, strict: bool, summary: LabelSummary) -> Dataset:
@@ -232,17 +243,18 @@ def _frames_of_file(
 def require_mapped(summary: LabelSummary, mapping: Mapping[str, str], files: Sequence[Path]) -> None:
     """Raise if a key that a mapping names is in no frame, naming the keys there are."""
     for name, key in mapping.items():
-        if key != "none" and not summary.count("stress" if name == "virial" else name):
+        if key != UNREAD and not summary.count("stress" if name == "virial" else name):
             raise InputError(
                 f"the key {key!r} given for {name} is in no frame; {_present(summary)}",
                 file=files[0] if files else None, field=key,
             )  # fmt: skip
 
 
-def require_energies(summary: LabelSummary, files: Sequence[Path]) -> None:
-    """Raise if no frame has an energy, naming the keys there are."""
+def require_energies(summary: LabelSummary, files: Sequence[Path], mapping: Mapping[str, str]) -> None:
+    """Raise if no frame has an energy, naming the keys there are; a mapping may say that there is none to be."""
     file = files[0] if files else None
-    if summary.count("energy"):
+    others = summary.count("forces") or summary.count("stress")
+    if summary.count("energy") or (mapping.get("energy") == "none" and others):
         return
     if any(key.startswith(PREDICTED) for key in summary.present):
         names = {name: PREDICTED + name for name in ("energy", "forces", "stress")}
@@ -254,7 +266,7 @@ def require_energies(summary: LabelSummary, files: Sequence[Path]) -> None:
         )  # fmt: skip
     raise InputError(
         f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
-        "labels={'energy': '...'}",
+        "labels={'energy': '...'}, or that there is none with labels={'energy': 'none'}",
         file=file, field="energy",
     )  # fmt: skip
 

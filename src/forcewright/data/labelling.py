@@ -52,7 +52,8 @@ _NO_LABEL = re.compile(
 )
 #: Two keys of one frame differ beyond these: eV/atom, eV/Å.
 _DIFFERING = {"energy": 1e-3, "forces": 0.02}
-_UNREAD = "none"
+#: What a mapping says of a label that is to be left unread.
+UNREAD = "none"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class LabelSummary:
             message = (
                 f"looks like {_ARTICLES[name]} and is not read ({count} frame{'s' * (count > 1)}, this is the first); "
                 f"take it{sign}by --label {target}={key} (labels: {{{target}: {key}}} in a config), or say that it is "
-                f"none by --label {target}={_UNREAD}"
+                f"none by --label {target}={UNREAD}"
             )
             frame = int(number) if number.isdigit() else None
             yield Finding("error", "label not read", message, file=file or None, frame=frame, field=key)
@@ -123,7 +124,8 @@ class LabelSummary:
             counted = self.keys.get(name, Counter())
             if len(counted) > 1:
                 listed = " and ".join(f"{key} in {count} frames" for key, count in counted.most_common())
-                message = f"the {name} {'stand' if name == 'forces' else 'stands'} under {listed}; is it one quantity, of one level of theory?"
+                verb = "stand" if name == "forces" else "stands"
+                message = f"the {name} {verb} under {listed}; is it one quantity, of one level of theory?"
                 yield Finding("warning", "two keys", message, field=name)
         for (name, key, other), (largest, count) in self.differing.items():
             unit = "eV/atom" if name == "energy" else "eV/Å"
@@ -188,7 +190,7 @@ def label_frame(raw: RawFrame, mapping: Mapping[str, str]) -> Labelled:
 
 def _candidates(raw: RawFrame, name: str, mapping: Mapping[str, str]) -> Iterator[str]:
     """Yield the keys of a frame that a property may stand under, in any case, the first choice first."""
-    if mapping.get(name) == _UNREAD:
+    if mapping.get(name) == UNREAD:
         return
     keys = (mapping[name],) if name in mapping else STANDARD[name]
     present = [*raw.info, *(key for key in raw.arrays if key not in raw.info)]
@@ -203,7 +205,7 @@ def _unread(raw: RawFrame, mapping: Mapping[str, str], used: Mapping[str, str]) 
     unread: dict[str, str] = {}
     count = len(raw.structure)
     for name, pattern in _LOOKALIKES.items():
-        if name in used or mapping.get(name) == _UNREAD or (name == "stress" and mapping.get("virial") == _UNREAD):
+        if name in used or mapping.get(name) == UNREAD or (name == "stress" and mapping.get("virial") == UNREAD):
             continue
         shapes = {"energy": ((), (1,)), "forces": ((count, 3),), "stress": ((3, 3), (6,), (9,))}[name]
         values = {**raw.info, **raw.arrays} if name == "forces" else raw.info

@@ -40,7 +40,8 @@ def check_missing(dataset: Dataset) -> Iterator[Finding]:
         if not counts[name]:
             severity: Severity = "error" if name == "energy" else "note"
             file = _file_of(dataset, 0)
-            yield Finding(severity, "missing labels", f"no frame has {_article(name)}", file=file, field=name)
+            asked = "; a fit to energies alone must be asked for: labels: {forces: none}" if name == "forces" else ""
+            yield Finding(severity, "missing labels", f"no frame has {_article(name)}{asked}", file=file, field=name)
             continue
         groups = Counter(dataset[i].labels.group for i in lacking)
         listed = ", ".join(f"{count} of {dataset.group_sizes[group]} in {group}" for group, count in groups.items())
@@ -141,7 +142,7 @@ def check_energies(dataset: Dataset) -> Iterator[Finding]:
         )
         yield Finding("error", "energy per atom", message, file=_file_of(dataset, chosen[0]), field="energy")
         return
-    expected = _median_energies(energies / atoms, counts / atoms[:, None])
+    expected = median_energies(energies / atoms, counts / atoms[:, None])
     residual = energies / atoms - expected
     spread = float(np.median(np.abs(residual))) + 1e-6
     # Ratios say nothing where energies lie around zero (binding energies).
@@ -181,7 +182,7 @@ def _all_per_atom(energies: FloatArray, counts: IntArray) -> bool:
     return bool(np.mean(alike) > 0.9 and np.mean(telling) > 0.9) if other_size.any() else False
 
 
-def _median_energies(per_atom: FloatArray, fractions: FloatArray) -> FloatArray:
+def median_energies(per_atom: FloatArray, fractions: FloatArray) -> FloatArray:
     """Return the energy per atom expected from the composition: least absolute deviations by reweighting."""
     weights = np.ones(len(per_atom))
     expected = np.full(len(per_atom), float(np.median(per_atom)))

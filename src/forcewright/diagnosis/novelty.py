@@ -1,7 +1,7 @@
 """How new the surroundings of atoms are to a potential, and which of its training data come nearest to them.
 
 Where a potential knows its uncertainty, that is the measure. For any other it is the distance between descriptors,
-those of `forcewright.features.environments`, to the nearest training atom of the same element, over the
+those of `forcewright.descriptors.environments`, to the nearest training atom of the same element, over the
 distance that 99 % of training atoms have to the nearest in other frames.
 """
 
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.descriptors.ace import ace_basis
+from forcewright.descriptors.environments import describe
 from forcewright.diagnosis.indicators import Indicator
 from forcewright.diagnosis.run_record import RunRecord, evenly
 from forcewright.errors import ForcewrightError
 from forcewright.features.ace.basis import AceBasis
-from forcewright.features.environments import ace_basis, describe
 from forcewright.structure import Dataset, FloatArray, IntArray, Structure
 from forcewright.uncertainty import COVERAGE, uncertainty_of
 

@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 from forcewright.fitting.problem import Problem
 from forcewright.linalg.max_volume import Grading
 from forcewright.models.active_sets import active_sets, atomic_grades
+from forcewright.models.baseline import BaselinePotential
 from forcewright.potential import Environmental, Graded, Potential, Prediction, Varying
 from forcewright.structure import FloatArray
 from forcewright.uncertainty import Calibration, Span, calibrate
@@ -107,6 +108,8 @@ def held_back_by(problem: Problem) -> str:
 
 def remember(potential: Any, **values: Any) -> Potential:
     """Return a potential whose provenance holds these as well."""
+    if isinstance(potential, BaselinePotential):
+        return potential.around(remember(potential.fitted, **values))
     return replace(potential, provenance={**potential.provenance, **values})  # type: ignore[no-any-return]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from forcewright.features.environments import basis_for, describe, environments_of
+from forcewright.descriptors.environments import basis_for, describe, environments_of
 from forcewright.fitting.calibration import force_errors, held_back_by, remember
 from forcewright.fitting.committee import fitted_members, members_without
 from forcewright.fitting.linear_trial import LinearTrial

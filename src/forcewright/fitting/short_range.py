@@ -27,9 +27,12 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 
 from forcewright.data.closest_pairs import shortest_distances
+from forcewright.errors import ForcewrightError
 from forcewright.features.ace.radial import zbl_repulsion
 from forcewright.fitting.linear_trial import LinearTrial, potential_of
+from forcewright.fitting.on_baseline import Baseline
 from forcewright.fitting.problem import Problem
+from forcewright.models.baseline import charges_by_element, fitted_part, vacuum_of
 from forcewright.potential import Basis, Potential
 from forcewright.structure import FloatArray, Structure
 
@@ -132,10 +135,12 @@ def keep_apart(
     wanted = np.concatenate([part for pair in parts for part in pair])
     limits = np.concatenate([part for force, energy in parts for part in (0.0 * force, energy - _MARGIN)])
 
+    of_baseline = np.concatenate([_baseline_wishes(problem.baseline, curve) for curve in curves])
+
     def predict(trial: LinearTrial) -> FloatArray:
-        """Return forces (eV/Å) and energies (eV) as the potential of the trial has them."""
-        potential = potential_of(problem, params, trial)
-        return np.concatenate([curve.wishes(curve.forces(potential)) for curve in curves])
+        """Return forces (eV/Å) as the potential of the trial has them, and energies (eV) of what is fitted."""
+        potential = fitted_part(potential_of(problem, params, trial))
+        return np.asarray(np.concatenate([curve.wishes(curve.forces(potential)) for curve in curves]) + of_baseline)
 
     values = predict(trial)
     unmet = values < limits
@@ -171,6 +176,24 @@ def _curves(shortest: Mapping[str, float], basis: Basis, cutoff: float) -> list[
         rows = np.ascontiguousarray(basis.rows(structure).forces[5::6])  # along z, on the second atom of each pair
         curves.append(_Curve(name, structure, distances, count, rows, wanted))
     return curves
+
+
+def _baseline_wishes(baseline: Baseline | None, curve: _Curve) -> FloatArray:
+    """Return what the baseline adds to the forces at near distances; energies are those of what is fitted alone.
+
+    Like charges repel in vacuum, and less so among others, so that their repulsion is not counted.
+    """
+    added = np.zeros(len(curve.distances))
+    if baseline is None:
+        return added
+    try:
+        forces = curve.forces(vacuum_of(baseline.potential))[: curve.near]
+    except ForcewrightError:  # it takes no atoms without images
+        return added
+    if charges_by_element(baseline.potential):
+        forces = np.minimum(forces, 0.0)
+    added[: curve.near] = np.where(np.isfinite(forces), forces, 0.0)
+    return added
 
 
 def _pairs_of_atoms(numbers: Sequence[int], distances: FloatArray, cutoff: float) -> Structure:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.data.closest_pairs import closest_pairs
+from forcewright.fitting.calibration import remember
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.stresses import fitted_labels
 from forcewright.potential import Potential
@@ -25,9 +25,7 @@ def with_training_record(problem: Problem, potential: Potential) -> Potential:
     record = record_of(problem.everything, float(np.clip(potential.cutoff, *_REACH)))
     fitted = fitted_labels(problem.settings)
     labels = {name: count if fitted is None or name in fitted else 0 for name, count in record.labels.items()}
-    changed: Any = potential
-    provenance = {**changed.provenance, "training": replace(record, labels=labels).to_dict()}
-    return replace(changed, provenance=provenance)  # type: ignore[no-any-return]
+    return remember(potential, training=replace(record, labels=labels).to_dict())
 
 
 def record_of(dataset: Dataset, reach: float) -> TrainingRecord:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from forcewright.configs import echo, validate
 from forcewright.data import Sources
@@ -17,13 +16,14 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import as_path
 from forcewright.force_field import ForceField
 from forcewright.models import potential_path
+from forcewright.plain_data import parse_yaml, read_yaml
 from forcewright.potential import Potential, Reference
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.recipes.config import TuneConfig
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.inputs import read_inputs
 from forcewright.recipes.reading import read_structures
-from forcewright.recipes.run_folder import read_config, read_yaml, with_absolute_paths
+from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.recipes.simulate import SimulateConfig
 from forcewright.reference import ReferenceSettings, potential_reference, reference_from
 from forcewright.simulation import SimulationResult, read_result
@@ -88,9 +88,9 @@ def read_run(
 
 def _settings(folder: Path, content: Mapping[str, Any]) -> tuple[SimulateConfig, Path]:
     """Return the settings of a run, and the folder that texts in them may be paths from."""
-    for holder in (folder, folder.parent):
-        if (holder / "config.resolved.yaml").is_file():
-            settings, base, _ = read_config(SimulateConfig, holder / "config.resolved.yaml")
+    for parent in (folder, folder.parent):
+        if (parent / "config.resolved.yaml").is_file():
+            settings, base, _ = read_config(SimulateConfig, parent / "config.resolved.yaml")
             return settings, Path(content.get("config_folder", base))
     raise InputError("has no config.resolved.yaml; is it the output folder of `forcewright simulate`?", file=folder)
 
@@ -175,8 +175,8 @@ def any_reference(source: AnyReference) -> Reference:
     base = Path.cwd()
     if isinstance(source, str) and not Path(source).exists():
         try:
-            content: Any = yaml.safe_load(source)
-        except yaml.YAMLError:
+            content: Any = parse_yaml(source)
+        except InputError:
             content = None
         if not isinstance(content, Mapping):
             raise InputError(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from forcewright.configs import validate
-from forcewright.data import dataset_of, read
+from forcewright.data import dataset_of, read, require_forces
+from forcewright.data.labelling import UNREAD
 from forcewright.errors import InputError
 from forcewright.features.row_cache import RowCache
 from forcewright.files import as_path
@@ -29,6 +30,7 @@ from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import identify
 
 log = logging.getLogger("forcewright")
 
@@ -161,11 +163,13 @@ def _run(
     checked.family.require_packages()
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
+    require_forces(inputs.train, labels)
     if output is not None:
         folder = as_path(output).resolve()
         if external is not None:
             content["validation"] = {"external": external}
-        sets = {"train": inputs.train, "test": inputs.test}
+        left = {name: UNREAD for name, key in (labels or {}).items() if key == UNREAD}
+        sets = {"train": inputs.train, "test": inputs.test, **({"labels": left} if left else {})}
         in_files = with_files({**content, "data": sets, "output": str(folder)}, folder)
         return _study(command, parse_config(in_files, folder=folder), fresh, on_trial)
     with ResourceMonitor() as monitor:
@@ -227,12 +231,14 @@ def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
     assert isinstance(config, TuneConfig)
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior"}
     words = in_earlier_words(config, asked)
-    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range"}}
+    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range", "left_out"}}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")
     is_xpot = config.protocol == "xpot"
     external = inputs.test if is_xpot else inputs.external
     sets = (problem.everything, external, inputs.test if is_xpot else None)
+    if problem.baseline is not None:
+        content["baseline"] = identify(problem.baseline.potential)[2]
     content["data"] = [None if dataset is None else dataset.content_hash for dataset in sets]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

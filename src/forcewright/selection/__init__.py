@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from forcewright.features.environments import ace_basis
+from forcewright.descriptors.ace import ace_basis
 from forcewright.selection.cur import leverage_scores, select_cur
 from forcewright.selection.descriptors import frame_descriptors
 from forcewright.selection.farthest_point import farthest_points, select_fps

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from forcewright.descriptors.ace import ace_basis
 from forcewright.errors import InputError
 from forcewright.features.ace.basis import AceBasis
-from forcewright.features.environments import ace_basis
 from forcewright.structure import Dataset, FloatArray, Structure
 
 

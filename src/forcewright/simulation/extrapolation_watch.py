@@ -107,14 +107,17 @@ class ExtrapolationWatch:
 
 
 def extrapolation_watch(
-    force_field: ForceField, factor: float | Literal["warn", "off"], folder: Path, kind: Kind | None = None
+    force_field: ForceField,
+    factor: float | Literal["warn", "off"],
+    folder: Path,
+    kind: Kind | Uncertainty | None = None,
 ) -> ExtrapolationWatch | None:
     """Return the watch of a run; None where it is off, or the potential knows no calibrated uncertainty.
 
     Parameters
     ----------
     kind
-        The kind of uncertainty; where not given the first that the potential knows.
+        The kind of uncertainty, or an uncertainty itself; where not given the first that the potential knows.
 
     Raises
     ------
@@ -123,6 +126,9 @@ def extrapolation_watch(
     """
     if factor == "off":
         return None
+    multiple: Any = None if factor == "warn" else factor
+    if isinstance(kind, Uncertainty):
+        return ExtrapolationWatch(kind, multiple, folder)
     try:
         uncertainty = uncertainty_of(force_field.potential, kind)
         if kind is not None and (uncertainty is None or uncertainty.calibration is None):
@@ -131,5 +137,4 @@ def extrapolation_watch(
         raise InputError(error.problem, field="monitors.uncertainty") from None
     if uncertainty is None or uncertainty.calibration is None:
         return None
-    multiple: Any = None if factor == "warn" else factor
     return ExtrapolationWatch(uncertainty, multiple, folder)

@@ -36,6 +36,7 @@ from forcewright.structure import Structure
 from forcewright.trajectory import Snapshot, Writer, open_writer, snapshots
 from forcewright.trajectory.extxyz import open_at, sync
 from forcewright.trajectory.writing import remove_remains
+from forcewright.uncertainty import Uncertainty
 
 #: Module and class of each engine; all are constructed from (force_field, start, seed).
 ENGINES = {
@@ -68,6 +69,7 @@ def run(
     force_field: ForceField, start: Snapshot | Structure | Atoms, stages: Sequence[Stage], folder: str | Path, *,
     engine: str = "ase", seed: int = 0, settings: RunSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None, fresh: bool = False,
+    uncertainty: Uncertainty | None = None,
 ) -> SimulationResult:  # fmt: skip
     """Run the stages one after another and write everything to ``folder``.
 
@@ -81,6 +83,8 @@ def run(
         Its velocities are kept, without the motion of the center of mass.
     fresh
         Whether to remove an earlier run in ``folder``.
+    uncertainty
+        What tells how far structures are outside, in place of what the potential knows; with a calibration.
 
     Raises
     ------
@@ -114,7 +118,9 @@ def run(
             "structure_hash": start.structure.content_hash, "identity": current,
         }  # fmt: skip
         try:
-            return _Run(moving, force_field, start, stages, folder, settings, about, on_progress).go(checkpoint)
+            return _Run(moving, force_field, start, stages, folder, settings, about, on_progress, uncertainty).go(
+                checkpoint
+            )
         finally:
             moving.close()
 
@@ -144,6 +150,7 @@ class _Run:
     def __init__(
         self, engine: Engine, force_field: ForceField, start: Snapshot, stages: Sequence[Stage], folder: Path,
         settings: RunSettings, about: dict[str, Any], on_progress: Callable[[Progress], None] | None,
+        uncertainty: Uncertainty | None,
     ) -> None:  # fmt: skip
         self.engine, self.stages, self.folder, self.settings, self.about = engine, stages, folder, settings, about
         self.names = [stage.name or f"{index + 1} {stage.ensemble}" for index, stage in enumerate(stages)]
@@ -151,7 +158,7 @@ class _Run:
         self.watch = Watch(monitors, force_field)
         self.distances = distance_watch(force_field, start.structure, monitors.pair_distance, folder)
         self.extrapolation = extrapolation_watch(
-            force_field, monitors.extrapolation_factor, folder, monitors.uncertainty
+            force_field, monitors.extrapolation_factor, folder, uncertainty or monitors.uncertainty
         )
         self.tables: dict[str, IO[bytes]] = {}  # of the two above, by name
         self.dense = DenseFrames(settings.dense_frames.count, len(start))

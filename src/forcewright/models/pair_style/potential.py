@@ -18,7 +18,8 @@ from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle, charge_commands
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import PotentialFolder, number, species_of, write_potential
+from forcewright.models.storage import PotentialFolder, species_of, write_potential
+from forcewright.plain_data import number
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 
@@ -28,6 +29,8 @@ _FORBIDDEN = re.compile(r"[$&#;\n\r\0]")
 #: Pair styles that run code or load libraries which somebody else has written: Python, pickles, KIM models; and QUIP,
 #: whose files may name programs. Suffixes such as /kk stand for other versions of the same.
 _RUNS_CODE = frozenset({"kim", "python", "quip"})
+#: ``kspace_style`` that sums nothing: with a damping of nearly zero, all of 1/r is left to the part in real space.
+_NOT_SUMMED = ("zero", "1.0e-4")
 _MLIAP_RUNS_CODE = frozenset({"mliappy", "unified"})
 
 
@@ -86,7 +89,8 @@ class PairStylePotential(PotentialBase):
     @cached_property
     def pair_style(self) -> PairStyle:
         """The pair style with its commands."""
-        return PairStyle(self.types, self.write_commands, self.cutoff, charges=self.charges, kspace=bool(self.kspace))
+        kspace = self.kspace not in ((), _NOT_SUMMED)
+        return PairStyle(self.types, self.write_commands, self.cutoff, charges=self.charges, kspace=kspace)
 
     def write_commands(self, folder: Path) -> list[str]:
         """Write the files to a folder and return the commands that read them there."""
@@ -98,7 +102,13 @@ class PairStylePotential(PotentialBase):
         lines = [("pair_style", *self.style), *(("pair_coeff", *words) for words in self.coefficients)]
         if self.kspace:  # LAMMPS's tables of the part in real space would make steps of 1e-7 eV in the energy
             lines = [lines[0], ("pair_modify", "table", "0"), *lines[1:], ("kspace_style", *self.kspace)]
+        if self.kspace == _NOT_SUMMED:
+            lines.append(("kspace_modify", "gewald", "1.0e-9"))
         return [" ".join(paths.get(word, word) for word in words) for words in lines]
+
+    def in_vacuum(self) -> PairStylePotential:
+        """Return it for atoms without images: where charges are summed in reciprocal space, bare ones to the cutoff."""
+        return replace(self, kspace=_NOT_SUMMED) if self.kspace else self
 
     def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         """Predict structures of known elements."""
