@@ -2,8 +2,8 @@
 
 Point charges or Lennard-Jones atoms stand for an expensive reference. A potential is fitted to few frames of a cool
 crystal, and runs with several seeds at a temperature at which it melts. Then a learner labels at most so many frames.
-Controls are given as many: drawn at random, or uniformly in energy, from a run of the reference under the conditions that
-are to be survived, which is more than a learner has.
+Controls are given as many: drawn at random, or uniformly in energy, from a run of the reference under the conditions
+that are to be survived, which is more than a learner has.
 """
 
 from __future__ import annotations
