@@ -177,6 +177,10 @@ def test_one_bad_atom_shows_in_the_largest_atomic_distance_alone() -> None:
     assert largest[0, 2] == pytest.approx(expected)
     toward = largest_atomic_distance([good[0]], [bad], directed=True)
     assert toward[0, 0] == pytest.approx(np.sqrt(2 - 2 * similarity.max(axis=1).min()))
+    toward = largest_atomic_distance([good[0], bad], directed=True)
+    back = largest_atomic_distance([bad], [good[0]], directed=True)
+    assert toward[0, 1] == pytest.approx(np.sqrt(2 - 2 * similarity.max(axis=1).min()))
+    assert toward[1, 0] == pytest.approx(back[0, 0]) and toward[1, 0] > 2 * toward[0, 1]
     assert (largest == largest.T).all() and (np.diag(largest) == 0).all()
     sets = environments(8, (2, 3, 4, 5))
     hausdorff = largest_atomic_distance(sets)

@@ -191,6 +191,9 @@ def largest_atomic_distance(
         farthest_nearest(similarities, a.starts, b.starts, out[0], out[1])
 
     forward, backward = _for_blocks(sets.a, sets.b, fill, 2)
+    if sets.b is None:  # above the diagonal both are there
+        below = np.tril_indices(len(forward), -1)
+        forward[below], backward[below] = backward.T[below], forward.T[below]
     distances = kernel_distances(forward if directed else np.minimum(forward, backward))
     if sets.b is None:
         np.fill_diagonal(distances, 0.0)

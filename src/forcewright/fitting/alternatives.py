@@ -27,6 +27,7 @@ from forcewright.fitting.linear_trial import fit_linear
 from forcewright.fitting.problem import Problem
 from forcewright.models.family import Alternative, Family, LinearHyperparameters
 from forcewright.optimize.space import Categorical, Range
+from forcewright.plain_data import parse_json
 from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
@@ -103,7 +104,7 @@ def _alternatives(family: Family, model: Mapping[str, Any]) -> list[Alternative]
 
 def _stored_choice(path: Path, key: str) -> Choice | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content.pop("key") == key:
             return Choice(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

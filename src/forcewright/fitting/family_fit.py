@@ -21,7 +21,7 @@ import numpy as np
 
 from forcewright.accuracy.errors import check_species, compare
 from forcewright.errors import InputError
-from forcewright.files import atomic_write, write_arrays
+from forcewright.files import atomic_write, read_arrays, write_arrays
 from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.normal_equations import LABEL_OF
@@ -197,8 +197,8 @@ def save_predictions(path: Path, predictions: Sequence[Prediction], uncertaintie
 
 def load_predictions(path: Path) -> list[Prediction]:
     """Read what `save_predictions` wrote."""
-    with np.load(path, allow_pickle=False) as content:
-        energy, sizes, forces, stress = (content[name] for name in ("energy", "sizes", "forces", "stress"))
+    content = read_arrays(path)
+    energy, sizes, forces, stress = (content[name] for name in ("energy", "sizes", "forces", "stress"))
     ends = np.cumsum(sizes)
     return [
         Prediction(
@@ -211,8 +211,8 @@ def load_predictions(path: Path) -> list[Prediction]:
 
 def load_uncertainties(path: Path) -> list[FloatArray]:
     """Return the uncertainties of the atoms of each frame that `save_predictions` wrote; of none where it knew none."""
-    with np.load(path, allow_pickle=False) as content:
-        if "uncertainty" not in content:  # of an earlier version
-            return []
-        values, sizes = content["uncertainty"], content["uncertain_atoms"]
+    content = read_arrays(path)
+    if "uncertainty" not in content:  # of an earlier version
+        return []
+    values, sizes = content["uncertainty"], content["uncertain_atoms"]
     return np.split(values, np.cumsum(sizes)[:-1]) if len(values) else []

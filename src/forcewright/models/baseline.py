@@ -24,6 +24,7 @@ from forcewright.files import atomic_write
 from forcewright.lammps_session import LammpsNative, PairStyle
 from forcewright.models.overlay import is_of_pair_style, overlay
 from forcewright.models.storage import PotentialFolder, hashes_of
+from forcewright.plain_data import read_json
 from forcewright.potential import (
     Basis,
     Environmental,
@@ -112,7 +113,7 @@ class BaselinePotential(PotentialBase):
         """Write the fitted part, the baseline in a folder of its own inside, and LAMMPS input for both."""
         folder = Path(self.fitted.save(folder))
         self.baseline.save(_emptied(folder / FOLDER))
-        content = json.loads((folder / "potential.json").read_text())
+        content = read_json(folder / "potential.json")
         content |= {
             "version": _VERSION,
             "baseline": {"name": baseline_name(self.baseline), "files": _hashes(folder / FOLDER)},

@@ -18,8 +18,9 @@ from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.settings import STRICT, FitSettings, PriorSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
 from forcewright.models.baseline_settings import baseline_from
+from forcewright.plain_data import read_yaml
 from forcewright.potential import Potential
-from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
+from forcewright.recipes.run_folder import with_absolute_paths
 from forcewright.reference.identity import identify
 
 
@@ -125,7 +126,10 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     if config.prior.scale == "data":
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was
-        content["prior"], content["weights"]["stress"] = "free", None
+        content["prior"] = "free"
+        if asked.left_out:
+            content["left_out"] = list(asked.left_out)
+        content["weights"]["stress"] = None
     if config.short_range == "off" or not config.family.is_linear:
         content.pop("short_range")
     return content

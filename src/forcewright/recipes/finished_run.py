@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from forcewright.configs import echo
+from forcewright.configs import echo, validate
 from forcewright.data import Sources
 from forcewright.diagnosis import RunRecord, evenly
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import as_path
 from forcewright.force_field import ForceField
 from forcewright.models import potential_path
+from forcewright.plain_data import parse_yaml, read_yaml
 from forcewright.potential import Potential, Reference
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.recipes.config import TuneConfig
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.inputs import read_inputs
 from forcewright.recipes.reading import read_structures
-from forcewright.recipes.run_folder import read_config, read_yaml, with_absolute_paths
+from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.recipes.simulate import SimulateConfig
 from forcewright.reference import ReferenceSettings, potential_reference, reference_from
 from forcewright.simulation import SimulationResult, read_result
@@ -175,8 +175,8 @@ def any_reference(source: AnyReference) -> Reference:
     base = Path.cwd()
     if isinstance(source, str) and not Path(source).exists():
         try:
-            content: Any = yaml.safe_load(source)
-        except yaml.YAMLError:
+            content: Any = parse_yaml(source)
+        except InputError:
             content = None
         if not isinstance(content, Mapping):
             raise InputError(
@@ -191,6 +191,10 @@ def any_reference(source: AnyReference) -> Reference:
         content = source
     else:
         return potential_reference(source) if isinstance(source, Potential) else source
-    if isinstance(content, Mapping) and "reference" in content:
-        content = content["reference"]
+    if isinstance(content, Mapping):
+        try:
+            content = validate(ReferenceSettings, content.get("reference", content))
+        except InputError as error:
+            field = ".".join(filter(None, ["reference", error.field]))
+            raise InputError(error.problem, file=error.file, field=field) from None
     return reference_from(content, base)

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from forcewright.data import read_with_summary, require_forces, require_sound
 from forcewright.errors import InputError
 from forcewright.models import potential_path
+from forcewright.plain_data import read_yaml
 from forcewright.recipes.config import TuneConfig
 from forcewright.recipes.provenance import file_hashes
 from forcewright.reference.identity import potential_files
@@ -48,10 +47,10 @@ def _refuse_simulated(path: Path, labels: Mapping[str, str]) -> None:
     if "energy" in labels or path.stem not in ("trajectory", "final") or not settings.is_file():
         return
     try:
-        content = yaml.safe_load(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # of something else
+        content = read_yaml(settings)
+    except InputError:  # of something else
         return
-    if isinstance(content, dict) and {"potential", "stages"} <= set(content) and isinstance(content["potential"], str):
+    if {"potential", "stages"} <= set(content) and isinstance(content["potential"], str):
         potential = "/".join(Path(content["potential"]).parts[-2:])
         raise InputError(
             f"holds what the potential {potential} predicted in a simulation, and no reference; label its "

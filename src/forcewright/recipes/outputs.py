@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.range_ends import at_range_ends
-from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.settings import LINEAR_ONLY, FitSettings, applies
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
@@ -36,6 +35,7 @@ from forcewright.models.baseline import BaselinePotential, charges_by_element
 from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
+from forcewright.plain_data import parse_json, read_yaml
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
@@ -55,6 +55,9 @@ ROWS = "design_rows"
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
+
+#: what the report is made of, beside tables
+_REPORTED = ("result.json", "report.json", "config.resolved.yaml")
 
 #: what showing stored results can raise that were changed or cut off
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
@@ -109,9 +112,10 @@ def result_in_memory(
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
     probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    potential = stability.with_stability(outcome.final.potential, probed)
     monitor.update()
     summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
-    return _result(outcome, outcome.final.potential, summary, None)
+    return _result(outcome, potential, summary, None)
 
 
 def _result(outcome: StudyOutcome, potential: Potential, summary: dict[str, Any], folder: Path | None) -> TuneResult:
@@ -132,7 +136,9 @@ def write_outputs(
         [*_LAST, "committee", "errors_test.csv", "parity_test.npz"]
     )  # until all is written, this is no finished study
     folder.write_config(resolved_config(config))
-    potential_folder = final.potential.save(folder / "potential")
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
+    delivered = stability.with_stability(final.potential, probed)
+    potential_folder = delivered.save(folder / "potential")
     if final.committee is not None:
         final.committee.save(folder / "committee")
     if isinstance(final.potential, Exportable):
@@ -149,7 +155,6 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
-    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
     content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
@@ -159,7 +164,7 @@ def write_outputs(
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
-    potential = final.potential if final.trial is not None else _load_stored(config)
+    potential = delivered if final.trial is not None else _load_stored(config)
     folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
@@ -184,12 +189,12 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        content = read_yaml(folder / "config.resolved.yaml")
         stored = parse_config(content, folder=folder)
         if "short_range" not in content:  # an earlier version wrote it
             stored = as_before(stored)
-        summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
+        summary: dict[str, Any] = parse_json((folder / "result.json").read_text())
+    except (OSError, ValueError, TypeError, InputError):
         return None
     if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
         return None
@@ -253,12 +258,11 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute
     from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
-    texts = {}
-    for name in ("result.json", "report.json", "config.resolved.yaml"):
+    for name in _REPORTED:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
-        texts[name] = (folder / name).read_text()
     try:
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in _REPORTED}
         content = _stored_report(folder, texts, sections)
         return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
@@ -272,12 +276,12 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
     """Return the content of a report from the texts of its files, by name."""
     from forcewright.report import ReportContent
 
-    fields = json.loads(texts["report.json"])
+    fields = parse_json(texts["report.json"])
     physics, links = _stored_physics(folder)
     stored = [*(_stored_section(*section) for section in fields.pop("sections")), *physics]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
     parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
-    result = json.loads(texts["result.json"])
+    result = parse_json(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
     return ReportContent(
@@ -296,7 +300,7 @@ def _stored_physics(folder: Path) -> tuple[list[Any], list[tuple[str, str]]]:
     path = folder / "physics.json"
     if not path.is_file():
         return [], []
-    stored = [dict(part) for part in json.loads(path.read_text())]
+    stored = [dict(part) for part in parse_json(path.read_text())]
     pages = [str(part.pop("page")) for part in stored if "page" in part][:1]
     sections = [
         Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
@@ -362,6 +366,8 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
+    if "weights" in idle and applies("weights", config.weights, config.family):
+        content["weights"] = config.weights.model_dump(include=config.weights.model_fields_set)
     for name in ("committee", "uncertainty"):
         if not content.get(name):
             content.pop(name, None)

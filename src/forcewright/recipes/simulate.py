@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,14 @@ from forcewright.protocols.growth import Growth, GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
+from forcewright.recipes import stability
 from forcewright.recipes.force_fields import force_field, shown_name
 from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
 from forcewright.trajectory import Snapshot
+
+log = logging.getLogger("forcewright")
 
 Progress = Callable[..., None]
 
@@ -119,6 +123,9 @@ def simulate(
     if isinstance(settings.potential, str):  # who reads the resolved config does not know where this one lay
         settings = settings.model_copy(update={"potential": str((folder / settings.potential).resolve())})
     source = replace(source, name=shown_name(settings.potential, folder, source))
+    planned = [*plan.melting(), *plan.growing()] if isinstance(plan, GrowthSettings) else plan
+    if expected := stability.before_a_run(source.potential, planned):
+        log.warning("%s", expected)
     shared: dict[str, Any] = {
         "engine": settings.engine,
         "seed": settings.seed,

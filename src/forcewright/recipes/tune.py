@@ -231,7 +231,7 @@ def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
     assert isinstance(config, TuneConfig)
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior"}
     words = in_earlier_words(config, asked)
-    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range"}}
+    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range", "left_out"}}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")

@@ -27,6 +27,7 @@ from forcewright.lammps_session import (
     new_instance,
     type_of_species,
 )
+from forcewright.plain_data import parse_json
 from forcewright.simulation.calculation import Calculation
 from forcewright.simulation.lammps_frame import LammpsFrame, cell_of, images_of, to_lammps
 from forcewright.simulation.stages import Stage
@@ -299,7 +300,7 @@ class LammpsSimulation:
         self._stage = stage
         self._stage_start, self._stage_time = int(state["stage_start"]), float(state["stage_time"])
         self._moves = bool(state["moves"])
-        self._rng.bit_generator.state = json.loads(str(state["rng"]))
+        self._rng.bit_generator.state = parse_json(str(state["rng"]))
         self._frame = LammpsFrame(self._frame.start, np.array(state["rotation"]), np.array(state["folded"]))
         with self._explained(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             path = Path(folder) / "restart"

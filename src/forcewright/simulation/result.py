@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_json
+from forcewright.plain_data import parse_json
 from forcewright.simulation.monitors import Alarm
 from forcewright.tables import Tabular
 from forcewright.trajectory import Snapshot, snapshots
@@ -98,7 +98,7 @@ def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
     """Return the result stored in a folder, and everything result.json says; InputError if a file is damaged."""
     path = folder / "result.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         result = SimulationResult(
             folder=folder, final=next(snapshots(folder / "final.extxyz")),
             alarm=None if content["alarm"] is None else Alarm.from_dict(content["alarm"]),

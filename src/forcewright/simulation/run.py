@@ -150,7 +150,7 @@ class _Run:
     def __init__(
         self, engine: Engine, force_field: ForceField, start: Snapshot, stages: Sequence[Stage], folder: Path,
         settings: RunSettings, about: dict[str, Any], on_progress: Callable[[Progress], None] | None,
-        uncertainty: Uncertainty | None = None,
+        uncertainty: Uncertainty | None,
     ) -> None:  # fmt: skip
         self.engine, self.stages, self.folder, self.settings, self.about = engine, stages, folder, settings, about
         self.names = [stage.name or f"{index + 1} {stage.ensemble}" for index, stage in enumerate(stages)]

@@ -16,8 +16,9 @@ from ase.data import chemical_symbols
 from forcewright.errors import MissingExtraError
 from forcewright.files import scratch_folder
 from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
-from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
+from forcewright.models.storage import PotentialFolder, hashes_of, write_files, write_potential
 from forcewright.open_cell import closed_cell
+from forcewright.plain_data import number
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
 from forcewright.trajectory.reading import StructuresOrFile, structures_of

@@ -18,7 +18,8 @@ from forcewright.errors import InputError
 from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle, charge_commands
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import PotentialFolder, number, species_of, write_potential
+from forcewright.models.storage import PotentialFolder, species_of, write_potential
+from forcewright.plain_data import number
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 
