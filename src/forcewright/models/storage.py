@@ -210,6 +210,13 @@ def number(value: object, name: str, *, above: float = -math.inf, low: float = -
     return result
 
 
+def plain_float(text: str) -> float:
+    """Return the number that a text is; ValueError for what only Python takes for one, such as ``4_0``."""
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
+
+
 def whole(value: object, name: str, low: int, high: int) -> int:
     """Return a whole number as it is; ValueError if it is anything else, or out of its bounds."""
     if isinstance(value, float) and value.is_integer():
