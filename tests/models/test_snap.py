@@ -219,6 +219,8 @@ GOOD = "1 6\nSi 0.5 1.0\n" + "0.1\n" * 6
         (GOOD, "rcutfac 4.0 5.0\ntwojmax 2\n", "holds more than a name and a number"),
         (GOOD, "rcutfac 4.0\ntwojmax 2\nquadraticflag 1\n", "quadraticflag 1 contradicts the 6 coefficients"),
         (GOOD, "rcutfac 4.0\ntwojmax 2\nfoo 1\n", "unknown or unsupported parameter 'foo'"),
+        (GOOD, "rcutfac 4_0\ntwojmax 2\n", "is not a name and a number"),
+        (GOOD, "rcutfac 4.0\ntwojmax 2\nbzeroflag 2\n", "bzeroflag is 2, expected 0 or 1"),
         (GOOD, "rcutfac four\ntwojmax 2\n", "is not a name and a number"),
         (GOOD, "rcutfac 4.0\ntwojmax 4\n", "twojmax 4 needs 15 or 120 coefficients"),
         (GOOD[:-8], "rcutfac 4.0\ntwojmax 2\n", "is not a SNAP coefficient file"),

@@ -91,6 +91,8 @@ def _read_parameters(file: Path) -> dict[str, float]:
             if value != _FIXED[key]:
                 raise InputError(f"{key} {value:g} is a variant of SNAP that is not supported", file=file)
         elif key in _KNOWN:
+            if key.endswith("flag") and value not in (0.0, 1.0):
+                raise InputError(f"{key} is {value:g}, expected 0 or 1", file=file)
             values[key] = value
         else:
             raise InputError(f"unknown or unsupported parameter {key!r}", file=file)
