@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from forcewright.fitting.committee import Committee
     from forcewright.models import load
     from forcewright.recipes.compare import compare
+    from forcewright.recipes.compare_spaces import compare_spaces
     from forcewright.recipes.convert import convert
     from forcewright.recipes.diagnose import diagnose
     from forcewright.recipes.generate import generate
     from forcewright.recipes.label import label
     from forcewright.recipes.learn import learn
     from forcewright.recipes.learning_curve import learning_curve
+    from forcewright.recipes.pipeline import pipeline
     from forcewright.recipes.predict import evaluate, predict
     from forcewright.recipes.rerun import rerun
     from forcewright.recipes.select import select, split
@@ -43,9 +45,10 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "audit", "compare", "convert", "diagnose", "evaluate", "fit", "generate", "label", "learn",
-    "learning_curve", "load", "predict", "read", "report", "rerun", "select", "simulate", "split", "statistics",
-    "tune", "validate", "write",
+    "analyze", "audit", "compare", "compare_spaces", "convert", "diagnose", "evaluate", "fit", "generate", "label",
+    "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun", "select", "simulate",
+    "split",
+    "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 

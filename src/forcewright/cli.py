@@ -443,6 +443,41 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     _show(compared, compared.folder)
 
 
+@app.command(name="compare-spaces")
+def compare_spaces(
+    a: Annotated[
+        Path, typer.Argument(help="Trajectory or data set of any format, or a run's folder.", show_default=False)
+    ],
+    b: Annotated[Path, typer.Argument(help="The other.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, figures and pages.")] = Path(
+        "spaces"
+    ),
+    descriptor: Annotated[str, typer.Option(help="soap, acsf, ace, bispectrum, coulomb or ewald.")] = "soap",
+    cutoff: Annotated[float | None, typer.Option(help="Radius of the surroundings in Å; 6 by default.")] = None,
+    kernel: Annotated[str, typer.Option(help="rematch, best or average.")] = "rematch",
+    gamma: Annotated[float, typer.Option(help="Entropy of rematch: from best match (0) to average.")] = 0.1,
+    frames: Annotated[int, typer.Option(help="Most frames of each, taken evenly.")] = 500,
+    skip: Annotated[int, typer.Option(help="Frames of each left out at the start.")] = 0,
+    share: Annotated[float, typer.Option(help="Of its own frames that lie within the spread of a set.")] = 0.95,
+    halves: Annotated[str, typer.Option(help="blocks of time, or alternating, for frames without order.")] = "blocks",
+    map: Annotated[str, typer.Option(help="pca or umap.")] = "pca",
+    add: Annotated[int, typer.Option(help="Most frames named to be added to either.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of UMAP.")] = 0,
+    label: LabelMap = None,
+) -> None:
+    """Compare the configuration spaces of two runs: what each covers of the other, and which frames to add.
+
+    Example: `forcewright compare-spaces runs/classical reference.extxyz -o spaces`.
+    """
+    with _spinner() as show:
+        compared = fw.compare_spaces(
+            a, b, output, descriptor=descriptor, cutoff=cutoff, kernel=kernel, gamma=gamma,  # type: ignore[arg-type]
+            frames=frames, skip=skip, share=share, halves=halves, map=map, add=add, seed=seed,  # type: ignore[arg-type]
+            labels=_mapping(label), on_step=lambda step: show(description=step),
+        )  # fmt: skip
+    _show(compared, output)
+
+
 @app.command()
 def learn(config: Config, fresh: FreshStudies = False) -> None:
     """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
@@ -592,6 +627,24 @@ def statistics(
 
 
 @app.command()
+def pipeline(
+    config: Config,
+    only: Annotated[str | None, typer.Option(help="The one stage to look at.")] = None,
+    dvc: Annotated[bool, typer.Option("--dvc", help="Run nothing; write dvc.yaml, for `dvc repro`.")] = False,
+) -> None:
+    """Run those stages of a pipeline whose command, config or files have changed, each after what it reads.
+
+    Example: `forcewright pipeline pipeline.yaml`. Run it again to go on where it was stopped.
+    """
+    done = fw.pipeline(config, only=only, dvc=dvc, on_stage=lambda name, state: _say(f"{name}: {state}"))
+    counts = list(done.states.values())
+    if dvc:
+        _print(f"{len(counts)} stages written to {done.folder / 'dvc.yaml'}; run them with: dvc repro")
+    else:
+        _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
     absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
@@ -626,7 +679,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "rerun", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
 
 
 def main() -> None:

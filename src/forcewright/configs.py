@@ -40,12 +40,29 @@ def validate(model: type[Model], content: Any, file: Path | None = None) -> Mode
         Of unknown keys the first one, with the key that was probably meant; of missing ones all; of values that are
         not allowed the first one. Names the field and what is allowed.
     """
+    _refuse_unusable(content, "", file)
     try:
         validated = model.model_validate(content)
     except ValidationError as error:
         raise _sentence(model, error, file) from None
+    except ArithmeticError as error:  # of numbers that are each allowed
+        raise InputError(f"holds numbers that are out of bounds together ({error})", file=file) from None
     _refuse_no_numbers(content, validated, "", file)
     return validated
+
+
+def _refuse_unusable(content: Any, field: str, file: Path | None) -> None:
+    """Refuse infinity, NaN and texts with a NUL before anything is made of them, such as paths."""
+    if isinstance(content, str) and "\0" in content:
+        raise InputError(f"is {echo(content)}; no text may hold the character NUL", file=file, field=field)
+    if isinstance(content, float) and not math.isfinite(content):
+        raise InputError(f"is {content}, expected a finite number", file=file, field=field)
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            _refuse_unusable(value, f"{field}.{key}".lstrip("."), file)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _refuse_unusable(value, field, file)
 
 
 def _refuse_no_numbers(content: Any, validated: Any, field: str, file: Path | None) -> None:

@@ -19,7 +19,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, overload
@@ -188,6 +188,14 @@ class Dataset(Tabular, Sequence[Frame]):
                     f"there are {len(labels.forces)} force rows for {len(structure)} atoms; give one row per atom",
                     file=file or self.source or None, frame=int(number) if number else index, field="forces",
                 )  # fmt: skip
+
+    def without_labels(self, names: Sequence[str]) -> Dataset:
+        """Return the dataset without some of ``energy``, ``forces`` and ``stress``."""
+        if not names:
+            return self
+        nothing: dict[str, Any] = dict.fromkeys(names)
+        frames = (Frame(s, replace(labels, **nothing), origin) for s, labels, origin in self.frames)
+        return replace(self, frames=tuple(frames))
 
     def __len__(self) -> int:
         return len(self.frames)

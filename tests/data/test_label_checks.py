@@ -118,6 +118,68 @@ def test_energies_on_two_levels_are_named(nickel: Dataset) -> None:
     assert "+0.18 eV/atom" in warning.message
 
 
+def test_one_energy_off_its_level_is_named(nickel: Dataset) -> None:
+    off = changed(nickel, lambda i, f: labelled(f, energy=f.labels.energy + 0.2 * 8) if i == 6 else f)
+    (warning,) = (finding for finding in audit(off).warnings if finding.code == "energy level")
+    assert (warning.frame, "1 of 16 frames" in warning.message) == (6, True)
+
+
+@pytest.mark.parametrize("offset", [0.15, -3.0])
+def test_groups_on_two_levels_are_named(offset: float, nickel: Dataset) -> None:
+    off = changed(
+        nickel, lambda i, f: labelled(f, energy=f.labels.energy + 8 * offset) if f.labels.group == "strained" else f
+    )
+    warning = next(finding for finding in audit(off).warnings if finding.code == "energy level")
+    assert f"{abs(offset):.1g}" in warning.message or "eV/atom off" in warning.message
+    assert "group" in warning.message
+
+
+@pytest.mark.parametrize(("every", "words"), [(1, "explained by where the atoms stand"), (5, "do not belong")])
+@pytest.mark.parametrize("kind", ["permuted", "rolled", "of other frames"])
+def test_forces_in_another_order_are_noticed(every: int, words: str, kind: str, nickel: Dataset) -> None:
+    rng = np.random.default_rng(0)
+
+    def mix(index: int, frame: Frame) -> Frame:
+        if index % every:
+            return frame
+        rows = np.asarray(frame.labels.forces)
+        mixed = {
+            "permuted": rng.permutation(rows), "rolled": np.roll(rows, 3, axis=0),
+            "of other frames": np.asarray(nickel[(index + 2) % 32].labels.forces),
+        }  # fmt: skip
+        return labelled(frame, forces=mixed[kind], stress=None, energy=frame.labels.energy)
+
+    warnings = [finding for finding in audit(changed(nickel, mix)).warnings if finding.code == "order of forces"]
+    assert {finding.field for finding in warnings} == {"forces"}
+    assert words in warnings[0].message
+
+
+def test_forces_of_two_units_in_one_set_are_noticed(nickel: Dataset) -> None:
+    half = changed(
+        nickel,
+        lambda _, f: labelled(f, forces=np.asarray(f.labels.forces) / 2) if f.labels.group == "strained" else f,
+    )
+    (warning,) = (finding for finding in audit(half).warnings if finding.code == "force factor")
+    assert "0.5 times" in warning.message or " 2 times" in warning.message
+
+
+def test_forces_that_vanish_by_symmetry_say_nothing_of_units() -> None:
+    """Strained crystals whose forces are the noise of a code, and whose energies are sound."""
+    rng = np.random.default_rng(1)
+    frames = []
+    for index in range(24):
+        atoms = bulk("Cu", cubic=True)
+        strain = rng.uniform(-0.02, 0.02, (3, 3))
+        atoms.set_cell(atoms.cell @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
+        atoms.calc = EMT()
+        displaced = atoms.copy()
+        displaced.rattle(1e-5, rng=rng)
+        displaced.calc = EMT()
+        labels = Labels(atoms.get_potential_energy() - 14.0, displaced.get_forces(), None, "Elastic")
+        frames.append(Frame(Structure.from_ase(displaced), labels, f"cu.xyz#{index}"))
+    assert codes(Dataset(tuple(frames))) == set()
+
+
 def test_lengths_in_bohr_are_noticed(nickel: Dataset) -> None:
     def stretch(_: int, frame: Frame) -> Frame:
         s = frame.structure

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 
 from forcewright.data import audit
-from forcewright.data.probe_fit import MAX_GROUPS, SAMPLE, sample_and_sum
+from forcewright.data.probe_fit import MAX_GROUPS, MOST, sample_and_sum
 from forcewright.structure import Dataset, Frame, Labels, Structure
 
 
@@ -21,7 +21,7 @@ def argon(count: int, groups: int = 1, species: int = 1, atoms: int = 4) -> Data
 
 
 def test_the_sample_is_bounded_in_frames_groups_species_and_atoms() -> None:
-    assert len(sample_and_sum(argon(100)).frames) == SAMPLE
+    assert len(sample_and_sum(argon(100)).frames) == MOST
     assert len(sample_and_sum(argon(60, groups=60)).sums) == MAX_GROUPS
     assert not sample_and_sum(argon(3, species=7, atoms=14)).frames
     assert not sample_and_sum(argon(1, atoms=500)).frames

@@ -38,7 +38,8 @@ class Parity:
     """Energies in eV/atom, force components in eV/Å, stress components (Voigt, 6 per frame) in GPa; None if unlabelled.
 
     ``atoms`` (n,) is the number of atoms of each of the n frames, ``elements`` (m / 3,) the atomic number of each atom
-    that has a force; None where it is not known, as in files of earlier versions.
+    that has a force, ``volumes`` (n,) the volume of each frame in Å³ per atom, NaN without a cell; both are None where
+    they are not known, as in files of earlier versions.
     """
 
     energy: ParitySeries | None
@@ -46,12 +47,14 @@ class Parity:
     stress: ParitySeries | None
     atoms: IntArray
     elements: IntArray | None = None
+    volumes: FloatArray | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a compressed NPZ file, from which pages are made without predicting again."""
         arrays: dict[str, Any] = {"atoms": self.atoms}
-        if self.elements is not None:
-            arrays["elements"] = self.elements
+        for name in ("elements", "volumes"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         for name in _QUANTITIES:
             series: ParitySeries | None = getattr(self, name)
             if series is not None:
@@ -70,9 +73,10 @@ class Parity:
         try:
             arrays = read_arrays(path)
             series = {name: _load_series(arrays, name) for name in _QUANTITIES}
-            return cls(atoms=arrays["atoms"], elements=arrays.get("elements"), **series)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
+            return cls(atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series)
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            reason = error.problem if isinstance(error, InputError) else str(error)
+            raise InputError(f"is not a parity file written by Forcewright ({reason})", file=path) from None
 
 
 _QUANTITIES = ("energy", "forces", "stress")
@@ -99,9 +103,11 @@ def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
                 entries.append((index, _flat(name, label, atoms[index]), _flat(name, value, atoms[index])))
     with_forces = [dataset[index].structure.numbers for index, *_ in columns["forces"]]
     elements = np.concatenate(with_forces) if with_forces else None
+    volumes = np.array([s.volume if s.pbc.all() and s.volume > 0 else np.nan for s in dataset.structures]) / atoms
     return Parity(
-        atoms=atoms, elements=elements, **{name: _series(dataset, entries) for name, entries in columns.items()}
-    )
+        atoms=atoms, elements=elements, volumes=volumes,
+        **{name: _series(dataset, entries) for name, entries in columns.items()},
+    )  # fmt: skip
 
 
 def _check(dataset: Dataset, index: int, name: str, label: Any, value: Any) -> None:

@@ -52,7 +52,7 @@ class Comparison(NamedTuple):
     b: Side
 
 
-def compare_spaces(
+def compare_distances(
     among_a: FloatArray, among_b: FloatArray, between: FloatArray, *, share: float = 0.95, halves: Halves = "blocks"
 ) -> Comparison:
     """Compare two sets of frames by the distances among and between them.

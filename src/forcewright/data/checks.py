@@ -9,7 +9,7 @@ from typing import Any
 
 from forcewright.data.coverage import check_coverage
 from forcewright.data.findings import Audit, Finding
-from forcewright.data.force_audit import check_forces_against_energies
+from forcewright.data.force_audit import check_forces_against_energies, check_order_of_forces
 from forcewright.data.formats import Sources, as_sources, labelled_frames, require_energies, require_mapped
 from forcewright.data.frame_checks import check_coincidence, check_frame, check_soundness
 from forcewright.data.label_checks import (
@@ -21,7 +21,7 @@ from forcewright.data.label_checks import (
 )
 from forcewright.data.labelling import UNREAD, LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
-from forcewright.data.level_checks import check_levels
+from forcewright.data.level_checks import check_levels, check_levels_of_groups
 from forcewright.data.probe_fit import sample_and_sum
 from forcewright.data.set_checks import SET_CHECKS, check_unseen
 from forcewright.data.stress_audit import check_stress
@@ -53,7 +53,8 @@ def audit(
     sample = sample_and_sum(sound)
     wrong, trusted = check_forces_against_energies(sample)
     judged, agreement = check_stress(sample, trusted=trusted if wrong else None)
-    findings += [*more, *wrong, *judged, *check_levels(sample)]
+    findings += [*more, *wrong, *judged, *check_order_of_forces(sample), *check_levels(sample)]
+    findings += check_levels_of_groups(sample)
     if not sample.frames and dataset.count_labels()["stress"]:
         message = "the stress cannot be judged without forces, nor in very large cells or with more than six elements"
         findings.append(Finding("note", "stress not judged", message, field="stress"))
@@ -88,7 +89,7 @@ def _collect(
     try:
         if frames:
             require_mapped(summary, mapping, files)
-            require_energies(summary, files)
+            require_energies(summary, files, mapping)
     except InputError as error:
         findings.append(Finding.from_error(error, "missing labels"))
     findings += (doubt for doubt in summary.doubts() if doubt.code != "label not read" or summary.count("energy"))
@@ -144,13 +145,13 @@ def require_sound(dataset: Dataset) -> None:
     Raises
     ------
     InputError
-        If the dataset is empty, no frame has an energy, a number is NaN or infinite, a periodic cell is zero, or two
+        If the dataset is empty, no frame has a label, a number is NaN or infinite, a periodic cell is zero, or two
         atoms are less than 0.1 Å apart.
     """
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to fit", file=dataset.source or None)
-    if not dataset.count_labels()["energy"]:
-        raise InputError("no frame has an energy", file=dataset.source or None, field="energy")
+    if not any(dataset.count_labels().values()):
+        raise InputError("no frame has an energy, forces or a stress", file=dataset.source or None, field="energy")
     for index, frame in enumerate(dataset):
         for finding in check_soundness(frame, index):
             raise finding.to_error()

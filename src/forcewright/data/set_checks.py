@@ -142,7 +142,7 @@ def check_energies(dataset: Dataset) -> Iterator[Finding]:
         )
         yield Finding("error", "energy per atom", message, file=_file_of(dataset, chosen[0]), field="energy")
         return
-    expected = _median_energies(energies / atoms, counts / atoms[:, None])
+    expected = median_energies(energies / atoms, counts / atoms[:, None])
     residual = energies / atoms - expected
     spread = float(np.median(np.abs(residual))) + 1e-6
     # Ratios say nothing where energies lie around zero (binding energies).
@@ -182,7 +182,7 @@ def _all_per_atom(energies: FloatArray, counts: IntArray) -> bool:
     return bool(np.mean(alike) > 0.9 and np.mean(telling) > 0.9) if other_size.any() else False
 
 
-def _median_energies(per_atom: FloatArray, fractions: FloatArray) -> FloatArray:
+def median_energies(per_atom: FloatArray, fractions: FloatArray) -> FloatArray:
     """Return the energy per atom expected from the composition: least absolute deviations by reweighting."""
     weights = np.ones(len(per_atom))
     expected = np.full(len(per_atom), float(np.median(per_atom)))

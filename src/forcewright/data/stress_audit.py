@@ -66,14 +66,14 @@ def check_stress(sample: ProbeSample, trusted: Container[str] | None = None) -> 
     if not judged:
         return [], {}  # nothing to judge, or nothing to judge it by: `audit` says which
     sums = [part for group, part in sample.sums.items() if trusted is None or group in trusted]
-    coefficients = fit(sums, energies=True)
-    if coefficients is None:
+    probe = fit(sums, energies=True)
+    if probe is None:
         note = "the forces are too few or too irregular to judge the stress by them"
         return [Finding("note", "stress not judged", note, field="stress")], {}
     verdicts = []
     for group, members in judged.items():
         labels = np.array([to_voigt(np.asarray(sample.frames[k].labels.stress)) for k in members])
-        predicted = np.array([sample.stress_rows[k] @ coefficients for k in members])
+        predicted = np.array([sample.stress_rows[k] @ probe.coefficients for k in members])
         volumes = np.array([sample.frames[k].structure.volume for k in members])
         verdicts.append(judge(group, labels, predicted, volumes))
     examples = {group: sample.frames[members[0]] for group, members in judged.items()}

@@ -65,7 +65,8 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     isolated_atoms = "as given by the reference energies"
     if problem.free_energies:
         isolated_atoms = "free: fitted, with no isolated atom in the data to tell"
-        if problem.settings.reference_energies == "auto" and problem.settings.protocol == "honest":
+        ruled = problem.settings.reference_energies == "auto" and problem.settings.protocol == "honest"
+        if ruled and "energy" not in problem.settings.left_out:
             problem, trial, isolated_atoms = _isolated_atom_rule(problem, best, trial, blocks)
     covariance = trial.covariance
     if trial.iterations is not None:

@@ -31,6 +31,7 @@ from forcewright.structure import Dataset, IntArray
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
+_ZERO_OF_ENERGY = 1e-3  # weight of energies that settle the constants of elements alone
 _MISMATCH = 1e-6  # relative difference of validation errors from normal equations and from rows at which QR takes over
 
 
@@ -69,7 +70,7 @@ def weight_space(problem: Problem, terms: Sequence[Term], prior: Prior) -> Weigh
         if isinstance(value, LogRange):
             bounds.setdefault(key, (math.log(value.low), math.log(value.high)))
         else:
-            offset[position] = np.log(1e-30 if value is None else value)  # measured, not fitted
+            offset[position] = np.log(_weight_left_out(term) if value is None else value)
         stands.append(key if isinstance(value, LogRange) else None)
     for position, exponent in enumerate(prior.exponents, start=len(terms) + 1):
         key = f"prior/{position}"
@@ -80,6 +81,11 @@ def weight_space(problem: Problem, terms: Sequence[Term], prior: Prior) -> Weigh
     matrix = np.array([[float(name == key) for name in bounds] for key in stands])
     low, high = (np.array([ends[k] for ends in bounds.values()]) for k in (0, 1))
     return WeightSpace(offset, matrix, low, high)
+
+
+def _weight_left_out(term: Term | None) -> float:
+    """Return the weight of rows that are measured, not fitted: energies settle their zero, as nothing else does."""
+    return _ZERO_OF_ENERGY if term is not None and term.property == "energy" else 1e-30
 
 
 def fit_linear(

@@ -111,8 +111,9 @@ class Problem:
         return kept if self.baseline is None else BaselineRows(kept, self.baseline)
 
     def labels_to_fit(self, dataset: Dataset) -> Dataset:
-        """Return a dataset with what is fitted as its labels: without the part of the baseline."""
-        return dataset if self.baseline is None else self.baseline.subtracted(dataset)
+        """Return a dataset with what is fitted as its labels: without the part of the baseline, or what is left out."""
+        dataset = dataset if self.baseline is None else self.baseline.subtracted(dataset)
+        return dataset.without_labels(self.settings.left_out)
 
     @property
     def validation(self) -> Dataset:
@@ -220,6 +221,9 @@ def make_problem(
         known = ", ".join(fitted.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown_groups))}; the groups are {known}", field="weights.groups")
     validation = fitted if external is None else external
+    present = {name for name, count in fitted.count_labels().items() if count and name not in settings.left_out}
+    if not present:
+        raise InputError("leaves nothing to fit: the training data have no label that has a weight", field="weights")
     asked, settings = settings, settle_stress(settings, everything, validation)
     log.info("%s", stress_text(asked, settings, everything))
     model = settings.family.hyperparameters.with_data(settings.model, everything)
@@ -261,6 +265,12 @@ def _require_elements_in_two_folds(dataset: Dataset, folds: IntArray) -> None:
 def _reference_energies(settings: FitSettings, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:
     """Return the energies, whether they are fitted on top, and the isolated atoms a linear fit leaves out."""
     choice = settings.reference_energies
+    if choice != "isolated" and not train.count_labels()["energy"]:
+        stated = (
+            {_number_of(symbol): energy for symbol, energy in choice.items()} if isinstance(choice, Mapping) else {}
+        )
+        energies = {z: float(stated.get(z, 0.0)) for z in train.species}
+        return ReferenceEnergies(energies, "given" if stated else "no energies"), False, ()
     from_data = isolated_or_fitted_energies(train)
     if choice == "isolated" and from_data.source != "isolated atoms":
         raise InputError("not every element has an isolated atom in the data", field="reference_energies")

@@ -89,8 +89,8 @@ def refine(
     if (baseline := problem.baseline) is None:
         return _refined(problem, refinement, fit, linear, stages)
     structures = problem.validation.structures
-    external = None if problem.external is None else problem.labels_to_fit(problem.external)
-    bare = replace(problem, train=problem.labels_to_fit(problem.train), external=external, baseline=None)
+    external = None if problem.external is None else baseline.subtracted(problem.external)
+    bare = replace(problem, train=baseline.subtracted(problem.train), external=external, baseline=None)
     start = replace(linear, predictions=baseline.added(structures, linear.predictions, -1.0))
     refined = _refined(bare, refinement, fit, start, stages)
     return replace(refined, predictions=baseline.added(structures, refined.predictions))

@@ -100,8 +100,10 @@ class WeightSettings(BaseModel):
 
     model_config = STRICT
 
-    energy: Positive | LogRange = LogRange(low=100, high=15000)
-    force: Positive | LogRange = LogRange(low=0.1, high=500)
+    energy: Positive | LogRange | None = LogRange(low=100, high=15000)
+    """null: energies settle their zero alone (a constant of each element, where those are free)."""
+    force: Positive | LogRange | None = LogRange(low=0.1, high=500)
+    """null: forces are not fitted."""
     stress: Literal["auto"] | Positive | LogRange | None = "auto"
     """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
@@ -119,10 +121,14 @@ class WeightSettings(BaseModel):
             return value, f"{group}/{name}"
         return getattr(self, name), f"{group}/{name}" if self.by == "group" else name
 
+    def fits(self, name: str) -> bool:
+        """Whether a property of some group has a weight."""
+        return any(getattr(weights, name) is not None for weights in (self, *self.groups.values()))
+
     @property
     def fits_stress(self) -> bool:
         """Whether the stresses of some group have a weight."""
-        return self.stress is not None or any(group.stress is not None for group in self.groups.values())
+        return self.fits("stress")
 
 
 #: share of the energy in the loss where nothing else is said
@@ -235,8 +241,8 @@ class SearchSettings(BaseModel):
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
     caution: float = Field(default=0.03, ge=0, le=1)
-    """By which fraction the validation loss may rise for a ridge ten times as large. The least loss (0) says nothing
-    for directions in which no data lie: there a larger ridge keeps coefficients small and predictions safe."""
+    """By which fraction the validation loss may rise for a ridge ten times as large, once weights are found. The least
+    loss (0) says nothing for directions in which no data lie: there a larger ridge keeps coefficients small."""
 
 
 class TuneStudySettings(StudySettings):
@@ -394,6 +400,12 @@ class FitSettings(BaseModel):
         return self.committee or CommitteeSettings()
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Labels that are not fitted, though frames may have them."""
+        names = {"energy": "energy", "force": "forces", "stress": "stress"}
+        return tuple(label for name, label in names.items() if not self.weights.fits(name))
+
+    @property
     def program(self) -> str | bool:
         """The program that potentials of this model run, as `forcewright.models.load` allows it; False for none."""
         describe = self.family.describe_program
@@ -414,9 +426,15 @@ class FitSettings(BaseModel):
             problem = f"has {linear[0]}, which linear families know; {kind} can have distance"
             raise InputError(problem, field="uncertainty")
         for name in LINEAR_ONLY:
-            if name in self.model_fields_set and name != "cache_GB":
+            if (
+                name in self.model_fields_set
+                and name != "cache_GB"
+                and not applies(name, getattr(self, name), self.family)
+            ):
                 raise InputError(
-                    f"applies to linear families; {kind} has fields of its own under model, take {name} out", field=name
+                    f"applies to linear families; {kind} has fields of its own under model, take {name} out"
+                    + (" (null, which leaves a label out, applies to all)" if name == "weights" else ""),
+                    field=name,
                 )
         if self.validation.nested:
             raise InputError(
@@ -440,4 +458,7 @@ def applies(name: str, value: Any, family: Family) -> bool:
         return True
     if name == "reference_energies":  # such a family settles its own
         return value in ("auto", "isolated")
+    if name == "weights":  # null leaves a label out of any fit
+        stated = value.model_dump(include=value.model_fields_set) if isinstance(value, WeightSettings) else value
+        return isinstance(stated, Mapping) and bool(stated) and all(weight is None for weight in stated.values())
     return name not in LINEAR_ONLY

@@ -126,7 +126,10 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     if config.prior.scale == "data":
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was
-        content["prior"], content["weights"]["stress"] = "free", None
+        content["prior"] = "free"
+        if asked.left_out:
+            content["left_out"] = list(asked.left_out)
+        content["weights"]["stress"] = None
     if config.short_range == "off" or not config.family.is_linear:
         content.pop("short_range")
     return content

@@ -27,7 +27,7 @@ from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.range_ends import at_range_ends
-from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.settings import LINEAR_ONLY, FitSettings, applies
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
@@ -55,6 +55,9 @@ ROWS = "design_rows"
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
+
+#: what the report is made of, beside tables
+_REPORTED = ("result.json", "report.json", "config.resolved.yaml")
 
 #: what showing stored results can raise that were changed or cut off
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
@@ -255,12 +258,11 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute
     from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
-    texts = {}
-    for name in ("result.json", "report.json", "config.resolved.yaml"):
+    for name in _REPORTED:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
-        texts[name] = (folder / name).read_text()
     try:
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in _REPORTED}
         content = _stored_report(folder, texts, sections)
         return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
@@ -364,6 +366,8 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
+    if "weights" in idle and applies("weights", config.weights, config.family):
+        content["weights"] = config.weights.model_dump(include=config.weights.model_fields_set)
     for name in ("committee", "uncertainty"):
         if not content.get(name):
             content.pop(name, None)

@@ -30,7 +30,9 @@ def after_fit(settings: FitSettings, outcome: StudyOutcome, potential: Potential
     if not settings.family.predicts_other_cells:
         return {"status": "impossible", "problem": "it knows only the atoms that it was fitted to"}
     problem = outcome.problem
-    probed = probe(potential, problem.everything, settings.stability, problem.seed, study_s)
+    # energies that are not fitted have a zero of their own
+    frames = problem.everything.without_labels([name for name in settings.left_out if name == "energy"])
+    probed = probe(potential, frames, settings.stability, problem.seed, study_s)
     log.info("stability: %d holes", len(probed.holes))
     return {"status": "probed", **probed.to_dict()}
 

@@ -163,7 +163,8 @@ def _run(
     checked.family.require_packages()
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
-    require_forces(inputs.train, labels)
+    if "forces" not in checked.left_out:
+        require_forces(inputs.train, labels)
     if output is not None:
         folder = as_path(output).resolve()
         if external is not None:
@@ -231,7 +232,7 @@ def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
     assert isinstance(config, TuneConfig)
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior"}
     words = in_earlier_words(config, asked)
-    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range"}}
+    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range", "left_out"}}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")
