@@ -29,7 +29,7 @@ NAMES = {"check": "audit", "compare-spaces": "compare_spaces", "learning-curve":
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 ARGUMENTS = {
     "predict": ["p", "x"], "convert": ["x", "y"], "select": ["x", "-o", "y"], "split": ["x", "-o", "y", "z"],
-    "validate": ["p", "x"], "analyze": ["x"], "compare-spaces": ["x", "y"],
+    "validate": ["p", "x"], "analyze": ["x"], "compare-spaces": ["x", "y"], "rerun": ["x", "--reference", "y"],
 }  # fmt: skip
 
 
@@ -293,6 +293,7 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "split": [file, "--by", "random", "-o", "out/a.extxyz", "out/b.extxyz"],
         "statistics": [file, "-o", "out"], "compare-spaces": [file, file, "--descriptor", "ace", "-o", "out"],
         "analyze": [file, "-o", "out"], "report": ["out"],
+        "rerun": ["md", "--reference", str(POTENTIAL), "-o", "out"], "diagnose": ["md", "-o", "out"],
     }  # fmt: skip
     return calls
 
@@ -320,6 +321,9 @@ def test_a_disk_that_cannot_be_written_to_ends_in_a_sentence(
         pytest.skip("stops at the folder")
     arguments = commands(tmp_path, atoms)[command]
     monkeypatch.chdir(tmp_path)
+    if command in ("rerun", "diagnose"):  # of a run of three frames
+        run = yaml.safe_load((tmp_path / "simulate.yaml").read_text())
+        assert fw.simulate({**run, "output": "md"}).completed
     monkeypatch.setattr(sys, "argv", ["forcewright", command, *arguments])
     if kind == "full disk":
         if command == "report":

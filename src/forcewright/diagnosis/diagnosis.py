@@ -30,7 +30,7 @@ from forcewright.diagnosis.probes import (
     step_test,
 )
 from forcewright.diagnosis.run_record import RunRecord, evenly, kinetic_pressure_GPa
-from forcewright.diagnosis.verdict import Evidence, Verdict, judge
+from forcewright.diagnosis.verdict import BIAS, Evidence, Verdict, judge
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import Divisible, Failure, Reference
 from forcewright.structure import FloatArray, Labels, Structure
@@ -41,6 +41,8 @@ Label = Callable[[Sequence[int]], Sequence[Labels | Failure]]
 _GRADED = 150  # frames whose novelty is asked for, beside the dense ones
 _DENSE_LABELS = 0.4  # of the labels that go to the moments before the break
 _WRONG = (5.0, 0.3)  # times the largest error in equilibrium, and eV/Å, beyond which a force counts as wrong
+_SHOWN = 60  # moments of which the parts of a force are shown
+_FEWEST = 4  # labelled frames in equilibrium; of fewer the first half stands in
 _SCALED = 3  # frames whose pressure is asked for over their volume
 
 
@@ -141,18 +143,20 @@ def diagnose_run(
     graded = sorted({*evenly(before, _GRADED), *dense})
     novelty = novelty_of(run, graded, environments)
     known = indicators(run, None if novelty is None else novelty.indicator)
+    anomalies = [first_anomaly(x, end_ps, broke is not None) for x in known]
     errors = None
     if reference is not None:
         on_step("labelling frames of the run")
-        chosen = _to_label(before, dense, labels)
+        chosen = _to_label(run, before, dense, labels, anomalies)
         structures = [run.frames[k].structure for k in chosen]
         results = reference.label(structures) if label is None else label(chosen)
         errors = frame_errors(run, chosen, results)
         errors = errors if len(errors.frames) else None
     window = equilibrium_window(end_ps)
     if errors is not None:
-        known += _error_indicators(errors, window)
-    anomalies = tuple(first_anomaly(x, end_ps, broke is not None) for x in known)
+        of_errors = _error_indicators(errors, window)
+        known += of_errors
+        anomalies += [first_anomaly(x, end_ps, broke is not None) for x in of_errors]
     on_step("asking for walls, pressures and the time step")
     calm = [k for k in before if window[0] <= run.times_ps[k] <= window[1]] or before[: max(1, len(before) // 2)]
     thermal = _thermal(run, calm)
@@ -170,7 +174,7 @@ def diagnose_run(
     on_step("looking for what went wrong where")
     culprit = _culprit(run, broke, anomalies, errors, dense, environments)
     return Diagnosis(
-        run, broke, end_ps, tuple(known), anomalies, novelty, errors, pressures, culprit, squeezed, scaled, step,
+        run, broke, end_ps, tuple(known), tuple(anomalies), novelty, errors, pressures, culprit, squeezed, scaled, step,
         evidence, judge(evidence),
     )  # fmt: skip
 
@@ -186,24 +190,29 @@ def _dense(run: RunRecord, before: Sequence[int]) -> list[int]:
     if len(before) < 3:
         return list(before)
     gaps = np.diff(run.times_ps[list(before)])
-    usual = float(np.median(gaps[: max(1, len(gaps) // 2)]))
+    usual = float(gaps.max())
     start = len(before) - 1
     while start > 0 and gaps[start - 1] < 0.6 * usual:
         start -= 1
     return list(before[min(start, len(before) - 10 if len(before) > 10 else 0) :])
 
 
-def _to_label(before: Sequence[int], dense: Sequence[int], count: int) -> list[int]:
-    last = evenly(dense, max(2, int(_DENSE_LABELS * count)))
-    earlier = evenly([k for k in before if k < dense[0]] or before[:1], max(1, count - len(last)))
-    return sorted({*last, *earlier})
+def _to_label(
+    run: RunRecord, before: Sequence[int], dense: Sequence[int], count: int, anomalies: Sequence[Anomaly]
+) -> list[int]:
+    """Return frames to label: of the last moments, next to first anomalies, and spread evenly."""
+    pool = [k for k in before if k < dense[0]] or list(before[:1])
+    times = sorted({a.time_ps for a in anomalies if a.time_ps is not None})
+    near = [min(before, key=lambda k: abs(run.times_ps[k] - time)) for time in times][: max(1, count // 6)]
+    last = evenly(dense, max(2, int(_DENSE_LABELS * count), count - len(near) - len(pool)))
+    return sorted({*last, *near, *evenly(pool, max(1, count - len(last) - len(near)))})
 
 
 def _error_indicators(errors: FrameErrors, window: tuple[float, float]) -> list[Indicator]:
     calm = (errors.times_ps >= window[0]) & (errors.times_ps <= window[1])
     usual = float(errors.largest[calm].max()) if calm.any() else float(errors.largest[: max(1, len(calm) // 2)].max())
     limit = max(_WRONG[0] * usual, _WRONG[1])
-    meaning = f"{_WRONG[0]:g} times the largest in equilibrium, and at least {_WRONG[1]:g} eV/Å"
+    meaning = f"{_WRONG[0]:g} times the largest in equilibrium"
     return [
         Indicator("largest force error", "eV/Å", errors.times_ps, errors.largest, None, limit, meaning,
                   errors.worst_atom.astype(float)[:, None]),
@@ -243,14 +252,17 @@ def _evidence(
 ) -> Evidence:  # fmt: skip
     at = {anomaly.indicator: anomaly.time_ps for anomaly in anomalies}
     close = _closest(anomalies)
-    bias = sigmas = error = None
+    bias = sigmas = error = since = None
     if errors is not None:
         window = equilibrium_window(end_ps)
         inside = (errors.times_ps >= window[0]) & (errors.times_ps <= window[1])
+        if inside.sum() < _FEWEST:  # a run that broke at once
+            inside = errors.times_ps <= np.median(errors.times_ps)
         chosen = inside & np.isfinite(errors.pressure)
         if chosen.sum() > 2 and thermal > 0:
             mean = block_mean(errors.pressure[chosen])
             bias, sigmas = mean.value / thermal, abs(mean.value) / max(mean.error, 1e-12)
+            since = _wrong_since(errors, BIAS * thermal)
         if inside.any():
             expected = float(np.sqrt(np.mean(errors.reference_forces[inside] ** 2)))
             error = float(np.sqrt(np.mean(errors.forces[inside] ** 2))) / max(expected, 1e-12)
@@ -265,13 +277,21 @@ def _evidence(
         broke=broke is not None, break_ps=end_ps, novel_ps=at.get("novelty"),
         close_ps=None if close is None else close.time_ps, wrong_ps=at.get("largest force error"),
         volume_ps=at.get("volume against training"), asked=errors is not None,
-        falls_in=squeezed is not None and squeezed.falls_in, pressure_bias=bias, pressure_sigmas=sigmas,
+        falls_in=squeezed is not None and squeezed.falls_in, has_wall=squeezed is None or squeezed.has_wall,
+        pressure_bias=bias, pressure_sigmas=sigmas, pressure_ps=since,
         pushes_outward=scaled is not None and scaled.pushes_outward,
         stress_labels=None if record is None else record.labels.get("stress"),
         density_range=None if volumes is None else volumes[1] / volumes[0],
         step_too_long=step is not None and step.is_too_long, force_scale=scale, force_error=error,
         novelty_known=novelty is not None,
     )  # fmt: skip
+
+
+def _wrong_since(errors: FrameErrors, limit: float) -> float | None:
+    """Return when the pressure is first wrong by more than a limit (GPa), and is in half of the frames that follow."""
+    beyond = np.abs(errors.pressure) > limit
+    wrong = [k for k in np.flatnonzero(beyond).tolist() if np.mean(beyond[k : k + 4]) >= 0.5]
+    return float(errors.times_ps[wrong[0]]) if wrong else None
 
 
 def _culprit(
@@ -283,7 +303,8 @@ def _culprit(
     ranked = [by_name.get("largest force error"), _closest(anomalies), by_name.get("novelty")]
     blamed = next((a for a in ranked if a is not None and a.time_ps is not None and a.atoms), None)
     if blamed is not None and blamed.time_ps is not None:
-        frame, atom = int(np.argmin(np.abs(run.times_ps - blamed.time_ps))), blamed.atoms[0]
+        seen = blamed.time_ps if blamed.atoms_ps is None else blamed.atoms_ps
+        frame, atom = int(np.argmin(np.abs(run.times_ps - seen))), blamed.atoms[0]
         why = f"{blamed.indicator} beyond its limit at {blamed.time_ps:.4g} ps"
     elif broke is not None and broke.atoms:
         frame, atom, why = dense[-1], broke.atoms[0], broke.reason
@@ -293,7 +314,7 @@ def _culprit(
     nearest = None if environments is None else environments.nearest(structure, atom)
     parts: dict[str, list[float]] = {}
     potential = run.force_field.potential
-    shown = [k for k in dense if np.isfinite(run.frames[k].structure.positions).all()]
+    shown = evenly([k for k in dense if np.isfinite(run.frames[k].structure.positions).all()], _SHOWN)
     for k in shown:
         if not isinstance(potential, Divisible):
             break

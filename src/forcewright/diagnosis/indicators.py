@@ -44,6 +44,9 @@ class Indicator:
         What these limits are, in words.
     atoms
         Which atom or atoms (T, n) it is of; None for quantities of the whole.
+    looks
+        Values, from the first beyond the limits on, of which at least half must be beyond: a limit that usual values
+        exceed now and then takes several.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Indicator:
     high: float | None = None
     meaning: str = ""
     atoms: FloatArray | None = None
+    looks: int = 1
 
     @property
     def is_absolute(self) -> bool:
@@ -63,7 +67,11 @@ class Indicator:
 
 @dataclass(frozen=True)
 class Anomaly:
-    """When an indicator first leaves its limits, and how long before the break; None for one that never does."""
+    """When an indicator first leaves its limits, and how long before the break; None for one that never does.
+
+    ``atoms`` are those of the first frame in which it does, at ``atoms_ps``: tables have more
+    looks than there are frames, and name no pair.
+    """
 
     indicator: str
     unit: str
@@ -74,6 +82,7 @@ class Anomaly:
     value: float | None = None
     lead_ps: float | None = None
     atoms: tuple[int, ...] = ()
+    atoms_ps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,7 @@ def _of_thermo(run: RunRecord) -> Iterator[Indicator]:
         low, high = run.record.volume_per_atom_A3
         yield Indicator(
             "volume against training", "Å³/atom", time, per_atom, low * (1 - _VOLUME_MARGIN),
-            high * (1 + _VOLUME_MARGIN), "3 % beyond the volumes of the training data",
+            high * (1 + _VOLUME_MARGIN), "those of training, and 3 %",
         )  # fmt: skip
 
 
@@ -208,7 +217,7 @@ def _of_distances(run: RunRecord) -> Iterator[Indicator]:
             values, who = values[first], who[first]
         yield Indicator(
             f"{'–'.join(symbols)} distance", "of the shortest in training", at, values, 1.0, None,
-            f"{limit:.3f} Å, the shortest in the training data", who,
+            f"{limit:.3f} Å in training", who,
         )  # fmt: skip
 
 
@@ -219,24 +228,30 @@ def first_anomaly(indicator: Indicator, end_ps: float, broke: bool) -> Anomaly:
     start = 0.0
     if not indicator.is_absolute:
         low, high = _range_of_window(times, values, end_ps)
-        start, meaning = _WINDOW[0] * end_ps, "the range of the run in equilibrium, widened by half"
+        start, meaning = _WINDOW[0] * end_ps, "range in equilibrium, widened"
     beyond = np.zeros(len(values), dtype=bool)
     with np.errstate(invalid="ignore"):
         beyond |= values < low if low is not None else False
         beyond |= values > high if high is not None else False
-    candidates = np.flatnonzero(beyond & (times >= start) & (times <= end_ps + 1e-9))
+    inside = times <= end_ps + 1e-9
+    candidates = np.flatnonzero(beyond & (times >= start) & inside)
+    last = int(np.flatnonzero(inside)[-1]) + 1 if inside.any() else 0
+    candidates = candidates[[2 * beyond[k : min(k + indicator.looks, last)].sum() >= min(indicator.looks, last - k)
+                             for k in candidates.tolist()]]  # fmt: skip
     anomaly = Anomaly(indicator.name, indicator.unit, low, high, meaning)
     if not len(candidates) or (low is None and high is None):
         return anomaly
     k = int(candidates[0])
     atoms: tuple[int, ...] = ()
+    seen = None
     if indicator.atoms is not None:
-        # a table tells no atoms; the next frame that is beyond does
         named = [j for j in candidates.tolist() if np.all(indicator.atoms[j] >= 0)]
-        atoms = tuple(int(a) for a in np.atleast_1d(indicator.atoms[named[0]])) if named else ()
+        if named:
+            atoms = tuple(int(a) for a in np.atleast_1d(indicator.atoms[named[0]]))
+            seen = float(times[named[0]])
     return Anomaly(
         indicator.name, indicator.unit, low, high, meaning, float(times[k]), float(values[k]),
-        float(end_ps - times[k]) if broke else None, atoms,
+        float(end_ps - times[k]) if broke else None, atoms, seen,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from forcewright.uncertainty import COVERAGE, uncertainty_of
 _MOST_ATOMS = 60_000  # of the training data that are compared with
 _SAMPLE = 300  # training atoms of an element from which the usual distance is taken
 _FUNCTIONS = 40
+_LOOKS = 4  # of which half are beyond the limit before a run counts as outside: 1 % of usual frames are
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,10 @@ def novelty_of(run: RunRecord, frames: Sequence[int], environments: TrainingEnvi
         def of(structure: Structure) -> FloatArray:
             return np.asarray(uncertainty.of(structure) / calibration.limit_of(len(structure)))
 
-        meaning = f"the {measure} that 1 % of frames like the training data exceed"
+        meaning = "1 % of frames like training"
     elif environments is not None:
         measure, of = "distance to the training data", environments.novelty
-        meaning = "the distance that 1 % of training atoms have to those of other frames"
+        meaning = "1 % of training atoms"
     else:
         return None
     times, values, atoms = [], [], []
@@ -193,7 +194,7 @@ def novelty_of(run: RunRecord, frames: Sequence[int], environments: TrainingEnvi
         shares, who = shares[first], who[first]
     if not len(at):
         return None
-    return Novelty(measure, Indicator("novelty", "of its limit", at, shares, None, 1.0, meaning, who))
+    return Novelty(measure, Indicator("novelty", "of its limit", at, shares, None, 1.0, meaning, who, _LOOKS))
 
 
 def name_of_atom(structure: Structure, atom: int) -> str:

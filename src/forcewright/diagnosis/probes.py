@@ -21,6 +21,7 @@ Predict = Callable[[Structure], Prediction]
 VOLUMES = (0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0, 2.5, 3.0)
 _SHARES = (1.15, 1.1, 1.05, 1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 _FALL = 0.15  # eV by which the energy of a pair may fall where its atoms come closer
+_TORN, _PUSH = 1.5, 0.25  # volume over that of equilibrium, and share of what motion adds to the pressure
 _STEPS = 150  # of the run whose energy is watched
 _FINER = 4  # times as many steps in the same time
 _DRIFT = (3e-3, 0.05)  # eV/atom, and share of the kinetic energy, by which a total energy may change
@@ -48,12 +49,18 @@ class Squeeze:
         inside = self.distances <= self.shortest + 1e-9
         return bool(_fall(self.energies[inside]) > _FALL and not _fall(self.reference[inside]) > _FALL)
 
+    @property
+    def has_wall(self) -> bool:
+        """Whether the energy ends above all that it was before: whatever falls in is held somewhere."""
+        known = self.energies[np.isfinite(self.energies)]
+        return bool(len(known) > 1 and np.isfinite(self.energies[-1]) and known[-1] >= known[:-1].max())
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "pair": self.pair, "atoms": list(self.atoms), "shortest_A": self.shortest,
             "distances_A": self.distances.tolist(), "energies_eV": self.energies.tolist(),
-            "reference_eV": self.reference.tolist(), "falls_in": self.falls_in,
+            "reference_eV": self.reference.tolist(), "falls_in": self.falls_in, "has_wall": self.has_wall,
         }  # fmt: skip
 
 
@@ -111,10 +118,11 @@ class ScaledPressures:
     @property
     def pushes_outward(self) -> bool:
         """Whether the potential pushes outward, against the reference, where the structure is torn apart."""
-        wide = self.ratios >= 1.5
-        known = np.isfinite(self.reference[wide])
-        more = self.pressures[wide] - np.where(known, self.reference[wide], 0.0)
-        return bool(np.any(more > np.maximum(self.thermal / self.ratios[wide], 0.05)))
+        wide = self.ratios >= _TORN
+        pressures, known = self.pressures[wide], self.reference[wide]
+        limits = np.maximum(_PUSH * self.thermal / self.ratios[wide], 0.01)
+        more = pressures - np.where(np.isfinite(known), known, 0.0)
+        return bool(np.any((pressures > limits) & (more > limits)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -157,7 +165,8 @@ def _pressure(predict: Predict, structure: Structure) -> float:
 class StepTest:
     """By how much the total energy changes at constant energy, in eV/atom, with the run's time step and a quarter.
 
-    ``kinetic`` is the kinetic energy at the start, in eV/atom.
+    It is the median over the steps: what happens to a pair in the end does not count. ``kinetic`` is the kinetic energy
+    at the start, in eV/atom.
     """
 
     timestep_fs: float
@@ -189,18 +198,18 @@ def step_test(predict: Predict, start: Snapshot, timestep_fs: float) -> StepTest
 
 
 def _change(predict: Predict, start: Snapshot, timestep_fs: float, steps: int) -> float:
-    """Return the largest change of the total energy in eV/atom over some steps of velocity Verlet."""
+    """Return the median change of the total energy in eV/atom over some steps of velocity Verlet."""
     step, masses = timestep_fs * units.fs, start.masses[:, None]
     assert start.velocities is not None
     positions, velocities = np.array(start.structure.positions), np.array(start.velocities) / units.fs
     numbers, cell, pbc = start.structure.numbers, start.structure.cell, start.structure.pbc
-    forces, first, largest = None, None, 0.0
-    for _ in range(steps + 1):
+    forces, first, changes = None, None, np.full(steps + 1, np.inf)
+    for k in range(steps + 1):
         try:
             with np.errstate(all="ignore"):
                 predicted = predict(Structure(numbers, positions, cell, pbc))
         except (ForcewrightError, ValueError, ArithmeticError):
-            return np.inf
+            break
         assert predicted.forces is not None
         if forces is not None:
             velocities += 0.5 * step * (forces + predicted.forces) / masses
@@ -208,7 +217,7 @@ def _change(predict: Predict, start: Snapshot, timestep_fs: float, steps: int) -
         total = predicted.energy + 0.5 * float(np.sum(masses * velocities**2))
         first = total if first is None else first
         if not np.isfinite(total):
-            return np.inf
-        largest = max(largest, abs(total - first) / len(numbers))
+            break
+        changes[k] = abs(total - first) / len(numbers)
         positions = positions + step * velocities + 0.5 * step**2 * forces / masses
-    return largest
+    return float(np.median(changes))

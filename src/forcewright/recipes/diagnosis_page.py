@@ -105,6 +105,7 @@ def _series_section(made: Diagnosis) -> Section:
             "low": when[x.name].low, "high": when[x.name].high, "anomaly": when[x.name].time_ps,
         }
         for x in made.indicators
+        if x.name != "volume against training"  # the same curve as the volume's
     ]  # fmt: skip
     broke = None if made.broke is None else made.broke.time_ps
     return Section("Over time", "Dashed: limits.", draw_indicators(series, broke, made.end_ps), paired=True)

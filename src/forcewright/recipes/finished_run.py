@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from forcewright.configs import echo
+from forcewright.configs import echo, validate
 from forcewright.data import Sources
 from forcewright.diagnosis import RunRecord, evenly
 from forcewright.errors import ForcewrightError, InputError
@@ -191,6 +191,10 @@ def any_reference(source: AnyReference) -> Reference:
         content = source
     else:
         return potential_reference(source) if isinstance(source, Potential) else source
-    if isinstance(content, Mapping) and "reference" in content:
-        content = content["reference"]
+    if isinstance(content, Mapping):
+        try:
+            content = validate(ReferenceSettings, content.get("reference", content))
+        except InputError as error:
+            field = ".".join(filter(None, ["reference", error.field]))
+            raise InputError(error.problem, file=error.file, field=field) from None
     return reference_from(content, base)

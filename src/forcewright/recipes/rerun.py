@@ -70,7 +70,7 @@ class Rerun(Tabular):
             f"force error {errors.largest.max():.4g} eV/Å on atom {_worst(errors)[1]} at {_worst(errors)[0]:.4g} ps",
             "mean pressure (GPa): " + ", ".join(f"{name} {text}" for name, text in _pressure_texts(self.pressures)),
             *([f"  {self.pressures.remark}"] if self.pressures.remark else []),
-            *[f"{len(errors.failures)} frames failed: {next(iter(errors.failures.values()))}"][: bool(errors.failures)],
+            *[f"{len(errors.failures)} frames failed: {reason}" for reason in list(errors.failures.values())[:1]],
         ]
         return "\n".join(lines)
 

@@ -117,12 +117,20 @@ class AcePotential(PotentialBase):
         if all(embedding.densities == 1 for embedding in self.expansion.embeddings):
             ranks = sorted({f.rank for block in self.expansion.functions for f in block})
             parts = {f"{rank + 1}-body": self._of_rank(structure, rank) - core for rank in ranks}
-        return {**parts, "core": core} if core.any() else parts
+        has_core = any(bond.core_prefactor for bond in self.expansion.bonds.values())
+        return {**parts, "core": core} if has_core else parts
 
     def _of_rank(self, structure: Structure, rank: int) -> FloatArray:
         """Return the forces (N, 3) of the functions of one rank, and of the core; of the core alone for rank 0."""
-        functions = tuple(tuple(f for f in block if f.rank == rank) for block in self.expansion.functions)
-        return np.asarray(AceEvaluator(replace(self.expansion, functions=functions)).evaluate(structure)[1])
+        if rank not in self._of_ranks:
+            functions = tuple(tuple(f for f in block if f.rank == rank) for block in self.expansion.functions)
+            self._of_ranks[rank] = AceEvaluator(replace(self.expansion, functions=functions))
+        return np.asarray(self._of_ranks[rank].evaluate(structure)[1])
+
+    @cached_property
+    def _of_ranks(self) -> dict[int, AceEvaluator]:
+        """What evaluates the functions of one rank and the core alone, as far as it was needed."""
+        return {}
 
     def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
