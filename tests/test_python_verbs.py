@@ -29,7 +29,7 @@ NAMES = {"check": "audit", "compare-spaces": "compare_spaces", "learning-curve":
 COMMANDS = [command.name or command.callback.__name__ for command in cli.app.registered_commands]
 ARGUMENTS = {
     "predict": ["p", "x"], "convert": ["x", "y"], "select": ["x", "-o", "y"], "split": ["x", "-o", "y", "z"],
-    "validate": ["p", "x"], "analyze": ["x"], "rerun": ["x", "--reference", "y"], "compare-spaces": ["x", "y"],
+    "validate": ["p", "x"], "analyze": ["x"], "compare-spaces": ["x", "y"], "rerun": ["x", "--reference", "y"],
 }  # fmt: skip
 
 
