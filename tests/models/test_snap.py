@@ -213,6 +213,11 @@ GOOD = "1 6\nSi 0.5 1.0\n" + "0.1\n" * 6
     [
         (GOOD, "rcutfac 4.0\n", "twojmax is missing"),
         (GOOD, "rcutfac 4.0\ntwojmax 2\nchemflag 1\n", "chemflag 1 is a variant of SNAP that is not supported"),
+        (GOOD, "rcutfac 4.0\ntwojmax 2\nswitchinnerflag 1\nsinner 1.0\ndinner 0.5\n", "switchinnerflag 1 is a variant"),
+        (GOOD, "rcutfac 4.0\ntwojmax 2\nsinner 1.0\n", "unknown or unsupported parameter 'sinner'"),
+        (GOOD, "rcutfac 4.0\ntwojmax 2\nrcutfac 5.0\n", "the parameter rcutfac stands twice"),
+        (GOOD, "rcutfac 4.0 5.0\ntwojmax 2\n", "holds more than a name and a number"),
+        (GOOD, "rcutfac 4.0\ntwojmax 2\nquadraticflag 1\n", "quadraticflag 1 contradicts the 6 coefficients"),
         (GOOD, "rcutfac 4.0\ntwojmax 2\nfoo 1\n", "unknown or unsupported parameter 'foo'"),
         (GOOD, "rcutfac four\ntwojmax 2\n", "is not a name and a number"),
         (GOOD, "rcutfac 4.0\ntwojmax 4\n", "twojmax 4 needs 15 or 120 coefficients"),
