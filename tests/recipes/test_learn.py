@@ -186,6 +186,30 @@ def test_caps_end_a_learner_and_may_be_raised(config: dict[str, Any], uninterrup
     assert "rounds are done" in rounds.reason
 
 
+def test_random_packings_are_relaxed_and_heated_until_they_fail(config: dict[str, Any], tmp_path: Path) -> None:
+    packing = {"compositions": [{"Cu": 4}, {"Cu": 5}], "volume_per_atom_A3": [13.0, 16.0], "factor": 0.92}
+    heat = {
+        "ensemble": "nvt", "time_ps": 0.2, "temperature_K": [300, 9000], "timestep_fs": 4, "thermostat": "langevin",
+    }  # fmt: skip
+    walker = {
+        "packing": packing, "stages": [{"ensemble": "relax", "max_steps": 5}, heat],
+        "monitors": {"temperature_factor": None},
+    }  # fmt: skip
+    result = fw.learn(
+        {
+            **config, "output": tmp_path / "run", "walkers": walker, "filter": {"force_factor": None},
+            "policy": {"kind": "failure", "take": "evenly", "frames": 3, "max_rounds": 2},
+            "novelty": {"kind": "distance", "every_fs": 20, "factor": 5.0},
+        },
+        reference=Copper(tmp_path / "log"),
+    )  # fmt: skip
+    assert len(result.rounds) == 2 and result.labels >= 3
+    sizes = {len(frame.structure) for frame in result.data if frame.labels.group == "learned"}
+    assert sizes <= {4, 5} and all(walk["from_ps"] == 0 for done in result.rounds for walk in done["walks"])
+    times = [row["time_ps"] for row in result.rounds[0]["chosen"]]
+    assert times == sorted(times) and len(set(times)) == 3
+
+
 def test_what_is_left_of_stages() -> None:
     relax = Stage(ensemble="relax")
     heat = Stage(ensemble="nvt", time_ps=1.0, temperature_K=(100.0, 300.0), timestep_fs=2.0)

@@ -110,8 +110,12 @@ class Walkers:
     ) -> Walk:  # fmt: skip
         settings, start = self._walkers[walker]
         plan = settings.plan()
-        begin = start if waypoint.file is None else next(snapshots(folder.parent / waypoint.file))
-        begin = replace(begin, step=None, time=None)
+        if settings.packing is not None:  # which does not go on, but begins anew
+            waypoint = Waypoint(passed=waypoint.passed)
+            begin = Snapshot(settings.packing.draw(np.random.default_rng([self.seed, 2, *numbers])))
+        else:
+            begin = start if waypoint.file is None else next(snapshots(folder.parent / waypoint.file))
+            begin = replace(begin, step=None, time=None)
         stages = remaining_stages(plan, waypoint.done_ps)
         seed = np.random.SeedSequence([self.seed, *numbers]).generate_state(1)
         result = run(
@@ -126,7 +130,13 @@ class Walkers:
         return Walk(walker, waypoint.done_ps, planned, result, frames, np.nan_to_num(novelty, nan=np.inf), atoms)
 
     def _frames_of(self, result: SimulationResult) -> list[Snapshot]:
-        """Return the last frames of a run, or those around the first that was new where the run went on from there."""
+        """Return the last frames of a run, or those around the first that was new where the run went on from there.
+
+        Where frames are taken evenly they are of the whole run.
+        """
+        if self.policy.take == "evenly":
+            known = [s for s in snapshots(result.trajectory) if np.isfinite(s.structure.positions).all()]
+            return [known[k] for k in np.unique(np.linspace(0, len(known) - 1, _LAST).astype(np.int64)).tolist()]
         first = np.inf
         if self.policy.kind == "failure":
             table = read_thermo(result.folder / TABLE)

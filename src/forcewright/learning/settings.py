@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+import numpy as np
+from pydantic import BeforeValidator, Field, model_validator
 
 from forcewright.configs import StrictModel
 from forcewright.errors import InputError
+from forcewright.generation.random_structures import random_structures
 from forcewright.protocols.schedules import SCHEDULES
 from forcewright.protocols.structures import StructureSource
 from forcewright.simulation.monitors import Monitors
 from forcewright.simulation.stages import Stage
+from forcewright.structure import Structure
 from forcewright.uncertainty import Kind
+
+
+def _range_of(value: Any) -> Any:
+    return (value, value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+class PackingSettings(StrictModel):
+    """Random packings, another in every round, as random structure searching grows a data set by them."""
+
+    compositions: list[dict[str, Annotated[int, Field(ge=0)]]] = Field(min_length=1)
+    """Numbers of atoms of each element; every round takes one of them at random."""
+    volume_per_atom_A3: Annotated[tuple[float, float], BeforeValidator(_range_of)] | None = None
+    """Range that the volume is drawn from, or a number."""
+    density_g_per_cm3: Annotated[tuple[float, float], BeforeValidator(_range_of)] | None = None
+    """The same as a density; one of the two."""
+    factor: float = Field(default=0.8, gt=0)
+    """Smallest distances, in sums of covalent radii."""
+
+    @model_validator(mode="after")
+    def _volume_or_density(self) -> Self:
+        if (self.volume_per_atom_A3 is None) == (self.density_g_per_cm3 is None):
+            raise ValueError("give volume_per_atom_A3 or density_g_per_cm3, one of the two")
+        return self
+
+    def draw(self, rng: np.random.Generator) -> Structure:
+        """Return a packing.
+
+        Raises
+        ------
+        InputError
+            If atoms do not fit.
+        """
+        composition = self.compositions[int(rng.integers(len(self.compositions)))]
+        made = random_structures(
+            composition, 1, rng, volume_per_atom_A3=self.volume_per_atom_A3, density_g_per_cm3=self.density_g_per_cm3,
+            factor=self.factor,
+        )  # fmt: skip
+        return next(made).structure
 
 
 class WalkerSettings(StrictModel):
@@ -20,8 +61,10 @@ class WalkerSettings(StrictModel):
 
     name: str | None = Field(default=None, pattern=r"^[\w-]+$", max_length=40)
     """Its name on the page and of its folders; numbered where not given."""
-    structure: StructureSource
+    structure: StructureSource | None = None
     """Where it begins."""
+    packing: PackingSettings | None = None
+    """A random packing to begin with, in place of a structure: every round begins anew."""
     stages: list[Stage] | None = None
     """What it does, one after the other."""
     protocol: dict[str, Any] | None = None
@@ -37,6 +80,8 @@ class WalkerSettings(StrictModel):
     def _stages_or_protocol(self) -> Self:
         if (self.stages is None) == (self.protocol is None):
             raise ValueError("give stages or a protocol, one of the two")
+        if (self.structure is None) == (self.packing is None):
+            raise ValueError("give a structure or a packing, one of the two")
         return self
 
     def plan(self) -> list[Stage]:

@@ -31,7 +31,7 @@ from forcewright.protocols.structures import build_structure
 from forcewright.recipes.learn_page import write_learn_page
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.reference import ReferenceSettings, VaspReference, label_all, reference_from
-from forcewright.structure import Dataset, Labels
+from forcewright.structure import Dataset, Labels, atomic_number
 from forcewright.tables import Tabular
 from forcewright.trajectory import Snapshot
 
@@ -222,7 +222,11 @@ def _walkers(settings: LearnConfig, base: Path) -> dict[str, tuple[WalkerSetting
     for number, walker in enumerate(settings.walkers):
         field = f"walkers[{number}]"
         try:
-            start = replace(build_structure(walker.structure, base), step=None, time=None)
+            if walker.packing is None:
+                assert walker.structure is not None
+                start = replace(build_structure(walker.structure, base), step=None, time=None)
+            else:
+                start = Snapshot(walker.packing.draw(np.random.default_rng(settings.seed)))  # whether atoms fit
             walker.plan()
         except InputError as error:
             within = ".".join(filter(None, [field, error.field]))
@@ -237,8 +241,11 @@ def _walkers(settings: LearnConfig, base: Path) -> dict[str, tuple[WalkerSetting
 
 
 def _check_elements(start: Dataset, walkers: Mapping[str, tuple[WalkerSettings, Snapshot]]) -> None:
-    for name, (_, snapshot) in walkers.items():
-        if unknown := set(snapshot.structure.numbers.tolist()) - set(start.species):
+    for name, (walker, snapshot) in walkers.items():
+        elements = set(snapshot.structure.numbers.tolist())
+        for composition in [] if walker.packing is None else walker.packing.compositions:
+            elements |= {atomic_number(symbol) for symbol, count in composition.items() if count}
+        if unknown := elements - set(start.species):
             symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
             raise InputError(f"holds no {symbols}, which walker {name} has; add labelled frames with it", field="start")
 
