@@ -48,7 +48,7 @@ def _require_database(path: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # also of names in a damaged schema
         raise InputError(f"cannot be read as an ASE database ({error})", file=path) from None
     if "systems" not in tables:
         raise InputError("is an SQLite database, but not one of ASE: it has no table 'systems'", file=path)
