@@ -155,6 +155,17 @@ def test_a_signal_ends_a_command_in_a_sentence(
     assert signal.getsignal(number) is before
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_import_ends_in_a_word(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(60)\n")
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        f"sys.path.insert(0, {str(tmp_path)!r}); from forcewright.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "check", "x"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout) == (code, "stopped\n", "")
+
+
 def test_a_system_that_refuses_to_write_is_a_sentence(
     copper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

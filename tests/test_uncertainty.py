@@ -11,7 +11,17 @@ import pytest
 
 import forcewright as fw
 from forcewright.errors import InputError
-from forcewright.uncertainty import Calibration, Span, calibrate, calibration_of, judge, uncertainty_of
+from forcewright.uncertainty import (
+    KINDS,
+    Calibration,
+    Span,
+    calibrate,
+    calibration_of,
+    judge,
+    kinds_of,
+    reliability,
+    uncertainty_of,
+)
 
 
 def known(frames: list[np.ndarray], **more: Any) -> Calibration:
@@ -81,7 +91,10 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "snap": {"kind": "snap", "twojmax": 4},
         "ace": {"kind": "ace", "functions": 25, "rcut": 4.5, "radial": "ChebExpCos"},
     }
-    study = {"reference_energies": "zero", "weights": {"energy": 100, "force": 1}, "ridge": 1e-8}
+    study = {
+        "reference_energies": "zero", "weights": {"energy": 100, "force": 1}, "ridge": 1e-8, "committee": 6,
+        "uncertainty": ["standard_error", "distance"],
+    }  # fmt: skip
     folder = tmp_path_factory.mktemp("saved")
     fitted = {kind: fw.fit(train, model=model, test=cells(12, 0.08, 7), **study) for kind, model in models.items()}
     for kind, result in fitted.items():
@@ -167,7 +180,7 @@ def test_a_simulation_watches_and_stops_where_it_is_asked_to(fits: dict[str, Any
             "stages": [{"ensemble": "nvt", "thermostat": "langevin", "temperature_K": 300, "time_ps": 0.004, "timestep_fs": 1.0}],
             "monitors": {
                 "extrapolation_factor": factor, "force_eV_per_A": None, "temperature_factor": None,
-                "closest_fraction": None, "volume_factor": None,
+                "closest_fraction": None, "volume_factor": None, "pair_distance": "off",
             },
             "trajectory": {"every_fs": 2.0}, "output": str(tmp_path / "run"),
         }
@@ -199,3 +212,105 @@ def test_uncertainties_of_a_family_with_a_fit_of_its_own_travel_with_its_predict
     assert [values.tolist() for values in load_uncertainties(path)] == [[0.1, 0.2], [0.3], []]
     assert [p.energy for p in load_predictions(path)] == [1.0] * 3
     assert load_uncertainties(save_predictions(tmp_path / "none.npz", [Prediction(1.0)])) == []
+
+
+def test_errors_are_told_by_uncertainties_of_their_size() -> None:
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(3)
+    sigma = np.exp(0.5 * rng.normal(size=20_000))
+    errors = np.linalg.norm(sigma[:, None] / np.sqrt(3.0) * rng.normal(size=(20_000, 3)), axis=1)
+    for factor in (1.0, 0.01):
+        told = reliability(factor * sigma, errors)
+        assert told is not None
+        assert told.scale == pytest.approx(1.0 / factor, rel=0.02) and told.miscalibration_area < 0.01
+        assert told.coverage == pytest.approx({"68": 0.68, "95": 0.95}, abs=0.01)
+        assert told.spearman == pytest.approx(spearmanr(sigma, errors).statistic, abs=1e-3)
+        np.testing.assert_allclose([error / u for u, error in told.curve[2:8]], 1.0 / factor, rtol=0.1)
+    blind = reliability(rng.permutation(sigma), errors)
+    assert blind is not None and abs(blind.spearman) < 0.02
+    assert reliability(np.ones(500), errors[:500]) is None  # the same for all atoms tells nothing
+
+
+@pytest.mark.parametrize("kind", ["snap", "ace"])
+def test_a_fit_knows_every_kind_it_was_asked_for(fits: dict[str, Any], kind: str) -> None:
+    result, loaded = fits["results"][kind], fw.load(fits["folder"] / kind)
+    assert kinds_of(loaded) == kinds_of(result.potential) == tuple(k for k in KINDS if k != "variance")
+    inside, outside = (fw.Dataset.from_ase(fits[name][:20]).structures for name in ("inside", "outside"))
+    assert set(result.summary["uncertainties"]) == set(kinds_of(loaded))
+    for name in kinds_of(loaded):
+        known = uncertainty_of(loaded, name)
+        assert known is not None and known.calibration is not None and known.calibration.reliability is not None
+        assert np.mean([judge(known, s).is_outside for s in inside]) < 0.15, name
+        of_others = np.mean([known.of(s).max() for s in outside]) / np.mean([known.of(s).max() for s in inside])
+        assert of_others > 4.0, name
+        again = uncertainty_of(result.potential, name)
+        assert again is not None
+        np.testing.assert_allclose(known.of(inside[0]), again.of(inside[0]), rtol=1e-5)
+    with pytest.raises(InputError, match=r"variance, which this potential does not know.*it knows grade, committee"):
+        uncertainty_of(loaded, "variance")
+
+
+def test_standard_errors_are_the_spread_of_draws_from_the_posterior(fits: dict[str, Any]) -> None:
+    potential = fits["results"]["ace"].potential
+    structure = fw.Dataset.from_ase(fits["inside"]).structures[0]
+    known = uncertainty_of(potential, "standard_error")
+    assert known is not None
+    rng = np.random.default_rng(5)
+    energies = dict.fromkeys(potential.species, 0.0)
+    draws = rng.multivariate_normal(potential.coefficients, potential.posterior, size=100, method="eigh")
+    forces = [potential.with_coefficients(c, energies).predict([structure])[0].forces for c in draws]
+    np.testing.assert_allclose(known.of(structure), np.sqrt(np.var(forces, axis=0).sum(axis=1)), rtol=0.25)
+
+
+def test_a_committee_in_the_potential_spreads_as_its_members_do(fits: dict[str, Any]) -> None:
+    result = fits["results"]["snap"]
+    structures = fw.Dataset.from_ase(fits["outside"]).structures[:2]
+    known = uncertainty_of(result.potential, "committee")
+    assert known is not None and result.committee is not None and len(result.committee) == 6
+    for structure, spread in zip(structures, result.committee.spread(structures), strict=True):
+        np.testing.assert_allclose(known.of(structure), spread.forces, rtol=1e-8)
+
+
+def test_a_distance_is_zero_where_the_potential_was_fitted_and_infinite_for_unknown_elements(
+    fits: dict[str, Any],
+) -> None:
+    from forcewright.descriptors.environments import basis_for, describe, environments_of
+    from forcewright.structure import Structure
+
+    structures = fw.Dataset.from_ase(fits["inside"][:6]).structures
+    basis = basis_for((29,), 4.5)
+    known = environments_of(basis, [describe(basis, s, (29,)) for s in structures])
+    np.testing.assert_allclose(known.distances(structures[2]), 0.0, atol=1e-6)
+    turned = structures[2].positions[[1, 0, 3, 2]] @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0].T
+    cell = structures[2].cell @ np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0].T
+    same = Structure(structures[2].numbers, turned, cell, structures[2].pbc)
+    np.testing.assert_allclose(known.distances(same), 0.0, atol=1e-6)
+    mixed = Structure(np.array([29, 28, 29, 29]), structures[2].positions, structures[2].cell, structures[2].pbc)
+    assert np.isinf(known.distances(mixed)[1]) and np.isfinite(known.distances(mixed)[[0, 2, 3]]).all()
+
+
+def test_every_kind_serves_selection_prediction_and_monitors(fits: dict[str, Any], tmp_path: Path) -> None:
+    from forcewright.simulation import RunSettings, Stage, run
+
+    frames = [*fits["inside"][:5], *fits["outside"][:2]]
+    folder = fits["folder"] / "snap"
+    for kind in ("committee", "standard_error", "distance"):
+        chosen = fw.select(frames, by="novelty", count=2, potential=folder, options={"kind": kind})
+        assert {float(frame.structure.volume) for frame in chosen} == {a.get_volume() for a in frames[5:]}
+        predicted = fw.predict(folder, frames, tmp_path / f"{kind}.extxyz", uncertainty=kind)
+        assert predicted.extrapolation is not None and predicted.extrapolation.outside >= 1
+        stored = fw.read(tmp_path / f"{kind}.extxyz").labels[0].info
+        assert stored["forcewright_uncertainty_kind"] == kind
+        stage = Stage(ensemble="nvt", time_ps=0.06, temperature_K=100)
+        settings = RunSettings.model_validate(
+            {"monitors": {"uncertainty": kind, "every_fs": 10}, "trajectory": {"every_fs": 20}}
+        )
+        force_field = fw.recipes.force_fields.force_field(folder, tmp_path)
+        result = run(force_field, frames[0], [stage], tmp_path / kind, settings=settings)
+        assert result.completed and (tmp_path / kind / "extrapolation.csv").read_text().count("\n") == 4
+    with pytest.raises(InputError, match="variance"):
+        run(
+            force_field, frames[0], [stage], tmp_path / "none",
+            settings=settings.model_copy(update={"monitors": settings.monitors.model_copy(update={"uncertainty": "variance"})}),
+        )  # fmt: skip

@@ -15,11 +15,16 @@ if TYPE_CHECKING:
     from forcewright.fitting.committee import Committee
     from forcewright.models import load
     from forcewright.recipes.compare import compare
+    from forcewright.recipes.compare_spaces import compare_spaces
     from forcewright.recipes.convert import convert
+    from forcewright.recipes.diagnose import diagnose
     from forcewright.recipes.generate import generate
     from forcewright.recipes.label import label
+    from forcewright.recipes.learn import learn
     from forcewright.recipes.learning_curve import learning_curve
+    from forcewright.recipes.pipeline import pipeline
     from forcewright.recipes.predict import evaluate, predict
+    from forcewright.recipes.rerun import rerun
     from forcewright.recipes.select import select, split
     from forcewright.recipes.simulate import simulate
     from forcewright.recipes.statistics import statistics
@@ -40,8 +45,10 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "audit", "compare", "convert", "evaluate", "fit", "generate", "label", "learning_curve", "load",
-    "predict", "read", "report", "select", "simulate", "split", "statistics", "tune", "validate", "write",
+    "analyze", "audit", "compare", "compare_spaces", "convert", "diagnose", "evaluate", "fit", "generate", "label",
+    "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun", "select", "simulate",
+    "split",
+    "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 

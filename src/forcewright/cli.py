@@ -20,8 +20,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import forcewright as fw
+from forcewright.configs import echo
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
+from forcewright.plain_data import parse_yaml
 from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
@@ -177,12 +179,16 @@ def predict(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the predictions.")] = None,
     label: LabelMap = None,
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
+    uncertainty: Annotated[
+        str | None,
+        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+    ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
-    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades)
+    predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades, uncertainty=uncertainty)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)
     if predicted.extrapolation is not None:
@@ -267,6 +273,70 @@ def simulate(config: Config, fresh: FreshRun = False) -> None:
         raise typer.Exit(1)
 
 
+Run = Annotated[Path, typer.Argument(help="Output folder of a simulation.", show_default=False)]
+ReferenceOption = typer.Option(
+    "--reference", "-r", show_default=False,
+    help="YAML file with the reference (that of `label` will do), a potential, or text such as 'xtb: GFN1-xTB'.",
+)  # fmt: skip
+RunPotential = Annotated[
+    Path | None, typer.Option("--potential", help="The run's potential, where it has moved since.")
+]
+RunTrain = Annotated[
+    list[Path] | None,
+    typer.Option("--train", help="Training data, where the study around the potential does not name them."),
+]
+RunOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for what comes out.")]
+Workers = Annotated[int, typer.Option(help="Frames labelled at the same time.")]
+
+
+@app.command()
+def rerun(
+    run: Run,
+    reference: Annotated[str, ReferenceOption],
+    output: RunOutput = None,
+    frames: Annotated[int, typer.Option(help="Frames of the trajectory, at most.")] = 200,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Label frames of a finished run: errors by atom and over time, and mean pressures of training, run and rerun.
+
+    Example: `forcewright rerun runs/md --reference label.yaml`. Run it again to go on where it was stopped.
+    """
+    with _bar_with_time_left() as show:
+
+        def on_done(state: Any) -> None:
+            show(description="labelling", completed=state.done, total=state.total, left=_time_left(state.seconds_left))
+
+        done = fw.rerun(
+            run, reference, output=output, frames=frames, workers=workers, potential=potential, train=train or None,
+            on_done=on_done,
+        )  # fmt: skip
+    _show(done, done.folder)
+
+
+@app.command()
+def diagnose(
+    run: Run,
+    reference: Annotated[str | None, ReferenceOption] = None,
+    output: RunOutput = None,
+    labels: Annotated[int, typer.Option(help="Frames that the reference labels.")] = 60,
+    workers: Workers = 1,
+    potential: RunPotential = None,
+    train: RunTrain = None,
+) -> None:
+    """Find out when a run went wrong, where, whether the potential was wrong there, and what to do.
+
+    Example: `forcewright diagnose runs/md --reference label.yaml`.
+    """
+    with _spinner() as show:
+        made = fw.diagnose(
+            run, reference, output=output, labels=labels, workers=workers, potential=potential, train=train or None,
+            on_step=lambda what: show(description=what),
+        )  # fmt: skip
+    _show(made, made.folder)
+
+
 @app.command()
 def analyze(
     trajectory: Annotated[
@@ -311,8 +381,6 @@ def analyze(
 
 def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
     """Return what ``--set rdf.r_max=8`` says, by analysis and option; values are read as YAML."""
-    import yaml
-
     options: dict[str, dict[str, Any]] = {}
     for pair in pairs or []:
         name, separator, value = pair.partition("=")
@@ -320,9 +388,9 @@ def _options(pairs: list[str] | None) -> dict[str, dict[str, Any]]:
         if not (separator and dot and analysis and key):
             raise ForcewrightError(f"--set {pair!r} is not ANALYSIS.OPTION=VALUE, such as rdf.r_max=8")
         try:
-            options.setdefault(analysis, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ForcewrightError(f"--set {pair!r} holds no value that can be read: {error}") from None
+            options.setdefault(analysis, {})[key] = parse_yaml(value)
+        except ForcewrightError as error:
+            raise ForcewrightError(f"--set {echo(pair)} {error}") from None
     return options
 
 
@@ -373,6 +441,55 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     with _spinner() as show:
         compared = fw.compare(config, fresh=fresh, on_family=lambda name: show(description=name))
     _show(compared, compared.folder)
+
+
+@app.command(name="compare-spaces")
+def compare_spaces(
+    a: Annotated[
+        Path, typer.Argument(help="Trajectory or data set of any format, or a run's folder.", show_default=False)
+    ],
+    b: Annotated[Path, typer.Argument(help="The other.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables, figures and pages.")] = Path(
+        "spaces"
+    ),
+    descriptor: Annotated[str, typer.Option(help="soap, acsf, ace, bispectrum, coulomb or ewald.")] = "soap",
+    cutoff: Annotated[float | None, typer.Option(help="Radius of the surroundings in Å; 6 by default.")] = None,
+    kernel: Annotated[str, typer.Option(help="rematch, best or average.")] = "rematch",
+    gamma: Annotated[float, typer.Option(help="Entropy of rematch: from best match (0) to average.")] = 0.1,
+    frames: Annotated[int, typer.Option(help="Most frames of each, taken evenly.")] = 500,
+    skip: Annotated[int, typer.Option(help="Frames of each left out at the start.")] = 0,
+    share: Annotated[float, typer.Option(help="Of its own frames that lie within the spread of a set.")] = 0.95,
+    halves: Annotated[str, typer.Option(help="blocks of time, or alternating, for frames without order.")] = "blocks",
+    map: Annotated[str, typer.Option(help="pca or umap.")] = "pca",
+    add: Annotated[int, typer.Option(help="Most frames named to be added to either.")] = 20,
+    seed: Annotated[int, typer.Option(help="Seed of UMAP.")] = 0,
+    label: LabelMap = None,
+) -> None:
+    """Compare the configuration spaces of two runs: what each covers of the other, and which frames to add.
+
+    Example: `forcewright compare-spaces runs/classical reference.extxyz -o spaces`.
+    """
+    with _spinner() as show:
+        compared = fw.compare_spaces(
+            a, b, output, descriptor=descriptor, cutoff=cutoff, kernel=kernel, gamma=gamma,  # type: ignore[arg-type]
+            frames=frames, skip=skip, share=share, halves=halves, map=map, add=add, seed=seed,  # type: ignore[arg-type]
+            labels=_mapping(label), on_step=lambda step: show(description=step),
+        )  # fmt: skip
+    _show(compared, output)
+
+
+@app.command()
+def learn(config: Config, fresh: FreshStudies = False) -> None:
+    """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
+
+    Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
+    """
+    with _spinner() as show:
+        learned = fw.learn(
+            config, fresh=fresh, on_start=lambda words: _print(f"before it begins: {words}"),
+            on_step=lambda words: show(description=words),
+        )  # fmt: skip
+    _show(learned, learned.folder)
 
 
 @app.command(name="learning-curve")
@@ -437,7 +554,7 @@ def select(
     by: Annotated[str, typer.Option(help="random, energy, force, time, fps, cur, maxvol or novelty.")] = "fps",
     count: Annotated[int, typer.Option(help="How many frames.")] = 100,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
-    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential with an active set.")] = None,
+    potential: Annotated[Path | None, typer.Option(help="For novelty: a potential that knows its uncertainty.")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="An option of the selection, as cutoff=4.5.")
     ] = None,
@@ -510,6 +627,24 @@ def statistics(
 
 
 @app.command()
+def pipeline(
+    config: Config,
+    only: Annotated[str | None, typer.Option(help="The one stage to look at.")] = None,
+    dvc: Annotated[bool, typer.Option("--dvc", help="Run nothing; write dvc.yaml, for `dvc repro`.")] = False,
+) -> None:
+    """Run those stages of a pipeline whose command, config or files have changed, each after what it reads.
+
+    Example: `forcewright pipeline pipeline.yaml`. Run it again to go on where it was stopped.
+    """
+    done = fw.pipeline(config, only=only, dvc=dvc, on_stage=lambda name, state: _say(f"{name}: {state}"))
+    counts = list(done.states.values())
+    if dvc:
+        _print(f"{len(counts)} stages written to {done.folder / 'dvc.yaml'}; run them with: dvc repro")
+    else:
+        _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
     absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
@@ -544,7 +679,7 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "fit", "label", "learning-curve", "simulate", "tune")
+_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
 
 
 def main() -> None:

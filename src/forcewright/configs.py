@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import reprlib
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _DEEPEST = 6  # levels of nested models that are searched for where a key belongs
 _LONGEST = 60  # characters of a value, or of a key, that a sentence repeats
+_DECIMAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _echo = reprlib.Repr()
 _echo.maxlevel, _echo.maxstring, _echo.maxother = 3, _LONGEST, _LONGEST
 
@@ -37,25 +40,46 @@ def validate(model: type[Model], content: Any, file: Path | None = None) -> Mode
         Of unknown keys the first one, with the key that was probably meant; of missing ones all; of values that are
         not allowed the first one. Names the field and what is allowed.
     """
+    _refuse_unusable(content, "", file)
     try:
         validated = model.model_validate(content)
     except ValidationError as error:
         raise _sentence(model, error, file) from None
-    _refuse_truth_as_number(content, validated, "", file)
+    except ArithmeticError as error:  # of numbers that are each allowed
+        raise InputError(f"holds numbers that are out of bounds together ({error})", file=file) from None
+    _refuse_no_numbers(content, validated, "", file)
     return validated
 
 
-def _refuse_truth_as_number(content: Any, validated: Any, field: str, file: Path | None) -> None:
-    """Refuse true and false where a number was made of them."""
+def _refuse_unusable(content: Any, field: str, file: Path | None) -> None:
+    """Refuse infinity, NaN and texts with a NUL before anything is made of them, such as paths."""
+    if isinstance(content, str) and "\0" in content:
+        raise InputError(f"is {echo(content)}; no text may hold the character NUL", file=file, field=field)
+    if isinstance(content, float) and not math.isfinite(content):
+        raise InputError(f"is {content}, expected a finite number", file=file, field=field)
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            _refuse_unusable(value, f"{field}.{key}".lstrip("."), file)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            _refuse_unusable(value, field, file)
+
+
+def _refuse_no_numbers(content: Any, validated: Any, field: str, file: Path | None) -> None:
+    """Refuse what a number was made of that is none: true, 1_000, digits of other scripts; and what is not finite."""
     if isinstance(content, bool) and isinstance(validated, int | float) and not isinstance(validated, bool):
         raise InputError(f"is {str(content).lower()}, expected a number", file=file, field=field)
+    if isinstance(content, str) and isinstance(validated, int | float) and not _DECIMAL.fullmatch(content.strip()):
+        raise InputError(f"is the text {echo(content)}, expected a number", file=file, field=field)
+    if isinstance(validated, float) and not math.isfinite(validated):
+        raise InputError(f"is {echo(content)}, expected a finite number", file=file, field=field)
     if isinstance(content, Mapping):
         for key, value in content.items():
             inner = validated.get(key) if isinstance(validated, Mapping) else getattr(validated, str(key), None)
-            _refuse_truth_as_number(value, inner, f"{field}.{key}".lstrip("."), file)
+            _refuse_no_numbers(value, inner, f"{field}.{key}".lstrip("."), file)
     elif isinstance(content, list | tuple) and isinstance(validated, list | tuple) and len(content) == len(validated):
         for value, inner in zip(content, validated, strict=True):
-            _refuse_truth_as_number(value, inner, field, file)
+            _refuse_no_numbers(value, inner, field, file)
 
 
 def echo(value: Any) -> str:

@@ -43,6 +43,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
 from forcewright.errors import InputError
+from forcewright.plain_data import parse_json
 from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
 
 _PLAIN = "species:S:1:pos:R:3"
@@ -273,8 +274,8 @@ def _unescape(text: str) -> str:
 def _parse_value(opener: str, text: str) -> Any:
     if text.startswith("_JSON "):
         try:
-            return json.loads(text.removeprefix("_JSON "))
-        except (json.JSONDecodeError, RecursionError) as error:
+            return parse_json(text.removeprefix("_JSON "))
+        except ValueError as error:
             raise InputError(f"{_shorten(text)} is not JSON ({error})", field="comment") from None
     quoted_lists = opener == '"' and text.startswith("[[") and text.endswith("]]")
     if quoted_lists or (opener == "[" and "[" in text):

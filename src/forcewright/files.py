@@ -16,6 +16,7 @@ import socket
 import sys
 import tempfile
 import weakref
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+import psutil
+from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
 
@@ -183,6 +185,74 @@ def write_arrays(path: str | Path, arrays: Mapping[str, ArrayLike], *, compresse
     write = np.savez_compressed if compressed else np.savez
     write(buffer, allow_pickle=False, **arrays)
     return atomic_write(path, buffer.getvalue())
+
+
+def read_arrays(path: str | Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an NPZ file by name.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, holds Python objects, which are never loaded because they can run code, or
+        would unpack to more than half the memory that is free.
+    """
+    path = Path(path)
+    arrays: dict[str, NDArray[Any]] = {}
+    with _sound_arrays(path), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        _require_memory(sum(member.file_size for member in members), path)
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            if name in arrays or name == member.filename:
+                raise ValueError(f"{name} stands twice or is no array")
+            with archive.open(member) as stream:
+                arrays[name] = _read_array(stream, member.file_size)
+    return arrays
+
+
+def read_array(path: str | Path) -> NDArray[Any]:
+    """Return the array of an NPY file; raises as `read_arrays` does."""
+    path = Path(path)
+    with _sound_arrays(path), path.open("rb") as file:
+        size = path.stat().st_size
+        _require_memory(size, path)
+        return _read_array(file, size)
+
+
+@contextmanager
+def _sound_arrays(path: Path) -> Iterator[None]:
+    """Make sentences about ``path`` of what NumPy and zipfile raise of damaged, encrypted or oddly packed files."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError("does not exist", file=path) from None
+    except Exception as error:  # also what the parser of the head raises, and unknown ways of packing
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"is not a sound file of NumPy arrays ({said}); it may be cut off", file=path) from None
+
+
+def _require_memory(needed: int, path: Path) -> None:
+    available = psutil.virtual_memory().available
+    if needed > available / 2:
+        raise InputError(
+            f"unpacks to {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are free; split it", file=path
+        )
+
+
+def _read_array(stream: Any, size: int) -> NDArray[Any]:
+    """Return an array of ``size`` bytes, its head included, which is checked before anything is allocated."""
+    version = np.lib.format.read_magic(stream)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(stream)
+    if kind.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded because they can run code")
+    if stream.tell() + math.prod(shape) * kind.itemsize != size:
+        raise ValueError(f"an array of shape {shape} does not fit its {size} bytes")
+    stream.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _sync(path: Path) -> None:

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from ase.data import atomic_masses
+from ase.data import atomic_masses, chemical_symbols
 from numpy.typing import NDArray
 
-from forcewright.errors import ForcewrightError
+from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write, scratch_folder
 from forcewright.open_cell import closed_cell
 from forcewright.potential import Prediction
@@ -114,13 +114,14 @@ class LammpsSystem:
 
     def run(
         self, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], key: str | None,
-        commands: Callable[[], Sequence[str]], skin: str,
+        commands: Callable[[], Sequence[str]], skin: str, charges: Sequence[float] | None = None,
     ) -> Any:  # fmt: skip
         """Evaluate everything at one structure and return the LAMMPS instance that holds the results.
 
         ``types`` are those of `type_of_species`, ``skin`` the arguments of the ``neighbor`` command. ``commands``,
         called for a new system, gives pair style, computes and, if kept, a ``thermo_style`` that asks for them; ``key``
-        says what it sets up, and without a key nothing is kept. Raises `ForcewrightError` if LAMMPS refuses or fails.
+        says what it sets up, and without a key nothing is kept. ``charges`` are those of the types, in elementary
+        charges, where there are any. Raises `ForcewrightError` if LAMMPS refuses or fails.
         """
         wanted = (tuple(species), types.tobytes(), key, skin)
         held, self._held = self._held, ()  # forgotten, should anything fail on the way
@@ -130,7 +131,7 @@ class LammpsSystem:
             if held == wanted:
                 _move(self.lmp, box)
             else:
-                _build(self.lmp, box, types, species, skin)
+                _build(self.lmp, box, types, species, skin, charges)
                 self.lmp.commands_list(list(commands()))
             self.lmp.command("run 0 post no")
         except ForcewrightError:
@@ -145,14 +146,27 @@ class LammpsSystem:
         return {"lmp": None, "_held": ()}
 
 
-def _build(lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], skin: str) -> None:
+def atom_style(charges: Sequence[float] | None) -> str:
+    """Return the command that says which properties atoms have."""
+    return f"atom_style {'atomic' if charges is None else 'charge'}"
+
+
+def charge_commands(charges: Sequence[float] | None) -> list[str]:
+    """Return the commands that give the atoms of every type their charge."""
+    return [f"set type {index} charge {charge!r}" for index, charge in enumerate(charges or (), start=1)]
+
+
+def _build(
+    lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Sequence[int], skin: str,
+    charges: Sequence[float] | None = None,
+) -> None:  # fmt: skip
     """Fill the cleared instance with a periodic, possibly triclinic system of atoms with ids 1 ... N."""
     cell, count = box.cell, len(types)
     lengths = f"0 {cell[0, 0]:.17g} 0 {cell[1, 1]:.17g} 0 {cell[2, 2]:.17g}"
     tilts = f"{cell[1, 0]:.17g} {cell[2, 0]:.17g} {cell[2, 1]:.17g}"
     lmp.commands_list(
         [
-            "clear", "units metal", "atom_style atomic", "atom_modify map array sort 0 2.0", "box tilt large",
+            "clear", "units metal", atom_style(charges), "atom_modify map array sort 0 2.0", "box tilt large",
             "boundary p p p", f"region box prism {lengths} {tilts}", f"create_box {len(species)} box",
         ]
     )  # fmt: skip
@@ -161,7 +175,8 @@ def _build(lmp: Any, box: LammpsBox, types: NDArray[np.int32], species: Sequence
     if created != count:
         raise ForcewrightError(f"LAMMPS placed {created} of {count} atoms; is a position far outside the cell?")
     masses = [f"mass {index + 1} {atomic_masses[z]}" for index, z in enumerate(species)]
-    lmp.commands_list([*masses, f"neighbor {skin}", "neigh_modify one 20000 page 200000", "thermo 1"])
+    neighbors = [f"neighbor {skin}", "neigh_modify one 20000 page 200000"]
+    lmp.commands_list([*masses, *charge_commands(charges), *neighbors, "thermo 1"])
 
 
 def _move(lmp: Any, box: LammpsBox) -> None:
@@ -175,17 +190,21 @@ def _move(lmp: Any, box: LammpsBox) -> None:
     lmp.scatter_atoms("x", 1, 3, (ctypes.c_double * flat.size)(*flat))
 
 
-def largest_range(species: Sequence[int], commands: Callable[[Path], Sequence[str]]) -> float:
+def largest_range(
+    species: Sequence[int], commands: Callable[[Path], Sequence[str]], charges: Sequence[float] | None = None,
+    kspace: bool = False,
+) -> float:  # fmt: skip
     """Return the range in Å of the neighbor lists that a pair style asks LAMMPS for; arguments as of `PairStyle`.
 
     LAMMPS tells it only in its log. Raises `ForcewrightError` if the pair style asks for no neighbor list, and whatever
     LAMMPS raises where it does not like the commands.
     """
-    apart = np.eye(3) * (100.0 * len(species))
-    box = LammpsBox(apart, np.arange(1.0, len(species) + 1)[:, None] * [100.0, 0.0, 0.0] - 50.0, np.eye(3))
+    spacing = 20.0 if kspace else 100.0  # Å; grids of charges grow with the cell
+    apart = np.eye(3) * (spacing * len(species))
+    box = LammpsBox(apart, np.arange(0.5, len(species))[:, None] * [spacing, 0.0, 0.0], np.eye(3))
     lmp = new_instance()
     try:
-        _build(lmp, box, np.arange(1, len(species) + 1, dtype=np.int32), species, "0.0 bin")
+        _build(lmp, box, np.arange(1, len(species) + 1, dtype=np.int32), species, "0.0 bin", charges)
         with scratch_folder("lammps") as folder:
             lmp.commands_list([*commands(folder), f'log "{folder}/log"', "run 0 post no", "log none"])
             log = (folder / "log").read_text()
@@ -206,30 +225,62 @@ class PairStyle:
         Atomic numbers, in the order of the LAMMPS types.
     commands
         Called with a folder for the files it needs, which lives as long as the commands run; returns the
-        ``pair_style`` and ``pair_coeff`` commands.
+        ``pair_style`` and ``pair_coeff`` commands, and that of ``kspace_style`` where there is one.
     cutoff
-        Interaction range in Å.
+        Interaction range in Å; that of the part in real space, where there is another in reciprocal space.
     per_atom
         Whether predictions hold the energy of each atom; not every pair style can tell it.
+    charges
+        Charge of each LAMMPS type in elementary charges; None where atoms have none.
+    kspace
+        Whether a part is summed in reciprocal space, which takes three periodic directions.
     """
 
     def __init__(
         self, species: Sequence[int], commands: Callable[[Path], Sequence[str]], cutoff: float, *,
-        per_atom: bool = False,
+        per_atom: bool = False, charges: Sequence[float] | None = None, kspace: bool = False,
     ) -> None:  # fmt: skip
         self.species, self.commands, self.cutoff, self.per_atom = tuple(species), commands, cutoff, per_atom
+        self.charges, self.kspace = None if charges is None else tuple(charges), kspace
         self._system = LammpsSystem()
 
     def evaluate(self, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
         """Return energy (eV), forces (N, 3) in eV/Å and virial (3, 3) = -dE/dε in eV.
 
-        Raises `ForcewrightError` if the structure holds an unknown species, or LAMMPS fails on it.
+        Raises `ForcewrightError` if the structure holds an unknown species, charges that it cannot have (see
+        `require_computable`), or LAMMPS fails on it.
         """
+        self.require_computable(structure)
         box = to_lammps_box(structure, self.cutoff)
         types = type_of_species(structure, self.species)
         with scratch_folder("lammps") as folder:
-            lmp = self._system.run(box, types, self.species, "", lambda: self._commands_in(folder), "0.0 bin")
+            lmp = self._system.run(
+                box, types, self.species, "", lambda: self._commands_in(folder), "0.0 bin", self.charges
+            )
         return self._results(lmp, structure, box)
+
+    def require_computable(self, structure: Structure, field: str | None = None) -> None:
+        """Raise `InputError` if a periodic cell is not neutral, or a direction open that must be periodic."""
+        if self.charges is None:
+            return
+        counts = np.bincount(type_of_species(structure, self.species), minlength=len(self.species) + 1)[1:]
+        charge = float(counts @ np.array(self.charges))
+        if structure.pbc.any() and abs(charge) > 1e-6 * max(1.0, float(counts @ np.abs(self.charges))):
+            parts = ", ".join(
+                f"{count} {chemical_symbols[z]} of {value:+g}"
+                for z, value, count in zip(self.species, self.charges, counts, strict=True) if count
+            )  # fmt: skip
+            raise InputError(
+                f"is a periodic cell with a charge of {charge:+g} e ({parts}), whose images would repel each other "
+                "without end; make it neutral by its composition or by the charges", field=field,
+            )  # fmt: skip
+        if self.kspace and not structure.pbc.all():
+            flags = " ".join("FT"[int(flag)] for flag in structure.pbc)
+            raise InputError(
+                f"has pbc {flags}, and kspace_style sums over images in all three directions: make them all periodic "
+                "(with a gap, if that is meant), or take a pair style without kspace_style, such as born/coul/dsf",
+                field=field,
+            )
 
     def _atomic_energies(self, count: int) -> FloatArray:
         """Return the energies (N,) of the atoms of the structure that was evaluated last."""
@@ -268,8 +319,13 @@ class PairStyle:
         return energy, forces @ box.rotation.T, box.rotation @ matrix @ box.rotation.T
 
 
-def write_lammps_data(path: Path, structure: Structure, species: Sequence[int], cutoff: float) -> Path:
-    """Write a LAMMPS data file (atom_style atomic) of a structure, in LAMMPS's frame and with full precision."""
+def write_lammps_data(
+    path: Path, structure: Structure, species: Sequence[int], cutoff: float, charges: Sequence[float] | None = None
+) -> Path:
+    """Write a LAMMPS data file of a structure, in LAMMPS's frame and with full precision.
+
+    Its atom_style is ``charge`` where the types have charges, else ``atomic``.
+    """
     box = to_lammps_box(structure, cutoff)
     types = type_of_species(structure, species)
     cell = box.cell
@@ -277,9 +333,10 @@ def write_lammps_data(path: Path, structure: Structure, species: Sequence[int], 
         f"{structure.formula} written by Forcewright", "", f"{len(structure)} atoms", f"{len(species)} atom types", "",
         f"0 {cell[0, 0]:.17g} xlo xhi", f"0 {cell[1, 1]:.17g} ylo yhi", f"0 {cell[2, 2]:.17g} zlo zhi",
         f"{cell[1, 0]:.17g} {cell[2, 0]:.17g} {cell[2, 1]:.17g} xy xz yz", "", "Masses", "",
-        *(f"{index + 1} {atomic_masses[z]:.17g}" for index, z in enumerate(species)), "", "Atoms # atomic", "",
+        *(f"{index + 1} {atomic_masses[z]:.17g}" for index, z in enumerate(species)), "",
+        f"Atoms # {atom_style(charges).split()[1]}", "",
         *(
-            f"{index + 1} {kind} {x:.17g} {y:.17g} {z:.17g}"
+            f"{index + 1} {kind} {'' if charges is None else f'{charges[kind - 1]!r} '}{x:.17g} {y:.17g} {z:.17g}"
             for index, (kind, (x, y, z)) in enumerate(zip(types, box.positions, strict=True))
         ),
     ]  # fmt: skip

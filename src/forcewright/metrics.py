@@ -163,7 +163,7 @@ def standard_errors(
     """
     counted = np.sum(np.asarray(counts) > 0, axis=0)
     means = resample(sums, counts, rng=rng, resamples=resamples)
-    statistics = np.where(np.asarray(root, dtype=bool), np.sqrt(means), means)
+    statistics = np.where(np.asarray(root, dtype=bool), np.sqrt(np.abs(means)), means)
     return np.where(counted >= 2, _deviation(statistics), np.nan)
 
 

@@ -201,6 +201,22 @@ class Uncertain(Protocol):
 
 
 @runtime_checkable
+class Parametric(Protocol):
+    """Linear in the coefficients of a basis that it knows, so that other coefficients make another potential."""
+
+    @property
+    def design(self) -> Basis | None:
+        """The basis of its coefficients; None where it is not known, or the energy is not linear in them."""
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Covariance of the coefficients (p, p), or of the species' constants as well (S + p, S + p), if known."""
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> Potential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms."""
+
+
+@runtime_checkable
 class PerAtom(Protocol):
     """Its energy is a sum over atoms, each of which is known."""
 
@@ -240,6 +256,14 @@ class Varying(Protocol):
 
     def atomic_standard_deviations(self, structure: Atoms | Frame | Structure) -> FloatArray:
         """Return the standard deviation of each atom's energy (N,) in eV."""
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """Predicts sums of parts that mean something by themselves, such as orders of interaction, a core or a baseline."""
+
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) in eV/Å of each part by its name; their sum is the force."""
 
 
 class PotentialBase:

@@ -16,9 +16,10 @@ stress         (3, 3)      eV/Å³    ASE sign, tension positive: (1/V) dE/dε; 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, overload
@@ -29,6 +30,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
+from forcewright.configs import echo
 from forcewright.errors import InputError
 from forcewright.tables import Tabular, html_table
 
@@ -187,6 +189,14 @@ class Dataset(Tabular, Sequence[Frame]):
                     file=file or self.source or None, frame=int(number) if number else index, field="forces",
                 )  # fmt: skip
 
+    def without_labels(self, names: Sequence[str]) -> Dataset:
+        """Return the dataset without some of ``energy``, ``forces`` and ``stress``."""
+        if not names:
+            return self
+        nothing: dict[str, Any] = dict.fromkeys(names)
+        frames = (Frame(s, replace(labels, **nothing), origin) for s, labels, origin in self.frames)
+        return replace(self, frames=tuple(frames))
+
     def __len__(self) -> int:
         return len(self.frames)
 
@@ -327,6 +337,22 @@ def as_structure(structure: Structures) -> Structure:
     if len(several) != 1:
         raise InputError(f"holds {len(several)} structures; give one at a time", field="structure")
     return several[0]
+
+
+#: Atoms of a structure that is made here: more would fill the memory before anything could be computed.
+MOST_ATOMS = 10_000_000
+
+
+def repeated(structure: Structure, counts: Sequence[int]) -> Structure:
+    """Return a structure repeated along its cell vectors; `InputError` if it would have more than `MOST_ATOMS`."""
+    require_atoms(len(structure) * math.prod(map(int, counts)), "repeat")
+    return Structure.from_ase(structure.to_ase().repeat(tuple(map(int, counts))))  # type: ignore[no-untyped-call]
+
+
+def require_atoms(count: int, field: str) -> None:
+    """Raise an `InputError` if so many atoms are more than `MOST_ATOMS`."""
+    if count > MOST_ATOMS:
+        raise InputError(f"asks for {echo(count)} atoms; {MOST_ATOMS:,} are allowed", field=field)
 
 
 def atomic_number(symbol: str, field: str | None = None) -> int:

@@ -4,21 +4,47 @@ A grade of 1 is the edge of the active set, not that of the data: of frames from
 data a third can lie beyond it. So a potential keeps the quantiles of its uncertainty over frames that were held back,
 graded by what the others know, and a structure is *outside* where its most uncertain atom exceeds all but 1 % of these
 frames (split conformal prediction: Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, ch. 2).
+
+Every kind of uncertainty is asked for in the same way, `uncertainty_of`, and gives a number for each atom:
+
+==============  =============================================================  ====================================
+kind            what it is                                                     which potentials know it
+==============  =============================================================  ====================================
+grade           extrapolation grade                                            ACE, SNAP (`Graded`)
+variance        standard deviation of the atom's energy in eV                  GAP (`Varying`)
+committee       spread of the forces of a committee in eV/Å                    linear ones (`Parametric`)
+standard_error  standard error of the force from the posterior in eV/Å         linear ones (`Parametric`)
+distance        distance to the nearest environment of the training data       all
+==============  =============================================================  ====================================
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import gammainc, gammaincinv, stdtrit
 
+from forcewright.descriptors.environments import Environments
 from forcewright.errors import InputError
-from forcewright.potential import Graded, Potential, Varying
+from forcewright.potential import DesignRows, Graded, Parametric, Potential, Varying
 from forcewright.structure import FloatArray, Structure
+
+#: Kinds of uncertainty; those before are preferred where nobody asks for one.
+Kind = Literal["grade", "variance", "committee", "standard_error", "distance"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+#: What each kind is called, and its unit.
+MEASURES: Mapping[Kind, tuple[str, str]] = {
+    "grade": ("extrapolation grade", ""), "variance": ("standard deviation", "eV"),
+    "committee": ("spread of the committee's forces", "eV/Å"),
+    "standard_error": ("standard error of the force", "eV/Å"),
+    "distance": ("distance to the training environments", ""),
+}  # fmt: skip
 
 #: Share of frames like those of the training data that are inside.
 COVERAGE = 0.99
@@ -53,13 +79,71 @@ class Span:
 
 
 @dataclass(frozen=True)
+class Reliability:
+    """How well the uncertainties of atoms in frames held back tell the errors of their forces.
+
+    Attributes
+    ----------
+    spearman
+        Rank correlation of uncertainty and error.
+    scale
+        What an uncertainty is multiplied by to be the root mean squared error of the force vector, in eV/Å per its
+        unit: such that half of the atoms have an error below the median of a normal distribution.
+    coverage
+        Share of atoms whose error is below what 68 % and 95 % of normal errors would be below, so scaled.
+    miscalibration_area
+        Area between that share and the share expected, over all shares from 0 to 1 (Tran et al., Mach. Learn.: Sci.
+        Technol. 1, 025006, 2020); 0 is perfect, 0.5 the worst.
+    curve
+        Median uncertainty and root mean squared force error in eV/Å of the atoms in ten groups of rising uncertainty.
+    """
+
+    spearman: float
+    scale: float
+    coverage: Mapping[str, float]
+    miscalibration_area: float
+    curve: Sequence[Sequence[float]]
+
+
+_SHARES = np.linspace(0.0, 1.0, 101)
+_GROUPS = 10
+
+
+def reliability(uncertainties: FloatArray, errors: FloatArray) -> Reliability | None:
+    """Return how well uncertainties (n,) of atoms tell the lengths of their force errors (n,); None for too few.
+
+    A vector of three independent normal errors has a length that follows a χ distribution with three degrees of
+    freedom.
+    """
+    known = np.isfinite(uncertainties) & np.isfinite(errors)
+    u, e = uncertainties[known], errors[known]
+    if len(u) < 2 * _GROUPS or not np.ptp(u) or not np.ptp(e):
+        return None
+    ratios = e / np.maximum(u, 1e-6 * np.median(u) or 1e-300)
+    scale = float(np.median(ratios) * math.sqrt(1.5 / gammaincinv(1.5, 0.5)))
+    expected = np.sort(gammainc(1.5, 1.5 * (ratios / (scale or 1.0)) ** 2))  # of each atom: the share it is within
+    shares = np.searchsorted(expected, _SHARES, side="right") / len(expected)
+    area = float(np.trapezoid(np.abs(shares - _SHARES), _SHARES))
+    groups = np.array_split(np.argsort(u, kind="stable"), _GROUPS)
+    curve = [[float(np.median(u[group])), float(np.sqrt(np.mean(e[group] ** 2)))] for group in groups]
+    coverage = {name: float(np.mean(expected <= share)) for name, share in (("68", 0.68), ("95", 0.95))}
+    return Reliability(rank_correlation(u, e), scale, coverage, area, curve)
+
+
+def rank_correlation(first: FloatArray, second: FloatArray) -> float:
+    """Return Spearman's rank correlation of two quantities (n,)."""
+    ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (first, second)]
+    return float(np.asarray(np.corrcoef(np.array(ranks, dtype=np.float64)))[0, 1])
+
+
+@dataclass(frozen=True)
 class Calibration:
     """The uncertainty of a potential over frames that were held back.
 
     Attributes
     ----------
     measure
-        What the uncertainty is: ``extrapolation grade``, or ``standard deviation`` of an atom's energy.
+        What the uncertainty is, see `MEASURES`.
     unit
         Its unit; empty for a pure number.
     source
@@ -75,6 +159,8 @@ class Calibration:
         Quantiles by percentage, of the largest of each frame and of all atoms.
     spans
         By element, for grades.
+    reliability
+        How the uncertainties compare with the errors of forces, where these are labelled.
     """
 
     measure: str
@@ -87,14 +173,28 @@ class Calibration:
     frame_quantiles: Mapping[str, float]
     atom_quantiles: Mapping[str, float]
     spans: Mapping[str, Span] = field(default_factory=dict)
+    reliability: Reliability | None = None
 
-    def limit_of(self, atoms: int) -> float:
-        """Return the limit of a frame with so many atoms: the largest of more atoms is larger."""
-        return float(self.limit * max(1.0, atoms * self.frames / self.atoms) ** self.tail)
+    def limit_of(self, atoms: int, quantile: float = COVERAGE) -> float:
+        """Return the limit of a frame with so many atoms: the largest of more atoms is larger.
+
+        Parameters
+        ----------
+        quantile
+            Share of frames like those held back that are below it, from 0.5 to 0.99.
+        """
+        limit = self.limit
+        if quantile != COVERAGE:  # on a straight line between those that are known, in the logarithm of what is left
+            left = [1.0 - float(percent) / 100.0 for percent in self.frame_quantiles]
+            limit = float(np.interp(-math.log(1.0 - quantile), -np.log(left), [*self.frame_quantiles.values()]))
+        return float(limit * max(1.0, atoms * self.frames / self.atoms) ** self.tail)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return asdict(self)
+        values = asdict(self)
+        if self.reliability is None:
+            del values["reliability"]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
@@ -105,7 +205,8 @@ class Calibration:
         if not (values["frames"] >= 1 and values["atoms"] >= values["frames"] and 0 <= values["tail"] <= 1):
             raise ValueError("frames, atoms or tail cannot be those of a calibration")
         spans = {symbol: Span(**span) for symbol, span in values["spans"].items()}
-        return cls(**{**values, "spans": spans})
+        known = values.get("reliability")
+        return cls(**{**values, "spans": spans, "reliability": None if known is None else Reliability(**known)})
 
     def warnings(self) -> list[str]:
         """Return in sentences what makes the uncertainty say less than it seems to."""
@@ -126,19 +227,27 @@ class Calibration:
 
 
 def calibrate(
-    frames: Sequence[FloatArray], *, measure: str, unit: str, source: str, spans: Mapping[str, Span] | None = None
-) -> Calibration | None:
+    frames: Sequence[FloatArray], *, measure: str, unit: str, source: str, spans: Mapping[str, Span] | None = None,
+    errors: Sequence[FloatArray] = (),
+) -> Calibration | None:  # fmt: skip
     """Return the quantiles of uncertainties, the atoms' (N,) of each held-back frame; None for too few frames.
 
     Frames of which an uncertainty is not finite (an element that occurs in no other) are left out.
+
+    Parameters
+    ----------
+    errors
+        Lengths of the force errors (N,) in eV/Å of each frame, empty where forces are not labelled; none of all.
     """
+    pairs = [(u, e) for u, e in zip(frames, errors, strict=bool(errors)) if len(u) and len(u) == len(e)]
+    rated = reliability(*(np.concatenate(part) for part in zip(*pairs, strict=True))) if pairs else None
     known = [values for values in frames if len(values) and np.isfinite(values).all()]
     if len(known) < _FEWEST:
         return None
     largest, atoms = np.sort([float(values.max()) for values in known]), np.sort(np.concatenate(known))
     return Calibration(
         measure, unit, source, len(known), len(atoms), _limit(largest), _tail_of(atoms), _quantiles(largest),
-        _quantiles(atoms), dict(spans or {}),
+        _quantiles(atoms), dict(spans or {}), rated,
     )  # fmt: skip
 
 
@@ -174,50 +283,193 @@ def _quantiles(values: FloatArray) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class Uncertainty:
-    """What a potential knows of how sure it is of each atom.
+    """What a potential knows of how sure it is of each atom: the contract of all kinds.
 
     Attributes
     ----------
-    measure, unit
-        As in `Calibration`.
+    kind
+        One of `KINDS`.
     of
         Returns the uncertainty of each atom (N,) of a structure.
     calibration
         Its quantiles over frames that were held back; None for a potential that was saved without.
     """
 
-    measure: str
-    unit: str
+    kind: Kind
     of: Callable[[Structure], FloatArray]
     calibration: Calibration | None
 
+    @property
+    def measure(self) -> str:
+        """What it is, in words."""
+        return MEASURES[self.kind][0]
 
-def uncertainty_of(potential: Potential | None) -> Uncertainty | None:
-    """Return what a potential knows of its uncertainty; None where it knows none."""
-    if isinstance(potential, Graded) and potential.knows_grades:
-        name, unit, of = "extrapolation grade", "", potential.extrapolation_grades
-    elif isinstance(potential, Varying):
-        name, unit, of = "standard deviation", "eV", potential.atomic_standard_deviations
-    else:
+    @property
+    def unit(self) -> str:
+        """Its unit; empty for a pure number."""
+        return MEASURES[self.kind][1]
+
+
+def uncertainty_of(potential: Potential | None, kind: str | None = None) -> Uncertainty | None:
+    """Return what a potential knows of its uncertainty.
+
+    Parameters
+    ----------
+    kind
+        The kind wanted; where not given the first of `KINDS` that the potential knows.
+
+    Returns
+    -------
+    uncertainty
+        None where it knows none and no kind is asked for.
+
+    Raises
+    ------
+    InputError
+        If the potential does not know the kind.
+    """
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"{kind!r} is no kind of uncertainty; allowed are {', '.join(KINDS)}", field="uncertainty")
+    for name in KINDS if kind is None else (kind,):
+        of = None if potential is None else _KNOWN[name](potential)
+        if potential is not None and of is not None:
+            return Uncertainty(name, of, calibration_of(potential, name))
+    if kind is None:
         return None
-    return Uncertainty(name, unit, cast(Callable[[Structure], FloatArray], of), calibration_of(potential))
+    known = ", ".join(kinds_of(potential)) or "none"
+    raise InputError(
+        f"is {kind}, which this potential does not know ({_WHERE[kind]}); it knows {known}",
+        field="uncertainty",
+    )
 
 
-def calibration_of(potential: Potential) -> Calibration | None:
+def kinds_of(potential: Potential | None) -> tuple[Kind, ...]:
+    """Return the kinds of uncertainty that a potential knows."""
+    return () if potential is None else tuple(kind for kind in KINDS if _KNOWN[kind](potential) is not None)
+
+
+_Of = Callable[[Structure], FloatArray]
+
+
+def _grade(potential: Potential) -> _Of | None:
+    known = isinstance(potential, Graded) and potential.knows_grades
+    return cast(_Of, cast(Graded, potential).extrapolation_grades) if known else None
+
+
+def _variance(potential: Potential) -> _Of | None:
+    return cast(_Of, potential.atomic_standard_deviations) if isinstance(potential, Varying) else None
+
+
+def _committee(potential: Potential) -> _Of | None:
+    stored = stored_kind(potential, "committee")
+    if stored is None or not isinstance(potential, Parametric):
+        return None
+    with _damage_named("committee"):
+        rows, energies = np.asarray(stored["coefficients"]), np.asarray(stored["energies"])
+        if rows.ndim != 2 or len(rows) < 2 or energies.shape != (len(rows), len(potential.species)):
+            raise ValueError(f"{rows.shape} coefficients and {energies.shape} energies are no committee")
+    design = potential.design
+    if design is None or design.size != rows.shape[1]:
+        return None
+    members: list[Callable[[Structure], Any]] = []
+
+    def spread(structure: Structure) -> FloatArray:
+        if not members:  # made at the first use: a committee is as many potentials
+            for coefficients, of_atoms in zip(rows, energies.tolist(), strict=True):
+                member = potential.with_coefficients(coefficients, dict(zip(potential.species, of_atoms, strict=True)))
+                members.append(cast(Any, member).evaluator())
+        return spread_of([member(structure).forces for member in members])
+
+    return spread
+
+
+def spread_of(forces: Sequence[FloatArray]) -> FloatArray:
+    """Return the root of the summed variances (N,) of force components (N, 3) over the members of a committee."""
+    return np.asarray(np.sqrt(np.var(forces, axis=0, ddof=1).sum(axis=-1)))
+
+
+def _standard_error(potential: Potential) -> _Of | None:
+    if not isinstance(potential, Parametric):
+        return None
+    basis, covariance = potential.design, potential.posterior
+    if basis is None or covariance is None:
+        return None
+    return lambda structure: force_standard_errors(basis.rows(structure), covariance)
+
+
+def force_standard_errors(rows: DesignRows, covariance: FloatArray) -> FloatArray:
+    """Return the standard error (N,) of each force vector in eV/Å: the root of the summed variances of components.
+
+    Parameters
+    ----------
+    covariance
+        Posterior covariance of the coefficients (p, p), or of constants as well, which come first and exert no force.
+    """
+    of_coefficients = covariance[-rows.forces.shape[1] :, -rows.forces.shape[1] :]
+    variances = np.einsum("ij,ij->i", rows.forces @ of_coefficients, rows.forces)
+    return np.asarray(np.sqrt(np.maximum(variances.reshape(-1, 3).sum(axis=1), 0.0)))
+
+
+def _distance(potential: Potential) -> _Of | None:
+    stored = stored_kind(potential, "distance")
+    if stored is None:
+        return None
+    with _damage_named("distance"):
+        return Environments.from_arrays(stored["environments"]).distances
+
+
+_KNOWN: Mapping[Kind, Callable[[Potential], _Of | None]] = {
+    "grade": _grade, "variance": _variance, "committee": _committee, "standard_error": _standard_error,
+    "distance": _distance,
+}  # fmt: skip
+
+_WHERE: Mapping[Kind, str] = {
+    "grade": "ACE and SNAP fitted here do", "variance": "GAP does",
+    "committee": "linear families do, fitted with committee: 8 or another number",
+    "standard_error": "linear families with one density do, fitted here",
+    "distance": "potentials do that were fitted here with uncertainty: [distance]",
+}  # fmt: skip
+
+
+# --------------------------------------------------------------------------------- as it is stored
+
+
+def stored_kind(potential: Potential, kind: Kind) -> Mapping[str, Any] | None:
+    """Return what a potential remembers of a kind: its calibration, and the arrays that the kind needs."""
+    remembered = getattr(potential, "provenance", {}).get("uncertainties", {})
+    stored = remembered.get(kind) if isinstance(remembered, Mapping) else None
+    return stored if isinstance(stored, Mapping) else None
+
+
+def calibration_of(potential: Potential, kind: Kind | None = None) -> Calibration | None:
     """Return the calibration that lies in a potential's folder, if any does.
+
+    Parameters
+    ----------
+    kind
+        The kind of uncertainty; where not given that of the grades or the variance.
 
     Raises
     ------
     InputError
         If what lies there is damaged.
     """
-    stored = getattr(potential, "provenance", {}).get("uncertainty")
+    if kind in (None, "grade", "variance"):
+        stored = getattr(potential, "provenance", {}).get("uncertainty")
+    else:
+        stored = (stored_kind(potential, kind) or {}).get("calibration")
     if stored is None:
         return None
-    try:
+    with _damage_named("calibration"):
         return Calibration.from_dict(stored)
+
+
+@contextmanager
+def _damage_named(what: str) -> Iterator[None]:
+    try:
+        yield
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        problem = f"the calibration of its uncertainty is damaged ({error}); save the potential again"
+        problem = f"the {what} of its uncertainty is damaged ({error}); save the potential again"
         raise InputError(problem, field="provenance.uncertainty") from None
 
 
@@ -237,7 +489,11 @@ class Judged:
 
 def judge(uncertainty: Uncertainty, structure: Structure) -> Judged:
     """Return how a structure compares with the frames that were held back."""
-    values = uncertainty.of(structure)
+    return judged(uncertainty, uncertainty.of(structure))
+
+
+def judged(uncertainty: Uncertainty, values: FloatArray) -> Judged:
+    """Return how a structure with these uncertainties of its atoms (N,) compares with frames that were held back."""
     if not len(values):
         return Judged(0.0, 0, None)
     atom = int(np.argmax(np.where(np.isnan(values), np.inf, values)))

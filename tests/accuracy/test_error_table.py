@@ -19,7 +19,8 @@ KEYS = {
     "frames", "energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "energy_r2", "energy_total_rmse_eV",
     "energy_total_mae_eV", "energy_rmse_per_sqrt_atom_eV", "force_rmse_eV_per_A", "force_mae_eV_per_A", "force_r2",
     "force_vector_rmse_eV_per_A", "force_norm_rmse_eV_per_A", "force_norm_mae_eV_per_A", "force_norm_r2",
-    "stress_rmse_GPa", "stress_mae_GPa", "standard_error",
+    "stress_rmse_GPa", "stress_mae_GPa", "energy_bias_meV_per_atom", "pressure_rmse_GPa", "pressure_bias_GPa",
+    "standard_error",
 }  # fmt: skip
 
 
@@ -105,7 +106,7 @@ def test_agrees_with_metrics_and_groups_pool_to_the_whole() -> None:
 def test_dictionary_has_the_agreed_keys() -> None:
     dataset, predictions = make()
     result = compare(dataset, predictions, rng=np.random.default_rng(0)).to_dict()
-    assert set(result) == KEYS | {"groups", "elements"}
+    assert set(result) == KEYS | {"groups", "elements", "densities"}
     assert all(set(group) == KEYS for group in result["groups"].values())
     json.dumps(result, allow_nan=False)
     for key in ("energy_rmse_meV_per_atom", "energy_mae_meV_per_atom", "force_rmse_eV_per_A", "force_mae_eV_per_A"):
@@ -185,7 +186,7 @@ def test_text_and_csv(tmp_path: Path) -> None:
     table = compare(dataset, predictions, rng=np.random.default_rng(0))
     lines = str(table).splitlines()
     assert len({len(line) for line in lines}) == 1
-    assert len(lines[0]) < 80
+    assert len(lines[0]) < 100
     assert lines[-1].startswith("overall") and "±" in lines[-1] and "bulk" in str(table)
     rows = list(csv.DictReader(table.write_csv(tmp_path / "errors.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["group"] for row in rows] == ["bulk", "melt", "overall"]
@@ -226,3 +227,28 @@ def test_refuses_what_cannot_be_compared() -> None:
         compare(dataset, [Prediction(0.0, np.zeros((1, 3))), *predictions[1:]])
     with pytest.raises(InputError, match="no frame"):
         compare(Dataset(()), [])
+
+
+def test_biases_keep_their_sign_and_are_told_by_density() -> None:
+    """Two densities, at which the pressure is 0.4 GPa too high and 0.1 GPa too low, by hand."""
+    frames, predictions = [], []
+    for length, error, count in ((4.0, 0.4, 2), (5.0, -0.1, 3)):
+        for index in range(count):
+            structure = Structure([6] * 2, np.array([[0.0, 0, 0], [2, 2, 2]]), np.eye(3) * length, [True] * 3)
+            frames.append(Frame(structure, Labels(-1.0, np.zeros((2, 3)), np.eye(3) * GPA, "all")))
+            noise = np.diag([1.0, -2.0, 1.0]) * index  # of no pressure
+            tensor = (1.0 - error) * np.eye(3) + noise
+            predictions.append(Prediction(-1.0 + 0.2 * error, np.zeros((2, 3)), tensor * GPA))
+    table = compare(Dataset(tuple(frames)), predictions, rng=np.random.default_rng(0))
+    assert table.overall.pressure_bias_GPa == pytest.approx((2 * 0.4 - 3 * 0.1) / 5)
+    assert table.overall.pressure_rmse_GPa == pytest.approx(np.sqrt((2 * 0.16 + 3 * 0.01) / 5))
+    assert table.overall.energy_bias_meV_per_atom == pytest.approx(100 * (2 * 0.4 - 3 * 0.1) / 5)
+    (dense, first), (dilute, second) = table.densities
+    assert dense == pytest.approx((32.0, 32.0)) and dilute == pytest.approx((62.5, 62.5))
+    assert (first.frames, second.frames) == (2, 3)
+    assert first.pressure_bias_GPa == pytest.approx(0.4) and second.pressure_bias_GPa == pytest.approx(-0.1)
+    assert first.standard_error["pressure_bias_GPa"] == pytest.approx(0.0, abs=1e-12)
+    assert table.overall.standard_error["pressure_bias_GPa"] > 0.05
+    again = ErrorTable.from_dict(json.loads(json.dumps(table.to_dict())), table.parity)
+    assert again.to_dict() == table.to_dict()
+    assert "32 Å³/atom" in str(table) and "pressure bias" in str(table)

@@ -168,7 +168,8 @@ def test_fits_to_parts_of_a_dataset_are_those_to_the_parts_alone(train: fw.Datas
     shared = SubsetFits(settings, train)
     for indices in ([*range(12)], [*range(5, 40, 2)]):
         together, alone = shared.fit(indices), run_study(settings, train[indices], graded=False)
-        assert together.best.loss == pytest.approx(alone.best.loss, rel=1e-9)
+        # a cautious search does not end where the loss is flat
+        assert together.best.loss == pytest.approx(alone.best.loss, rel=1e-7)
         np.testing.assert_allclose(
             together.final.potential.coefficients, alone.final.potential.coefficients, rtol=1e-6, atol=1e-9
         )

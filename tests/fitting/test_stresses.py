@@ -155,7 +155,10 @@ def test_a_study_of_before_goes_on_without_stresses_until_it_is_begun_anew(coppe
         "data": {"train": str(copper / "train.extxyz")}, "model": MODEL, **QUICK, "output": str(tmp_path / "run")
     }  # fmt: skip
     config["model"] = {**MODEL, "zbl": None}
-    off = fw.fit({**config, "weights": {"stress": None}, "loss": {"stress": 0}, "prior": "free", "short_range": "off"})
+    off = fw.fit({
+        **config, "weights": {"stress": None}, "loss": {"stress": 0}, "prior": "free", "short_range": "off",
+        "search": {**QUICK["search"], "caution": 0},
+    })  # fmt: skip
     assert "leaves them aside" in off.summary["warnings"][0]
     again = fw.fit(config)
     assert again.summary == off.summary

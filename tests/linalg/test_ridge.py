@@ -263,3 +263,17 @@ def test_nothing_to_search_is_one_evaluation(rows: np.ndarray) -> None:
     found = search_weights(problem, space, starting_points(space, 5, np.random.default_rng(0)), 60)
     assert found.evaluations == 1
     assert found.loss == pytest.approx(explicit(rows, space.offset)[0])
+
+
+def test_a_cautious_search_damps_until_a_tenfold_ridge_costs_more(rows: np.ndarray) -> None:
+    problem = gram_problem(rows)
+    mapping = np.zeros((T + 1, 1))
+    mapping[T, 0] = 1.0
+    space = WeightSpace(np.zeros(T + 1), mapping, np.log([1e-12]), np.log([1e6]))
+    middle = [np.zeros(1)]
+    least, cautious = (search_weights(problem, space, middle, 200, caution) for caution in (0.0, 0.05))
+    assert cautious.phi > least.phi and cautious.loss > least.loss
+    loss, gradient = problem.loss_and_gradient(cautious.theta)
+    assert cautious.loss == loss
+    # the relative slope of the loss is that at which ten times the ridge costs a twentieth
+    assert gradient[T] / loss == pytest.approx(np.log(1.05) / np.log(10.0), rel=0.02)

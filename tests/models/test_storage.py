@@ -14,7 +14,8 @@ from forcewright.errors import InputError
 from forcewright.models import load
 from forcewright.models.ace import AceModel
 from forcewright.models.snap import SnapModel
-from forcewright.models.storage import PotentialFolder, flag, number, species_of, whole, write_potential
+from forcewright.models.storage import PotentialFolder, species_of, write_potential
+from forcewright.plain_data import flag, number, whole
 
 GOOD = "1 6\nSi 0.5 1.0\n" + "0.1\n" * 6
 
@@ -50,10 +51,10 @@ def snap(tmp_path: Path) -> Path:
         ("species", [], "not ascending"),
         ("coefficients", [0.1], "coefficients are needed"),
         ("coefficients", [float("nan")] * 10, "a coefficient is not a finite number"),
-        ("coefficients", "0.1", "could not convert|coefficients are needed"),
+        ("coefficients", "0.1", "expected numbers"),
         ("reference_energies_eV", {"C": None, "Si": 1.0}, "reference_energies_eV of C is None"),
         ("zbl", [0.0, 1.0], "zbl is 0.0"),
-        ("version", 99, "format version 99, this Forcewright reads up to 1"),
+        ("version", 99, "format version 99, this Forcewright reads up to 2"),
         ("version", "new", "format version new"),
         ("format", "other", "is not a potential saved by Forcewright"),
     ],

@@ -66,6 +66,20 @@ def test_relaxation_and_dynamics_use_any_force_field(tmp_path: Path) -> None:
     assert np.diff(times).min() >= 20
 
 
+def test_a_ladder_of_densities(tmp_path: Path) -> None:
+    stage = {"ensemble": "nvt", "temperature_K": 300, "time_ps": 0.06, "thermostat": "langevin", "timestep_fs": 2}
+    dynamics = {"kind": "md", "potential": EMT, "stages": [stage], "count": 2, "spacing_fs": 20}
+    content = {"structures": {"cu": {"bulk": "Cu", "cubic": True}}, "output": str(tmp_path / "ladder.extxyz")}
+    made = generate({**content, "recipes": [{**dynamics, "volumes_per_atom_A3": [11, 12.5]}]})
+    assert made.group_sizes == {"cu_md_11A3": 2, "cu_md_12.5A3": 2}
+    np.testing.assert_allclose([s.volume / len(s) for s in made.structures], [11, 11, 12.5, 12.5])
+    factors = generate({**content, "recipes": [{**dynamics, "volume_factors": [1.0]}]})
+    np.testing.assert_allclose(factors[0].structure.volume, 3.61**3)
+    for wrong in ({"volume_factors": [1.0]}, {"stages": [{"ensemble": "npt", "temperature_K": 300, "time_ps": 1}]}):
+        with pytest.raises(InputError, match="give one of them|change the volume"):
+            generate({**content, "recipes": [{**dynamics, "volumes_per_atom_A3": [11], **wrong}]})
+
+
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [

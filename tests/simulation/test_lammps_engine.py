@@ -81,6 +81,19 @@ def dimer() -> Atoms:
     return Atoms("Si2", [[5.0, 0.0, 0.0], [5.0, 0.0, 2.3]])
 
 
+def salt() -> Atoms:
+    return bulk("NaCl", "rocksalt", a=5.7, cubic=True) * (2, 2, 1)
+
+
+def ions() -> ForceField:
+    """The point charges and repulsion of molten salt (Tosi and Fumi 1964), part of it in reciprocal space."""
+    pairs = ["1 1 424.097 0.317 0 1.05 0.499", "1 2 1256.31 0.317 0 7.0 8.676", "2 2 3488.998 0.317 0 72.5 145.427"]
+    potential = pair_style_potential(
+        "born/coul/long 7.0", pairs, Path("."), ["Na", "Cl"], charges={"Na": 1, "Cl": -1}, kspace_style="pppm 1.0e-5"
+    )
+    return of_potential(potential)
+
+
 def cubic(repeat: int = 2) -> Atoms:
     return bulk("Si", cubic=True) * (repeat, repeat, repeat)
 
@@ -147,6 +160,15 @@ def test_potential_of_ours_drives_lammps(engines: list[LammpsEngine], shared_dat
     for engine in (lammps, ase):
         engine.begin(NVE)
         engine.advance(50)
+    assert_close(lammps.snapshot(), ase.snapshot(), 1e-6)
+
+
+def test_ions_move_as_with_ase(engines: list[LammpsEngine]) -> None:
+    field, start = ions(), start_of(salt(), 900)
+    lammps, ase = started(engines, field, start), AseEngine(field, start, 0)
+    for engine in (lammps, ase):
+        engine.begin(NVE)
+        engine.advance(40)
     assert_close(lammps.snapshot(), ase.snapshot(), 1e-6)
 
 
@@ -246,10 +268,12 @@ STAGES = [
 
 
 @pytest.mark.parametrize(
-    ("native", "atoms"), [(True, triclinic()), (False, triclinic()), (True, slab())], ids=["native", "external", "slab"]
+    ("field", "atoms"),
+    [(silicon(True), triclinic()), (silicon(False), triclinic()), (silicon(True), slab()), (ions(), salt())],
+    ids=["native", "external", "slab", "ions"],
 )
-def test_resumed_runs_are_undisturbed_runs(engines: list[LammpsEngine], native: bool, atoms: Atoms) -> None:
-    field, start = silicon(native), start_of(atoms, 600)
+def test_resumed_runs_are_undisturbed_runs(engines: list[LammpsEngine], field: ForceField, atoms: Atoms) -> None:
+    start = start_of(atoms, 600)
     engine, other = (started(engines, field, start, 7) for _ in range(2))
     stages = STAGES if atoms.pbc.all() else [stage for stage in STAGES if stage.ensemble != "npt"]
     for stage in stages:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +11,14 @@ from ase.build import bulk, molecule
 from ase.calculators.morse import MorsePotential
 
 import forcewright as fw
+from forcewright.errors import InputError
 from forcewright.fitting.settings import FitSettings, StabilitySettings
+from forcewright.force_field import ForceField
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.recipes import stability
 from forcewright.report import draw_stability
+from forcewright.simulation import Stage
 from forcewright.stability import probe
 from forcewright.stability.dynamics import MOST_ATOMS, _cut_out, _has_vacuum, _start
 from forcewright.structure import Dataset, Structure
@@ -124,8 +129,56 @@ def test_off_as_yaml_has_it() -> None:
     assert "not probed for holes: stability is off" in text
 
 
+@dataclass
+class Remembering(Morse):
+    """A potential that remembers what probing found."""
+
+    provenance: dict[str, Any] = field(default_factory=dict)
+    depth: float = 0.0
+
+
+def test_before_a_run_stands_what_probing_lets_expect_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    each = [{"survived": k % 3 > 0, "temperature_K": (1500.0, 1000.0)[k % 2]} for k in range(6)]
+    hole = {"probe": "dynamics", "text": "the NVT run of Cu8 at 1500 K ends"}
+    found = {"status": "probed", "holes": [hole], "runs": {"done": 6, "each": each}, "packings": {"done": 0}}
+    potential = stability.with_stability(Remembering(), found)
+    counted = "2 of 3 runs survived"
+
+    def said(*kelvin: float | tuple[float, float]) -> str:
+        stages = [Stage(ensemble="nvt", temperature_K=t, time_ps=1, timestep_fs=1) for t in kelvin]
+        return stability.before_a_run(potential, [Stage(ensemble="relax"), *stages])
+
+    hot, cool = said((300, 1200)), said(300, 400)
+    assert f"{counted} at 1000 K, {counted} at 1500 K, so that this run at 1200 K is not expected to last" in hot
+    assert "whether a run at 400 K lasts, nobody has probed (stability: {temperature_K: 400}" in cool
+    assert said() and "survived" not in said()  # a relaxation
+    nothing = {**found, "holes": [], "runs": {"done": 0, "each": []}}
+    assert not stability.before_a_run(stability.with_stability(Remembering(), nothing), [])
+    assert not stability.before_a_run(Remembering(), []) and not stability.before_a_run(None, [])
+    damaged = Remembering(provenance={"stability": {"runs": [{}], "holes": []}})
+    with pytest.raises(InputError, match="damaged"):
+        stability.before_a_run(damaged, [])
+
+    source = ForceField("m", Morse().calculator, "m", (29,), potential)
+    monkeypatch.setattr("forcewright.recipes.simulate.force_field", lambda *_: source)
+    stages = [{"ensemble": "nvt", "temperature_K": 1200, "time_ps": 0.002, "timestep_fs": 1}]
+    config = {
+        "potential": "m",
+        "structure": {"bulk": "Cu", "cubic": True},
+        "stages": stages,
+        "output": tmp_path / "run",
+        "trajectory": {"every_fs": 1},
+        "thermo_every_fs": 1,
+    }
+    with caplog.at_level("WARNING", "forcewright"):
+        fw.simulate(config)
+    assert "this run at 1200 K is not expected to last" in caplog.text
+
+
 @pytest.mark.probed
-def test_a_fit_says_what_its_probing_found() -> None:
+def test_a_fit_says_what_its_probing_found(tmp_path: Path) -> None:
     settings = {"runs": 2, "time_ps": 0.02, "packings": 2, "temperature_K": 300}
     result = fw.fit(
         crystals(),
@@ -139,3 +192,7 @@ def test_a_fit_says_what_its_probing_found() -> None:
     assert found["status"] == "probed" and found["runs"]["done"] == 2 and found["packings"]["done"] == 2
     assert found["temperature_K"] == 300 and not found["temperature_defaulted"] and found["budget_s"] == 60
     assert len(stability.sections(result.summary)[0][1]) > 200
+    remembered = result.potential.provenance["stability"]
+    assert [row["temperature_K"] for row in remembered["runs"]] == [300, 450]
+    assert sum(row["survived"] for row in remembered["runs"]) == found["runs"]["survived"]
+    assert fw.load(result.potential.save(tmp_path / "potential")).provenance["stability"] == remembered

@@ -13,7 +13,8 @@ from pydantic import Field
 from toy_family import rows as pair_rows
 
 from forcewright.models.family import Family, LinearHyperparameters
-from forcewright.models.storage import PotentialFolder, number, whole, write_potential
+from forcewright.models.storage import PotentialFolder, write_potential
+from forcewright.plain_data import number, whole
 from forcewright.potential import Basis, DesignRows, PotentialBase, Prediction
 from forcewright.structure import FloatArray, Structure, count_species, to_voigt
 

@@ -2,8 +2,9 @@
 
 Errors of energies are given per atom, of whole cells and per √atom (du Toit 2025, eq. 3.3); of forces per component,
 per vector (du Toit 2025, eq. 3.4) and of the norm over a structure (`forcewright.metrics.force_norm`); of stresses over
-the six Voigt components. Every RMSE and MAE comes from sums per frame (see `forcewright.metrics`), as does its standard
-error, a bootstrap over frames.
+the six Voigt components. A bias is the mean of errors with their sign: what is left of them in a simulation, where the
+others average out. Pressures are those of the stress, without the kinetic part. Every RMSE, MAE and bias comes from
+sums per frame (see `forcewright.metrics`), as does its standard error, a bootstrap over frames.
 """
 
 from __future__ import annotations
@@ -29,11 +30,12 @@ from forcewright.tables import Tabular
 
 class _Measure(NamedTuple):
     key: str
-    quantity: str  # field of Parity, or force_norm
-    root: bool  # RMSE, else MAE
+    quantity: str  # field of Parity, force_norm or pressure
+    root: bool  # RMSE, else MAE, or the bias
     scale: float = 1.0
     power_of_atoms: float = 0.0  # the error per atom is multiplied by N to this power
     entries: int = 1  # how many entries make one error: 3 where a force vector counts once
+    signed: bool = False  # the bias
 
 
 _MEASURES = (
@@ -49,12 +51,21 @@ _MEASURES = (
     _Measure("force_norm_mae_eV_per_A", "force_norm", False),
     _Measure("stress_rmse_GPa", "stress", True),
     _Measure("stress_mae_GPa", "stress", False),
+    _Measure("energy_bias_meV_per_atom", "energy", False, 1e3, signed=True),
+    _Measure("pressure_rmse_GPa", "pressure", True),
+    _Measure("pressure_bias_GPa", "pressure", False, signed=True),
 )
+_MOST_DENSITIES = 10  # that are told one by one; of more, as many ranges as there are below
+_RANGES = 5
+_SAME_DENSITY = 1e-3  # relative difference of volumes per atom that are the same
 
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors over some frames; None where no frame has the label. ``standard_error`` has the RMSE and MAE keys."""
+    """Errors over some frames; None where no frame has the label.
+
+    ``standard_error`` has the keys of RMSE, MAE and bias. A bias above 0 is a prediction that is too high on average.
+    """
 
     frames: int
     energy_rmse_meV_per_atom: float | None = None
@@ -72,6 +83,9 @@ class Errors:
     force_norm_r2: float | None = None
     stress_rmse_GPa: float | None = None
     stress_mae_GPa: float | None = None
+    energy_bias_meV_per_atom: float | None = None
+    pressure_rmse_GPa: float | None = None
+    pressure_bias_GPa: float | None = None
     standard_error: Mapping[str, float | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,11 +95,16 @@ class Errors:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ErrorTable(Tabular):
-    """Errors over all frames and per group, and the values behind them."""
+    """Errors over all frames, per group and per density, and the values behind them.
+
+    ``densities`` holds pairs of the range of volumes per atom in Å³ and the errors there, from dense to dilute; it is
+    empty where all frames have one density, or where they have no volume.
+    """
 
     overall: Errors
     groups: Mapping[str, Errors]
     parity: Parity
+    densities: tuple[tuple[tuple[float, float], Errors], ...] = ()
 
     @property
     def elements(self) -> dict[str, dict[str, float]]:
@@ -108,15 +127,22 @@ class ErrorTable(Tabular):
         }  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data, ready for JSON: the keys of `Errors`, ``groups`` and ``elements``."""
+        """Return plain data, ready for JSON: the keys of `Errors`, ``groups``, ``elements`` and ``densities``."""
         groups = {name: errors.to_dict() for name, errors in self.groups.items()}
-        return self.overall.to_dict() | {"groups": groups, "elements": self.elements}
+        densities = [{"volume_per_atom_A3": list(ends), **errors.to_dict()} for ends, errors in self.densities]
+        return self.overall.to_dict() | {"groups": groups, "elements": self.elements, "densities": densities}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], parity: Parity) -> ErrorTable:
         """Return the table of which `to_dict` gave the content."""
-        overall = {key: value for key, value in content.items() if key not in ("groups", "elements")}
-        return cls(Errors(**overall), {name: Errors(**errors) for name, errors in content["groups"].items()}, parity)
+        overall = {key: value for key, value in content.items() if key not in ("groups", "elements", "densities")}
+        densities = []
+        for row in content.get("densities", ()):
+            low, high = row["volume_per_atom_A3"]
+            errors = Errors(**{key: value for key, value in row.items() if key != "volume_per_atom_A3"})
+            densities.append(((float(low), float(high)), errors))
+        groups = {name: Errors(**errors) for name, errors in content["groups"].items()}
+        return cls(Errors(**overall), groups, parity, tuple(densities))
 
     def __str__(self) -> str:
         return format_table(self)
@@ -190,7 +216,44 @@ def compare(
         return _errors(parity, sums, counts, chosen, rng=rng, resamples=resamples)
 
     groups = {name: errors(group == name) for name in dataset.group_sizes}
-    return ErrorTable(errors(np.ones(len(dataset), dtype=bool)), groups, parity)
+    overall = errors(np.ones(len(dataset), dtype=bool))
+    densities = tuple((ends, errors(chosen)) for ends, chosen in _densities(parity))
+    return ErrorTable(overall, groups, parity, densities)
+
+
+def _densities(parity: Parity) -> list[tuple[tuple[float, float], NDArray[np.bool_]]]:
+    """Return the volumes per atom between which frames lie, and which these are: densities, or ranges of many."""
+    volumes = parity.volumes
+    if volumes is None or not np.isfinite(volumes).any():
+        return []
+    known = np.sort(volumes[np.isfinite(volumes)])
+    starts = np.flatnonzero(np.diff(known, prepend=0.0) > _SAME_DENSITY * known)
+    if len(starts) > _MOST_DENSITIES:
+        starts = np.unique(np.linspace(0, len(known), _RANGES, endpoint=False).astype(int))
+    if len(starts) < 2:
+        return []
+    ends = [(float(part[0]), float(part[-1])) for part in np.split(known, starts[1:])]
+    lower = [*(low for low, _ in ends), np.inf]
+    masks = [(volumes >= low) & (volumes < lower[index + 1]) for index, (low, _) in enumerate(ends)]
+    return [(pair, mask) for pair, mask in zip(ends, masks, strict=True) if mask.any()]
+
+
+def pressures(parity: Parity) -> ParitySeries | None:
+    """Return the pressure of each structure that has a stress, in GPa, without its kinetic part; None without any."""
+    series = parity.stress
+    if series is None:
+        return None
+    reference, predicted = (
+        -values.reshape(-1, 6)[:, :3].mean(axis=1) for values in (series.reference, series.predicted)
+    )
+    return ParitySeries(reference, predicted, series.frame[::6], series.group[::6], series.names)
+
+
+def _series_of(parity: Parity, quantity: str) -> ParitySeries | None:
+    if quantity in ("force_norm", "pressure"):
+        return force_norms(parity) if quantity == "force_norm" else pressures(parity)
+    series: ParitySeries | None = getattr(parity, quantity)
+    return series
 
 
 def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
@@ -198,11 +261,12 @@ def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
     sums = np.zeros((len(parity.atoms), len(_MEASURES)))
     counts = np.zeros_like(sums)
     for column, measure in enumerate(_MEASURES):
-        series = force_norms(parity) if measure.quantity == "force_norm" else getattr(parity, measure.quantity)
+        series = _series_of(parity, measure.quantity)
         if series is None:
             continue
         errors = (series.predicted - series.reference) * parity.atoms[series.frame] ** measure.power_of_atoms
-        errors = errors**2 if measure.root else np.abs(errors)
+        if not measure.signed:
+            errors = errors**2 if measure.root else np.abs(errors)
         sums[:, column] = np.bincount(series.frame, weights=errors, minlength=len(sums))
         counts[:, column] = np.bincount(series.frame, minlength=len(sums)) / measure.entries
     return sums, counts
@@ -228,7 +292,7 @@ def _errors(
     root = np.array([measure.root for measure in _MEASURES])
     scale = np.array([measure.scale for measure in _MEASURES])
     means = metrics.pool(sums[chosen], counts[chosen])
-    values = scale * np.where(root, np.sqrt(means), means)
+    values = scale * np.where(root, np.sqrt(np.abs(means)), means)  # of signed means no root is taken
     deviations = np.full(len(scale), np.nan)
     if rng is not None:
         spread = metrics.standard_errors(sums[chosen], counts[chosen], rng=rng, root=root, resamples=resamples)
@@ -264,13 +328,15 @@ _COLUMNS = (
     ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
     ("force RMSE", "eV/Å", "force_rmse_eV_per_A"),
     ("stress RMSE", "GPa", "stress_rmse_GPa"),
+    ("pressure bias", "GPa", "pressure_bias_GPa"),
 )
 
 
 def format_table(table: ErrorTable) -> str:
     """Return an aligned text table: a row per group and one for all frames, each RMSE ± its standard error."""
     columns = [column for column in _COLUMNS if getattr(table.overall, column[2]) is not None]
-    named = [*table.groups.items(), ("overall", table.overall)]
+    parts = [*table.groups.items(), *((density_name(ends), errors) for ends, errors in table.densities)]
+    named = [*parts, ("overall", table.overall)]
     rows = [["group", "frames", *(title for title, _, _ in columns)], ["", "", *(unit for _, unit, _ in columns)]]
     rows += [[name, str(e.frames), *(_with_error(e, key) for _, _, key in columns)] for name, e in named]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -278,6 +344,13 @@ def format_table(table: ErrorTable) -> str:
              for row in rows]  # fmt: skip
     rule = "-" * len(lines[0])
     return "\n".join([*lines[:2], rule, *lines[2:-1], rule, lines[-1]])
+
+
+def density_name(ends: tuple[float, float]) -> str:
+    """Return what a density, or a range of them, is called: by its volume per atom."""
+    low, high = ends
+    digits = f"{low:.4g}" if high - low <= _SAME_DENSITY * high else f"{low:.4g} to {high:.4g}"
+    return f"{digits} Å³/atom"
 
 
 def _with_error(errors: Errors, key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import write_arrays
+from forcewright.files import read_arrays, write_arrays
 from forcewright.potential import Prediction
 from forcewright.structure import Dataset, FloatArray, IntArray, to_voigt
 from forcewright.units import GPA
@@ -39,7 +38,8 @@ class Parity:
     """Energies in eV/atom, force components in eV/Å, stress components (Voigt, 6 per frame) in GPa; None if unlabelled.
 
     ``atoms`` (n,) is the number of atoms of each of the n frames, ``elements`` (m / 3,) the atomic number of each atom
-    that has a force; None where it is not known, as in files of earlier versions.
+    that has a force, ``volumes`` (n,) the volume of each frame in Å³ per atom, NaN without a cell; both are None where
+    they are not known, as in files of earlier versions.
     """
 
     energy: ParitySeries | None
@@ -47,12 +47,14 @@ class Parity:
     stress: ParitySeries | None
     atoms: IntArray
     elements: IntArray | None = None
+    volumes: FloatArray | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write everything to a compressed NPZ file, from which pages are made without predicting again."""
         arrays: dict[str, Any] = {"atoms": self.atoms}
-        if self.elements is not None:
-            arrays["elements"] = self.elements
+        for name in ("elements", "volumes"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name)
         for name in _QUANTITIES:
             series: ParitySeries | None = getattr(self, name)
             if series is not None:
@@ -69,12 +71,12 @@ class Parity:
             If the file is not such a file.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                series = {name: _load_series(arrays, name) for name in _QUANTITIES}
-                elements = arrays.get("elements")
-                return cls(atoms=arrays["atoms"], elements=elements, **series)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
+            arrays = read_arrays(path)
+            series = {name: _load_series(arrays, name) for name in _QUANTITIES}
+            return cls(atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series)
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            reason = error.problem if isinstance(error, InputError) else str(error)
+            raise InputError(f"is not a parity file written by Forcewright ({reason})", file=path) from None
 
 
 _QUANTITIES = ("energy", "forces", "stress")
@@ -101,9 +103,11 @@ def pair(dataset: Dataset, predictions: Sequence[Prediction]) -> Parity:
                 entries.append((index, _flat(name, label, atoms[index]), _flat(name, value, atoms[index])))
     with_forces = [dataset[index].structure.numbers for index, *_ in columns["forces"]]
     elements = np.concatenate(with_forces) if with_forces else None
+    volumes = np.array([s.volume if s.pbc.all() and s.volume > 0 else np.nan for s in dataset.structures]) / atoms
     return Parity(
-        atoms=atoms, elements=elements, **{name: _series(dataset, entries) for name, entries in columns.items()}
-    )
+        atoms=atoms, elements=elements, volumes=volumes,
+        **{name: _series(dataset, entries) for name, entries in columns.items()},
+    )  # fmt: skip
 
 
 def _check(dataset: Dataset, index: int, name: str, label: Any, value: Any) -> None:

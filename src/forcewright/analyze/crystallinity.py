@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from forcewright.analyze.frames import at_least, length, same_atoms, symbols_of
+from forcewright.analyze.frames import at_least, length, same_atoms
 from forcewright.analyze.result import Axes, Result
-from forcewright.errors import InputError, MissingExtraError
-from forcewright.structure import FloatArray, Structure
+from forcewright.descriptors.soap import Soap
+from forcewright.errors import InputError
+from forcewright.structure import FloatArray
 from forcewright.trajectory import Frames
 
 
@@ -90,8 +90,9 @@ def soap_similarity(
     if combine not in ("mean", "max"):
         raise InputError(f"is {combine!r}; it must be 'mean' or 'max'", field="combine")
     crystal = next(same_atoms(reference)).structure
-    soap = _soap(symbols_of(crystal), cutoff, n_max, l_max, sigma)
-    targets = _spectra(soap, crystal)
+    # no weight on the atom itself, which is alike everywhere
+    soap = Soap(tuple(np.unique(crystal.numbers).tolist()), cutoff, n_max, l_max, sigma, weighted=True)
+    targets = soap.rows(crystal)
     edges = np.linspace(0.0, 1.0, bins + 1)
     counts, means, shares = np.zeros(bins, dtype=np.int64), [], []
     for snapshot in same_atoms(frames, ordered=True):
@@ -99,7 +100,7 @@ def soap_similarity(
         missing = np.setdiff1d(structure.numbers, crystal.numbers)
         if len(missing):
             raise InputError(f"holds no {chemical_symbols[missing[0]]}, which the frames hold", field="reference")
-        spectra = _spectra(soap, structure)
+        spectra = soap.rows(structure)
         last = np.empty(len(structure))
         for number in np.unique(structure.numbers):
             mine, theirs = structure.numbers == number, crystal.numbers == number
@@ -112,23 +113,3 @@ def soap_similarity(
         k=0.5 * (edges[1:] + edges[:-1]), density=counts * bins / counts.sum(), mean=np.array(means),
         crystalline=np.array(shares), last=last, threshold=float(threshold), frames=len(means),
     )  # fmt: skip
-
-
-def _soap(species: tuple[str, ...], cutoff: float, n_max: int, l_max: int, sigma: float) -> Any:
-    try:
-        from dscribe.descriptors import SOAP
-    except ImportError:
-        raise MissingExtraError("dscribe", "soap", "similarity to a reference crystal") from None
-    # (1 + 2x³ - 3x²), x = r / cutoff, on the neighbors; no weight on the central atom, which is alike everywhere.
-    weight = {"function": "poly", "r0": cutoff, "c": 1, "m": 1, "w0": 0}
-    return SOAP(species=species, r_cut=cutoff, n_max=n_max, l_max=l_max, sigma=sigma, weighting=weight, periodic=True)
-
-
-def _spectra(soap: Any, structure: Structure) -> FloatArray:
-    """Return the power spectra (N, D), each of length 1."""
-    atoms = structure.to_ase()
-    atoms.wrap()  # type: ignore[no-untyped-call]  # dscribe takes images of atoms within the cell only
-    spectra = np.asarray(soap.create(atoms), dtype=np.float64)
-    norms = np.linalg.norm(spectra, axis=1, keepdims=True)
-    unit: FloatArray = spectra / np.maximum(norms, np.finfo(float).tiny)
-    return unit

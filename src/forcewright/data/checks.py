@@ -89,7 +89,7 @@ def _collect(
     try:
         if frames:
             require_mapped(summary, mapping, files)
-            require_energies(summary, files)
+            require_energies(summary, files, mapping)
     except InputError as error:
         findings.append(Finding.from_error(error, "missing labels"))
     findings += (doubt for doubt in summary.doubts() if doubt.code != "label not read" or summary.count("energy"))
@@ -145,13 +145,13 @@ def require_sound(dataset: Dataset) -> None:
     Raises
     ------
     InputError
-        If the dataset is empty, no frame has an energy, a number is NaN or infinite, a periodic cell is zero, or two
+        If the dataset is empty, no frame has a label, a number is NaN or infinite, a periodic cell is zero, or two
         atoms are less than 0.1 Å apart.
     """
     if not len(dataset):
         raise InputError("the dataset is empty; there is nothing to fit", file=dataset.source or None)
-    if not dataset.count_labels()["energy"]:
-        raise InputError("no frame has an energy", file=dataset.source or None, field="energy")
+    if not any(dataset.count_labels().values()):
+        raise InputError("no frame has an energy, forces or a stress", file=dataset.source or None, field="energy")
     for index, frame in enumerate(dataset):
         for finding in check_soundness(frame, index):
             raise finding.to_error()

@@ -14,12 +14,12 @@ _SHORT = 4.0  # Å within which the closest pairs of the data are looked for
 _UNSEEN = 0.6  # sums of covalent radii that stand for the distance of a pair which the data do not hold
 
 
-def closest_pairs(structures: Sequence[Structure], within: float = _SHORT) -> dict[tuple[int, int], float]:
-    """Return the smallest distance (Å) of each pair of atomic numbers, ascending, that comes closer than ``within``."""
+def closest_pairs(structures: Sequence[Structure], reach: float = _SHORT) -> dict[tuple[int, int], float]:
+    """Return the smallest distance in Å of each pair of atomic numbers, ascending, that comes closer than ``reach``."""
     species = np.unique(np.concatenate([structure.numbers for structure in structures]))
     shortest = np.full((len(species), len(species)), np.inf)
     for structure in structures:
-        neighbors = find_neighbors(structure, within)
+        neighbors = find_neighbors(structure, reach)
         kinds = np.searchsorted(species, structure.numbers)
         np.minimum.at(shortest, (kinds[neighbors.centers], kinds[neighbors.indices]), neighbors.distances)
     near = np.argwhere(np.triu(np.isfinite(shortest)))

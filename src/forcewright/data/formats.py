@@ -81,7 +81,7 @@ def read(
     strict
         Refuse files with a broken frame; otherwise broken frames are left out, and named in the log.
     require_energy
-        Refuse files in which no frame has an energy.
+        Refuse files in which no frame has an energy, unless ``labels`` say so: ``{"energy": "none"}``.
     name
         Name of the dataset; by default the stem of the first file.
     **options
@@ -131,7 +131,7 @@ def read_with_summary(
         raise InputError(f"all {summary.left_out} frames are broken; see above", file=files[0] if files else None)
     require_mapped(summary, mapping, files)
     if require_energy:
-        require_energies(summary, files)
+        require_energies(summary, files, mapping)
     for doubt in summary.doubts():
         if require_energy and doubt.severity == "error":
             raise doubt.to_error()
@@ -250,10 +250,11 @@ def require_mapped(summary: LabelSummary, mapping: Mapping[str, str], files: Seq
             )  # fmt: skip
 
 
-def require_energies(summary: LabelSummary, files: Sequence[Path]) -> None:
-    """Raise if no frame has an energy, naming the keys there are."""
+def require_energies(summary: LabelSummary, files: Sequence[Path], mapping: Mapping[str, str]) -> None:
+    """Raise if no frame has an energy, naming the keys there are; a mapping may say that there is none to be."""
     file = files[0] if files else None
-    if summary.count("energy"):
+    others = summary.count("forces") or summary.count("stress")
+    if summary.count("energy") or (mapping.get("energy") == "none" and others):
         return
     if any(key.startswith(PREDICTED) for key in summary.present):
         names = {name: PREDICTED + name for name in ("energy", "forces", "stress")}
@@ -265,7 +266,7 @@ def require_energies(summary: LabelSummary, files: Sequence[Path]) -> None:
         )  # fmt: skip
     raise InputError(
         f"no frame has an energy (looked for REF_energy, energy); {_present(summary)}: say which one it is with "
-        "labels={'energy': '...'}",
+        "labels={'energy': '...'}, or that there is none with labels={'energy': 'none'}",
         file=file, field="energy",
     )  # fmt: skip
 

@@ -7,15 +7,16 @@ audit finds the order that agrees with the forces.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from forcewright.configs import echo
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
+from forcewright.plain_data import parse_json, real_array
 from forcewright.structure import FloatArray, Structure, atomic_number
 from forcewright.units import KBAR
 
@@ -32,8 +33,8 @@ def read_mlearn(path: Path, *, stress_order: str | Mapping[str, str] = DEFAULT_O
         Order of the off-diagonals, such as ``"xy zx yz"``, or one order per group with ``"*"`` for all others.
     """
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        entries = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise InputError(f"is not JSON ({error})", file=path) from None
     if not isinstance(entries, list) or not entries:
         raise InputError("is not an mlearn file: expected a list of entries with structure and outputs", file=path)
@@ -60,8 +61,8 @@ def _frame(entry: Any, stress_order: str | Mapping[str, str]) -> RawFrame:
 
 def _forces(rows: Any) -> FloatArray:
     try:
-        return np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError):
+        return real_array(rows, "forces")
+    except ValueError:
         raise InputError("is not one row of three numbers per atom", field="forces") from None
 
 
@@ -74,10 +75,10 @@ def _part(entry: Any, key: str) -> dict[str, Any]:
 
 def _structure(record: dict[str, Any]) -> Structure:
     try:
-        cell = np.array(record["lattice"]["matrix"], dtype=np.float64)
-        positions = np.array([site["xyz"] for site in record["sites"]], dtype=np.float64)
+        cell = real_array(record["lattice"]["matrix"], "the lattice")
+        positions = real_array([site["xyz"] for site in record["sites"]], "xyz")
         symbols = [_element(site) for site in record["sites"]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError, ArithmeticError) as error:
         raise InputError(
             f"is not a pymatgen structure with lattice.matrix and sites ({type(error).__name__}: {error})",
             field="structure",
@@ -105,9 +106,9 @@ def _stress(values: Any, order: str) -> FloatArray:
     if len(words) != 3 or any(word not in _AXES for word in words) or len({_AXES[word] for word in words}) != 3:
         raise InputError(f"{order!r} is not an order of xy, yz and zx such as 'xy zx yz'", field="stress_order")
     try:
-        numbers = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InputError(f"{values!r} is not six numbers", field="virial_stress") from None
+        numbers = real_array(values, "stress")
+    except ValueError:
+        raise InputError(f"{echo(values)} is not six numbers", field="virial_stress") from None
     if numbers.shape != (6,):
         raise InputError(f"has shape {numbers.shape}, expected six numbers in kbar", field="virial_stress")
     matrix = np.diag(numbers[:3])

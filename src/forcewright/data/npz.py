@@ -8,17 +8,14 @@ those of a barostat each have their own, in an array ``lattices`` (n, 3, 3) that
 from __future__ import annotations
 
 import warnings
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
-from forcewright.files import write_arrays
+from forcewright.files import read_arrays, write_arrays
 from forcewright.structure import Dataset, Structure
 from forcewright.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
 
@@ -65,40 +62,8 @@ def _cells(arrays: dict[str, np.ndarray], count: int, path: Path) -> tuple[np.nd
     return np.broadcast_to(np.swapaxes(arrays[name], -1, -2), (count, 3, 3)), np.ones(3, dtype=bool)
 
 
-def _require_memory(archive: Any, path: Path) -> None:
-    """Refuse an archive that unpacks to more than half the memory that is free; members say their size."""
-    needed = sum(member.file_size for member in archive.zip.infolist())
-    available = psutil.virtual_memory().available
-    if needed > available / 2:
-        raise InputError(
-            f"unpacks to {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB of memory are free; split it", file=path
-        )
-
-
 def _load(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            _require_memory(archive, path)
-            arrays = {key: archive[key] for key in archive.files}
-    except ValueError as error:
-        raise InputError(
-            f"holds Python objects, which are never loaded because they can run code; store plain numbers ({error})",
-            file=path,
-        ) from None
-    # a .npy under this name, members that are encrypted, cut off or packed in an unknown way
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        OSError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        KeyError,
-        RuntimeError,
-    ) as error:
-        raise InputError(f"is not a sound NumPy .npz archive ({error}); it may be cut off", file=path) from None
-    if damaged := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-        raise InputError("is not an array of NumPy; the archive is damaged", file=path, field=damaged[0])
+    arrays = read_arrays(path)
     for name in ("R", "z"):
         if name not in arrays:
             raise InputError(f"is missing; the file holds {', '.join(sorted(arrays))}", file=path, field=name)

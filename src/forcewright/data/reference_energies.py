@@ -30,7 +30,7 @@ class ReferenceEnergies:
     """
 
     per_species: dict[int, float]
-    source: Literal["isolated atoms", "least squares", "given"]
+    source: Literal["isolated atoms", "least squares", "given", "no energies"]
     isolated: tuple[int, ...] = ()
     rank_deficient: bool = False
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ from ase.data import atomic_masses, chemical_symbols
 
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
+from forcewright.plain_data import real
 from forcewright.structure import FloatArray, Structure, atomic_number
 from forcewright.units import KBAR
 
@@ -137,7 +139,7 @@ def _right_symbol(symbol: str, types: Sequence[Sequence[str]]) -> str:
 
 def _mass(text: str) -> float | None:
     try:
-        return float(text)
+        return real(text)
     except ValueError:
         return None
 
@@ -147,7 +149,7 @@ def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> No
         parameter = next((item for item in element.iter("i") if item.get("name") == name), None)
         if parameter is not None and parameter.text:
             try:
-                header[name] = float(parameter.text)
+                header[name] = real(parameter.text)
             except ValueError:
                 raise InputError(f"{parameter.text.strip()!r} is not a number; correct the file", field=name) from None
 
@@ -215,7 +217,7 @@ def _number(element: ElementTree.Element, where: str, field: str) -> float | Non
     if text is None:
         return None
     try:
-        value = float(text)
+        value = real(text)
     except ValueError:
         raise InputError(f"{text.strip()!r} is not a number {_STARS}", field=field) from None
     if not np.isfinite(value):
@@ -228,7 +230,10 @@ def _varray(element: ElementTree.Element, where: str, field: str, shape: tuple[i
     if varray is None:
         return None
     try:
-        values = np.array([(row.text or "").split() for row in varray.iterfind("v")], dtype=np.float64)
+        rows = [(row.text or "").split() for row in varray.iterfind("v")]
+        if "_" in (together := "".join(chain.from_iterable(rows))) or not together.isascii():
+            raise ValueError("1_000 and digits of other scripts, which NumPy takes")
+        values = np.array(rows, dtype=np.float64)
     except ValueError:
         raise InputError(f"a row does not hold numbers {_STARS}", field=field) from None
     if values.shape != shape:

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from forcewright.errors import InputError
+from forcewright.files import read_array
 from forcewright.potential import Basis, DesignRows
 from forcewright.structure import Structure
 
@@ -136,8 +138,8 @@ def _split(table: np.ndarray, atoms: int) -> DesignRows:
 
 def _load(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     try:
-        table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        table = read_array(path)
+    except InputError:
         return None
     return table if table.shape == shape else None
 

@@ -27,6 +27,7 @@ from forcewright.fitting.linear_trial import fit_linear
 from forcewright.fitting.problem import Problem
 from forcewright.models.family import Alternative, Family, LinearHyperparameters
 from forcewright.optimize.space import Categorical, Range
+from forcewright.plain_data import parse_json
 from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
@@ -103,7 +104,7 @@ def _alternatives(family: Family, model: Mapping[str, Any]) -> list[Alternative]
 
 def _stored_choice(path: Path, key: str) -> Choice | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if content.pop("key") == key:
             return Choice(**content)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -118,7 +119,7 @@ def _choose(problem: Problem, alternatives: list[Alternative]) -> Choice:
     small = replace(
         problem, train=few, everything=few, external=few if folds is None else None,
         folds=np.zeros(len(few), dtype=np.int64) if folds is None else folds,
-        rows=RowMemory(_CACHE), is_single=False, frame_equations=None,
+        rows=problem.rows_in(RowMemory(_CACHE)), is_single=False, frame_equations=None,
         settings=settings.model_copy(update={
             "weights": settings.weights.model_copy(update={"by": "all", "groups": {}}),
             "search": search.model_copy(update={"starts": 1, "evaluations": min(search.evaluations, 15)}),

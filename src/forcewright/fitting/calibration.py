@@ -16,17 +16,23 @@ from ase.data import chemical_symbols
 from forcewright.fitting.problem import Problem
 from forcewright.linalg.max_volume import Grading
 from forcewright.models.active_sets import active_sets, atomic_grades
-from forcewright.potential import Environmental, Graded, Potential, Varying
+from forcewright.models.baseline import BaselinePotential
+from forcewright.potential import Environmental, Graded, Potential, Prediction, Varying
 from forcewright.structure import FloatArray
 from forcewright.uncertainty import Calibration, Span, calibrate
 
 _Environments = Mapping[int, FloatArray]
 
 
-def with_grades(problem: Problem, potential: Potential) -> Potential:
+def with_grades(problem: Problem, potential: Potential, predictions: Sequence[Prediction] = ()) -> Potential:
     """Return the potential with active sets of all training data, and its grades over frames that were held back.
 
     A potential that knows no grades is returned as it is.
+
+    Parameters
+    ----------
+    predictions
+        Those of the validation frames, by fits that have not seen them.
     """
     if not isinstance(potential, Graded):
         return potential
@@ -52,33 +58,62 @@ def with_grades(problem: Problem, potential: Potential) -> Potential:
     spans = {
         chemical_symbols[z]: Span(counts[z], len(known.inverse), known.spanned, known.rank) for z, known in sets.items()
     }
-    known = calibrate(held, measure="extrapolation grade", unit="", source=_source(problem), spans=spans)
-    return _remember(potential.with_active({z: known.inverse for z, known in sets.items()}), known)
+    known = calibrate(
+        held, measure="extrapolation grade", unit="", source=held_back_by(problem), spans=spans,
+        errors=force_errors(problem, predictions),
+    )  # fmt: skip
+    return _calibrated(potential.with_active({z: known.inverse for z, known in sets.items()}), known)
 
 
-def with_uncertainty(problem: Problem, potential: Potential, held: Sequence[FloatArray]) -> Potential:
+def with_uncertainty(
+    problem: Problem, potential: Potential, held: Sequence[FloatArray], predictions: Sequence[Prediction] = ()
+) -> Potential:
     """Return a potential of a family with a fit of its own with the uncertainties of frames that were held back.
 
     Parameters
     ----------
     held
         Those of the atoms (N,) of each frame, by fits that have not seen it; empty where they are not known.
+    predictions
+        Of the same frames, by the same fits.
     """
     if not isinstance(potential, Varying) or not held:
         return potential
-    return _remember(potential, calibrate(held, measure="standard deviation", unit="eV", source=_source(problem)))
+    known = calibrate(
+        held, measure="standard deviation", unit="eV", source=held_back_by(problem),
+        errors=force_errors(problem, predictions),
+    )  # fmt: skip
+    return _calibrated(potential, known)
 
 
 def _grades(numbers: Any, known: _Environments, sets: Mapping[int, Grading]) -> FloatArray:
     return atomic_grades(numbers, known, {z: of_species.inverse for z, of_species in sets.items()})
 
 
-def _source(problem: Problem) -> str:
+def force_errors(problem: Problem, predictions: Sequence[Prediction]) -> list[FloatArray]:
+    """Return the lengths of the force errors (N,) in eV/Å of each validation frame; empty without labels."""
+    lengths = []
+    for known, predicted in zip(problem.validation.labels, predictions, strict=bool(predictions)):
+        if known.forces is None or predicted.forces is None:
+            lengths.append(np.zeros(0))
+        else:
+            lengths.append(np.linalg.norm(predicted.forces - known.forces, axis=1))
+    return lengths
+
+
+def held_back_by(problem: Problem) -> str:
+    """Return in words which frames were held back."""
     return f"{problem.fold_count} folds in turn" if problem.external is None else "the validation set"
 
 
-def _remember(potential: Any, calibration: Calibration | None) -> Potential:
+def remember(potential: Any, **values: Any) -> Potential:
+    """Return a potential whose provenance holds these as well."""
+    if isinstance(potential, BaselinePotential):
+        return potential.around(remember(potential.fitted, **values))
+    return replace(potential, provenance={**potential.provenance, **values})  # type: ignore[no-any-return]
+
+
+def _calibrated(potential: Potential, calibration: Calibration | None) -> Potential:
     if calibration is None or not hasattr(potential, "provenance"):
-        return potential  # type: ignore[no-any-return]
-    provenance = {**potential.provenance, "uncertainty": calibration.to_dict()}
-    return replace(potential, provenance=provenance)  # type: ignore[no-any-return]
+        return potential
+    return remember(potential, uncertainty=calibration.to_dict())

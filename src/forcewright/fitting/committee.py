@@ -16,7 +16,7 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.fitting.linear_fit import split_coefficients
-from forcewright.fitting.linear_trial import LinearTrial, potential_of
+from forcewright.fitting.linear_trial import LinearTrial, fold_of_blocks, potential_of
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import CommitteeSettings
 from forcewright.models import load
@@ -106,30 +106,69 @@ def _mean(predictions: Sequence[Prediction]) -> Prediction:
     )
 
 
-def committee_of(
-    problem: Problem, params: Mapping[str, Any], trial: LinearTrial, settings: CommitteeSettings
-) -> Committee:
-    """Return the committee of a trial that has kept its linear fit.
+def fitted_members(
+    problem: Problem, trial: LinearTrial, kept: LinearTrial, settings: CommitteeSettings
+) -> list[tuple[FloatArray, dict[int, float]]]:
+    """Return coefficients (p,) and reference energies of the members of a trial that has kept its linear fit.
+
+    Parameters
+    ----------
+    kept
+        The trial with its pairs kept apart: what that changed is changed in all members.
 
     Raises
     ------
     InputError
         If the fit has several densities.
     """
-    fit = trial.fit
+    members = []
+    for fitted in members_without(problem, trial, settings):
+        coefficients, energies = split_coefficients(fitted, problem.energies, problem.free_species)
+        moved = {z: energy + kept.energies[z] - trial.energies[z] for z, energy in energies.items()}
+        members.append((coefficients + kept.coefficients - trial.coefficients, moved))
+    return members
+
+
+def members_without(
+    problem: Problem, trial: LinearTrial, settings: CommitteeSettings, fold: int = -1
+) -> list[FloatArray]:
+    """Return all coefficients of the members, constants of free species first, fitted without a fold (-1: with all).
+
+    Raises
+    ------
+    InputError
+        If the fit has several densities.
+    """
+    fit, theta = trial.fit, trial.search.theta
     if trial.iterations or fit is None:
         raise InputError("takes a linear fit; with further densities fit again with other seeds", field="committee")
-    theta = trial.search.theta
+    equations = fit.blocks or fit.equations
+    fold_of = fold_of_blocks(problem, settings.blocks) if fit.blocks else np.arange(len(equations.training))
     if settings.by == "folds":
-        fitted = fit.fold_coefficients(theta)
+        if fold < 0:
+            return fit.fold_coefficients(theta)
+        others = [k for k in range(problem.fold_count) if k != fold]  # each leaves out a second fold
+        weights = [((fold_of != fold) & (fold_of != k)).astype(np.float64) for k in others]
     else:
-        rng = np.random.default_rng([problem.seed, 7])
-        equations = fit.blocks or fit.equations
+        rng = np.random.default_rng([problem.seed, 7, *([] if fold < 0 else [fold])])
         draws = rng.exponential(size=(settings.members, len(equations.training)))
-        fitted = [fit.fit_weighted_blocks(theta, weights) for weights in draws]
+        weights = list(draws * (fold_of != fold))
+    return [fit.fit_weighted_blocks(theta, of_member) for of_member in weights]
+
+
+def committee_of(
+    problem: Problem, params: Mapping[str, Any], trial: LinearTrial, settings: CommitteeSettings,
+    kept: LinearTrial | None = None,
+) -> Committee:  # fmt: skip
+    """Return the committee of a trial that has kept its linear fit; ``kept`` as in `fitted_members`.
+
+    Raises
+    ------
+    InputError
+        If the fit has several densities.
+    """
     members = []
-    for number, all_coefficients in enumerate(fitted):
-        coefficients, energies = split_coefficients(all_coefficients, problem.energies, problem.free_species)
+    for number, (coefficients, energies) in enumerate(fitted_members(problem, trial, kept or trial, settings)):
         member = replace(trial, coefficients=coefficients, energies=energies, covariance=None)
         members.append(potential_of(problem, params, member, {"committee": settings.by, "member": number}))
     return Committee(tuple(members))

@@ -21,7 +21,7 @@ import numpy as np
 
 from forcewright.accuracy.errors import check_species, compare
 from forcewright.errors import InputError
-from forcewright.files import atomic_write, write_arrays
+from forcewright.files import atomic_write, read_arrays, write_arrays
 from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.hyperparameters import fill_model
 from forcewright.fitting.normal_equations import LABEL_OF
@@ -81,7 +81,7 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     fit_s, cost = [], 0.0
     for name, train, held in _parts(problem):
         start = time.perf_counter()
-        potential = model.fit(train, rng=generator(problem.seed, params, name))
+        potential = _fitted(problem, model, train, generator(problem.seed, params, name))
         fit_s.append(time.perf_counter() - start)
         # a set apart validates, and all training data are fitted: this is the final fit as well
         if problem.external is not None and len(problem.train) == len(problem.everything):
@@ -100,13 +100,21 @@ def evaluate_family_fit(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     return Outcome(problem.loss.of(validation, complete), values)
 
 
+def _fitted(
+    problem: Problem, model: FittedHyperparameters, train: Dataset, rng: np.random.Generator
+) -> Potential:  # fmt: skip
+    """Return a potential fitted to frames, on top of the baseline where there is one."""
+    fitted = model.fit(problem.labels_to_fit(train), rng=rng)
+    return fitted if problem.baseline is None else problem.baseline.completed(fitted)
+
+
 def fit_everything(problem: Problem, params: Mapping[str, Any]) -> Outcome:
     """Fit to all training data, and leave the potential among the trial's files."""
     start = time.perf_counter()
     model = fill_model(problem.model, params)
     assert isinstance(model, FittedHyperparameters)
     train = problem.everything + problem.isolated
-    potential = model.fit(train, rng=generator(problem.seed, params, _EVERYTHING))
+    potential = _fitted(problem, model, train, generator(problem.seed, params, _EVERYTHING))
     seconds = time.perf_counter() - start
     if isinstance(potential, Graded):
         potential = potential.with_active_set(problem.everything.structures)
@@ -189,8 +197,8 @@ def save_predictions(path: Path, predictions: Sequence[Prediction], uncertaintie
 
 def load_predictions(path: Path) -> list[Prediction]:
     """Read what `save_predictions` wrote."""
-    with np.load(path, allow_pickle=False) as content:
-        energy, sizes, forces, stress = (content[name] for name in ("energy", "sizes", "forces", "stress"))
+    content = read_arrays(path)
+    energy, sizes, forces, stress = (content[name] for name in ("energy", "sizes", "forces", "stress"))
     ends = np.cumsum(sizes)
     return [
         Prediction(
@@ -203,8 +211,8 @@ def load_predictions(path: Path) -> list[Prediction]:
 
 def load_uncertainties(path: Path) -> list[FloatArray]:
     """Return the uncertainties of the atoms of each frame that `save_predictions` wrote; of none where it knew none."""
-    with np.load(path, allow_pickle=False) as content:
-        if "uncertainty" not in content:  # of an earlier version
-            return []
-        values, sizes = content["uncertainty"], content["uncertain_atoms"]
+    content = read_arrays(path)
+    if "uncertainty" not in content:  # of an earlier version
+        return []
+    values, sizes = content["uncertainty"], content["uncertain_atoms"]
     return np.split(values, np.cumsum(sizes)[:-1]) if len(values) else []

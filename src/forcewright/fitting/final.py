@@ -12,9 +12,11 @@ from forcewright.errors import ForcewrightError
 from forcewright.fitting.calibration import with_grades, with_uncertainty
 from forcewright.fitting.committee import Committee, committee_of
 from forcewright.fitting.family_fit import load_fitted, load_predictions, load_uncertainties, trial_files
+from forcewright.fitting.held_back import with_kinds
 from forcewright.fitting.linear_trial import LinearTrial, fit_linear, measure_cost, potential_of
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.short_range import ShortRange, keep_apart
+from forcewright.fitting.training_record import with_training_record
 from forcewright.fitting.trials import Trials
 from forcewright.optimize.journal import TrialRecord
 from forcewright.potential import Potential, Prediction
@@ -63,7 +65,8 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     isolated_atoms = "as given by the reference energies"
     if problem.free_energies:
         isolated_atoms = "free: fitted, with no isolated atom in the data to tell"
-        if problem.settings.reference_energies == "auto" and problem.settings.protocol == "honest":
+        ruled = problem.settings.reference_energies == "auto" and problem.settings.protocol == "honest"
+        if ruled and "energy" not in problem.settings.left_out:
             problem, trial, isolated_atoms = _isolated_atom_rule(problem, best, trial, blocks)
     covariance = trial.covariance
     if trial.iterations is not None:
@@ -79,14 +82,16 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     loss = problem.loss.of(problem.validation, trial.predictions)
     source = {"trial": best.index, "loss": loss, "protocol": protocol, "data": data.content_hash}
     potential = potential_of(problem, best.params, kept, source)
+    potential = with_training_record(problem, potential)
     if graded:
-        potential = with_grades(problem, potential)
+        potential = with_grades(problem, potential, trial.predictions)
+    potential = with_kinds(problem, potential, trial.predictions, trial=trial, final=final, kept=kept)
     predictions: Sequence[Prediction] = trial.predictions
     if short_range is not None and short_range.changed and final is trial and problem.external is not None:
         predictions = potential.predict(problem.external.structures)  # what is judged is what is delivered
     validation, tested = _judged(problem, predictions, potential, test)
     cost = measure_cost(problem, best.params, trial)
-    members = None if committee is None else committee_of(problem, best.params, final, committee)
+    members = None if committee is None else committee_of(problem, best.params, final, committee, kept)
     return FinalFit(
         potential, loss, trial, validation, tested, cost, isolated_atoms, best.seconds, members, short_range
     )
@@ -161,7 +166,9 @@ def _by_the_family(trials: Trials, best: TrialRecord, test: Dataset | None) -> F
     potential, fit_s = load_fitted(problem, best.params, float(best.metrics["fit_s"]))
     predictions = load_predictions(files.predictions)
     validation, tested = _judged(problem, predictions, potential, test)
-    potential = with_uncertainty(problem, potential, load_uncertainties(files.predictions))
+    potential = with_uncertainty(problem, potential, load_uncertainties(files.predictions), predictions)
+    potential = with_training_record(problem, potential)
+    potential = with_kinds(problem, potential, predictions)
     cost = float(best.metrics["cost_us_per_atom"])  # measured in a worker
     files.remove_others()
     isolated_atoms = "as its own fit settles them"

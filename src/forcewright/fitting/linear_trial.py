@@ -31,6 +31,7 @@ from forcewright.structure import Dataset, IntArray
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
+_ZERO_OF_ENERGY = 1e-3  # weight of energies that settle the constants of elements alone
 _MISMATCH = 1e-6  # relative difference of validation errors from normal equations and from rows at which QR takes over
 
 
@@ -69,7 +70,7 @@ def weight_space(problem: Problem, terms: Sequence[Term], prior: Prior) -> Weigh
         if isinstance(value, LogRange):
             bounds.setdefault(key, (math.log(value.low), math.log(value.high)))
         else:
-            offset[position] = np.log(1e-30 if value is None else value)  # measured, not fitted
+            offset[position] = np.log(_weight_left_out(term) if value is None else value)
         stands.append(key if isinstance(value, LogRange) else None)
     for position, exponent in enumerate(prior.exponents, start=len(terms) + 1):
         key = f"prior/{position}"
@@ -80,6 +81,11 @@ def weight_space(problem: Problem, terms: Sequence[Term], prior: Prior) -> Weigh
     matrix = np.array([[float(name == key) for name in bounds] for key in stands])
     low, high = (np.array([ends[k] for ends in bounds.values()]) for k in (0, 1))
     return WeightSpace(offset, matrix, low, high)
+
+
+def _weight_left_out(term: Term | None) -> float:
+    """Return the weight of rows that are measured, not fitted: energies settle their zero, as nothing else does."""
+    return _ZERO_OF_ENERGY if term is not None and term.property == "energy" else 1e-30
 
 
 def fit_linear(
@@ -134,7 +140,8 @@ def _fit(
     rng = np.random.default_rng([problem.seed, index, 1])
     if theta is None:
         starts = starting_points(space, problem.settings.search.starts, rng)
-        search = search_weights(fit.ridge, space, starts, problem.settings.search.evaluations)
+        settings = problem.settings.search
+        search = search_weights(fit.ridge, space, starts, settings.evaluations, settings.caution)
     else:
         search = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - accumulate_s
@@ -257,6 +264,11 @@ def _blocks(problem: Problem, count: int) -> tuple[IntArray, IntArray]:
     return block_of, np.array(fold_of_block)
 
 
+def fold_of_blocks(problem: Problem, count: int) -> IntArray:
+    """Return the fold of each block of frames that a fit with at least ``count`` blocks keeps apart."""
+    return _blocks(problem, count)[1]
+
+
 def prune(problem: Problem, pool: Basis, settings: Pruning) -> tuple[Basis, list[Basis]]:
     """Return the basis that all training data choose from the pool, and those that they choose without each fold.
 
@@ -315,7 +327,8 @@ def potential_of(
 ) -> Potential:
     """Return the potential of a trial's fit to everything."""
     model = linear_model(problem.model, params)
-    return model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    fitted = model.potential(trial.basis, trial.coefficients, trial.energies, trial.covariance, provenance)
+    return fitted if problem.baseline is None else problem.baseline.completed(fitted)
 
 
 def measure_cost(problem: Problem, params: Mapping[str, Any], trial: LinearTrial) -> float:

@@ -98,15 +98,20 @@ class Loss:
 
 def properties_of(settings: FitSettings) -> tuple[str, ...]:
     """Return the properties that are fitted or measured; what was left to the data is settled."""
-    stress = settings.weights.fits_stress or bool(settings.loss.stress)
+    stress = (settings.family.is_linear and settings.weights.fits_stress) or bool(settings.loss.stress)
     return ("energy", "force", "stress") if stress else ("energy", "force")
 
 
 def alpha_of(settings: FitSettings, validation: Dataset) -> float:
-    """Return the share α of the energy: 1 without forces; at target accuracies energy and force then count alike."""
+    """Return the share α of the energy: 1 without forces; at target accuracies energy and force then count alike.
+
+    What is not fitted has no share.
+    """
     alpha = settings.loss.alpha
-    if not validation.count_labels()["forces"]:
+    if not validation.count_labels()["forces"] or "forces" in settings.left_out:
         return 1.0
+    if "energy" in settings.left_out:
+        return 0.0
     if not isinstance(alpha, TargetAccuracy):
         return alpha
     if alpha.energy_meV_per_atom is None or alpha.force_eV_per_A is None:
@@ -121,5 +126,8 @@ def loss_of(settings: FitSettings, validation: Dataset) -> Loss:
     """Return the loss on a validation set; what was left to the data is settled."""
     loss, alpha = settings.loss, alpha_of(settings, validation)
     assert loss.stress != "auto"
-    weights = LossWeights(alpha, 1.0 - alpha, loss.stress or 0.0)
+    left_out = settings.left_out
+    weights = LossWeights(
+        0.0 if "energy" in left_out else alpha, 0.0 if "forces" in left_out else 1.0 - alpha, loss.stress or 0.0
+    )
     return Loss(weights, loss.metric, loss.huber_delta, properties_of(settings))

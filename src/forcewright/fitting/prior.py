@@ -50,7 +50,11 @@ def make_prior(problem: Problem, basis: Basis, *, shared: bool = True) -> Prior:
     if sharing is not None:
         mixing = scipy.sparse.block_diag([scipy.sparse.eye_array(constants), sharing.mixing], format="csr")
         features = np.hstack([_of_labels(smoothness, sharing), sharing.orders])
-        exponents = np.append(exponents, _exponents(settings.sharing, sharing.orders.shape[1], "prior.sharing"))
+        count = sharing.orders.shape[1]
+        asked = settings.sharing
+        if isinstance(asked, tuple) and count == 1:
+            asked = asked[-1:]  # neighbors of a bispectrum's centers have no coefficients of their own
+        exponents = np.append(exponents, _exponents(asked, count, "prior.sharing"))
     return Prior(
         np.vstack([np.zeros((constants, features.shape[1])), features]), exponents,
         offset=np.concatenate([np.full(constants, np.log(_CONSTANTS)), 2 * log_scale]), mixing=mixing,

@@ -21,6 +21,7 @@ from forcewright.errors import InputError
 from forcewright.features.row_cache import KeptRows
 from forcewright.fitting.frame_equations import FrameEquations
 from forcewright.fitting.loss import Loss, loss_of
+from forcewright.fitting.on_baseline import Baseline, BaselineRows, baseline_for
 from forcewright.fitting.settings import FitSettings, ValidationSettings
 from forcewright.fitting.stresses import settle_stress, stress_text
 from forcewright.models import FAMILIES
@@ -66,6 +67,8 @@ class Problem:
         Where families are found, including those registered at run time, which a new process does not know.
     frame_equations
         Normal equations of every frame, where problems that share frames and basis share them.
+    baseline
+        What is fitted on top of, where the settings name it.
     choice
         What was chosen where the model left something open (`forcewright.fitting.alternatives.Choice`).
     """
@@ -85,6 +88,7 @@ class Problem:
     is_single: bool
     families: Mapping[str, str]
     frame_equations: FrameEquations | None = None
+    baseline: Baseline | None = None
     choice: Any = None
 
     @property
@@ -101,6 +105,15 @@ class Problem:
     def free_species(self) -> tuple[int, ...]:
         """Species whose reference energy is fitted."""
         return self.train.species if self.free_energies else ()
+
+    def rows_in(self, kept: KeptRows) -> KeptRows:
+        """Return where design rows are kept, with the part of the baseline in them."""
+        return kept if self.baseline is None else BaselineRows(kept, self.baseline)
+
+    def labels_to_fit(self, dataset: Dataset) -> Dataset:
+        """Return a dataset with what is fitted as its labels: without the part of the baseline, or what is left out."""
+        dataset = dataset if self.baseline is None else self.baseline.subtracted(dataset)
+        return dataset.without_labels(self.settings.left_out)
 
     @property
     def validation(self) -> Dataset:
@@ -119,8 +132,10 @@ class Problem:
 
     @property
     def committee_blocks(self) -> int:
-        """Blocks of frames that normal equations are kept in for a committee; 0 without one."""
-        return self.settings.committee.blocks if self.settings.committee else 0
+        """Blocks of frames that normal equations are kept in for what needs them after the fit; 0 for nothing."""
+        if "committee" in self.settings.kinds:
+            return self.settings.committee_settings.blocks
+        return 1 if "standard_error" in self.settings.kinds else 0
 
     @property
     def seed(self) -> int:
@@ -171,13 +186,19 @@ def make_problem(
         external = test
     if settings.committee and settings.committee.by == "folds" and (external or settings.validation.holdout):
         raise InputError("folds need validation.kfold; take by: bootstrap", field="committee.by")
-    if settings.committee and settings.model.get("densities", 1) != 1:
+    if "committee" in settings.kinds and settings.model.get("densities", 1) != 1:
         raise InputError("takes a linear fit; with further densities fit again with other seeds", field="committee")
+    if "standard_error" in settings.kinds and settings.model.get("densities", 1) != 1:
+        raise InputError("a fit of several densities has no standard errors; take distance", field="uncertainty")
     for name, other in (("test", test), ("validation", external)):
         if other is not None and (unknown := set(other.species) - set(train.species)):
             symbols = ", ".join(chemical_symbols[z] for z in sorted(unknown))
             raise InputError(f"the {name} set holds {symbols}, which the training data do not", field=f"data.{name}")
-    reference, free_energies, left_out = _reference_energies(settings, train)
+    baseline = rows.baseline if isinstance(rows, BaselineRows) else baseline_for(settings.baseline, (train, external))
+    if baseline is not None and not isinstance(rows, BaselineRows):
+        rows = BaselineRows(rows, baseline)
+    to_fit = train if baseline is None else baseline.subtracted(train)
+    reference, free_energies, left_out = _reference_energies(settings, to_fit)
     log.info("reference energies: %s", reference)
     kept = [i for i in range(len(train)) if i not in set(left_out)]
     everything, isolated = train[kept], train[list(left_out)]
@@ -200,6 +221,9 @@ def make_problem(
         known = ", ".join(fitted.group_sizes)
         raise InputError(f"names {', '.join(sorted(unknown_groups))}; the groups are {known}", field="weights.groups")
     validation = fitted if external is None else external
+    present = {name for name, count in fitted.count_labels().items() if count and name not in settings.left_out}
+    if not present:
+        raise InputError("leaves nothing to fit: the training data have no label that has a weight", field="weights")
     asked, settings = settings, settle_stress(settings, everything, validation)
     log.info("%s", stress_text(asked, settings, everything))
     model = settings.family.hyperparameters.with_data(settings.model, everything)
@@ -207,7 +231,7 @@ def make_problem(
         isolated = isolated[:0]
     return Problem(
         fitted, everything, isolated, folds, external, reference, free_energies, model, settings,
-        loss_of(settings, validation), rows, scratch, is_single, dict(FAMILIES),
+        loss_of(settings, validation), rows, scratch, is_single, dict(FAMILIES), baseline=baseline,
     )  # fmt: skip
 
 
@@ -241,6 +265,12 @@ def _require_elements_in_two_folds(dataset: Dataset, folds: IntArray) -> None:
 def _reference_energies(settings: FitSettings, train: Dataset) -> tuple[ReferenceEnergies, bool, Sequence[int]]:
     """Return the energies, whether they are fitted on top, and the isolated atoms a linear fit leaves out."""
     choice = settings.reference_energies
+    if choice != "isolated" and not train.count_labels()["energy"]:
+        stated = (
+            {_number_of(symbol): energy for symbol, energy in choice.items()} if isinstance(choice, Mapping) else {}
+        )
+        energies = {z: float(stated.get(z, 0.0)) for z in train.species}
+        return ReferenceEnergies(energies, "given" if stated else "no energies"), False, ()
     from_data = isolated_or_fitted_energies(train)
     if choice == "isolated" and from_data.source != "isolated atoms":
         raise InputError("not every element has an isolated atom in the data", field="reference_energies")

@@ -86,6 +86,20 @@ def refine(
     stages
         Iterations of each stage, none for the linear fit; by default what validation says.
     """
+    if (baseline := problem.baseline) is None:
+        return _refined(problem, refinement, fit, linear, stages)
+    structures = problem.validation.structures
+    external = None if problem.external is None else baseline.subtracted(problem.external)
+    bare = replace(problem, train=baseline.subtracted(problem.train), external=external, baseline=None)
+    start = replace(linear, predictions=baseline.added(structures, linear.predictions, -1.0))
+    refined = _refined(bare, refinement, fit, start, stages)
+    return replace(refined, predictions=baseline.added(structures, refined.predictions))
+
+
+def _refined(
+    problem: Problem, refinement: Refinement, fit: LinearFit, linear: LinearTrial, stages: Sequence[int] | None
+) -> LinearTrial:
+    """Do `refine` for labels that are fitted as they are."""
     if stages is not None and len(stages) == 0:
         return replace(linear, iterations=())
     weights = row_weights(linear, problem.train, refinement.kappa)

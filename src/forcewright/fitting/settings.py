@@ -10,6 +10,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    InstanceOf,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
@@ -19,6 +20,7 @@ from forcewright.errors import InputError
 from forcewright.models import family_of
 from forcewright.models.family import Family
 from forcewright.optimize.settings import StudySettings
+from forcewright.potential import Potential
 
 STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -98,8 +100,10 @@ class WeightSettings(BaseModel):
 
     model_config = STRICT
 
-    energy: Positive | LogRange = LogRange(low=100, high=15000)
-    force: Positive | LogRange = LogRange(low=0.1, high=500)
+    energy: Positive | LogRange | None = LogRange(low=100, high=15000)
+    """null: energies settle their zero alone (a constant of each element, where those are free)."""
+    force: Positive | LogRange | None = LogRange(low=0.1, high=500)
+    """null: forces are not fitted."""
     stress: Literal["auto"] | Positive | LogRange | None = "auto"
     """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
@@ -117,10 +121,14 @@ class WeightSettings(BaseModel):
             return value, f"{group}/{name}"
         return getattr(self, name), f"{group}/{name}" if self.by == "group" else name
 
+    def fits(self, name: str) -> bool:
+        """Whether a property of some group has a weight."""
+        return any(getattr(weights, name) is not None for weights in (self, *self.groups.values()))
+
     @property
     def fits_stress(self) -> bool:
         """Whether the stresses of some group have a weight."""
-        return self.stress is not None or any(group.stress is not None for group in self.groups.values())
+        return self.fits("stress")
 
 
 #: share of the energy in the loss where nothing else is said
@@ -141,10 +149,11 @@ class PriorSettings(BaseModel):
     smoothness: Literal["none", "free"] | tuple[float, ...] = "free"
     """Exponents by which rough functions are damped harder, where the family tells which are rough: searched with the
     weights (free), numbers, or none."""
-    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = 2.0
+    sharing: Literal["none", "free"] | NotNegative | tuple[NotNegative, ...] = (2.5, 1.7)
     """Exponents by which parts are damped harder that tell like elements apart: of neighbors and of the center, or one
-    number for both; searched with the weights (free), or none. It takes validation.leave_out to search them for what
-    they are for. Only with scale: basis."""
+    number for both (the defaults predict each binary of Nb, Mo, Ta and W best from all the others); searched with the
+    weights (free), or none. It takes validation.leave_out to search them for what they are for. Only with scale:
+    basis."""
 
     @model_validator(mode="before")
     @classmethod
@@ -231,6 +240,9 @@ class SearchSettings(BaseModel):
     """Descents from different points."""
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
+    caution: float = Field(default=0.03, ge=0, le=1)
+    """By which fraction the validation loss may rise for a ridge ten times as large, once weights are found. The least
+    loss (0) says nothing for directions in which no data lie: there a larger ridge keeps coefficients small."""
 
 
 class TuneStudySettings(StudySettings):
@@ -275,6 +287,15 @@ def validation_of(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
     return {"kfold": value} if isinstance(value, int) else {"holdout": value}
+
+
+#: Kinds of uncertainty that a fit can be asked for.
+FittedKind = Literal["committee", "standard_error", "distance"]
+
+
+def _kinds_of(value: Any) -> Any:
+    """Take the name of one kind for a list."""
+    return (value,) if isinstance(value, str) else value
 
 
 def _committee_of(value: Any) -> Any:
@@ -324,6 +345,9 @@ class FitSettings(BaseModel):
 
     model: dict[str, Any]
     """The family (`kind`) and its hyperparameters; a range may stand for every number."""
+    baseline: str | dict[str, Any] | InstanceOf[Potential] | None = None
+    """What is fitted on top of: a saved potential, or {lammps: {pair_style: …, pair_coeff: …, charges: …}}, such as
+    point charges. Its energies, forces and stresses are subtracted from the labels and added back by the potential."""
     validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
     weights: WeightSettings = WeightSettings()
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
@@ -349,6 +373,9 @@ class FitSettings(BaseModel):
     """xpot: select on the test set, as XPOT does, whatever validation says; for comparison only."""
     committee: Annotated[CommitteeSettings | None, BeforeValidator(_committee_of)] = None
     """Fit a committee of potentials as well; for linear families."""
+    uncertainty: Annotated[tuple[FittedKind, ...], BeforeValidator(_kinds_of)] = ()
+    """Kinds of uncertainty that are calibrated on frames held back, beside the grades or variance that the family has
+    anyway: standard_error and committee (linear families), distance (all)."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
@@ -360,6 +387,23 @@ class FitSettings(BaseModel):
     def family(self) -> Family:
         """The family of the model."""
         return family_of(str(self.model.get("kind", "")))
+
+    @property
+    def kinds(self) -> tuple[FittedKind, ...]:
+        """The kinds of uncertainty that are asked for, a committee among them where its settings are given."""
+        named = dict.fromkeys([*self.uncertainty, *(["committee"] if self.committee else [])])
+        return tuple(named)  # type: ignore[arg-type]
+
+    @property
+    def committee_settings(self) -> CommitteeSettings:
+        """The settings of a committee, its defaults where none are given."""
+        return self.committee or CommitteeSettings()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Labels that are not fitted, though frames may have them."""
+        names = {"energy": "energy", "force": "forces", "stress": "stress"}
+        return tuple(label for name, label in names.items() if not self.weights.fits(name))
 
     @property
     def program(self) -> str | bool:
@@ -378,10 +422,19 @@ class FitSettings(BaseModel):
         if self.family.is_linear:
             return
         kind = self.family.kind
+        if linear := [name for name in self.uncertainty if name != "distance"]:
+            problem = f"has {linear[0]}, which linear families know; {kind} can have distance"
+            raise InputError(problem, field="uncertainty")
         for name in LINEAR_ONLY:
-            if name in self.model_fields_set and name != "cache_GB":
+            if (
+                name in self.model_fields_set
+                and name != "cache_GB"
+                and not applies(name, getattr(self, name), self.family)
+            ):
                 raise InputError(
-                    f"applies to linear families; {kind} has fields of its own under model, take {name} out", field=name
+                    f"applies to linear families; {kind} has fields of its own under model, take {name} out"
+                    + (" (null, which leaves a label out, applies to all)" if name == "weights" else ""),
+                    field=name,
                 )
         if self.validation.nested:
             raise InputError(
@@ -405,4 +458,7 @@ def applies(name: str, value: Any, family: Family) -> bool:
         return True
     if name == "reference_energies":  # such a family settles its own
         return value in ("auto", "isolated")
+    if name == "weights":  # null leaves a label out of any fit
+        stated = value.model_dump(include=value.model_fields_set) if isinstance(value, WeightSettings) else value
+        return isinstance(stated, Mapping) and bool(stated) and all(weight is None for weight in stated.values())
     return name not in LINEAR_ONLY

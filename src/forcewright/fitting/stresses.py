@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from forcewright.fitting.loss import alpha_of
+from forcewright.fitting.loss import alpha_of, loss_of
 from forcewright.fitting.settings import FitSettings, LogRange, TargetAccuracy
 from forcewright.structure import Dataset, Structure
 from forcewright.units import GPA
@@ -35,13 +35,13 @@ def settle_stress(settings: Settings, train: Dataset, validation: Dataset) -> Se
     """
     weights, loss = settings.weights, settings.loss
     family, stressed = settings.family, len(_with_stress(train)) > 0
-    if weights.stress == "auto":
-        weights = weights.model_copy(update={"stress": STRESS_WEIGHTS if stressed and family.is_linear else None})
+    if weights.stress == "auto" and family.is_linear:
+        weights = weights.model_copy(update={"stress": STRESS_WEIGHTS if stressed else None})
     if loss.stress is None:
         loss = loss.model_copy(update={"stress": 0.0})
     elif loss.stress == "auto":
         fitted = family.hyperparameters.fitted_labels(settings.model)
-        fits_stress = weights.fits_stress if family.is_linear else fitted is not None and "stress" in fitted
+        fits_stress = weights.fits_stress and (family.is_linear or (fitted is not None and "stress" in fitted))
         coefficient = _coefficient(settings, train, validation) if stressed and fits_stress else 0.0
         loss = loss.model_copy(update={"stress": coefficient})
     if weights is settings.weights and loss is settings.loss:
@@ -91,13 +91,19 @@ def stress_text(asked: FitSettings, settled: FitSettings, train: Dataset) -> str
     if not frames:
         return "stresses: no frame has any; neither fitted nor counted in the loss"
     fitted = f"fitted as {family.kind} does"
-    if family.is_linear:
+    if family.is_linear or not settled.weights.fits_stress:
         fitted = "fitted" if settled.weights.fits_stress else "not fitted"
     counted = f"counted in the loss with the coefficient {coefficient:g}" if coefficient else "not counted in the loss"
     if coefficient and asked.loss.stress == "auto":
         _, force, stress = _wanted(settled)
         counted += f": an error of {stress:g} GPa then weighs as much as one of {force:g} eV/Å in the forces"
     return f"stresses: {frames} of {len(train)} frames have them; {fitted}, {counted}"
+
+
+def fitted_labels(settings: FitSettings) -> tuple[str, ...] | None:
+    """Return which labels have a part in the fit, of settings with stresses settled; None where a program decides."""
+    fitted = settings.family.hyperparameters.fitted_labels(settings.model)
+    return fitted and tuple(label for label in fitted if label not in settings.left_out)
 
 
 def unused_labels(settings: FitSettings, train: Dataset, validation: Dataset) -> list[str]:
@@ -108,22 +114,19 @@ def unused_labels(settings: FitSettings, train: Dataset, validation: Dataset) ->
     settings
         With stresses settled (see `settle_stress`).
     """
-    family, weights = settings.family, settings.weights
-    fitted = family.hyperparameters.fitted_labels(settings.model)
-    if family.is_linear and not weights.fits_stress:
-        fitted = ("energy", "forces")
+    family, fitted = settings.family, fitted_labels(settings)
     if fitted is None:  # a program of somebody else knows
         return []
-    alpha = alpha_of(settings, validation)
-    shares = {"energy": alpha, "forces": 1.0 - alpha, "stress": settings.loss.stress or 0.0}
+    loss = loss_of(settings, validation).weights
+    shares = {"energy": loss.energy, "forces": loss.force, "stress": loss.stress}
     present = {**train.count_labels(), "stress": len(_with_stress(train))}
     judged = validation.count_labels()
-    remedy = f"see the hyperparameters of {family.kind}"
-    if family.is_linear:
-        remedy = "take weights.stress: null out to fit them"
     sentences = []
     for label, (words, remedy_in_loss) in _WORDS.items():
         if present[label] and label not in fitted:
+            remedy = f"see the hyperparameters of {family.kind}"
+            if label in settings.left_out:
+                remedy = f"take weights.{label.removesuffix('s') if label == 'forces' else label}: null out to fit them"
             sentences.append(
                 f"{words} are in {present[label]} of {len(train)} training frames, and the fit leaves them aside; "
                 f"{remedy}."

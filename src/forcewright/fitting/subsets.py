@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from forcewright.features.row_cache import RowMemory
+from forcewright.features.row_cache import KeptRows, RowMemory
 from forcewright.fitting.alternatives import has_alternatives, settle_model
 from forcewright.fitting.frame_equations import FrameEquations, accumulate_frames
 from forcewright.fitting.hyperparameters import linear_model, search_ranges
 from forcewright.fitting.in_memory import StudyOutcome, run_study
 from forcewright.fitting.loss import properties_of
+from forcewright.fitting.on_baseline import BaselineRows, baseline_for
 from forcewright.fitting.problem import make_problem
 from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.stresses import settle_stress
@@ -36,7 +37,9 @@ class SubsetFits:
     def __init__(
         self, settings: FitSettings, dataset: Dataset, external: Dataset | None = None, stored: Path | None = None
     ) -> None:
-        self._rows = RowMemory(int(settings.cache_GB * 1e9))
+        self._rows: KeptRows = RowMemory(int(settings.cache_GB * 1e9))
+        if (baseline := baseline_for(settings.baseline, (dataset, external))) is not None:
+            self._rows = BaselineRows(self._rows, baseline)
         model = settings.family.hyperparameters.with_data(settings.model, dataset)
         if has_alternatives(settings.family, model):
             problem = make_problem(settings, dataset, external=external, rows=self._rows, scratch=Path())

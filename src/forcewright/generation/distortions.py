@@ -8,7 +8,7 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, repeated
 
 _SHEAR = {"yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
 
@@ -154,5 +154,5 @@ def supercells(
         counts = np.array(np.broadcast_to(repeat, 3)) if np.size(repeat) in (1, 3) else np.zeros(3)
         if (counts < 1).any():
             raise InputError(f"holds {repeat}; give one or three whole numbers from 1 on", field="repeats")
-        new = Structure.from_ase(structure.to_ase().repeat(tuple(int(c) for c in counts)))  # type: ignore[no-untyped-call]
+        new = repeated(structure, [int(c) for c in counts])
         yield generated(new, "supercell", structure, group=group, repeat="x".join(map(str, counts)))

@@ -16,7 +16,7 @@ from forcewright.errors import InputError
 from forcewright.generation.generated import Generated, generated, require_count
 from forcewright.generation.separations import MinimumSeparations, Separations
 from forcewright.neighbors import find_neighbors
-from forcewright.structure import FloatArray, IntArray, Structure, atomic_number
+from forcewright.structure import FloatArray, IntArray, Structure, atomic_number, require_atoms
 
 Range = tuple[float, float]
 
@@ -69,6 +69,7 @@ def _numbers_of(composition: Mapping[str, int]) -> IntArray:
     for symbol, count in composition.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
             raise InputError(f"asks for {count!r} atoms of {symbol}; give whole numbers from 0 on", field="composition")
+    require_atoms(sum(composition.values()), "composition")
     numbers = [atomic_number(symbol, "composition") for symbol, count in composition.items() for _ in range(count)]
     if not numbers:
         raise InputError("holds no atom; give elements and how many of each", field="composition")

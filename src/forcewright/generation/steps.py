@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from inspect import signature
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.errors import InputError
 from forcewright.generation.dimers import dimers
@@ -265,14 +265,41 @@ class MolecularDynamics(Step):
     """Time at the start from which no frame is taken."""
     engine: Literal["ase", "lammps"] = "ase"
     """What moves the atoms."""
+    volumes_per_atom_A3: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    """A ladder of densities: the stages run at each of these volumes, to which the start is scaled; each gives count
+    frames, in a group of its own."""
+    volume_factors: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    """The same by factors of the volume of the start."""
+
+    @model_validator(mode="after")
+    def _ladder_alone(self) -> Self:
+        if self.volumes_per_atom_A3 and self.volume_factors:
+            raise ValueError("has volumes_per_atom_A3 and volume_factors; give one of them")
+        if (self.volumes_per_atom_A3 or self.volume_factors) and any(s.ensemble == "npt" for s in self.stages):
+            raise ValueError("has volumes for stages that change the volume; take nvt or nve, or leave the volumes out")
+        return self
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        begin = _needed(start)
-        return sample_md(
-            force_fields(self.potential), begin, self.stages, rng, count=self.count, spacing_fs=self.spacing_fs,
-            equilibration_ps=self.equilibration_ps, engine=self.engine, group=group,
-            trajectory=f"{group}-{begin.content_hash[:6]}",
-        )  # fmt: skip
+        field = force_fields(self.potential)
+        for begin, name in self._rungs(_needed(start), group):
+            yield from sample_md(
+                field, begin, self.stages, rng, count=self.count, spacing_fs=self.spacing_fs,
+                equilibration_ps=self.equilibration_ps, engine=self.engine, group=name,
+                trajectory=f"{name}-{begin.content_hash[:6]}",
+            )  # fmt: skip
+
+    def _rungs(self, start: Structure, group: str) -> Iterator[tuple[Structure, str]]:
+        """Yield the start at each volume of the ladder, and its group; without a ladder both as they are."""
+        if not (self.volumes_per_atom_A3 or self.volume_factors):
+            yield start, group
+            return
+        if not (start.pbc.all() and start.volume > 0):
+            raise InputError("need a structure that is periodic in all directions", field="volumes_per_atom_A3")
+        now = start.volume / len(start)
+        for volume in self.volumes_per_atom_A3 or [factor * now for factor in self.volume_factors]:
+            scale = (volume / now) ** (1 / 3)
+            scaled = Structure(start.numbers, scale * start.positions, scale * start.cell, start.pbc)
+            yield scaled, f"{group}_{volume:.4g}A3"
 
 
 #: Steps by their kind.

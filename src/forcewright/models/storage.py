@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import math
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
@@ -21,11 +21,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_write, write_arrays
+from forcewright.files import atomic_write, read_array, read_arrays, write_arrays
+from forcewright.plain_data import number, parse_json
 from forcewright.structure import atomic_number
 
 FORMAT = "forcewright-potential"
-VERSION = 1
+VERSION = 1  # that is written
+_NEWEST = 2  # that is read: with a baseline (`forcewright.models.baseline`)
+
+#: File of the arrays that stand in a potential's provenance.
+KEPT = "provenance.npz"
 
 #: what reading a folder can raise whose files were changed or cut off
 _DAMAGE = (
@@ -48,7 +53,7 @@ def write_potential(
     kind
         Name of its kind, by which `forcewright.load` knows how to read it.
     content
-        What ``potential.json`` says beside its kind, as plain data.
+        What ``potential.json`` says beside its kind, as plain data; arrays may stand under ``provenance``.
     arrays
         Arrays by name of each NPZ file, or the array of each NPY file, by the name of the file; None for a file that
         must not remain from an earlier potential in the folder.
@@ -69,9 +74,41 @@ def write_potential(
             np.save(buffer, np.asarray(held), allow_pickle=False)
             atomic_write(folder / name, buffer.getvalue())
     write_files(folder, files or {})
+    content, kept = _without_arrays(content)
+    if kept:
+        write_arrays(folder / KEPT, kept, compressed=True)
+    else:
+        (folder / KEPT).unlink(missing_ok=True)
     head = {"format": FORMAT, "version": VERSION, "kind": kind}
     atomic_write(folder / "potential.json", json.dumps({**head, **content}, indent=1, allow_nan=False) + "\n")
     return folder
+
+
+def _without_arrays(content: Mapping[str, object]) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return the content with arrays under ``provenance`` replaced by where they stand, and these arrays."""
+    arrays: dict[str, NDArray[Any]] = {}
+
+    def plain(value: object, name: str) -> object:
+        if isinstance(value, Mapping):
+            return {key: plain(part, f"{name}.{key}" if name else str(key)) for key, part in value.items()}
+        if isinstance(value, np.ndarray):
+            arrays[name] = value
+            return {"array": name}
+        return value
+
+    provenance = content.get("provenance")
+    if not isinstance(provenance, Mapping):
+        return dict(content), {}
+    return {**content, "provenance": plain(provenance, "")}, arrays
+
+
+def _with_arrays(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """Return what `_without_arrays` was made from; KeyError if an array is missing."""
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) == {"array"}:
+        return arrays[value["array"]]
+    return {key: _with_arrays(part, arrays) for key, part in value.items()}
 
 
 class PotentialFolder:
@@ -116,8 +153,9 @@ class PotentialFolder:
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """What the potential remembers of its fit."""
-        return dict(self.content.get("provenance", {}))
+        """What the potential remembers of its fit, with the arrays in it."""
+        remembered = dict(self.content.get("provenance", {}))
+        return _with_arrays(remembered, self.arrays(KEPT)) if (self.folder / KEPT).exists() else remembered
 
     def energies(self, key: str) -> dict[int, float]:
         """Return energies in eV that are kept by element, by atomic number."""
@@ -129,27 +167,21 @@ class PotentialFolder:
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
         """Return the arrays of an NPZ file by name, all of finite numbers; `InputError` if it is missing or damaged."""
         path = self.folder / name
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                held = dict(archive)
+        with _damage_of(path):
+            held = read_arrays(path)
             for key, values in held.items():
                 require_finite(values, key)
-            return held
-        except _DAMAGE as error:
-            raise InputError(_damaged(error), file=path) from None
+        return held
 
     def array(self, name: str) -> NDArray[Any] | None:
         """Return the array of an NPY file like `arrays`, None where there is no such file."""
         path = self.folder / name
         if not path.exists():
             return None
-        try:
-            with path.open("rb") as file:
-                values = np.asarray(np.load(file, allow_pickle=False))
+        with _damage_of(path):
+            values = read_array(path)
             require_finite(values, "array")
-            return values
-        except _DAMAGE as error:
-            raise InputError(_damaged(error), file=path) from None
+        return values
 
     def files(self) -> dict[str, bytes]:
         """Return the files whose hashes stand under ``files``, by name.
@@ -178,19 +210,29 @@ class PotentialFolder:
 
 def _read_json(path: Path, kind: str | None) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text())
     except FileNotFoundError:
         raise InputError("does not exist; is this the folder of a saved potential?", file=path) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(_damaged(error), file=path) from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError("is not a potential saved by Forcewright", file=path)
     version = content.get("version", 0)
-    if not isinstance(version, int) or version > VERSION:
-        raise InputError(f"has format version {version}, this Forcewright reads up to {VERSION}", file=path)
+    if type(version) is not int or version > _NEWEST:
+        raise InputError(f"has format version {version}, this Forcewright reads up to {_NEWEST}", file=path)
     if kind is not None and content.get("kind") != kind:
         raise InputError(f"is of kind {content.get('kind')!r}, expected {kind!r}", file=path)
     return content
+
+
+@contextmanager
+def _damage_of(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"is damaged: it {error.problem}; save the potential again", file=path) from None
+    except ValueError as error:
+        raise InputError(_damaged(error), file=path) from None
 
 
 def _damaged(error: BaseException) -> str:
@@ -199,38 +241,6 @@ def _damaged(error: BaseException) -> str:
 
 
 # ------------------------------------------------------------------------------------- what may be read
-
-
-def number(value: object, name: str, *, above: float = -math.inf, low: float = -math.inf) -> float:
-    """Return a number as it is; ValueError if it is no finite number, not above ``above``, or below ``low``."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not known or not math.isfinite(result := float(value)) or result <= above or result < low:  # type: ignore[arg-type]
-        limit = f" above {above:g}" if above > -math.inf else f" of {low:g} or more" if low > -math.inf else ""
-        raise ValueError(f"{name} is {value!r}, expected a finite number{limit}")
-    return result
-
-
-def plain_float(text: str) -> float:
-    """Return the number that a text is; ValueError for what only Python takes for one, such as ``4_0``."""
-    if "_" in text or not text.isascii():
-        raise ValueError(f"{text!r} is not a number")
-    return float(text)
-
-
-def whole(value: object, name: str, low: int, high: int) -> int:
-    """Return a whole number as it is; ValueError if it is anything else, or out of its bounds."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ValueError(f"{name} is {value!r}, expected a whole number from {low} to {high}")
-    return value
-
-
-def flag(value: object, name: str) -> bool:
-    """Return a truth value as it is; ValueError if it is anything else."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r}, expected true or false")
-    return value
 
 
 def species_of(symbols: Sequence[str]) -> tuple[int, ...]:

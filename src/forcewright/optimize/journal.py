@@ -19,6 +19,7 @@ from forcewright.errors import InputError
 from forcewright.files import hold, release
 from forcewright.optimize.sampler import Portfolio, Suggestion
 from forcewright.optimize.space import Params, Space
+from forcewright.plain_data import parse_json
 
 if TYPE_CHECKING:
     import optuna
@@ -153,7 +154,7 @@ def study_fingerprint(path: Path) -> str | None:
     except OSError:
         return None
     for line in lines:
-        if _is_whole(line + b"\n") and "identity" in (attributes := json.loads(line).get("user_attr", {})):
+        if _is_whole(line + b"\n") and "identity" in (attributes := parse_json(line).get("user_attr", {})):
             return str(attributes["identity"].get("fingerprint"))
     return None
 
@@ -175,7 +176,7 @@ def repair(path: Path) -> None:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        return line.endswith(b"\n") and "op_code" in json.loads(line)
+        return line.endswith(b"\n") and "op_code" in parse_json(line)
     except (ValueError, TypeError):
         return False
 

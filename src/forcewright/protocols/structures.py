@@ -15,7 +15,7 @@ from ase import Atoms
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, model_validator
 
 from forcewright.errors import InputError
-from forcewright.structure import Structure
+from forcewright.structure import Structure, repeated
 from forcewright.trajectory import Snapshot, snapshots
 
 _CRYSTALS = ("sc", "fcc", "bcc", "hcp", "diamond", "zincblende", "rocksalt", "cesiumchloride", "fluorite", "wurtzite")
@@ -91,7 +91,7 @@ def build_structure(source: StructureSettings, folder: Path) -> Snapshot:
     except (KeyError, ValueError, RuntimeError, NotImplementedError) as error:
         what = source.molecule or source.bulk
         raise InputError(f"{what!r} is not known to ASE ({error}); give a file", field="structure") from None
-    return Snapshot(Structure.from_ase(atoms.repeat(source.repeat)))
+    return Snapshot(repeated(Structure.from_ase(atoms), source.repeat))
 
 
 def _read_frame(path: Path, index: int) -> Snapshot:
@@ -111,7 +111,7 @@ def repeat_snapshot(snapshot: Snapshot, repeat: Sequence[int]) -> Snapshot:
     copies = math.prod(repeat)
     if copies == 1:
         return snapshot
-    structure = Structure.from_ase(snapshot.structure.to_ase().repeat(tuple(repeat)))  # type: ignore[no-untyped-call]
+    structure = repeated(snapshot.structure, repeat)
     velocities = None if snapshot.velocities is None else np.tile(snapshot.velocities, (copies, 1))
     fixed = None if snapshot.fixed is None else np.tile(snapshot.fixed, (copies, 1))
     return Snapshot(structure, velocities=velocities, masses=np.tile(snapshot.masses, copies), fixed=fixed)

@@ -5,6 +5,7 @@ Protocols take a calculator, or a function that makes one, and a `Structure` or 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import BaseCalculator, Calculator, PropertyNotImplementedError
 
 from forcewright.errors import ForcewrightError, InputError
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, require_atoms
 
 CalculatorSource = Calculator | Callable[[], Calculator]
 AnyStructure = Structure | Atoms
@@ -103,6 +104,7 @@ def supercell_repeats(atoms: Atoms, repeat: int | Sequence[int] | None, min_heig
         counts = [repeat] * 3 if isinstance(repeat, int) else list(repeat)
     if len(counts) != 3 or any(not isinstance(n, int | np.integer) or n < 1 for n in counts):
         raise InputError(f"is {repeat}; give one or three positive whole numbers", field="repeat")
+    require_atoms(len(atoms) * math.prod(map(int, counts)), "repeat")
     return int(counts[0]), int(counts[1]), int(counts[2])
 
 

@@ -241,12 +241,15 @@ def _frames(trajectory: Frames) -> Frames:
     if not isinstance(trajectory, str | Path):
         return trajectory if isinstance(trajectory, Sized) else [*snapshots(trajectory)]
     path = Path(trajectory)
-    if not path.is_dir():
-        return path
+    return trajectory_in(path) if path.is_dir() else path
+
+
+def trajectory_in(folder: Path) -> Path:
+    """Return the trajectory of a run; `InputError` if there is none in its folder."""
     for name in ("trajectory.extxyz", "trajectory.h5"):
-        if (path / name).is_file():
-            return path / name
-    raise InputError("holds neither trajectory.extxyz nor trajectory.h5; give a trajectory file", file=path)
+        if (folder / name).is_file():
+            return folder / name
+    raise InputError("holds neither trajectory.extxyz nor trajectory.h5; give a trajectory file", file=folder)
 
 
 def _call(name: str, options: Mapping[str, Any]) -> Callable[[Selection | Path], Result]:

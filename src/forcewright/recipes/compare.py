@@ -6,7 +6,6 @@ family that fails is listed with its reason and never costs the others anything.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import write_table
 from forcewright.fitting.settings import STRICT, applies
 from forcewright.models import family_of
+from forcewright.plain_data import read_json
 from forcewright.recipes import compare_page
 from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config, paths_from, with_files
 from forcewright.recipes.evaluation import evaluate_source
@@ -277,10 +277,7 @@ def _obtain(settings: ComparisonConfig, name: str, family: str | dict[str, Any],
         return _Candidate(family, "given")
     folder = Path(family)
     if (folder / "result.json").is_file() and (folder / "potential").is_dir():
-        try:
-            study = json.loads((folder / "result.json").read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot be read: {error}", file=folder / "result.json") from None
+        study = read_json(folder / "result.json")
         return _Candidate(str(folder / "potential"), "study", study, folder)
     return _Candidate(family, "given")
 

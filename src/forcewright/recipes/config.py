@@ -17,7 +17,11 @@ from forcewright.files import writing
 from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.settings import STRICT, FitSettings, PriorSettings, ValidationSettings, validation_of
 from forcewright.models import family_of
-from forcewright.recipes.run_folder import read_yaml, with_absolute_paths
+from forcewright.models.baseline_settings import baseline_from
+from forcewright.plain_data import read_yaml
+from forcewright.potential import Potential
+from forcewright.recipes.run_folder import with_absolute_paths
+from forcewright.reference.identity import identify
 
 
 def _as_list(value: Any) -> Any:
@@ -79,7 +83,8 @@ class TuneConfig(FitSettings):
 def as_before(config: TuneConfig) -> TuneConfig:
     """Return a config with what it leaves open as earlier versions took it.
 
-    They used stresses only where they were told to, damped as the data scale, and kept no pairs apart.
+    They used stresses only where they were told to, damped as the data scale and as little as gives the least loss,
+    and kept no pairs apart.
     """
     weights, loss, prior = config.weights, config.loss, config.prior
     if weights.stress == "auto" and config.family.is_linear:
@@ -89,9 +94,9 @@ def as_before(config: TuneConfig) -> TuneConfig:
     if prior == PriorSettings() and config.family.is_linear:
         prior = PriorSettings(scale="data", smoothness="free")
     model = {**config.family.hyperparameters.earlier_defaults, **config.model}
-    settled = {"weights": weights, "loss": loss, "prior": prior, "model": model}
+    settled: dict[str, Any] = {"weights": weights, "loss": loss, "prior": prior, "model": model}
     if config.family.is_linear:
-        settled["short_range"] = "off"
+        settled |= {"short_range": "off", "search": config.search.model_copy(update={"caution": 0.0})}
     return config.model_copy(update=settled)
 
 
@@ -107,17 +112,24 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     asked
         The config as the user has it.
     """
-    content = config.model_dump(mode="json", exclude={"stability"})  # which begins once everything is fitted
+    content = config.model_dump(mode="json", exclude={"stability", "uncertainty"})  # which begin once all is fitted
     content["model"] = asked.model_dump(mode="json")["model"]
     defaults = config.family.hyperparameters.earlier_defaults
     if open_names := sorted(name for name in defaults if name not in config.model):
         content["left_open"] = open_names  # and settled in another way than by earlier versions
+    if content["baseline"] is None:
+        content.pop("baseline")
     if content["validation"]["leave_out"] is None:
         content["validation"].pop("leave_out")
+    if config.search.caution == 0 or not config.family.is_linear:
+        content["search"].pop("caution")
     if config.prior.scale == "data":
         content["prior"] = content["prior"]["smoothness"]
     if not config.family.is_linear:  # of no meaning, and as it always was
-        content["prior"], content["weights"]["stress"] = "free", None
+        content["prior"] = "free"
+        if asked.left_out:
+            content["left_out"] = list(asked.left_out)
+        content["weights"]["stress"] = None
     if config.short_range == "off" or not config.family.is_linear:
         content.pop("short_range")
     return content
@@ -152,12 +164,22 @@ def with_files(content: Mapping[str, Any], base: Path) -> dict[str, Any]:
         return str(path.resolve())
 
     changed = dict(content)
+    if isinstance(baseline := content.get("baseline"), Potential):
+        changed["baseline"] = str(_saved(baseline, folder / "structures"))
     if isinstance(data := content.get("data"), Mapping):
         sets = {name: written(data[name], name) for name in ("train", "test") if name in data}
         changed["data"] = {**data, **sets}
     if isinstance(validation := content.get("validation"), Mapping) and "external" in validation:
         changed["validation"] = {**validation, "external": written(validation["external"], "validation")}
     return changed
+
+
+def _saved(baseline: Potential, folder: Path) -> Path:
+    """Save a baseline that was given in memory under a name that holds its hash."""
+    path = folder / f"baseline-{identify(baseline)[2][:12]}"
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+    return baseline.save(path).resolve()
 
 
 def read_config(path: str | Path) -> TuneConfig:
@@ -174,6 +196,8 @@ def read_config(path: str | Path) -> TuneConfig:
 
 def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = None) -> TuneConfig:
     """Validate plain data as a config and make its paths absolute (see `read_config`)."""
+    if "baseline" in content:
+        content = {**content, "baseline": baseline_from(content["baseline"], folder)}
     config = validate(TuneConfig, content, file)
     try:
         search_ranges(config.model)
@@ -188,6 +212,8 @@ def parse_config(content: dict[str, Any], *, folder: Path, file: Path | None = N
 def paths_from(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return part of a config, not validated yet, in which the files it names are taken from a folder."""
     changed = dict(content)
+    if "baseline" in content:
+        changed["baseline"] = baseline_from(content["baseline"], folder)
     if isinstance(model := content.get("model"), Mapping):
         with suppress(InputError):  # a kind that is not known is told where the config is read
             changed["model"] = _with_absolute_paths(model, folder)

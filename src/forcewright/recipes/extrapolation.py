@@ -16,7 +16,16 @@ from scipy.special import bdtrc
 
 from forcewright.potential import Potential
 from forcewright.structure import Dataset, FloatArray
-from forcewright.uncertainty import COVERAGE, Calibration, Judged, Uncertainty, judge, uncertainty_of
+from forcewright.uncertainty import (
+    COVERAGE,
+    Calibration,
+    Judged,
+    Uncertainty,
+    calibration_of,
+    judged,
+    kinds_of,
+    uncertainty_of,
+)
 
 _WORST = 10  # frames that are named
 _CHANCE = 0.011  # groups with so many frames outside by chance alone are not warned of
@@ -35,11 +44,14 @@ class Extrapolation:
         What the potential knows; its calibration is None for one that was saved without.
     frames
         Each frame by its most uncertain atom.
+    atoms
+        The uncertainties of the atoms (N,) of each frame.
     """
 
     dataset: Dataset
     uncertainty: Uncertainty
     frames: tuple[Judged, ...]
+    atoms: tuple[FloatArray, ...] = ()
 
     @property
     def outside(self) -> int:
@@ -89,12 +101,24 @@ class Extrapolation:
         return "\n".join([head, *listed])
 
 
-def extrapolation_of(potential: Potential, dataset: Dataset) -> Extrapolation | None:
-    """Return how far the frames of a dataset lie outside; None for a potential that knows no uncertainty of atoms."""
-    uncertainty = uncertainty_of(potential)
+def extrapolation_of(potential: Potential, dataset: Dataset, kind: str | None = None) -> Extrapolation | None:
+    """Return how far the frames of a dataset lie outside; None for a potential that knows no uncertainty of atoms.
+
+    Parameters
+    ----------
+    kind
+        Kind of uncertainty; the first that the potential knows where not given.
+
+    Raises
+    ------
+    InputError
+        If the potential does not know the kind.
+    """
+    uncertainty = uncertainty_of(potential, kind)
     if uncertainty is None:
         return None
-    return Extrapolation(dataset, uncertainty, tuple(judge(uncertainty, s) for s in dataset.structures))
+    values = tuple(uncertainty.of(structure) for structure in dataset.structures)
+    return Extrapolation(dataset, uncertainty, tuple(judged(uncertainty, of_frame) for of_frame in values), values)
 
 
 def summary_of(potential: Potential, dataset: Dataset | None, name: str) -> dict[str, Any] | None:
@@ -117,16 +141,15 @@ def summary_of(potential: Potential, dataset: Dataset | None, name: str) -> dict
     if dataset is None or not len(dataset):
         return {**known, "set": None}
     values = [uncertainty.of(structure) for structure in dataset.structures]
-    limits = [None if calibration is None else calibration.limit_of(len(v)) for v in values]
     groups = np.array(dataset.groups)
     members = {group: np.flatnonzero(groups == group).tolist() for group in dataset.group_sizes}
-    judged = tuple(Judged(float(v.max()), int(v.argmax()), x) for v, x in zip(values, limits, strict=True))
+    frames = tuple(judged(uncertainty, of_frame) for of_frame in values)
     table = {
-        group: _spread([values[i] for i in indices], [judged[i] for i in indices]) for group, indices in members.items()
+        group: _spread([values[i] for i in indices], [frames[i] for i in indices]) for group, indices in members.items()
     }
     result = {
-        **known, "set": name, **_spread(values, judged), "groups": table,
-        "worst": Extrapolation(dataset, uncertainty, judged).worst(),
+        **known, "set": name, **_spread(values, frames), "groups": table,
+        "worst": Extrapolation(dataset, uncertainty, frames).worst(),
     }  # fmt: skip
     result["warnings"] = [*known["warnings"], *_group_warnings(result)]
     return result
@@ -197,6 +220,42 @@ def _text(summary: Mapping[str, Any]) -> str:
             "are outside."
         )
     return "\n\n".join([text, *summary["warnings"]])
+
+
+def reliability_of(potential: Potential) -> dict[str, Any]:
+    """Return the calibration of each kind of uncertainty that a potential knows, as plain data, by kind."""
+    known = {kind: calibration_of(potential, kind) for kind in kinds_of(potential)}
+    return {kind: calibration.to_dict() for kind, calibration in known.items() if calibration is not None}
+
+
+def reliability_sections(known: Mapping[str, Mapping[str, Any]] | None) -> list[list[Any]]:
+    """Return the section of the report about errors against uncertainties, from what `reliability_of` returned."""
+    rated = {kind: values for kind, values in (known or {}).items() if values.get("reliability")}
+    if not rated:
+        return []
+    source = next(iter(rated.values()))["source"]
+    text = (
+        f"The uncertainty of each atom against the error of the force on it, over frames that were held back "
+        f"({source}) and judged by what has not seen them. The rank correlation tells whether more uncertain atoms "
+        "have larger errors. The scale makes an error in eV/Å of an uncertainty; the shares of atoms within 68 % and "
+        "95 % of normal errors of that size tell how far errors are normal. The miscalibration area sums that up over "
+        "all shares: 0 is perfect, 0.5 the worst. The limit is what the most uncertain atom exceeds in 1 % of such "
+        "frames."
+    )
+    headings = [("uncertainty", ""), ("limit", ""), ("rank correlation", ""), ("scale", ""), ("within 68 %", "%"),
+                ("within 95 %", "%"), ("miscalibration area", "")]  # fmt: skip
+    rows = []
+    for values in rated.values():
+        of = values["reliability"]
+        unit = f" {values['unit']}" if values["unit"] else ""
+        shares = [f"{100 * of['coverage'][name]:.3g}" for name in ("68", "95")]
+        rows.append([
+            values["measure"], f"{values['limit']:.3g}{unit}", f"{of['spearman']:.2f}", f"{of['scale']:.3g}", *shares,
+            f"{of['miscalibration_area']:.3f}",
+        ])  # fmt: skip
+    curves = {values["measure"]: values["reliability"]["curve"] for values in rated.values()}
+    table = {"headings": headings, "rows": rows, "style": "plain"}
+    return [["Uncertainty against error", text, {"tables": [table], "reliability": curves, "rank": 35}]]
 
 
 def _limit_text(calibration: Calibration) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
 from forcewright.data import read_with_summary, require_forces, require_sound
 from forcewright.errors import InputError
+from forcewright.models import potential_path
+from forcewright.plain_data import read_yaml
 from forcewright.recipes.config import TuneConfig
 from forcewright.recipes.provenance import file_hashes
+from forcewright.reference.identity import potential_files
 from forcewright.structure import Dataset
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
@@ -46,15 +47,22 @@ def _refuse_simulated(path: Path, labels: Mapping[str, str]) -> None:
     if "energy" in labels or path.stem not in ("trajectory", "final") or not settings.is_file():
         return
     try:
-        content = yaml.safe_load(settings.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # of something else
+        content = read_yaml(settings)
+    except InputError:  # of something else
         return
-    if isinstance(content, dict) and {"potential", "stages"} <= set(content) and isinstance(content["potential"], str):
+    if {"potential", "stages"} <= set(content) and isinstance(content["potential"], str):
         potential = "/".join(Path(content["potential"]).parts[-2:])
         raise InputError(
             f"holds what the potential {potential} predicted in a simulation, and no reference; label its "
             "frames (`forcewright label`), or name them: data: {labels: {energy: energy}}", file=path, field="energy",
         )  # fmt: skip
+
+
+def baseline_files(config: TuneConfig) -> list[Path]:
+    """Return the files of a saved potential that a study is fitted on top of."""
+    if not isinstance(config.baseline, str) or not (path := potential_path(config.baseline)).exists():
+        return []
+    return potential_files(path)
 
 
 def read_inputs(config: TuneConfig) -> Inputs:
@@ -70,8 +78,10 @@ def read_inputs(config: TuneConfig) -> Inputs:
         log.info("%s: %s\n%s", name, dataset, summary)
         return dataset
 
+    hashes.update(file_hashes(baseline_files(config)))
     train = load(config.data.train, "train")
-    require_forces(train, config.data.labels)
+    if "forces" not in config.left_out:
+        require_forces(train, config.data.labels)
     test = load(config.data.test, "test") if config.data.test else None
     external = load(config.validation.external, "validation") if config.validation.external else None
     return Inputs(train, test, external, hashes)

@@ -28,6 +28,7 @@ from forcewright.fitting.hyperparameters import fill_model, search_ranges
 from forcewright.fitting.settings import STRICT, TuneStudySettings
 from forcewright.fitting.stresses import settle_stress, unused_labels
 from forcewright.fitting.subsets import SubsetFits
+from forcewright.plain_data import parse_json
 from forcewright.recipes import provenance
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.config import (
@@ -228,7 +229,7 @@ def _as_begun(config: TuneConfig, folder: Path) -> TuneConfig:
 
 def _stored_config(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())["identity"]["config"]
+        return parse_json(path.read_text())["identity"]["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -245,7 +246,7 @@ def _measure(fits: SubsetFits, indices: Sequence[int], test: Dataset) -> dict[st
 def _stored_point(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the point of an earlier fit to the same data with the same config, if there is one."""
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_text())
         if content["identity"] != identity:
             return None
         point = {key: content["point"][key] for key in (*(key for key, *_ in _ERRORS), "fit_s", "cpu_s")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,22 +27,24 @@ from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.range_ends import at_range_ends
-from forcewright.fitting.settings import LINEAR_ONLY, FitSettings
+from forcewright.fitting.settings import LINEAR_ONLY, FitSettings, applies
 from forcewright.fitting.stresses import unused_labels
 from forcewright.lammps_session import write_lammps_data
 from forcewright.models import load
+from forcewright.models.baseline import BaselinePotential, charges_by_element
 from forcewright.models.storage import PotentialFolder
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
+from forcewright.plain_data import parse_json, read_yaml
 from forcewright.potential import Exportable, Potential
 from forcewright.recipes import account, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.coverage import coverage_of, coverage_warnings
-from forcewright.recipes.extrapolation import summary_of
-from forcewright.recipes.inputs import Inputs
+from forcewright.recipes.extrapolation import reliability_of, reliability_sections, summary_of
+from forcewright.recipes.inputs import Inputs, baseline_files
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
-from forcewright.reference.identity import hash_files, potential_files
+from forcewright.reference.identity import hash_files, identify, potential_files
 from forcewright.report.numbers import DASH, significant
 from forcewright.tables import Tabular
 
@@ -54,6 +55,9 @@ ROWS = "design_rows"
 
 #: what a study writes last: they are there if it has finished
 _LAST = ("result.json", "report.html")
+
+#: what the report is made of, beside tables
+_REPORTED = ("result.json", "report.json", "config.resolved.yaml")
 
 #: what showing stored results can raise that were changed or cut off
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TemplateError, TypeError, ValueError)
@@ -108,9 +112,10 @@ def result_in_memory(
 ) -> TuneResult:
     """Return the result of a study that writes nothing."""
     probed = stability.after_fit(settings, outcome, outcome.final.potential, monitor.wall_s)
+    potential = stability.with_stability(outcome.final.potential, probed)
     monitor.update()
     summary = {**summarize(settings, inputs, outcome, monitor, probed), **provenance.record()}
-    return _result(outcome, outcome.final.potential, summary, None)
+    return _result(outcome, potential, summary, None)
 
 
 def _result(outcome: StudyOutcome, potential: Potential, summary: dict[str, Any], folder: Path | None) -> TuneResult:
@@ -131,12 +136,17 @@ def write_outputs(
         [*_LAST, "committee", "errors_test.csv", "parity_test.npz"]
     )  # until all is written, this is no finished study
     folder.write_config(resolved_config(config))
-    potential_folder = final.potential.save(folder / "potential")
+    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
+    delivered = stability.with_stability(final.potential, probed)
+    potential_folder = delivered.save(folder / "potential")
     if final.committee is not None:
         final.committee.save(folder / "committee")
     if isinstance(final.potential, Exportable):
         largest = max(problem.everything.structures, key=len)
-        write_lammps_data(potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff)
+        write_lammps_data(
+            potential_folder / "structure.data", largest, final.potential.species, final.potential.cutoff,
+            final.potential.charges if isinstance(final.potential, BaselinePotential) else None,
+        )  # fmt: skip
     write_table(folder / "trials.csv", flat_trials(outcome.records, outcome.best.index))
     write_table(folder / "trials_by_group.csv", _trials_by_group(outcome.records))
     for name, table in {"validation": final.validation, "test": final.test}.items():
@@ -145,7 +155,6 @@ def write_outputs(
             table.parity.save(folder / f"parity_{name}.npz")
     findings = audit(problem.everything, test=inputs.test).to_rows()
     log.info("best trial: %d, loss %.6g, %s", outcome.best.index, outcome.best.loss, outcome.best.params)
-    probed = stability.after_fit(config, outcome, final.potential, monitor.wall_s + earlier_s)
     monitor.update()
     content = {**summarize(config, inputs, outcome, monitor, probed), "earlier_trials_s": round(earlier_s, 3)}
     for warning in content["warnings"]:
@@ -155,7 +164,7 @@ def write_outputs(
     write_json(folder / "report.json", report_fields(config, inputs, outcome, summary, findings))
     rebuild_report(folder.path)
     # a family with a fit of its own may still read from where it was fitted, which goes now
-    potential = final.potential if final.trial is not None else _load_stored(config)
+    potential = delivered if final.trial is not None else _load_stored(config)
     folder.discard([ROWS, "cache"])
     return _result(outcome, potential, summary, folder.path)
 
@@ -180,12 +189,12 @@ def stored_summary(config: TuneConfig, hashes: Mapping[str, str]) -> dict[str, A
     if not (all((folder / name).is_file() for name in names) and (folder / "potential").is_dir()):
         return None
     try:
-        content = yaml.safe_load((folder / "config.resolved.yaml").read_text())
+        content = read_yaml(folder / "config.resolved.yaml")
         stored = parse_config(content, folder=folder)
         if "short_range" not in content:  # an earlier version wrote it
             stored = as_before(stored)
-        summary: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError, TypeError, yaml.YAMLError, InputError):
+        summary: dict[str, Any] = parse_json((folder / "result.json").read_text())
+    except (OSError, ValueError, TypeError, InputError):
         return None
     if stored not in (config, as_before(config)) or summary.get("data_hashes") != dict(hashes):
         return None
@@ -249,12 +258,11 @@ def rebuild_report(folder: str | Path, sections: Sequence[Any] = (), *, absolute
     from forcewright.report import write_report  # matplotlib: not before it is needed
 
     folder = Path(folder)
-    texts = {}
-    for name in ("result.json", "report.json", "config.resolved.yaml"):
+    for name in _REPORTED:
         if not (folder / name).is_file():
             raise InputError("does not exist; is this the output folder of a finished study?", file=folder / name)
-        texts[name] = (folder / name).read_text()
     try:
+        texts = {name: (folder / name).read_text(encoding="utf-8") for name in _REPORTED}
         content = _stored_report(folder, texts, sections)
         return write_report(folder / "report.html", content, absolute_paths=absolute_paths)
     except _DAMAGE as error:
@@ -268,12 +276,12 @@ def _stored_report(folder: Path, texts: Mapping[str, str], sections: Sequence[An
     """Return the content of a report from the texts of its files, by name."""
     from forcewright.report import ReportContent
 
-    fields = json.loads(texts["report.json"])
+    fields = parse_json(texts["report.json"])
     physics, links = _stored_physics(folder)
     stored = [*(_stored_section(*section) for section in fields.pop("sections")), *physics]
     files = {name: folder / f"parity_{name}.npz" for name in ("validation", "test")}
     parity = {name: Parity.load(file) for name, file in files.items() if file.exists()}
-    result = json.loads(texts["result.json"])
+    result = parse_json(texts["result.json"])
     if result.get("solver") is None:  # a family with a fit of its own: there are no weights and ridge settings to count
         result.pop("evaluations", None)
     return ReportContent(
@@ -292,7 +300,7 @@ def _stored_physics(folder: Path) -> tuple[list[Any], list[tuple[str, str]]]:
     path = folder / "physics.json"
     if not path.is_file():
         return [], []
-    stored = [dict(part) for part in json.loads(path.read_text())]
+    stored = [dict(part) for part in parse_json(path.read_text())]
     pages = [str(part.pop("page")) for part in stored if "page" in part][:1]
     sections = [
         Section(**{"rank": 36, **part, "figures": [Svg(*drawn) for drawn in part["figures"]]}) for part in stored
@@ -305,9 +313,9 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     """Return a section of a report as it was stored, with its figures and tables drawn.
 
     ``shown`` may hold ``rank`` and ``cards`` (`forcewright.report.Section`), ``tables``, and what makes further ones:
-    ``grades``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
+    ``grades``, ``reliability``, ``convergence``, ``stability``, and ``worst``, frames as `worst_frames` describes them.
     """
-    from forcewright.report import Card, Section, draw_convergence, draw_stability, grade_table
+    from forcewright.report import Card, Section, draw_convergence, draw_reliability, draw_stability, grade_table
 
     shown = shown or {}
     figures = [draw_convergence(shown["convergence"])] if "convergence" in shown else []
@@ -315,6 +323,8 @@ def _stored_section(title: str, text: str, shown: Mapping[str, Any] | None = Non
     if "worst" in shown:
         tables.append(worst_table(shown["worst"]))
         figures += _worst_pictures(shown["worst"])
+    if "reliability" in shown:
+        figures.append(draw_reliability(shown["reliability"]))
     if "stability" in shown:
         figures += draw_stability(shown["stability"])
     rank = shown.get("rank", 34 if "grades" in shown else 60)
@@ -356,8 +366,11 @@ def resolved_config(config: TuneConfig) -> str:
     """Return the config with every default that applies written out and absolute paths, as YAML."""
     idle = {"threads"} if config.family.is_linear else set(LINEAR_ONLY)
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
-    if content.get("committee") is None:
-        content.pop("committee", None)
+    if "weights" in idle and applies("weights", config.weights, config.family):
+        content["weights"] = config.weights.model_dump(include=config.weights.model_fields_set)
+    for name in ("committee", "uncertainty"):
+        if not content.get(name):
+            content.pop(name, None)
     first = {name: content.pop(name) for name in ("data", "model", "output")}
     return yaml.safe_dump({**first, **content}, sort_keys=False, allow_unicode=True)
 
@@ -400,6 +413,7 @@ def summarize(
         "at_range_ends": at_range_ends(problem, best.params, final.trial),
         "model_search": None if problem.choice is None else asdict(problem.choice),
         "extrapolation": extrapolation,
+        "uncertainties": reliability_of(final.potential),
         "coverage": coverage,
         "stability": dict(probed),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
@@ -428,6 +442,7 @@ def summarize(
         "seed": settings.study.seed,
         "best_trial": best.index,
         "committee": None if final.committee is None else len(final.committee),
+        "baseline": baseline_of(problem),
         "reference_energies": {
             "source": problem.reference.source,
             "eV": {chemical_symbols[z]: energy for z, energy in problem.energies.items()},
@@ -438,7 +453,9 @@ def summarize(
 
 def data_files(config: TuneConfig) -> list[Path]:
     """Return the files that a study reads."""
-    return [*config.data.train, *(config.data.test or []), *(config.validation.external or [])]
+    return [
+        *config.data.train, *(config.data.test or []), *(config.validation.external or []), *baseline_files(config),
+    ]  # fmt: skip
 
 
 def limit_warnings(settings: FitSettings, best: TrialRecord) -> list[str]:
@@ -523,7 +540,9 @@ def report_fields(
         "chosen": {**account.chosen_table(chosen["model"], summary), **shown},
         "sections": [
             *nested,
+            *_baseline_section(summary["baseline"]),
             *account.sections(summary),
+            *reliability_sections(summary["uncertainties"]),
             *stability.sections(summary),
             *_worst_section(outcome, inputs),
         ],
@@ -544,6 +563,29 @@ def _worst_section(outcome: StudyOutcome, inputs: Inputs) -> list[list[Any]]:
         "to the RMSE of all frames. The atom with the largest force error is ringed."
     )
     return [["Worst frames", text, {"worst": worst, "rank": 33}]] if worst else []
+
+
+def baseline_of(problem: Problem) -> dict[str, Any] | None:
+    """Return what a study is fitted on top of, as plain data: name, charges by element, SHA-256 of its files."""
+    if problem.baseline is None:
+        return None
+    potential = problem.baseline.potential
+    charges = charges_by_element(potential)
+    return {"name": problem.baseline.name, "charges": charges, "hash": identify(potential)[2]}
+
+
+def _baseline_section(baseline: Mapping[str, Any] | None) -> list[list[Any]]:
+    """Return the section that names the baseline, where there is one."""
+    if baseline is None:
+        return []
+    parts = ", ".join(f"{symbol} {charge:+g}" for symbol, charge in baseline["charges"].items())
+    charges = f" (charges {parts})" if parts else ""
+    text = (
+        f"Fitted on top of {baseline['name']}{charges}. Its energies, forces and stresses were subtracted from the "
+        "labels before the fit, and the potential adds them back: all errors are those of the sum. It lies in "
+        "potential/baseline."
+    )
+    return [["Baseline", text, {"rank": 31}]]
 
 
 def _nested_text(nested: Mapping[str, Any]) -> str:

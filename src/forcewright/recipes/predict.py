@@ -68,7 +68,7 @@ class Predicted(Tabular):
 
 def predict(
     potential: str | Path | Potential, structures: Sources, output: str | Path | None = None, *,
-    labels: Mapping[str, str] | None = None, grades: bool = False,
+    labels: Mapping[str, str] | None = None, grades: bool = False, uncertainty: str | None = None,
 ) -> Predicted:  # fmt: skip
     """Predict structures and compare the predictions with what labels there are.
 
@@ -84,12 +84,16 @@ def predict(
         were there, and ``forcewright_potential`` is the potential's hash: nothing takes them for a reference.
     grades
         Whether every predicted frame also tells its largest extrapolation grade (``max_extrapolation_grade``).
+    uncertainty
+        Kind of uncertainty that frames are judged by: grade, variance, committee, standard_error or distance. That of
+        each atom is then written as well (``forcewright_uncertainty``), and what 1 % of frames like the training data
+        exceed (``forcewright_uncertainty_limit``).
 
     Raises
     ------
     InputError
         If the potential or a file cannot be read, or a frame holds an element the potential does not know,
-        or grades are asked of a potential that has no active set.
+        or grades are asked of a potential that has no active set, or an uncertainty that it does not know.
     """
     if output is None:
         model, content_hash = _load(potential), ""
@@ -103,11 +107,21 @@ def predict(
     if grades and not graded:
         file = potential if isinstance(potential, str | Path) else None
         raise InputError("knows no extrapolation grades; ACE and SNAP potentials fitted here do", file=file)
-    extrapolation = extrapolation_of(model, dataset)
+    if grades and uncertainty not in (None, "grade"):
+        raise InputError(f"is {uncertainty}; grades are another uncertainty, ask for one of them", field="uncertainty")
+    extrapolation = extrapolation_of(model, dataset, "grade" if grades else uncertainty)
     infos = [_info(known, p) for known, p in zip(dataset.labels, predictions, strict=True)]
     if grades and extrapolation is not None:
         for info, judged in zip(infos, extrapolation.frames, strict=True):
             info["max_extrapolation_grade"] = judged.largest
+    columns = [_columns(p) for p in predictions]
+    if uncertainty is not None and extrapolation is not None:
+        for info, column, atoms, of_frame in zip(
+            infos, columns, extrapolation.atoms, extrapolation.frames, strict=True
+        ):
+            info[f"{PREDICTED}uncertainty_kind"] = uncertainty
+            info |= {} if of_frame.limit is None else {f"{PREDICTED}uncertainty_limit": of_frame.limit}
+            column[f"{PREDICTED}uncertainty"] = atoms[:, None]
     if output is not None:
         infos = [{**info, f"{PREDICTED}potential": content_hash} for info in infos]
     frames = tuple(
@@ -116,7 +130,7 @@ def predict(
     )
     predicted = Dataset(frames, dataset.name)
     if output is not None:
-        write(predicted, output, columns=[_columns(p) for p in predictions])
+        write(predicted, output, columns=columns)
     labelled = any(dataset.count_labels().values())
     table = compare(dataset, predictions, rng=np.random.default_rng(0)) if labelled else None
     return Predicted(predicted, tuple(predictions), table, extrapolation)

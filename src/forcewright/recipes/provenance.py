@@ -35,6 +35,12 @@ _CITATIONS = {
     "J. Global Optim. 13, 455 (1998): expected improvement.",
     "parego": "J. Knowles, ParEGO: A hybrid algorithm with on-line landscape approximation for expensive "
     "multiobjective optimization problems, IEEE Trans. Evol. Comput. 10, 50 (2006): accuracy against cost.",
+    "dscribe": "L. Himanen et al., DScribe: Library of descriptors for machine learning in materials science, "
+    "Comput. Phys. Commun. 247, 106949 (2020).",
+    "rematch": "S. De, A. P. Bartók, G. Csányi and M. Ceriotti, Comparing molecules and solids across structural and "
+    "alchemical space, Phys. Chem. Chem. Phys. 18, 13754 (2016): kernels between structures.",
+    "umap": "L. McInnes, J. Healy, N. Saul and L. Großberger, UMAP: Uniform manifold approximation and projection, "
+    "J. Open Source Softw. 3, 861 (2018).",
     "hammersley": "J. M. Hammersley, Monte Carlo methods for solving multivariable problems, "
     "Ann. N. Y. Acad. Sci. 86, 844 (1960): the initial points.",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import shutil
@@ -18,14 +17,11 @@ from pydantic import BaseModel
 from forcewright.configs import echo, validate
 from forcewright.errors import InputError
 from forcewright.files import as_path, atomic_write, disk_problem, only_writer, write_json, writing
+from forcewright.plain_data import parse_json, read_yaml
 from forcewright.recipes import provenance
 from forcewright.terminal import VisibleFormatter
 
 Model = TypeVar("Model", bound=BaseModel)
-
-_MOST_NODES = 100_000  # values in a config, those counted again that aliases repeat
-_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-_DEEPEST = 50  # levels of lists and mappings in a config
 
 #: Name of the file that is locked while a command writes to a folder.
 LOCK = ".forcewright.lock"
@@ -39,6 +35,7 @@ _SAME = {"fit": "tune"}
 #: What commands leave before they have a result, beside the journal of a study.
 _ON_THE_WAY = {
     "compare": ("studies/*/journal.log", "studies/*/result.json"),
+    "learn": ("learn.json",),
     "learning-curve": ("fits/*/*/point.json",),
     "simulate": ("checkpoint.npz", "*/checkpoint.npz", "run-*/result.json", "melt/result.json"),
 }
@@ -77,80 +74,6 @@ def read_config(
         raise InputError(f"is a {type(config).__name__}; give a YAML file or a mapping", field="config")
     file = Path(config)
     return Config(validate(model, read_yaml(file), file), Path(base or file.parent).resolve(), file)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or holds anything else, a key stands twice in a mapping, or aliases make it huge.
-    """
-    try:
-        with open(path, encoding="utf-8-sig") as stream:
-            loader = yaml.SafeLoader(stream)
-            try:
-                root = loader.get_single_node()
-                _check_node(root, path)
-                content = None if root is None else loader.construct_document(root)
-            finally:
-                loader.dispose()
-    except FileNotFoundError:
-        raise InputError("does not exist", file=path) from None
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"is not readable YAML: {said[:500]}", file=path) from None
-    if not isinstance(content, Mapping):
-        raise InputError("is not a mapping; expected keys such as data, model and output", file=path)
-    return dict(content)
-
-
-def _check_node(root: yaml.Node | None, path: Path) -> None:
-    """Refuse keys that stand twice in a mapping, and what aliases make deep or huge."""
-    sizes: dict[int, int] = {}
-    open_nodes: set[int] = set()
-
-    def size(node: yaml.Node, depth: int) -> int:
-        if id(node) in open_nodes or depth > _DEEPEST:
-            raise InputError(f"is nested deeper than {_DEEPEST} levels, or holds itself{_line(node)}", file=path)
-        if isinstance(node, yaml.ScalarNode):
-            if node.tag in _NUMBERS and set(node.value) & {"_", ":"}:
-                raise InputError(
-                    f"holds {echo(node.value)}{_line(node)}, which YAML would take for another number; write digits "
-                    "alone, or quotes around a text", file=path,
-                )  # fmt: skip
-            return 1
-        if id(node) in sizes:
-            return sizes[id(node)]
-        open_nodes.add(id(node))
-        inner = node.value
-        if isinstance(node, yaml.MappingNode):
-            _refuse_twins(node, path)
-            inner = [part for pair in node.value for part in pair]
-        total = 1 + sum(size(part, depth + 1) for part in inner)
-        open_nodes.remove(id(node))
-        if total > _MOST_NODES:
-            raise InputError(f"holds more than {_MOST_NODES} values{_line(node)}", file=path)
-        sizes[id(node)] = total
-        return total
-
-    if root is not None:
-        size(root, 0)
-
-
-def _refuse_twins(node: yaml.MappingNode, path: Path) -> None:
-    seen: set[tuple[str, str]] = set()
-    for key, _ in node.value:
-        if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
-            continue
-        if (key.tag, key.value) in seen:
-            raise InputError(f"stands twice{_line(key)}; keep one of the two", file=path, field=echo(key.value)[1:-1])
-        seen.add((key.tag, key.value))
-
-
-def _line(node: yaml.Node) -> str:
-    return f" (line {node.start_mark.line + 1})"
 
 
 def with_absolute_paths(settings: Model, folder: Path) -> Model:
@@ -257,7 +180,7 @@ class RunFolder:
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json; None where there is none that can be read."""
         try:
-            content = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
+            content = parse_json((self.path / "result.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return content if isinstance(content, dict) else None
@@ -335,5 +258,16 @@ def _command_of(result: Mapping[str, Any]) -> str | None:
     if "identity" in result:  # a run of molecular dynamics, which earlier versions did not name
         return "simulate"
     words = str(result.get("command", "")).split()
-    known = ("tune", "fit", "compare", "learning-curve", "simulate", "analyze", "validate", "statistics")
+    known = (
+        "tune",
+        "fit",
+        "compare",
+        "learning-curve",
+        "simulate",
+        "analyze",
+        "validate",
+        "statistics",
+        "rerun",
+        "diagnose",
+    )
     return words[1] if len(words) > 1 and words[0] == "forcewright" and words[1] in known else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,14 @@ from forcewright.protocols.growth import Growth, GrowthSettings, growth
 from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
+from forcewright.recipes import stability
 from forcewright.recipes.force_fields import force_field, refuse_unrepresented, shown_name
 from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
 from forcewright.trajectory import Snapshot
+
+log = logging.getLogger("forcewright")
 
 Progress = Callable[..., None]
 
@@ -117,7 +121,12 @@ def simulate(
         raise InputError(f"is {settings.runs}; growth is one run", file=file, field="runs")
     source = force_field(settings.potential, folder)
     refuse_unrepresented(source, start, settings.structure.file, settings.structure.index)
+    if isinstance(settings.potential, str):  # who reads the resolved config does not know where this one lay
+        settings = settings.model_copy(update={"potential": str((folder / settings.potential).resolve())})
     source = replace(source, name=shown_name(settings.potential, folder, source))
+    planned = [*plan.melting(), *plan.growing()] if isinstance(plan, GrowthSettings) else plan
+    if expected := stability.before_a_run(source.potential, planned):
+        log.warning("%s", expected)
     shared: dict[str, Any] = {
         "engine": settings.engine,
         "seed": settings.seed,
@@ -129,23 +138,24 @@ def simulate(
         if isinstance(plan, GrowthSettings):
             result, grown = growth(source, start, output.path, plan, run_settings=run_settings, **shared)
             with RunFolder(result.folder, "simulate") as inner:
-                _finish(inner, settings, result, plan.melting() if grown is None else plan.growing(), source, grown)
+                stages = plan.melting() if grown is None else plan.growing()
+                _finish(inner, settings, result, stages, source, folder, grown)
             return result
         if settings.runs > 1:
-            return _survive(settings, source, start, plan, output, shared)
+            return _survive(settings, source, start, plan, output, folder, shared)
         result = run(source, start, plan, output.path, settings=run_settings, **shared)
-        _finish(output, settings, result, plan, source)
+        _finish(output, settings, result, plan, source, folder)
         return result
 
 
 def _finish(
     output: RunFolder, settings: SimulateConfig, result: SimulationResult, stages: list[Stage], source: ForceField,
-    grown: Growth | None = None,
+    folder: Path, grown: Growth | None = None,
 ) -> None:  # fmt: skip
     """Add to result.json of a finished run where it comes from, and write config and page."""
     summary = output.read_result() or {}
     if "written_by" not in summary:
-        summary = output.write_result(summary)
+        summary = output.write_result({**summary, "config_folder": str(folder)})
     text = output.write_config(settings)
     if grown is not None:
         grown.save(output / "growth.json")
@@ -154,7 +164,7 @@ def _finish(
 
 def _survive(
     settings: SimulateConfig, source: ForceField, start: Snapshot, stages: list[Stage], output: RunFolder,
-    shared: Mapping[str, Any],
+    folder: Path, shared: Mapping[str, Any],
 ) -> Survival:  # fmt: skip
     text = config_text(settings)
 
@@ -168,7 +178,7 @@ def _survive(
         source, start, stages, output.path, runs=settings.runs, settings=settings.run_settings(), on_run=on_run,
         **shared,
     )  # fmt: skip
-    summary = output.write_result({**outcome.to_dict(), "seed": settings.seed})
+    summary = output.write_result({**outcome.to_dict(), "seed": settings.seed, "config_folder": str(folder)})
     output.write_config(text)
     write_survival_page(output.path, outcome, stages, source.name, text, summary)
     return outcome

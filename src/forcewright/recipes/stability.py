@@ -1,17 +1,21 @@
 """Probing a fitted potential for holes, and what summary and report say of it.
 
 `after_fit` is called once a study has its potential; `sections` turns what it leaves in result.json into the report's.
+The potential remembers it in short (`with_stability`), so that `before_a_run` can say what is to be expected of a run.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from forcewright.errors import InputError
+from forcewright.fitting.calibration import remember
 from forcewright.fitting.in_memory import StudyOutcome
 from forcewright.fitting.settings import FitSettings, StabilitySettings
 from forcewright.potential import Potential
+from forcewright.simulation import Stage
 from forcewright.stability import probe
 
 log = logging.getLogger("forcewright")
@@ -26,9 +30,59 @@ def after_fit(settings: FitSettings, outcome: StudyOutcome, potential: Potential
     if not settings.family.predicts_other_cells:
         return {"status": "impossible", "problem": "it knows only the atoms that it was fitted to"}
     problem = outcome.problem
-    probed = probe(potential, problem.everything, settings.stability, problem.seed, study_s)
+    # energies that are not fitted have a zero of their own
+    frames = problem.everything.without_labels([name for name in settings.left_out if name == "energy"])
+    probed = probe(potential, frames, settings.stability, problem.seed, study_s)
     log.info("stability: %d holes", len(probed.holes))
     return {"status": "probed", **probed.to_dict()}
+
+
+def with_stability(potential: Potential, stability: Mapping[str, Any]) -> Potential:
+    """Return a potential that remembers what probing it has found; one without a provenance as it is."""
+    if stability["status"] != "probed" or not hasattr(potential, "provenance"):
+        return potential
+    runs: dict[float, list[bool]] = {}
+    for row in stability["runs"]["each"]:
+        runs.setdefault(float(row["temperature_K"]), []).append(bool(row["survived"]))
+    dynamics = [
+        {"temperature_K": kelvin, "done": len(rows), "survived": sum(rows)} for kelvin, rows in sorted(runs.items())
+    ]
+    holes = [sentence for sentence in warnings(stability) if sentence.startswith("hole: ")]
+    return remember(potential, stability={"runs": dynamics, "holes": holes})
+
+
+def before_a_run(potential: Potential | None, stages: Sequence[Stage]) -> str:
+    """Return in words what probing lets expect of a run; empty where it found nothing, or was not done.
+
+    Raises
+    ------
+    InputError
+        If what the potential remembers is damaged.
+    """
+    stored = getattr(potential, "provenance", {}).get("stability")
+    if not stored:
+        return ""
+    try:
+        runs = [(float(row["temperature_K"]), int(row["done"]), int(row["survived"])) for row in stored["runs"]]
+        holes = [str(sentence) for sentence in stored["holes"]]
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"what it remembers of its probing is damaged ({error}); save the potential again"
+        raise InputError(problem, field="provenance.stability") from None
+    if not holes:
+        return ""
+    text = f"when it was fitted, the potential was found to let atoms fall ({'; '.join(holes)})"
+    failed = [(kelvin, done, survived) for kelvin, done, survived in runs if survived < done]
+    hottest = max((max(stage.temperature_K) for stage in stages if stage.temperature_K), default=None)
+    if not failed or hottest is None:
+        return text
+    counts = ", ".join(f"{survived} of {done} runs survived at {kelvin:g} K" for kelvin, done, survived in failed)
+    coolest = failed[0][0]
+    if hottest >= coolest:
+        return f"{text}: {counts}, so that this run at {hottest:g} K is not expected to last"
+    return (
+        f"{text}: {counts}; whether a run at {hottest:g} K lasts, nobody has probed (stability: {{temperature_K: "
+        f"{hottest:g}}} in the config of the fit does)"
+    )
 
 
 def warnings(stability: Mapping[str, Any]) -> list[str]:

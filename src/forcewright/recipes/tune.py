@@ -30,6 +30,7 @@ from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
+from forcewright.reference.identity import identify
 
 log = logging.getLogger("forcewright")
 
@@ -162,7 +163,8 @@ def _run(
     checked.family.require_packages()
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
-    require_forces(inputs.train, labels)
+    if "forces" not in checked.left_out:
+        require_forces(inputs.train, labels)
     if output is not None:
         folder = as_path(output).resolve()
         if external is not None:
@@ -230,12 +232,14 @@ def _fingerprint(problem: Problem, inputs: Inputs, asked: TuneConfig) -> str:
     assert isinstance(config, TuneConfig)
     names = {"model", "weights", "ridge", "loss", "search", "protocol", "reference_energies", "validation", "prior"}
     words = in_earlier_words(config, asked)
-    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range"}}
+    content = {name: value for name, value in words.items() if name in names | {"left_open", "short_range", "left_out"}}
     content["validation"].pop("external")
     if content["prior"] == "free":  # is left out, so that studies begun before there was a prior go on
         content.pop("prior")
     is_xpot = config.protocol == "xpot"
     external = inputs.test if is_xpot else inputs.external
     sets = (problem.everything, external, inputs.test if is_xpot else None)
+    if problem.baseline is not None:
+        content["baseline"] = identify(problem.baseline.potential)[2]
     content["data"] = [None if dataset is None else dataset.content_hash for dataset in sets]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import atomic_path, atomic_write
+from forcewright.files import atomic_path, atomic_write, read_arrays
+from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Reference
 from forcewright.reference.checks import checked_labels
 from forcewright.structure import Labels, Structure
@@ -56,14 +57,14 @@ class LabelCache:
     def get(self, structure: Structure) -> Labels | Failure | None:
         """Return what is known of a structure, None where nothing is."""
         try:
-            with self._path(structure).open("rb") as stream, np.load(stream, allow_pickle=False) as content:
-                about = json.loads(str(content["about"]))
-                if about["version"] != _VERSION:
-                    return None
-                if "failure" in about:
-                    return Failure(str(about["failure"]), repeatable=True)
-                stress = content.get("stress")
-                labels = checked_labels(structure, float(content["energy"]), content["forces"], stress, about["info"])
+            content = read_arrays(self._path(structure))
+            about = parse_json(str(content["about"]))
+            if about["version"] != _VERSION:
+                return None
+            if "failure" in about:
+                return Failure(str(about["failure"]), repeatable=True)
+            stress = content.get("stress")
+            labels = checked_labels(structure, float(content["energy"]), content["forces"], stress, about["info"])
         except Exception:  # absent or damaged in one of many ways
             return None
         return labels if isinstance(labels, Labels) else None

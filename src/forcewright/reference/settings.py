@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from forcewright.configs import StrictModel
 from forcewright.consent import CONSENT, consented
 from forcewright.errors import InputError
-from forcewright.models.pair_style import PairStylePotential, pair_style_potential
+from forcewright.models.pair_style.settings import PairStyleSettings
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
@@ -24,23 +24,6 @@ from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
 _OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
-
-
-class PairStyleSettings(StrictModel):
-    """A LAMMPS pair style in metal units."""
-
-    pair_style: str
-    """What stands behind pair_style in a LAMMPS input."""
-    pair_coeff: str | tuple[str, ...]
-    """What stands behind pair_coeff, or several of them; files lie beside the settings or among LAMMPS's own."""
-    species: tuple[str, ...] | None = None
-    """Element of each LAMMPS type; needed where pair_coeff does not end with them."""
-    cutoff: float | None = Field(default=None, gt=0)
-    """Range in Å; LAMMPS is asked where it is not given."""
-
-    def potential(self, base: Path) -> PairStylePotential:
-        """Return it as a potential (see `pair_style_potential`); its files lie in ``base`` or among LAMMPS's own."""
-        return pair_style_potential(self.pair_style, self.pair_coeff, base, self.species, self.cutoff)
 
 
 class XtbSettings(StrictModel):

@@ -25,6 +25,7 @@ PALETTE = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#44AA99", "#A
 MARKERS = ("o", "s", "^", "D")
 INK, SOFT, RULE = "#1d232b", "#6b7480", "#d5d9de"
 MAIN, SECOND, ALARM, BEST = "#1f4e79", "#9db8d1", "#b3261e", "#d9822b"
+SECOND_RUN = "#c2571a"  # beside MAIN, for the second of two sets that are equals
 COLOR_MAP = "viridis"
 WIDTH = 9.6  # inches, drawn as wide as the page
 

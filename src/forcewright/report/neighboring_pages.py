@@ -48,7 +48,7 @@ def link_neighbors(target: Path) -> None:
     """Add links to a new page to those above and below it."""
     for other in (*_above(target), *_below(target.parent)):
         with suppress(OSError, UnicodeDecodeError):  # the page is there, and whole, without it
-            page = other.read_text(encoding="utf-8")
+            page = other.read_text(encoding="utf-8", errors="replace")
             if _BEGIN in page and _OURS in page and (linked := with_links(page, other)) != page:
                 atomic_write(other, linked)
 

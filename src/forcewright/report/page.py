@@ -20,6 +20,7 @@ from forcewright.report.neighboring_pages import link_neighbors, with_links, wit
 from forcewright.report.numbers import duration, memory, significant, unit_of
 from forcewright.report.search_figures import draw_cost, draw_importance, draw_search, draw_slices
 from forcewright.report.tables import (
+    density_table,
     element_table,
     error_table,
     error_text,
@@ -124,6 +125,7 @@ def _context(content: ReportContent) -> dict[str, Any]:
         ],
         "tables": [(name, error_table(table)) for name, table in tables.items()],
         "elements": [(name, element_table(table)) for name, table in tables.items()],
+        "densities": [(name, density_table(table)) for name, table in tables.items()],
         "groups": _pictures(draw_groups(tables)),
         "importance": _picture(draw_importance(content.importance)),
         "slices": _picture(draw_slices(content.trials, content.importance, content.units)),

@@ -17,7 +17,11 @@ ERROR_COLUMNS = (
     ("force_mae_eV_per_A", "force MAE", "eV/Å"),
     ("force_r2", "force R²", ""),
     ("stress_rmse_GPa", "stress RMSE", "GPa"),
+    ("pressure_bias_GPa", "pressure bias", "GPa"),
 )
+
+#: columns of the table by density
+_DENSITY_COLUMNS = ("energy_rmse_meV_per_atom", "force_rmse_eV_per_A", "stress_rmse_GPa", "pressure_bias_GPa")
 
 
 def error_text(errors: Mapping[str, Any] | None, key: str) -> str:
@@ -49,6 +53,22 @@ def element_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
     rows = [[symbol, significant(errors.get("atoms")), *(error_text(errors, key) for key, _ in columns)]
             for symbol, errors in elements.items()]  # fmt: skip
     headings = [("element", ""), ("atoms", ""), *((name, "eV/Å") for _, name in columns)]
+    return {"headings": headings, "rows": rows, "style": "plain"}
+
+
+def density_table(table: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return headings and rows of errors by density, from dense to dilute; None for one density alone."""
+    densities = (table or {}).get("densities") or []
+    columns = [column for column in ERROR_COLUMNS if column[0] in _DENSITY_COLUMNS]
+    columns = [column for column in columns if any(row.get(column[0]) is not None for row in densities)]
+    if len(densities) < 2 or not columns:
+        return None
+    rows = []
+    for row in densities:
+        low, high = (significant(end, 4) for end in row["volume_per_atom_A3"])
+        name = low if low == high else f"{low} to {high}"
+        rows.append([name, significant(row.get("frames")), *(error_text(row, key) for key, _, _ in columns)])
+    headings = [("volume per atom", "Å³"), ("frames", ""), *((name, unit) for _, name, unit in columns)]
     return {"headings": headings, "rows": rows, "style": "plain"}
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from forcewright.descriptors.ace import ace_basis
 from forcewright.selection.cur import leverage_scores, select_cur
-from forcewright.selection.descriptors import ace_basis, frame_descriptors
+from forcewright.selection.descriptors import frame_descriptors
 from forcewright.selection.farthest_point import farthest_points, select_fps
 from forcewright.selection.novelty import novelty, select_max_volume, select_novelty
 from forcewright.selection.random_choice import select_random

@@ -7,44 +7,12 @@ composition. To account for unusual atoms, `with_deviation` adds the standard de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from ase.data import covalent_radii
 
+from forcewright.descriptors.ace import ace_basis
 from forcewright.errors import InputError
-from forcewright.features.ace.basis import AceBasis, RadialSettings
-from forcewright.features.ace.basis_functions import generate_functions
+from forcewright.features.ace.basis import AceBasis
 from forcewright.structure import Dataset, FloatArray, Structure
-
-_RANGE = 3.6  # cutoff in largest covalent diameters: beyond the second shell of most crystals
-_LIMITS = (3.5, 6.0)  # Å
-_NRADMAX, _LMAX = (8, 4, 3), (0, 3, 2)  # by rank: two-, three- and four-body terms
-
-
-def ace_basis(species: Sequence[int], cutoff: float | None = None, functions: int = 60) -> AceBasis:
-    """Return a small ACE basis for describing structures.
-
-    Parameters
-    ----------
-    species
-        Atomic numbers.
-    cutoff
-        In Å; 3.6 times the largest covalent radius, between 3.5 and 6 Å, by default.
-    functions
-        Invariant functions per center element, the first in the order of their degree.
-
-    Raises
-    ------
-    InputError
-        If a number is invalid.
-    """
-    if functions < 1 or (cutoff is not None and not cutoff > 0):
-        raise InputError(f"needs a cutoff above 0 Å and functions from 1 on, not {cutoff} and {functions}")
-    species = tuple(sorted(set(species)))
-    range_A = cutoff or float(np.clip(_RANGE * max(covalent_radii[z] for z in species), *_LIMITS))
-    chosen = generate_functions(len(species), nradmax=_NRADMAX, lmax=_LMAX, count=functions)
-    return AceBasis(species, RadialSettings(), ((range_A,) * len(species),) * len(species), chosen)
 
 
 def frame_descriptors(

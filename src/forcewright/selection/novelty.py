@@ -1,4 +1,4 @@
-"""Frames by novelty: the largest extrapolation grade of their atoms, or the volume of their descriptors."""
+"""Frames by novelty: the largest uncertainty of their atoms, or the volume of their descriptors."""
 
 from __future__ import annotations
 
@@ -8,42 +8,60 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.linalg.max_volume import max_volume
-from forcewright.potential import Graded
+from forcewright.potential import Potential
 from forcewright.selection.checks import require_count
 from forcewright.selection.descriptors import frame_descriptors
 from forcewright.structure import Dataset, FloatArray, IntArray
+from forcewright.uncertainty import uncertainty_of
 
 
-def novelty(dataset: Dataset, potential: Graded) -> FloatArray:
-    """Return the largest extrapolation grade of an atom in every frame (M,)."""
-    return np.array([float(potential.extrapolation_grades(s).max()) for s in dataset.structures])
-
-
-def select_novelty(
-    dataset: Dataset, count: int, rng: np.random.Generator, *, potential: Any = None, above: float = 0.0
-) -> IntArray:
-    """Return ``count`` frame numbers of largest extrapolation grade, the largest first; ties are broken at random.
+def novelty(dataset: Dataset, potential: Potential, kind: str | None = None) -> FloatArray:
+    """Return the largest uncertainty of an atom in every frame (M,), infinite where it is not known.
 
     Parameters
     ----------
-    potential
-        A potential with an active set (`Graded`), such as a fitted ACE.
-    above
-        Only frames with a grade above this are taken, so there may be fewer. What a grade means differs from fit to
-        fit: outside is what exceeds the 99 % quantile that the potential keeps (`forcewright.uncertainty`).
+    kind
+        Kind of uncertainty (`forcewright.uncertainty.KINDS`); the first that the potential knows where not given.
 
     Raises
     ------
     InputError
-        If the potential has no grades or there are fewer frames.
+        If the potential knows no uncertainty, or not this one.
+    """
+    known = uncertainty_of(potential, kind)
+    if known is None:
+        raise InputError("needs a potential that knows how uncertain it is, such as one fitted here", field="by")
+    largest = [float(known.of(structure).max()) for structure in dataset.structures]
+    return np.where(np.isnan(largest), np.inf, largest)
+
+
+def select_novelty(
+    dataset: Dataset, count: int, rng: np.random.Generator, *, potential: Any = None, above: float = 0.0,
+    kind: str | None = None,
+) -> IntArray:  # fmt: skip
+    """Return ``count`` frame numbers of largest uncertainty, the largest first; ties are broken at random.
+
+    Parameters
+    ----------
+    potential
+        A potential that knows how uncertain it is, such as a fitted ACE.
+    above
+        Only frames with an uncertainty above this are taken, so there may be fewer. What a grade means differs from fit
+        to fit: outside is what exceeds the 99 % quantile that the potential keeps (`forcewright.uncertainty`).
+    kind
+        Kind of uncertainty: grade, variance, committee, standard_error or distance; the first that the potential knows
+        where not given.
+
+    Raises
+    ------
+    InputError
+        If the potential does not know the uncertainty or there are fewer frames.
     """
     require_count(count, len(dataset))
-    if not isinstance(potential, Graded):
-        raise InputError("needs a potential with extrapolation grades, such as a fitted ACE potential", field="by")
-    grades = novelty(dataset, potential)
+    values = novelty(dataset, potential, kind)
     order = rng.permutation(len(dataset))
-    order = order[np.argsort(-grades[order], kind="stable")]
-    return order[grades[order] > above][:count]
+    order = order[np.argsort(-values[order], kind="stable")]
+    return order[values[order] > above][:count]
 
 
 def select_max_volume(

@@ -6,11 +6,11 @@ from forcewright.force_field import ForceField
 from forcewright.simulation.monitors import Alarm, Monitors
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result
 from forcewright.simulation.run import ENGINES, Progress, run
-from forcewright.simulation.settings import RunSettings, TrajectorySettings
+from forcewright.simulation.settings import DenseSettings, RunSettings, TrajectorySettings
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot
 
 __all__ = [
-    "ENGINES", "Alarm", "ForceField", "Monitors", "Progress", "RunSettings", "SimulationResult",
+    "ENGINES", "Alarm", "DenseSettings", "ForceField", "Monitors", "Progress", "RunSettings", "SimulationResult",
     "Snapshot", "Stage", "StageRecord", "TrajectorySettings", "read_result", "run",
 ]  # fmt: skip

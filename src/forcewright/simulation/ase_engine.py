@@ -15,6 +15,7 @@ from ase.optimize import LBFGS
 from threadpoolctl import threadpool_limits
 
 from forcewright.force_field import ForceField
+from forcewright.plain_data import parse_json
 from forcewright.simulation.ase_integrators import integrator_of
 from forcewright.simulation.calculation import Calculation
 from forcewright.simulation.stages import Stage
@@ -153,7 +154,7 @@ class AseEngine:
                 target = attrgetter(owner)(self._dynamics) if owner else self._dynamics
                 setattr(target, attribute, np.array(value) if isinstance(value, np.ndarray) else float(value))
         # Last of all, because making an integrator may draw random numbers.
-        self._rng.bit_generator.state = json.loads(str(state["rng"]))
+        self._rng.bit_generator.state = parse_json(str(state["rng"]))
 
     def close(self) -> None:
         """Release nothing: ASE holds no files."""

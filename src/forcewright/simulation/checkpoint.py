@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from forcewright.errors import InputError
-from forcewright.files import write_arrays
+from forcewright.files import read_arrays, write_arrays
 from forcewright.force_field import ForceField
+from forcewright.plain_data import parse_json
 from forcewright.simulation.settings import RunSettings
 from forcewright.simulation.stages import Stage
 from forcewright.trajectory import Snapshot
@@ -45,9 +45,13 @@ def identity(
 def _plain(settings: RunSettings) -> dict[str, Any]:
     """Return the settings; what earlier versions do not know is left out at its default, so that their runs go on."""
     plain = settings.model_dump(mode="json")
-    default = type(settings.monitors).model_fields["extrapolation_factor"].default
-    if settings.monitors.extrapolation_factor == default:
-        del plain["monitors"]["extrapolation_factor"]
+    for holder, written, names in (
+        (settings.monitors, plain["monitors"], ("extrapolation_factor", "pair_distance", "uncertainty")),
+        (settings, plain, ("dense_frames",)),
+    ):
+        for name in names:
+            if getattr(holder, name) == type(holder).model_fields[name].default:
+                del written[name]
     return plain
 
 
@@ -79,6 +83,12 @@ class Checkpoint:
     restarts: int
     state: Mapping[str, Any] = field(default_factory=dict)
     extrapolation_bytes: int = 0
+    distances_bytes: int = 0
+
+    @property
+    def table_bytes(self) -> dict[str, int]:
+        """Lengths of the tables of what a potential knows of its training data, by name."""
+        return {"extrapolation.csv": self.extrapolation_bytes, "distances.csv": self.distances_bytes}
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint at ``path`` atomically."""
@@ -91,10 +101,10 @@ class Checkpoint:
     def load(cls, path: Path) -> Checkpoint:
         """Read a checkpoint; InputError if the file is damaged."""
         try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                content = json.loads(str(arrays["content"]))
-                state = {name.removeprefix("state."): arrays[name] for name in arrays.files if name != "content"}
-            content["state"] |= state
+            arrays = read_arrays(path)
+            content = parse_json(str(arrays.pop("content")))
+            content["state"] |= {name.removeprefix("state."): array for name, array in arrays.items()}
             return cls(**content)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise InputError(f"is damaged ({error}); start again with --fresh", file=path) from None
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            said = error.problem if isinstance(error, InputError) else error
+            raise InputError(f"is damaged ({said}); start again with --fresh", file=path) from None

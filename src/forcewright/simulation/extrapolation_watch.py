@@ -14,12 +14,13 @@ from typing import IO, Any, Literal
 
 from ase.data import chemical_symbols
 
-from forcewright.errors import ForcewrightError
+from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import atomic_write
 from forcewright.force_field import ForceField
+from forcewright.simulation.monitors import Alarm, outside_alarm
 from forcewright.trajectory import Snapshot
 from forcewright.trajectory.extxyz import frame_text
-from forcewright.uncertainty import Judged, Uncertainty, judge, uncertainty_of
+from forcewright.uncertainty import Judged, Kind, Uncertainty, judge, uncertainty_of
 
 log = logging.getLogger("forcewright")
 
@@ -42,23 +43,25 @@ class ExtrapolationWatch:
         Where the run writes.
     """
 
+    table = TABLE
+
     def __init__(self, uncertainty: Uncertainty, factor: float | None, folder: Path) -> None:
         self.uncertainty, self.factor, self.folder = uncertainty, factor, folder
         self.looks, self.outside = 0, 0
-        self._table: IO[bytes] | None = None
+        self._file: IO[bytes] | None = None
 
-    def open(self, table: IO[bytes]) -> None:
+    def open(self, file: IO[bytes]) -> None:
         """Write to this file, an opened extrapolation.csv, and count what it already holds."""
-        self._table = table
-        if table.tell() == 0:
-            table.write(HEADER.encode())
+        self._file = file
+        if file.tell() == 0:
+            file.write(HEADER.encode())
             return
         for row in csv.DictReader((self.folder / TABLE).read_text(encoding="utf-8").splitlines()):
             self.looks += 1
             self.outside += not float(row["largest"]) <= float(row["limit"])
 
-    def look(self, snapshot: Snapshot) -> Judged | None:
-        """Record a structure; return it where the run is to be stopped."""
+    def look(self, snapshot: Snapshot) -> Alarm | None:
+        """Record a structure; return an alarm where the run is to be stopped for it."""
         try:
             judged = judge(self.uncertainty, snapshot.structure)
         except (ForcewrightError, ValueError, ArithmeticError):  # structures that other monitors stop the run for
@@ -66,10 +69,10 @@ class ExtrapolationWatch:
         limit = judged.limit
         if limit is None:
             return None
-        assert self._table is not None
+        assert self._file is not None
         time_ps = (snapshot.time or 0.0) / 1000.0
         row = f"{snapshot.step or 0},{time_ps:.12g},{judged.largest:.8g},{limit:.8g},{judged.atom}\n"
-        self._table.write(row.encode())
+        self._file.write(row.encode())
         self.looks += 1
         if judged.is_outside:
             if self.outside == 0:
@@ -77,7 +80,9 @@ class ExtrapolationWatch:
                 log.warning("%s", self.describe(snapshot, judged) + f"; see {FIRST}")
             self.outside += 1
         too_far = self.factor is not None and not judged.largest <= self.factor * limit
-        return judged if too_far else None
+        if not too_far:
+            return None
+        return outside_alarm(snapshot, self.describe(snapshot, judged), judged.atom, judged.largest, limit)
 
     def describe(self, snapshot: Snapshot, judged: Judged) -> str:
         """Return in words how far a structure lies outside, without the step."""
@@ -102,11 +107,34 @@ class ExtrapolationWatch:
 
 
 def extrapolation_watch(
-    force_field: ForceField, factor: float | Literal["warn", "off"], folder: Path
+    force_field: ForceField,
+    factor: float | Literal["warn", "off"],
+    folder: Path,
+    kind: Kind | Uncertainty | None = None,
 ) -> ExtrapolationWatch | None:
-    """Return the watch of a run; None where it is off, or the potential knows no calibrated uncertainty."""
-    uncertainty = None if factor == "off" else uncertainty_of(force_field.potential)
-    if uncertainty is None or uncertainty.calibration is None:
+    """Return the watch of a run; None where it is off, or the potential knows no calibrated uncertainty.
+
+    Parameters
+    ----------
+    kind
+        The kind of uncertainty, or an uncertainty itself; where not given the first that the potential knows.
+
+    Raises
+    ------
+    InputError
+        If the kind is given, and the potential does not know it or what it is on frames that were held back.
+    """
+    if factor == "off":
         return None
     multiple: Any = None if factor == "warn" else factor
+    if isinstance(kind, Uncertainty):
+        return ExtrapolationWatch(kind, multiple, folder)
+    try:
+        uncertainty = uncertainty_of(force_field.potential, kind)
+        if kind is not None and (uncertainty is None or uncertainty.calibration is None):
+            raise InputError(f"is {kind}, which was not calibrated; fit the potential with uncertainty: [{kind}]")
+    except InputError as error:
+        raise InputError(error.problem, field="monitors.uncertainty") from None
+    if uncertainty is None or uncertainty.calibration is None:
+        return None
     return ExtrapolationWatch(uncertainty, multiple, folder)

@@ -19,7 +19,15 @@ from ase import units
 
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.force_field import ForceField
-from forcewright.lammps_session import BAR_ANGSTROM3_PER_EV, error_sentence, new_instance, type_of_species
+from forcewright.lammps_session import (
+    BAR_ANGSTROM3_PER_EV,
+    atom_style,
+    charge_commands,
+    error_sentence,
+    new_instance,
+    type_of_species,
+)
+from forcewright.plain_data import parse_json
 from forcewright.simulation.calculation import Calculation
 from forcewright.simulation.lammps_frame import LammpsFrame, cell_of, images_of, to_lammps
 from forcewright.simulation.stages import Stage
@@ -71,9 +79,10 @@ class LammpsSimulation:
 
     def _build(self, positions: FloatArray, box: list[str]) -> None:
         lmp = self._lmp
+        charges = None if self._force_field.pair_style is None else self._force_field.pair_style.charges
         lmp.commands_list(
             [
-                "clear", "units metal", "atom_style atomic", "atom_modify map array sort 0 2.0", "box tilt large", *box,
+                "clear", "units metal", atom_style(charges), "atom_modify map array sort 0 2.0", "box tilt large", *box,
                 f"create_box {len(self._species)} box",
             ]
         )  # fmt: skip
@@ -82,7 +91,8 @@ class LammpsSimulation:
         placed = lmp.create_atoms(self._count, ids, self._types.tolist(), (ctypes.c_double * flat.size)(*flat))
         if placed != self._count:
             raise ForcewrightError(f"LAMMPS placed {placed} of {self._count} atoms; is a position not a number?")
-        lmp.commands_list(_mass_commands(self._types, self._masses, len(self._species)))
+        masses = _mass_commands(self._types, self._masses, len(self._species))
+        lmp.commands_list([*masses, *charge_commands(charges)])
         self._set_forces()
 
     def _set_forces(self) -> None:
@@ -290,7 +300,7 @@ class LammpsSimulation:
         self._stage = stage
         self._stage_start, self._stage_time = int(state["stage_start"]), float(state["stage_time"])
         self._moves = bool(state["moves"])
-        self._rng.bit_generator.state = json.loads(str(state["rng"]))
+        self._rng.bit_generator.state = parse_json(str(state["rng"]))
         self._frame = LammpsFrame(self._frame.start, np.array(state["rotation"]), np.array(state["folded"]))
         with self._explained(), tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             path = Path(folder) / "restart"

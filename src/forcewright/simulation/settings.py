@@ -24,6 +24,17 @@ class TrajectorySettings(BaseModel):
     """Whether to write forces."""
 
 
+class DenseSettings(BaseModel):
+    """Frames of the last moments of a run, which are written if it breaks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    every_fs: float = Field(default=10.0, gt=0)
+    """Time between frames; rounded to steps of each stage, at least one."""
+    count: int = Field(default=40, ge=0, le=100_000)
+    """How many of them are kept, fewer where they would take more than 40 MB; 0 for none."""
+
+
 class RunSettings(BaseModel):
     """What a run writes, how often, and what stops it.
 
@@ -42,6 +53,8 @@ class RunSettings(BaseModel):
     """The same as a time."""
     monitors: Monitors = Monitors()
     """What stops the run."""
+    dense_frames: DenseSettings = DenseSettings()
+    """What is kept of the moments before a run breaks, beyond its trajectory."""
 
     @model_validator(mode="after")
     def _check_interval(self) -> Self:
@@ -57,6 +70,7 @@ class RunSettings(BaseModel):
         return Intervals(
             _steps(self.trajectory.every_fs, stage), _steps(self.thermo_every_fs, stage),
             _steps(self.monitors.every_fs, stage), checkpoint,
+            _steps(self.dense_frames.every_fs, stage) if self.dense_frames.count else 0,
         )  # fmt: skip
 
 
@@ -68,10 +82,12 @@ class Intervals:
     thermo: int
     monitors: int
     checkpoint: int
+    dense: int = 0  # for none
 
     def until_next(self, step: int) -> int:
         """Return the number of steps from ``step`` to the next output or check."""
-        return min(every - step % every for every in (self.frame, self.thermo, self.monitors, self.checkpoint))
+        due = (self.frame, self.thermo, self.monitors, self.checkpoint, self.dense)
+        return min(every - step % every for every in due if every)
 
 
 def _steps(fs: float, stage: Stage) -> int:

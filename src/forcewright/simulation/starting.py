@@ -17,9 +17,11 @@ from forcewright.trajectory import Snapshot
 
 
 def check_species(force_field: ForceField, structure: Structure) -> None:
-    """Raise InputError if the force field does not know a species of the structure."""
+    """Raise InputError if the force field does not know a species of the structure, or its charges cannot be summed."""
     if force_field.species:
         require_known_species(structure, force_field.species, knower=force_field.name, field="structure")
+    if force_field.pair_style is not None:
+        force_field.pair_style.require_computable(structure, field="structure")
 
 
 def check_stage(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.models.baseline import fitted_part
 from forcewright.potential import Potential
 from forcewright.stability.holes import Hole
 from forcewright.structure import FloatArray, Structure
@@ -42,8 +43,12 @@ def dimer_curves(
         ]
         predictions = potential.predict(structures, stress=False)
         energies = np.array([p.energy for p in predictions]) - sum(free[z] for z in numbers)
+        bonds = energies  # of what is fitted: opposite charges of a baseline may be bound more strongly than any bond
+        if (fitted := fitted_part(potential)) is not potential:
+            bonds = np.array([p.energy for p in fitted.predict(structures, forces=False, stress=False)])
+            bonds -= bonds[-1]
         forces = np.array([np.nan if p.forces is None else p.forces[1, 2] for p in predictions])
-        where = _hole(distances, energies, forces, last)
+        where = _hole(distances, energies, forces, last, bonds)
         text = None
         if where is not None:
             text = f"{pair.replace('-', '–')}, {_signed(energies[where])} eV at {distances[where]:.2f} Å"
@@ -58,7 +63,9 @@ def _signed(energy: float) -> str:
     return f"{energy:.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _hole(distances: FloatArray, energies: FloatArray, forces: FloatArray, last: float) -> int | None:
+def _hole(
+    distances: FloatArray, energies: FloatArray, forces: FloatArray, last: float, bonds: FloatArray
+) -> int | None:
     """Return the index of the lowest point that atoms fall to, or None."""
     if not (np.isfinite(energies).all() and np.isfinite(forces).all()):
         return int(np.flatnonzero(~(np.isfinite(energies) & np.isfinite(forces)))[0])
@@ -67,7 +74,7 @@ def _hole(distances: FloatArray, energies: FloatArray, forces: FloatArray, last:
     for k in inside[forces[inside] < -_FLAT]:  # from here atoms fall inwards, until something stops them
         stopped = np.flatnonzero(forces[:k] >= 0.0)
         bottoms.append(int(stopped[-1]) if len(stopped) else 0)
-    lowest = int(energies.argmin())
-    if energies[lowest] < _DEEPEST:
+    lowest = int(bonds.argmin())
+    if bonds[lowest] < _DEEPEST:
         bottoms.append(lowest)
     return min(bottoms, key=lambda k: energies[k], default=None)

@@ -16,7 +16,7 @@ from forcewright.files import scratch_folder
 from forcewright.force_field import ForceField
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import Potential
-from forcewright.simulation import Monitors, Progress, RunSettings, Stage, TrajectorySettings, run
+from forcewright.simulation import DenseSettings, Monitors, Progress, RunSettings, Stage, TrajectorySettings, run
 from forcewright.stability.holes import FAILURES, Clock, Hole, OutOfTimeError, closest_allowed
 from forcewright.structure import Dataset, FloatArray, IntArray, Structure
 
@@ -75,7 +75,10 @@ def _survives(
     settings = RunSettings(
         trajectory=TrajectorySettings(every_fs=long), thermo_every_fs=long, checkpoint_every_steps=10**7,
         # outside of the training data is where holes are looked for
-        monitors=Monitors(closest_A=closest, volume_factor=2.0, every_fs=10.0, extrapolation_factor="off"),
+        monitors=Monitors(
+            closest_A=closest, volume_factor=2.0, every_fs=10.0, extrapolation_factor="off", pair_distance="off"
+        ),
+        dense_frames=DenseSettings(count=0),
     )  # fmt: skip
     with scratch_folder("probe") as folder:
         try:

@@ -79,13 +79,13 @@ class OutOfTimeError(Exception):
 
 
 def lowest_energy(dataset: Dataset, free: dict[int, float]) -> float:
-    """Return the lowest labelled energy per atom in eV, that of free atoms subtracted; infinite without labels."""
+    """Return the lowest labelled energy per atom in eV, that of free atoms subtracted; minus infinity without any."""
     energies = [
         (frame.labels.energy - sum(free[int(z)] for z in frame.structure.numbers)) / len(frame.structure)
         for frame in dataset
         if frame.labels.energy is not None and len(frame.structure) > 1
     ]
-    return min(energies, default=np.inf)
+    return min(energies, default=-np.inf)
 
 
 def closest_allowed(shortest: Mapping[str, float]) -> dict[str, float]:

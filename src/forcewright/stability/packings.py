@@ -103,6 +103,7 @@ def _fallen(
     last = structure
     try:
         with threadpool_limits(limits=1, user_api="blas"), np.errstate(all="ignore"):
+            potential.predict([structure])  # refuses a composition that it does not take, which is no hole
             for _ in optimizer.irun(fmax=0.05, steps=_STEPS):
                 if clock.is_over:
                     raise OutOfTimeError
@@ -113,6 +114,8 @@ def _fallen(
                 last = now
                 if (pair := fallen_pair(now, limits)) is not None:
                     return Hole("packing", f"{pair[0]} in a {kind}", now, pair[1])
+    except InputError:
+        return None
     except FAILURES as error:
         return Hole("packing", f"a {kind} fails: {error}", last)
     per_atom = (energy - sum(free[int(z)] for z in structure.numbers)) / len(structure)

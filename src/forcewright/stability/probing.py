@@ -8,6 +8,7 @@ from typing import Any
 from forcewright.data.closest_pairs import shortest_distances
 from forcewright.errors import ForcewrightError
 from forcewright.fitting.settings import StabilitySettings
+from forcewright.models.baseline import vacuum_of
 from forcewright.potential import Potential
 from forcewright.stability.dimers import dimer_curves, free_energies
 from forcewright.stability.dynamics import runs
@@ -92,9 +93,10 @@ def _probe_all(
     potential: Potential, train: Dataset, settings: StabilitySettings, seed: int, clock: Clock, probed: Probed
 ) -> None:
     shortest = shortest_distances(train)
-    free = free_energies(potential)
+    vacuum = vacuum_of(potential)
+    free = free_energies(vacuum)
     left = list(shortest)
-    curves = dimer_curves(potential, shortest, free)
+    curves = dimer_curves(vacuum, shortest, free)
     while left and not clock.is_over:
         curve, hole = next(curves)
         probed.curves.append(curve)

@@ -30,6 +30,7 @@ from ase.data import atomic_masses
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_path
+from forcewright.plain_data import parse_json
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory.extxyz import open_at, sync
 from forcewright.trajectory.snapshot import Snapshot
@@ -113,9 +114,9 @@ def _record(header: dict[str, Any]) -> np.dtype[Any]:
 
 def _header(file: IO[bytes], path: Path) -> dict[str, Any]:
     try:
-        header: dict[str, Any] = json.loads(file.readline())
+        header: dict[str, Any] = parse_json(file.readline())
         return header
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except ValueError:
         raise InputError("is not a file of frames that Forcewright wrote", file=path) from None
 
 
@@ -195,7 +196,7 @@ def read_h5md(path: Path) -> Iterator[Snapshot]:
     except InputError as error:
         raise InputError(error.problem, file=path, frame=error.frame, field=error.field) from None
     # what h5py and NumPy raise of groups in the place of datasets, text in that of numbers, and shapes that do not fit
-    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError, ArithmeticError, RuntimeError) as error:
         raise InputError(f"is not a sound H5MD trajectory ({error})", file=path) from None
 
 
@@ -317,5 +318,5 @@ def count_h5md(path: Path) -> int | None:
     try:
         with h5py.File(path) as h5:
             return next((len(g["position/value"]) for g in h5["particles"].values() if "position" in g), None)
-    except (OSError, KeyError):
+    except Exception:  # who reads the frames says what is wrong
         return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from forcewright.analyze.self_diffusion import diffusion
 from forcewright.errors import ForcewrightError, InputError, StoppedError
 from forcewright.files import scratch_folder
 from forcewright.force_field import ForceField
+from forcewright.plain_data import numbers, parse_json, real
 from forcewright.protocols.structures import repeat_snapshot
 from forcewright.protocols.survival import Survival, survival
 from forcewright.simulation import Monitors, RunSettings, SimulationResult, Stage, TrajectorySettings, run
@@ -150,11 +150,11 @@ def read_curve(path: Path) -> tuple[FloatArray, FloatArray]:
     try:
         if path.suffix == ".csv":
             rows = list(csv.DictReader(path.read_text().splitlines()))
-            pairs: Sequence[Any] = [(row["r"], row["g"]) for row in rows]
+            pairs: Sequence[Any] = [[real(row["r"]), real(row["g"])] for row in rows]
         else:
-            pairs = _pairs(json.loads(path.read_text()))
-        table = np.array(pairs, dtype=float).reshape(-1, 2)
-    except (OSError, ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
+            pairs = _pairs(parse_json(path.read_text()))
+        table = numbers([list(pair) for pair in pairs], "g(r)", (len(pairs), 2))
+    except (OSError, AttributeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"does not hold g(r) ({error}); expected columns or lists r and g", file=path) from None
     if len(table) < 2:
         raise InputError("holds fewer than two points of g(r)", file=path)

@@ -7,6 +7,8 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from forcewright.plain_data import real
+
 
 class Tolerance(NamedTuple):
     """The largest deviation that passes; relative to the size of the reference, or in the unit of the number."""
@@ -28,7 +30,7 @@ def parse_tolerance(value: Any) -> Tolerance:
         return value
     text = str(value).strip()
     try:
-        size = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        size = real(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         size = -1.0
     if isinstance(value, bool) or not (math.isfinite(size) and size >= 0):

@@ -12,8 +12,9 @@ from ase.data import chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field
 
 from forcewright.models.family import Family, FittedHyperparameters
-from forcewright.models.storage import PotentialFolder, number, write_potential
+from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import find_neighbors
+from forcewright.plain_data import number
 from forcewright.potential import Failure, PotentialBase, Prediction
 from forcewright.structure import Dataset, Labels, Structure, count_species
 

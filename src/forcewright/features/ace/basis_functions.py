@@ -126,6 +126,9 @@ def _check(limits: _Limits, count: int | None, order: str) -> None:
         raise InputError("is zero for every rank, which leaves no function", field="nradmax")
     if min(limits.nradmax) < 0 or min(limits.lmax) < 0:
         raise InputError("must be zero or more for every rank", field="nradmax" if min(limits.nradmax) < 0 else "lmax")
+    for name, values, highest in (("nradmax", limits.nradmax, 1000), ("lmax", limits.lmax, 100)):
+        if max(values) > highest:
+            raise InputError(f"is {max(values)}, expected {highest} at most", field=name)
     if limits.lmax[0] != 0:
         raise InputError(f"is {limits.lmax[0]} for rank 1, which has no angular dependence; give 0", field="lmax")
     if count is not None and count < 1:

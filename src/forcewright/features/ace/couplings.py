@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from math import prod
 
 import numpy as np
 
+from forcewright.errors import InputError
 from forcewright.features.ace.clebsch_gordan import coupling_tensor
 from forcewright.structure import FloatArray, IntArray
 
 MAX_RANK = 6
+_LARGEST = 150_000  # products of m of one function: l up to 170 for rank 2, 9 for rank 4, 3 for rank 6
 _ZERO = 1e-13  # couplings are of order one, and their sums wrong by some 1e-16
 _DEPENDENT = 1e-8  # part of a coupling that must be new for it to count as independent
 
@@ -73,6 +76,11 @@ def all_couplings(ls: tuple[int, ...], groups: tuple[int, ...]) -> Couplings:
 
     Those with an odd Σ l change sign under inversion and have no real part: there are none of them.
     """
+    if (size := prod(2 * l + 1 for l in ls)) > _LARGEST:  # noqa: E741
+        raise InputError(
+            f"l {list(ls)} have {size:,} products of m, and at most {_LARGEST:,} are coupled; take smaller l",
+            field="lmax",
+        )  # fmt: skip
     trees = dict(_invariants(ls)) if sum(ls) % 2 == 0 else {}
     intermediate = tuple(sorted(trees))
     grids = np.meshgrid(*(np.arange(-l, l + 1) for l in ls), indexing="ij")  # noqa: E741

@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from forcewright.errors import InputError
+from forcewright.plain_data import real
 from forcewright.structure import FloatArray
 
 Key = str | tuple[str, ...]
@@ -162,9 +163,13 @@ class Entry:
 
     def _convert(self, texts: list[Any], kind: type[float] | type[int]) -> list[float]:
         try:
+            if "_" in (together := "".join(texts)) or not together.isascii():
+                raise ValueError("1_000 and digits of other scripts, which Python takes")
             values: list[float] = list(map(kind, texts))
         except (ValueError, TypeError):
             raise self.refuse(self._not_numbers(texts, kind)) from None
+        if kind is int and max(map(abs, values), default=0) >= 2**63:
+            raise self.refuse("holds a whole number beyond 64 bits")
         if kind is float and not np.isfinite(values).all():
             raise self.refuse(f"holds {next(v for v in values if not np.isfinite(v))}, expected finite numbers")
         return values
@@ -174,7 +179,7 @@ class Entry:
             if not isinstance(text, str):
                 return f"holds {_kind(text)} where a number stands"
             try:
-                kind(text)
+                real(text), kind(text)
             except ValueError:
                 return f"{text!r} is not a {'number' if kind is float else 'whole number'}"
         raise AssertionError("every text converts")

@@ -17,13 +17,14 @@ from forcewright.features.ace.b_basis_writing import active_set_file, b_basis_te
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import basis_function
 from forcewright.features.ace.evaluator import AceEvaluator
-from forcewright.features.ace.expansion import Embedding, Expansion
+from forcewright.features.ace.expansion import RADIAL_FAMILIES, BasisFunction, Embedding, Expansion
 from forcewright.features.ace.yace import read_yace, write_yace
 from forcewright.files import atomic_write
 from forcewright.models.active_sets import active_sets, atomic_grades
 from forcewright.models.lammps_input import pace_input, watched_pace_input
 from forcewright.models.storage import PotentialFolder, write_potential
 from forcewright.neighbors import NeighborCache
+from forcewright.plain_data import number, numbers, whole
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
 from forcewright.structure import FloatArray, Frame, Structure, as_structure, require_known_species
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
@@ -106,6 +107,31 @@ class AcePotential(PotentialBase):
         energies: FloatArray = self._evaluator.evaluate(as_structure(structure), forces=False)[0]
         return energies
 
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) of each order of interaction, and of the core, by name; their sum is the force.
+
+        Several densities act together, so all orders are then one part.
+        """
+        core = self._of_rank(structure, 0)
+        parts = {"all orders": np.asarray(self._evaluator.evaluate(structure)[1]) - core}
+        if all(embedding.densities == 1 for embedding in self.expansion.embeddings):
+            ranks = sorted({f.rank for block in self.expansion.functions for f in block})
+            parts = {f"{rank + 1}-body": self._of_rank(structure, rank) - core for rank in ranks}
+        has_core = any(bond.core_prefactor for bond in self.expansion.bonds.values())
+        return {**parts, "core": core} if has_core else parts
+
+    def _of_rank(self, structure: Structure, rank: int) -> FloatArray:
+        """Return the forces (N, 3) of the functions of one rank, and of the core; of the core alone for rank 0."""
+        if rank not in self._of_ranks:
+            functions = tuple(tuple(f for f in block if f.rank == rank) for block in self.expansion.functions)
+            self._of_ranks[rank] = AceEvaluator(replace(self.expansion, functions=functions))
+        return np.asarray(self._of_ranks[rank].evaluate(structure)[1])
+
+    @cached_property
+    def _of_ranks(self) -> dict[int, AceEvaluator]:
+        """What evaluates the functions of one rank and the core alone, as far as it was needed."""
+        return {}
+
     def energy_standard_error(self, structures: StructuresOrFile) -> FloatArray:
         """Return the standard error of each predicted energy in eV from the posterior of the coefficients.
 
@@ -119,6 +145,22 @@ class AcePotential(PotentialBase):
         basis, structures = self.fitted.basis, structures_of(structures)
         rows = [pairs.scale @ basis.values(pairs) for pairs in map(basis.pairs, structures)]
         return posterior_errors(rows, self.fitted.covariance, structures, self.species)
+
+    @property
+    def design(self) -> AceBasis | None:
+        """The basis of its coefficients; None for one from a bare file, or of several densities."""
+        return None if self.fitted is None or self.fitted.coefficients.shape[1] != 1 else self.fitted.basis
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Posterior covariance of the coefficients, if known."""
+        return None if self.fitted is None else self.fitted.covariance
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> AcePotential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms, with one density."""
+        basis, embedding = self._fitted.basis, Embedding()
+        table = coefficients.reshape(basis.size, 1)
+        return AcePotential(basis.expansion(table, energies, embedding), FittedBasis(basis, table, embedding))
 
     @property
     def knows_grades(self) -> bool:
@@ -218,15 +260,7 @@ class AcePotential(PotentialBase):
             species, described = saved.species, saved.content["basis"]
             if described is None:
                 return cls(expansion, None, saved.provenance)
-            functions = tuple(
-                tuple(basis_function(mu, *map(tuple, entry)) for entry in entries)
-                for mu, entries in enumerate(described["functions"])
-            )
-            core = described["core"]
-            basis = AceBasis(
-                species, RadialSettings(*described["radial"]), tuple(map(tuple, described["cutoffs"])), functions,
-                None if core is None else Core(tuple(map(tuple, core[0])), core[1]),
-            )  # fmt: skip
+            basis = _described_basis(species, described, expansion)
             arrays = saved.arrays("fit.npz")
             active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
             covariance = arrays.get("covariance")
@@ -266,6 +300,45 @@ class AcePotential(PotentialBase):
         commands = ["pair_style      pace/extrapolation", f"pair_coeff      * * model.yaml model.asi {names}"]
         limit = None if known is None else known.limit
         atomic_write(files[2], watched_pace_input(commands, limit, _STOP, files[2].name))
+
+
+def _described_basis(species: tuple[int, ...], described: Mapping[str, Any], expansion: Expansion) -> AceBasis:
+    """Return the basis that ``potential.json`` describes, within the limits of the expansion that lies beside it."""
+    pairs = (len(species), len(species))
+    family, decay, width = described["radial"]
+    if family not in RADIAL_FAMILIES:
+        raise ValueError(f"the radial family is {family!r}, expected one of {', '.join(RADIAL_FAMILIES)}")
+    radial = RadialSettings(family, number(decay, "decay", above=0), number(width, "cutoff_width", above=0))
+    bonds = expansion.bonds.values()
+    n_limit = max(max(bond.nradmax, bond.nradbase) for bond in bonds)
+    l_limit = max(bond.lmax for bond in bonds)
+
+    def function(center: int, entry: Sequence[Sequence[object]]) -> BasisFunction:
+        factors = [tuple(part) for part in entry]
+        bounds = (("species", 0, len(species) - 1), ("n", 1, n_limit), ("l", 0, l_limit), ("L", 0, 6 * l_limit))
+        return basis_function(
+            center,
+            *(
+                tuple(whole(value, name, low, high) for value in part)
+                for part, (name, low, high) in zip(factors, bounds, strict=True)
+            ),
+        )
+
+    functions = tuple(
+        tuple(function(mu, entry) for entry in entries) for mu, entries in enumerate(described["functions"])
+    )
+    core = None
+    if described["core"] is not None:
+        inner, core_width = described["core"]
+        core = Core(_table(numbers(inner, "core", pairs)), number(core_width, "the width of the core", above=0))
+    cutoffs = numbers(described["cutoffs"], "cutoffs", pairs)
+    if cutoffs.min(initial=np.inf) <= 0:
+        raise ValueError("a cutoff is not above 0")
+    return AceBasis(species, radial, _table(cutoffs), functions, core)
+
+
+def _table(values: FloatArray) -> tuple[tuple[float, ...], ...]:
+    return tuple(map(tuple, values.tolist()))
 
 
 def _check_sizes(fitted: FittedBasis, expansion: Expansion) -> None:

@@ -21,8 +21,9 @@ from forcewright.files import lasting_scratch_folder, scratch_folder
 from forcewright.models.ase_calculator import calculator_factory
 from forcewright.models.command.template import Value, fill, fill_within, plain_value
 from forcewright.models.running import run
-from forcewright.models.storage import PotentialFolder, hashes_of, number, write_files, write_potential
+from forcewright.models.storage import PotentialFolder, hashes_of, write_files, write_potential
 from forcewright.models.training_files import LabelNames, write_training_file
+from forcewright.plain_data import number
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure, from_voigt
 from forcewright.threads import thread_count

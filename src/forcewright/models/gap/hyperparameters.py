@@ -43,6 +43,10 @@ _CITATIONS = {
 }
 
 
+#: label that each sigma is of
+_LABELS = {"energy": "energy", "force": "forces", "virial": "stress"}
+
+
 class _Descriptor(StrictModel):
     """How far a part of a GAP reaches."""
 
@@ -89,13 +93,13 @@ class Soap(_Descriptor):
 
 
 class Sigmas(StrictModel):
-    """Expected errors of labels and model, which regularize the fit."""
+    """Expected errors of labels and model, which regularize the fit; null for what is not fitted."""
 
-    energy: float = Field(default=0.001, gt=0)
+    energy: float | None = Field(default=0.001, gt=0)
     """Of energies, in eV per atom."""
-    force: float = Field(default=0.05, gt=0)
+    force: float | None = Field(default=0.05, gt=0)
     """Of force components, in eV/Å."""
-    virial: float = Field(default=0.02, gt=0)
+    virial: float | None = Field(default=0.02, gt=0)
     """Of virials, in eV per atom."""
 
 
@@ -152,9 +156,10 @@ class GapModel(FittedHyperparameters):
 
     @classmethod
     def fitted_labels(cls, content: Mapping[str, object]) -> tuple[str, ...]:
-        """Return all labels: gap_fit takes virials as it takes energies and forces."""
-        del content
-        return ("energy", "forces", "stress")
+        """Return the labels that have a sigma: gap_fit takes virials as it takes energies and forces."""
+        sigma = content.get("sigma")
+        null = {name for name, value in sigma.items() if value is None} if isinstance(sigma, Mapping) else set()
+        return tuple(label for name, label in _LABELS.items() if name not in null)
 
     def citations(self, *, graded: bool = False) -> dict[str, str]:
         """Return what to cite: GAP, SOAP where it is used, and the program."""
@@ -177,8 +182,10 @@ class GapModel(FittedHyperparameters):
         MissingExtraError
             If quippy-ase is not installed.
         """
-        if not any(labels.energy is not None or labels.forces is not None for labels in train.labels):
-            raise InputError("no frame has an energy or forces, so there is nothing to fit", file=train.source or None)
+        train = train.without_labels([_LABELS[name] for name, value in self.sigma if value is None])
+        if not any(train.count_labels().values()):
+            raise InputError("no frame has a label that has a sigma, so there is nothing to fit",
+                             file=train.source or None)  # fmt: skip
         e0 = self.reference_energies(train)
         aliases = {group: f"g{index}" for index, group in enumerate(train.group_sizes)}
         with scratch_folder("gap-fit") as folder:
@@ -227,7 +234,7 @@ class GapModel(FittedHyperparameters):
             if missing := [symbol for symbol in symbols if symbol not in self.e0]:
                 raise InputError(f"gives no energy for {', '.join(missing)}; add it", field="model.e0")
             return {z: self.e0[symbol] for z, symbol in zip(train.species, symbols, strict=True)}
-        if self.e0 == "zero":
+        if self.e0 == "zero" or not train.count_labels()["energy"]:
             return dict.fromkeys(train.species, 0.0)
         energies = isolated_or_fitted_energies(train)
         if self.e0 == "least_squares" and energies.isolated:
@@ -238,7 +245,7 @@ class GapModel(FittedHyperparameters):
     def _sigmas(self, group: str | None = None) -> list[str]:
         """Return the four numbers of gap_fit: energy, force, virial, and a Hessian that nobody has."""
         of_group = self.group_sigma.get(group) if group else None
-        values = [getattr(of_group, name, None) or getattr(self.sigma, name) for name in ("energy", "force", "virial")]
+        values = [getattr(of_group, name, None) or getattr(self.sigma, name) or 1.0 for name in _LABELS]  # 1.0: of none
         return [*(repr(float(value)) for value in values), "0.0"]
 
 

@@ -12,7 +12,8 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.models.graph.architecture import Architecture, Precision, require_packages
-from forcewright.models.storage import PotentialFolder, number, write_potential
+from forcewright.models.storage import PotentialFolder, write_potential
+from forcewright.plain_data import number
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 

@@ -6,10 +6,11 @@ they name are read once and belong to the potential from then on: it travels, is
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 import shlex
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import takewhile
@@ -22,12 +23,14 @@ from forcewright.lammps_session import error_sentence, largest_range, new_instan
 from forcewright.models.pair_style.potential import PairStylePotential, require_harmless, require_plain_text
 from forcewright.structure import atomic_number
 
+log = logging.getLogger("forcewright")
+
 _SYMBOLS = frozenset(chemical_symbols[1:])
 
 
 def pair_style_potential(
     pair_style: str, pair_coeff: str | Sequence[str], base: Path, species: Sequence[str] | None = None,
-    cutoff: float | None = None,
+    cutoff: float | None = None, charges: Mapping[str, float] | None = None, kspace_style: str | None = None,
 ) -> PairStylePotential:  # fmt: skip
     """Return the potential of a LAMMPS pair style in metal units.
 
@@ -41,6 +44,10 @@ def pair_style_potential(
         Element of each LAMMPS type; where not given, it is taken from the names at the end of ``pair_coeff``.
     cutoff
         Interaction range in Å; where not given, LAMMPS is asked.
+    charges
+        Charge of every element in elementary charges, where the pair style has any.
+    kspace_style
+        What stands behind ``kspace_style``, where charges are summed in reciprocal space.
 
     Raises
     ------
@@ -54,21 +61,52 @@ def pair_style_potential(
     style = _split(pair_style, "pair_style")
     require_harmless(style)
     coefficients = [_split(line, "pair_coeff") for line in lines]
-    styles = _pair_styles(style[0])
+    styles = _known_styles("pair", style[0])
     types = _types(coefficients, species)
     files = _Files(base, styles, {word for words in (style, *coefficients) for word in words})
+    kspace = () if kspace_style is None else _split(kspace_style, "kspace_style")
+    if kspace:
+        _known_styles("kspace", kspace[0])
     potential = PairStylePotential(
-        files.take(style), tuple(map(files.take, coefficients)), types, cutoff or 0.0, files.contents
-    )
+        files.take(style), tuple(map(files.take, coefficients)), types, cutoff or 0.0, files.contents,
+        None if charges is None else _charges(charges, types), kspace,
+    )  # fmt: skip
+    if wolf := next((word for word in style if "coul/wolf" in word), None):
+        log.warning(
+            "pair_style %s: its energies and forces disagree (by 0.84 meV/Å for a pair of unit charges at 3 Å, α = "
+            "0.25 and 10 Å), so that no energy is conserved; %s has the same forces and is conservative",
+            wolf, wolf.replace("wolf", "dsf"),
+        )  # fmt: skip
     try:
-        measured = largest_range(types, potential.write_commands) if cutoff is None else cutoff
+        if cutoff is None:
+            cutoff = largest_range(types, potential.write_commands, potential.charges, bool(kspace))
     except ForcewrightError as error:
         raise InputError(str(error), field="cutoff") from None
     except Exception as error:  # LAMMPS raises bare exceptions
         raise InputError(
-            f"LAMMPS does not accept {' / '.join([pair_style, *lines])!r}: {error_sentence(error)}", field="pair_coeff"
-        ) from None
-    return replace(potential, cutoff=measured)
+            f"LAMMPS does not accept {' / '.join([pair_style, *lines, *([kspace_style] if kspace_style else [])])!r}: "
+            f"{_explained(error_sentence(error))}", field="pair_coeff",
+        ) from None  # fmt: skip
+    return replace(potential, cutoff=cutoff)
+
+
+def _charges(charges: Mapping[str, float], types: Sequence[int]) -> tuple[float, ...]:
+    """Return the charges of the types, all of which must have one."""
+    of_type = {atomic_number(str(symbol), "charges"): float(charge) for symbol, charge in charges.items()}
+    if set(of_type) != set(types):
+        symbols = ", ".join(chemical_symbols[z] for z in types)
+        raise InputError(f"names {', '.join(map(str, charges))}; give the charge of each of {symbols}, no other",
+                         field="charges")  # fmt: skip
+    return tuple(of_type[z] for z in types)
+
+
+def _explained(sentence: str) -> str:
+    """Add to what LAMMPS says how to give it what it lacks."""
+    if "attribute q" in sentence:
+        return f"{sentence}; add the charges, as in charges: {{Na: 1, Cl: -1}}"
+    if "requires a KSpace style" in sentence:
+        return f"{sentence}; add one, as in kspace_style: pppm 1.0e-5"
+    return sentence
 
 
 def _split(text: str, field: str) -> tuple[str, ...]:
@@ -82,11 +120,11 @@ def _split(text: str, field: str) -> tuple[str, ...]:
     return words
 
 
-def _pair_styles(wanted: str) -> Set[str]:
-    """Return the names of LAMMPS's pair styles, among which the one that is wanted must be."""
+def _known_styles(category: str, wanted: str) -> Set[str]:
+    """Return the names of LAMMPS's styles of a category, pair or kspace, among which the one that is wanted must be."""
     lmp = new_instance()
     try:
-        known, packages = lmp.available_styles("pair"), lmp.installed_packages
+        known, packages = lmp.available_styles(category), lmp.installed_packages
     finally:
         lmp.close()
     if wanted not in known:
@@ -94,7 +132,7 @@ def _pair_styles(wanted: str) -> Set[str]:
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise InputError(
             f"is {wanted!r}, which this LAMMPS does not know; {hint}It has the packages {', '.join(packages)}",
-            field="pair_style",
+            field=f"{category}_style",
         )
     return frozenset(known)
 

@@ -16,9 +16,10 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.files import atomic_write
-from forcewright.lammps_session import PairStyle
+from forcewright.lammps_session import PairStyle, charge_commands
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import PotentialFolder, number, species_of, write_potential
+from forcewright.models.storage import PotentialFolder, species_of, write_potential
+from forcewright.plain_data import number
 from forcewright.potential import PotentialBase, Prediction
 from forcewright.structure import Structure
 
@@ -28,6 +29,8 @@ _FORBIDDEN = re.compile(r"[$&#;\n\r\0]")
 #: Pair styles that run code or load libraries which somebody else has written: Python, pickles, KIM models; and QUIP,
 #: whose files may name programs. Suffixes such as /kk stand for other versions of the same.
 _RUNS_CODE = frozenset({"kim", "python", "quip"})
+#: ``kspace_style`` that sums nothing: with a damping of nearly zero, all of 1/r is left to the part in real space.
+_NOT_SUMMED = ("zero", "1.0e-4")
 _MLIAP_RUNS_CODE = frozenset({"mliappy", "unified"})
 
 
@@ -47,6 +50,10 @@ class PairStylePotential(PotentialBase):
         Interaction range in Å.
     files
         Contents of the files that are named by words of the commands.
+    charges
+        Charge of each LAMMPS type in elementary charges; None where atoms have none.
+    kspace
+        Words of the ``kspace_style`` command; empty where there is none.
     """
 
     style: tuple[str, ...]
@@ -54,10 +61,17 @@ class PairStylePotential(PotentialBase):
     types: tuple[int, ...]
     cutoff: float
     files: Mapping[str, bytes]
+    charges: tuple[float, ...] | None = None
+    kspace: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_harmless(self.style)
-        for words in (self.style, *self.coefficients):
+        if self.charges is not None:
+            _require_charges(self.charges, self.types)
+        elif self.kspace:
+            raise InputError("sums over charges, and there are none; add them, as in charges: {Na: 1, Cl: -1}",
+                             field="kspace_style")  # fmt: skip
+        for words in (self.style, *self.coefficients, self.kspace):
             if (bad := next((word for word in words if re.search(r"[\s\"']", word)), None)) is not None:
                 raise InputError(f"has {bad!r}; blanks and quotes may not stand in a word", field="pair_style")
 
@@ -75,7 +89,8 @@ class PairStylePotential(PotentialBase):
     @cached_property
     def pair_style(self) -> PairStyle:
         """The pair style with its commands."""
-        return PairStyle(self.types, self.write_commands, self.cutoff)
+        kspace = self.kspace not in ((), _NOT_SUMMED)
+        return PairStyle(self.types, self.write_commands, self.cutoff, charges=self.charges, kspace=kspace)
 
     def write_commands(self, folder: Path) -> list[str]:
         """Write the files to a folder and return the commands that read them there."""
@@ -85,7 +100,15 @@ class PairStylePotential(PotentialBase):
 
     def _commands(self, paths: Mapping[str, str]) -> list[str]:
         lines = [("pair_style", *self.style), *(("pair_coeff", *words) for words in self.coefficients)]
+        if self.kspace:  # LAMMPS's tables of the part in real space would make steps of 1e-7 eV in the energy
+            lines = [lines[0], ("pair_modify", "table", "0"), *lines[1:], ("kspace_style", *self.kspace)]
+        if self.kspace == _NOT_SUMMED:
+            lines.append(("kspace_modify", "gewald", "1.0e-9"))
         return [" ".join(paths.get(word, word) for word in words) for words in lines]
+
+    def in_vacuum(self) -> PairStylePotential:
+        """Return it for atoms without images: where charges are summed in reciprocal space, bare ones to the cutoff."""
+        return replace(self, kspace=_NOT_SUMMED) if self.kspace else self
 
     def predict_structures(self, structures: Sequence[Structure], forces: bool, stress: bool) -> list[Prediction]:
         """Predict structures of known elements."""
@@ -105,7 +128,9 @@ class PairStylePotential(PotentialBase):
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.files.items():
             atomic_write(folder / name, content)
-        return atomic_write(folder / "in.lammps", runnable_input(f"pair_style {self.style[0]}", self._commands({})))
+        commands = [*charge_commands(self.charges), *self._commands({})]
+        text = runnable_input(f"pair_style {self.style[0]}", commands, charged=self.charges is not None)
+        return atomic_write(folder / "in.lammps", text)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``potential.json``, the files and a runnable LAMMPS input to a folder."""
@@ -114,6 +139,8 @@ class PairStylePotential(PotentialBase):
             "style": self.style, "coefficients": self.coefficients, "files": list(self.files),
             "types": [chemical_symbols[z] for z in self.types], "cutoff": self.cutoff,
         }  # fmt: skip
+        if self.charges is not None:
+            content |= {"charges": self.charges, "kspace": self.kspace}
         return write_potential(folder, "pair_style", content)
 
     @classmethod
@@ -127,7 +154,12 @@ class PairStylePotential(PotentialBase):
             if not (style and types) or any(Path(name).name != name for name in names):
                 raise ValueError("style, types and names of files")
             files = {name: (folder / name).read_bytes() for name in names}
-            return cls(style, coefficients, types, number(content["cutoff"], "cutoff", above=0), files)
+            charges = content.get("charges")
+            return cls(
+                style, coefficients, types, number(content["cutoff"], "cutoff", above=0), files,
+                None if charges is None else tuple(number(charge, "a charge") for charge in charges),
+                _words(content.get("kspace", ())),
+            )  # fmt: skip
 
 
 def _words(stored: Sequence[object]) -> tuple[str, ...]:
@@ -135,6 +167,12 @@ def _words(stored: Sequence[object]) -> tuple[str, ...]:
     for word in words:
         require_plain_text(word, "pair_coeff")
     return words
+
+
+def _require_charges(charges: Sequence[float], types: Sequence[int]) -> None:
+    if len(charges) != len(types) or not any(charges):
+        raise InputError(f"is {list(charges)}; each of the {len(types)} elements has a charge, and not all are 0",
+                         field="charges")  # fmt: skip
 
 
 def require_plain_text(text: str, field: str) -> None:

@@ -110,6 +110,13 @@ class KernelModel:
         points, alphas = arrays["descriptors"], arrays["jacobian_alphas"]
         energy_alphas, permutations = arrays["energy_alphas"], arrays["permutations"]
         sigma, std, constant = (float(x) for x in arrays["numbers"])
+        for name in ("descriptors", "jacobian_alphas", "energy_alphas"):
+            if arrays[name].dtype.kind != "f":
+                raise ValueError(f"{name} are of type {arrays[name].dtype}")
+        if not (1e-6 < sigma < 1e6 and len(points) and (points > 0).all()):
+            raise ValueError("sigma is out of bounds, or an inverse distance not above 0")
+        if not len(permutations) or permutations.dtype.kind not in "iu" or energy_alphas.ndim != 1:
+            raise ValueError(f"symmetries {permutations.shape} of type {permutations.dtype}")
         if points.ndim != 2 or alphas.shape != points.shape or len(energy_alphas) not in (0, len(points)):
             raise ValueError(f"coefficients {alphas.shape} for descriptors {points.shape}")
         if permutations.shape[1:] != points.shape[1:] or (np.sort(permutations) != np.arange(points.shape[1])).any():

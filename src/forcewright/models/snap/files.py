@@ -12,7 +12,8 @@ import numpy as np
 
 from forcewright.errors import InputError
 from forcewright.models.snap.potential import SnapPotential, checked_bispectrum
-from forcewright.models.storage import number, plain_float, species_of
+from forcewright.models.storage import species_of
+from forcewright.plain_data import number, real
 
 _FIXED = {"diagonalstyle": 3.0, "switchflag": 1.0, "bnormflag": 0.0, "wselfallflag": 0.0, "chemflag": 0.0,
           "switchinnerflag": 0.0}  # fmt: skip
@@ -78,7 +79,7 @@ def _read_parameters(file: Path) -> dict[str, float]:
     for row, line in enumerate(_lines(file), start=1):
         words = line.split()
         try:
-            key, value = words[0], plain_float(words[1])
+            key, value = words[0], real(words[1])
         except (IndexError, ValueError):
             raise InputError(f"line {row} ({line!r}) is not a name and a number", file=file) from None
         if len(words) > 2 and (key in _FIXED or key in _KNOWN):
@@ -111,10 +112,10 @@ def _read_coefficients(file: Path) -> dict[int, tuple[float, float, list[float]]
             start = 1 + index * (length + 1)
             symbol, radius, weight = lines[start].split()[:3]
             words = (line.split()[0] for line in lines[start + 1 : start + 1 + length])
-            block = [number(plain_float(word), f"a coefficient of {symbol}") for word in words]
+            block = [number(real(word), f"a coefficient of {symbol}") for word in words]
             if len(block) != length:
                 raise ValueError(f"{symbol} has {len(block)} of {length} coefficients")
-            elements[species_of([symbol])[0]] = (plain_float(radius), plain_float(weight), block)
+            elements[species_of([symbol])[0]] = (real(radius), real(weight), block)
         if len(elements) != count or not elements:
             raise ValueError(f"it holds {len(elements)} of {count} elements")
         return elements

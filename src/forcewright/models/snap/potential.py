@@ -22,7 +22,8 @@ from forcewright.files import atomic_write
 from forcewright.lammps_session import PairStyle
 from forcewright.models.active_sets import active_sets, atomic_grades
 from forcewright.models.lammps_input import runnable_input
-from forcewright.models.storage import PotentialFolder, flag, number, whole, write_potential
+from forcewright.models.storage import PotentialFolder, write_potential
+from forcewright.plain_data import flag, number, real_array, whole
 from forcewright.potential import PotentialBase, Prediction, posterior_errors
 from forcewright.structure import FloatArray, Frame, Structure, as_structure
 from forcewright.trajectory.reading import StructuresOrFile, structures_of
@@ -109,6 +110,20 @@ class SnapPotential(PotentialBase):
         return posterior_errors(rows, self.covariance, structures, self.species)
 
     @property
+    def design(self) -> Bispectrum:
+        """The basis of its coefficients."""
+        return self.basis
+
+    @property
+    def posterior(self) -> FloatArray | None:
+        """Posterior covariance of the coefficients, if known."""
+        return self.covariance
+
+    def with_coefficients(self, coefficients: FloatArray, energies: Mapping[int, float]) -> SnapPotential:
+        """Return the potential of other coefficients (p,) and energies in eV of isolated atoms."""
+        return SnapPotential(self.basis, coefficients, dict(energies))
+
+    @property
     def knows_grades(self) -> bool:
         """Whether it has an active set: it was fitted here, and not read from LAMMPS's files."""
         return bool(self.active)
@@ -175,7 +190,7 @@ class SnapPotential(PotentialBase):
                 [content["radii"][s] for s in symbols], [content["weights"][s] for s in symbols], content["bzero"],
                 None if content["zbl"] is None else _zbl(content["zbl"], len(species)),
             )  # fmt: skip
-            coefficients = np.array(content["coefficients"], dtype=np.float64)
+            coefficients = real_array(content["coefficients"], "coefficients")
             energies = saved.energies("reference_energies_eV")
             arrays = saved.arrays("active.npz") if (folder / "active.npz").exists() else {}
             active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
