@@ -72,7 +72,7 @@ def _ending(result: SimulationResult, stages: Sequence[Stage], name: str) -> str
             "What was written up to there is kept. A potential that breaks here does not know these surroundings; "
             "label structures from the last frames before and fit again, or keep to milder conditions."
         )
-    return f"The run with {name} came to its end: {planned:.4g} ps in {len(stages)} stages."
+    return f"The run with {name} came to its end: {planned:.4g} ps in {len(stages)} stage{'s' * (len(stages) > 1)}."
 
 
 def _stop_card(result: SimulationResult, stages: Sequence[Stage]) -> list[Card]:
