@@ -168,7 +168,10 @@ def diagnose_run(
         structures = [run.frames[k].structure for k in evenly(calm, _SCALED)]
         scaled = scaled_pressures(run.predict, structures, thermal, reference)
     stage = run.stages[int(run.frame_stages[calm[len(calm) // 2]])]
-    step = None if stage.ensemble == "relax" else step_test(run.predict, run.frames[calm[0]], stage.timestep_fs)
+    tested = [] if stage.ensemble == "relax" else evenly(calm, _SCALED)
+    tests = [step_test(run.predict, run.frames[k], stage.timestep_fs) for k in tested]
+    # a step too long is so wherever a run starts
+    step = min((test for test in tests if test is not None), key=lambda test: test.change, default=None)
     pressures = None if errors is None else pressure_table(run, errors, end_ps)
     evidence = _evidence(run, broke, end_ps, anomalies, novelty, errors, squeezed, scaled, step, calm, thermal)
     on_step("looking for what went wrong where")
