@@ -32,7 +32,7 @@ def test_bins_too_narrow_for_a_table_are_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("twojmax: 1_0", "1_0"), ("twojmax: 1:30", "another number"), ("twojmax: true", "is true, expected a number"),
+        ("rcut: 400", "model.rcut"), ("rcut: .inf", "model.rcut"), ("twojmax: 1_0", "1_0"), ("twojmax: 1:30", "another number"), ("twojmax: true", "is true, expected a number"),
     ],
 )  # fmt: skip
 def test_numbers_in_yaml_are_what_they_look_like(text: str, words: str, tmp_path: Path) -> None:

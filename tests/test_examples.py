@@ -137,3 +137,17 @@ def test_a_plan_that_makes_no_sense_is_refused(
 def test_the_refusal_is_a_sentence(tmp_path: Path) -> None:
     told = run_study(tmp_path, {**PLAN, "familys": {}})
     assert told.returncode != 0 and "did you mean 'families'" in told.stderr and "Traceback" not in told.stderr
+
+
+def test_configs_of_molten_salt_are_read() -> None:
+    from forcewright.recipes.config import read_config as read_study
+    from forcewright.recipes.generate import GenerateConfig
+    from forcewright.recipes.label import LabelConfig
+    from forcewright.recipes.run_folder import read_config
+
+    folder = Path(__file__).parents[1] / "examples" / "nacl-npt"
+    for name in ("one", "five"):
+        assert read_config(GenerateConfig, folder / f"{name}.yaml").settings.recipes
+        assert read_config(LabelConfig, folder / f"label-{name}.yaml").settings.reference.lammps.charges["Na"] == 1
+        for fitted, left_out in (("ef", ("stress",)), ("efv", ())):
+            assert read_study(folder / f"fit-{name}-{fitted}.yaml").left_out == left_out

@@ -276,6 +276,9 @@ def make_sound(folder: Path) -> None:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     for name in ("finished", "simulation"):
         shutil.copytree(EARLIER / name, folder / name)
+    figure = ['<svg xmlns="http://www.w3.org/2000/svg"></svg>', 3.0]
+    section = {"title": "Physics: dimers", "text": "of Cu", "figures": [figure], "tables": [], "page": "p/report.html"}
+    (folder / "finished" / "physics.json").write_text(json.dumps([section]))
     for path in folder.rglob("*.yaml"):
         path.write_text(path.read_text().replace("@HERE@", "."))
 
@@ -429,7 +432,7 @@ def _kinds() -> list[Kind]:
         )
     kinds.append(Kind("load command", "command/potential.json", tree_json, lambda folder: load(folder / "command", allow_commands=True)))  # fmt: skip
     for file, change in {
-        "result.json": tree_json, "report.json": tree_json, "config.resolved.yaml": tree_yaml, "parity_test.npz": npz,
+        "result.json": tree_json, "report.json": tree_json, "physics.json": tree_json, "config.resolved.yaml": tree_yaml, "parity_test.npz": npz,
     }.items():  # fmt: skip
         kinds.append(Kind(f"report {file}", f"finished/{file}", change, command("report", "finished"), share=0.15))
     kinds.append(Kind("journal", "finished/journal.log", text, _journal))

@@ -38,6 +38,10 @@ def _rebuild_input_error(cls: type[InputError], problem: str, file: str, frame: 
     return cls(problem, file=file, frame=frame, field=field)
 
 
+class StoppedError(ForcewrightError):
+    """A simulation was stopped before anything broke, because it left what its potential was fitted to."""
+
+
 class MissingExtraError(ForcewrightError):
     """An optional package is needed and not installed."""
 

@@ -11,7 +11,8 @@ from ase.calculators.morse import MorsePotential
 import forcewright as fw
 from forcewright.data.closest_pairs import shortest_distances
 from forcewright.features.ace.radial import zbl_repulsion
-from forcewright.fitting.short_range import _nearest
+from forcewright.fitting.linear_fit import SquaredError
+from forcewright.fitting.short_range import _Curve, _nearest
 from forcewright.models.snap import SnapModel
 from forcewright.potential import Potential
 from forcewright.structure import Dataset, Structure
@@ -94,3 +95,26 @@ def test_explicit_settings_win() -> None:
         assert SnapModel.with_data(content, data) == content
     settled = SnapModel.with_data({}, data)["zbl"]
     assert isinstance(settled, dict) and settled["outer"] == shortest_distances(data)
+
+
+def test_repulsion_is_to_grow_inwards_and_no_bond_is_too_strong() -> None:
+    """Of forces 1/r² the growth inwards is their difference, and the energy beyond is 1/r, but for the cutoff."""
+    distances = np.concatenate([np.linspace(0.4, 1.5, 56), np.arange(1.6, 5.05, 0.1)])
+    empty = Structure([1], [[0.0, 0.0, 0.0]])
+    count = 2 * 56 - 1 + len(distances) - 56
+    curve = _Curve("H-H", empty, distances, 56, np.zeros((len(distances), 0)), np.zeros(count))
+    wishes = curve.wishes(distances**-2.0)
+    assert len(wishes) == count and np.all(wishes[curve.growing] > 0) and curve.growing.sum() == 55
+    np.testing.assert_allclose(wishes[:56], distances[:56] ** -2)
+    assert np.all(curve.wishes(np.where(distances < 0.6, 1.0, distances**-2.0))[curve.growing][:9] == 0)  # flat
+    np.testing.assert_allclose(wishes[111:], 1 / distances[55:-1] - 1 / distances[-1], rtol=5e-3, atol=1e-4)
+    assert np.all(curve.limits[:111] == 0) and np.all(curve.limits[111:] < -11.1)  # CO's bond in eV
+
+
+def test_the_growth_of_few_energies_does_not_drown_in_that_of_many_forces() -> None:
+    """One coefficient, fitted at 0: an energy of weight 1 and error 0.1, and a hundred forces of error 1."""
+    packed = {"energy": np.array([1.0, 0.0, 0.01]), "forces": np.array([1e-3, 0.0, 100.0])}  # XᵀX, Xᵀy, yᵀy
+    error = SquaredError(packed, {"energy": 1, "forces": 100}, np.zeros(1), np.ones(1), None)
+    assert error.value == pytest.approx(100.01)
+    assert error.growth(np.array([0.1])) == pytest.approx((0.01 + 1e-5) / 100.01)
+    assert error.largest_growth(np.array([0.1])) == pytest.approx(1.0)

@@ -148,6 +148,15 @@ def test_variance_grows_away_from_the_data(fitted, train) -> None:
     assert (near_error > 0).all() and far_error.mean() > 1.5 * near_error.mean()
 
 
+def test_the_force_is_the_sum_of_its_parts(fitted, train) -> None:
+    structure = train[1].structure
+    parts = fitted.force_parts(structure)
+    assert len(parts) > 1 and any("soap" in name for name in parts)
+    whole = fitted.predict([structure])[0].forces
+    np.testing.assert_allclose(sum(parts.values()), whole, atol=1e-8)
+    assert all(np.abs(part).max() > 1e-3 for part in parts.values())
+
+
 def test_quip_reads_the_saved_file_itself(fitted, train, tmp_path: Path) -> None:
     from quippy.potential import Potential
 

@@ -181,6 +181,8 @@ def test_a_config_names_it_by_path_or_words(train: fw.Dataset, fitted: Any, tmp_
         fw.fit(tmp_path / "fit.yaml")
     with pytest.raises(InputError, match="baseline"):
         fw.fit(train, model=MODEL, baseline="nowhere", **SETTINGS)
+    with pytest.raises(InputError, match="has xtb.*the path of one"):
+        baseline_of({"xtb": "GFN1-xTB"})
     with pytest.raises(InputError, match=r"baseline\.lammps\.pair_style"):
         fw.fit(train, model=MODEL, baseline={"lammps": {"pair_style": "col/long 6.0", "pair_coeff": "* *"}})
 
@@ -200,7 +202,7 @@ def test_frames_that_the_baseline_refuses_are_named(train: fw.Dataset) -> None:
 @pytest.mark.probed
 def test_pairs_are_probed_in_vacuum(train: fw.Dataset) -> None:
     """Opposite charges attract each other by 14.4 eV Å / r², which pairs that are kept apart have to overcome."""
-    settings = {**SETTINGS, "short_range": "auto", "stability": {"runs": 1, "packings": 1, "time_ps": 0.02}}
+    settings = {**SETTINGS, "short_range": "auto", "stability": {"runs": 0, "packings": 1, "budget_s": 900}}
     result = fw.fit(train, model={**MODEL, "rcut": 4.0}, baseline=POINTS, **settings)
     stability = result.summary["stability"]
     assert not stability["problem"] and stability["packings"]["done"] == 1

@@ -211,6 +211,7 @@ def test_a_missing_extra_is_told_before_anything_is_read(
         fw.compare_spaces("not there.extxyz", "neither.extxyz", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow  # umap compiles for a minute
 def test_a_map_by_umap() -> None:
     pytest.importorskip("umap")
     done = fw.compare_spaces(crystals(20, 0.05, 1), crystals(20, 0.3, 2), descriptor="ace", cutoff=5.0, map="umap")  # type: ignore[arg-type]

@@ -12,14 +12,19 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from ase.io import write
 
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.lammps_session import potentials_folder
 from forcewright.models import load
 from forcewright.models.snap import SnapModel
-from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.force_fields import force_field, refuse_unrepresented
 from forcewright.reference import reference_from
+from forcewright.reference.ase_factory import AseFactory
+from forcewright.reference.calculators import CalculatorReference
+from forcewright.reference.checks import Scope
 from forcewright.structure import Structure
+from forcewright.trajectory import Snapshot
 
 TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * Si.tersoff Si"}}
 EMT_SOURCE = {"ase": "ase.calculators.emt:EMT", "kwargs": {"asap_cutoff": False}}
@@ -100,6 +105,24 @@ def test_module_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     module.write_text(module.read_text() + "# another\n")
     assert force_field(source, tmp_path).content_hash != first
     del sys.modules["my_calculator_for_a_test"]
+
+
+def test_a_reference_starts_from_no_slab_and_no_ion(tmp_path: Path) -> None:
+    factory = AseFactory("ase.calculators.emt", "EMT", partly_periodic=False)
+    source = CalculatorReference("whole", factory, "whole", scope=Scope(partly_periodic=False))
+    slab = bulk("Cu", cubic=True)
+    slab.pbc = (True, True, False)
+    with pytest.raises(InputError, match="periodic in 2 of 3 directions"):
+        refuse_unrepresented(source, Snapshot(Structure.from_ase(slab)), None, -1)
+    slab.calc = factory()
+    with pytest.raises(InputError, match="pbc T T F"):
+        slab.get_potential_energy()
+    slab.pbc = True
+    assert np.isfinite(slab.get_potential_energy())
+    slab.calc, slab.info["charge"] = None, 1
+    write(tmp_path / "ion.extxyz", slab)
+    with pytest.raises(InputError, match="ion.extxyz.*charge=1"):
+        refuse_unrepresented(source, Snapshot(Structure.from_ase(slab)), tmp_path / "ion.extxyz", -1)
 
 
 def test_missing_extra_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_files_of_stresses_alone_say_that_there_are_no_energies(train: fw.Datase
     read = fw.read(tmp_path / "stresses.extxyz", labels={"energy": "none"})
     assert read.count_labels() == {"energy": 0, "forces": 0, "stress": len(train)}
     with pytest.raises(InputError, match="nothing to fit"):
-        fw.fit(read, model=MODEL, weights={"stress": None}, **SETTINGS)
+        fw.fit(read, model=MODEL, weights={"force": None, "stress": None}, **SETTINGS)
 
 
 def test_families_with_a_fit_of_their_own_are_handed_what_is_fitted(

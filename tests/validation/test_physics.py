@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from forcewright.configs import validate as read_settings
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.models.pair_style import pair_style_potential
+from forcewright.simulation.monitors import Alarm
 from forcewright.structure import Structure
 from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, _compare, validate
 from forcewright.validation.properties import Computed, unit_of
@@ -158,6 +160,17 @@ class Unwilling(Calculator):
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         raise KeyError("Cu")
+
+
+@pytest.mark.parametrize(("monitor", "verdict"), [("extrapolation_factor", "stopped"), ("temperature_K", "failed")])
+def test_a_run_that_left_the_training_data_has_not_failed(
+    monitor: str, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = SimpleNamespace(completed=False, alarm=Alarm(monitor, "x", 7, 0.1), reason="x at step 7")
+    monkeypatch.setattr("forcewright.validation.dynamic_properties.run", lambda *_, **__: ended)
+    report = run(ForceField("emt", EMT, "emt"), COPPER, {"energy_conservation": {}})
+    assert [(row.verdict, report.passed) for row in report.rows] == [(verdict, False)]
+    assert "x at step 7" in str(report)
 
 
 def test_what_cannot_be_computed_is_a_row_that_says_why() -> None:

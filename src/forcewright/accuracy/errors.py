@@ -328,15 +328,27 @@ _COLUMNS = (
     ("energy RMSE", "meV/atom", "energy_rmse_meV_per_atom"),
     ("force RMSE", "eV/Å", "force_rmse_eV_per_A"),
     ("stress RMSE", "GPa", "stress_rmse_GPa"),
-    ("pressure bias", "GPa", "pressure_bias_GPa"),
 )
+_PRESSURES = (("pressure bias", "GPa", "pressure_bias_GPa"), ("pressure RMSE", "GPa", "pressure_rmse_GPa"))
 
 
 def format_table(table: ErrorTable) -> str:
-    """Return an aligned text table: a row per group and one for all frames, each RMSE ± its standard error."""
-    columns = [column for column in _COLUMNS if getattr(table.overall, column[2]) is not None]
-    parts = [*table.groups.items(), *((density_name(ends), errors) for ends, errors in table.densities)]
-    named = [*parts, ("overall", table.overall)]
+    """Return an aligned text table: a row per group and one for all frames, each RMSE ± its standard error.
+
+    A second one tells the bias of the pressure, where there are stresses: by group and by density.
+    """
+    groups = list(table.groups.items())
+    text = _aligned(groups, table.overall, _COLUMNS)
+    if table.overall.pressure_bias_GPa is None:
+        return text
+    densities = [(density_name(ends), errors) for ends, errors in table.densities]
+    return f"{text}\n\n{_aligned([*groups, *densities], table.overall, _PRESSURES)}"
+
+
+def _aligned(parts: Sequence[tuple[str, Errors]], overall: Errors, among: Sequence[tuple[str, str, str]]) -> str:
+    """Return a table of some columns: a row for each part, and one for all frames."""
+    columns = [column for column in among if getattr(overall, column[2]) is not None]
+    named = [*parts, ("overall", overall)]
     rows = [["group", "frames", *(title for title, _, _ in columns)], ["", "", *(unit for _, unit, _ in columns)]]
     rows += [[name, str(e.frames), *(_with_error(e, key) for _, _, key in columns)] for name, e in named]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

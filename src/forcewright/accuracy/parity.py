@@ -74,8 +74,9 @@ class Parity:
             arrays = read_arrays(path)
             series = {name: _load_series(arrays, name) for name in _QUANTITIES}
             return cls(atoms=arrays["atoms"], elements=arrays.get("elements"), volumes=arrays.get("volumes"), **series)
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"is not a parity file written by Forcewright ({error})", file=path) from None
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            reason = error.problem if isinstance(error, InputError) else str(error)
+            raise InputError(f"is not a parity file written by Forcewright ({reason})", file=path) from None
 
 
 _QUANTITIES = ("energy", "forces", "stress")

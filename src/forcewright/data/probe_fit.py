@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from forcewright.structure import Dataset, FloatArray, Frame
 
 #: Frames per group that are looked at in any case, and at most (one of a few dozen may be wrong); atoms in all groups.
-SAMPLE, MOST, ATOMS = 24, 96, 16_000
+SAMPLE, MOST, ATOMS = 24, 96, 12_000
 #: Beyond these numbers of atoms, groups (the largest count) and species the probe would cost too much memory.
 MAX_ATOMS, MAX_GROUPS, MAX_SPECIES = 400, 24, 6
 #: The probe speaks only where it explains this share of the squared forces, from this many forces per coefficient.

@@ -212,8 +212,11 @@ def _explain(ratio: FloatArray, atoms: IntArray, members: list[int]) -> Iterator
     left = list(members)
     while left:
         fitting = {name: _fitting(name, distance[name], atoms, left) for name in factors}
-        # That all others are wrong is believed only where it fits clearly better.
-        score = {n: float(np.median(distance[n][frames])) + 0.1 * ("[" in n) for n, frames in fitting.items() if frames}
+        # That all others are wrong is believed only where it fits clearly better, and never of one or two frames.
+        score = {
+            n: float(np.median(distance[n][frames])) + 0.1 * ("[" in n)
+            for n, frames in fitting.items() if len(frames) > (2 if "[" in n else 0)
+        }  # fmt: skip
         if not score:
             return
         best = min(score, key=lambda name: (-len(fitting[name]), score[name]))

@@ -22,9 +22,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
+from forcewright.data.closest_pairs import closest_pairs
 from forcewright.data.split import find_trajectories, times_of
 from forcewright.errors import InputError
-from forcewright.neighbors import find_neighbors
 from forcewright.structure import Dataset, FloatArray, Frame, IntArray, Structure
 
 _NEAR = 5.0  # Å within which the shortest distances are looked for
@@ -170,13 +170,11 @@ def _statistics(name: str, frames: Dataset) -> DatasetStatistics:
 
 def shortest_of(structure: Structure) -> dict[str, float]:
     """Return the shortest distance in Å of each pair of species, "A-B" in alphabetic order, that is below 5 Å."""
-    pairs = find_neighbors(structure, _NEAR)
-    kinds, kind_of = np.unique(structure.numbers, return_inverse=True)
-    shortest = np.full((len(kinds), len(kinds)), np.inf)
-    np.minimum.at(shortest, (kind_of[pairs.centers], kind_of[pairs.indices]), pairs.distances)
-    symbols = [chemical_symbols[z] for z in kinds]
-    table = {(symbols[i], symbols[j]): float(shortest[i, j]) for i, j in np.argwhere(np.isfinite(shortest)).tolist()}
-    return {"-".join(pair): distance for pair, distance in table.items() if pair[0] <= pair[1]}
+    named = {
+        "-".join(sorted((chemical_symbols[a], chemical_symbols[b]))): distance
+        for (a, b), distance in closest_pairs([structure], _NEAR).items()
+    }
+    return dict(sorted(named.items()))
 
 
 def histogram(sets: list[DatasetStatistics], quantity: str, bins: int = 50) -> Histogram:

@@ -178,6 +178,7 @@ def _of_training(training: Dataset | None, volume: float, kelvin: float) -> tupl
         return None, "no training frame has a stress"
     near = [(s, stress) for s, stress in labelled if abs(s.volume / len(s) / volume - 1.0) <= _SAME_DENSITY]
     if len(near) < _FEWEST:
-        return None, f"only {len(near)} training frames with a stress have the run's volume, to within 2 %"
+        few = f"only {len(near)} training frames with a stress have" if near else "no training frame with a stress has"
+        return None, f"{few} the run's volume, to within 2 %"
     values = [virial_pressure_GPa(stress) + len(s) * kB * kelvin / s.volume / GPA for s, stress in near]
     return block_mean(values), f"{len(near)} training frames have the run's volume, to within 2 %"

@@ -26,6 +26,8 @@ from forcewright.linalg.ridge import Measure, WeightedRidge
 from forcewright.potential import DesignRows, Prediction
 from forcewright.structure import Structure, from_voigt
 
+_INTERPOLATED = 1e-6  # of the mean squared error: a property with less is interpolated, which says little of it
+
 
 @dataclass(frozen=True)
 class LossWeights:
@@ -83,32 +85,45 @@ class SquaredError:
     Attributes
     ----------
     packed
-        Normal equations of all data in scaled, combined columns (P,).
+        Normal equations of all data in scaled, combined columns (P,), by property.
+    rows
+        Number of rows of each.
     solution
         The fit in these columns (p,).
     scale, mixing
         See `NormalEquations`.
     """
 
-    packed: FloatArray
+    packed: Mapping[str, FloatArray]
+    rows: Mapping[str, int]
     solution: FloatArray
     scale: FloatArray
     mixing: Any
 
     def growth(self, change: FloatArray) -> float:
         """Return by how much it grows, relative to what it is, where ``change`` (p,) is added to the coefficients."""
+        before, after = self._before_and_after(change)
+        return (sum(after.values()) - sum(before.values())) / max(sum(before.values()), np.finfo(float).tiny)
+
+    def largest_growth(self, change: FloatArray) -> float:
+        """Return the growth of the property that grows most: few energies hardly count in a sum over many forces."""
+        before, after = self._before_and_after(change)
+        mean = sum(before.values()) / sum(self.rows.values())
+        floors = {name: max(_INTERPOLATED * mean * self.rows[name], np.finfo(float).tiny) for name in before}
+        return max((after[name] - before[name]) / max(before[name], floors[name]) for name in before)
+
+    def _before_and_after(self, change: FloatArray) -> tuple[dict[str, float], dict[str, float]]:
         change = change if self.mixing is None else scipy.sparse.linalg.spsolve(self.mixing.tocsc(), change)
-        before, after = (self._of(c) for c in (self.solution, self.solution + change / self.scale))
-        return (after - before) / max(before, np.finfo(float).tiny)
+        return self._of(self.solution), self._of(self.solution + change / self.scale)
 
     @property
     def value(self) -> float:
         """What it is at the fit."""
-        return self._of(self.solution)
+        return sum(self._of(self.solution).values())
 
-    def _of(self, solution: FloatArray) -> float:
+    def _of(self, solution: FloatArray) -> dict[str, float]:
         z = np.append(solution, -1.0)
-        return float(self.packed @ pack_product(z, z))
+        return {name: float(packed @ pack_product(z, z)) for name, packed in self.packed.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,10 +180,13 @@ class LinearFit:
 
     def squared_error(self, theta: FloatArray, system: Solver) -> SquaredError:
         """Return the squared error of the fit to everything, to be asked how it grows with the coefficients."""
-        equations = self.equations
-        return SquaredError(
-            equations.total(self.ridge.unpack(theta)[0]), system.solution(), equations.scale, equations.mixing
-        )
+        equations, squared = self.equations, self.ridge.unpack(theta)[0]
+        packed, rows = {}, {}
+        for name in dict.fromkeys(term.property for term in equations.terms):
+            chosen = np.array([term.property == name for term in equations.terms])
+            packed[name] = equations.total(np.where(chosen, squared, 0.0))
+            rows[name] = sum(term.rows for term in equations.terms if term.property == name)
+        return SquaredError(packed, rows, system.solution(), equations.scale, equations.mixing)
 
 
 def _solver(

@@ -119,7 +119,8 @@ class NormalEquations:
         result = np.zeros(packed_size(self.columns + 1))
         for parts in self.training:
             for weight, part in zip(squared_weights, parts, strict=True):
-                result += weight * (pack(part.T @ part) if self.factored else part)
+                if weight:
+                    result += weight * (pack(part.T @ part) if self.factored else part)
         return result
 
     def merge(self, fold_of: IntArray) -> NormalEquations:

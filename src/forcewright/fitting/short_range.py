@@ -7,11 +7,11 @@ N(c₀, Σ) of the fit prefers among those whose pairs repel the ones that
 
     minimize (c - c₀)ᵀ Σ⁻¹ (c - c₀)   subject to   G c + g ≥ h,
 
-with G c + g the repulsive forces of pairs at distances on a grid (g is that of the core) and h a small share of the
-repulsion between bare nuclei. Beyond the shortest distances G c + g are energies of pairs, and h is lower than that of
-any bond of two atoms. In the multipliers λ of the dual problem c = c₀ + Σ Gᵀ λ, and λ solves a non-negative
-least-squares problem (Lawson and Hanson, Solving Least Squares Problems, 1974, chapter 23). Where all pairs repel
-already, nothing changes.
+with G c + g the repulsive forces of pairs at distances on a grid (g is that of the core), and by how much they grow
+inwards, and h a small share of these of bare nuclei. Beyond the shortest distances G c + g are energies of pairs, and h
+is lower than that of any bond of two atoms. Energies of the training data are held. In the multipliers λ of the dual
+problem c = c₀ + Σ Gᵀ λ, and λ solves a non-negative least-squares problem (Lawson and Hanson, Solving Least Squares
+Problems, 1974, chapter 23). Where all pairs repel already, nothing changes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 
@@ -43,8 +44,11 @@ CLOSEST_A = 0.4
 _STEP = 0.02  # Å between the distances of the grid
 _SHARE = 0.2  # of the repulsion between bare nuclei that a pair has at least
 _LEAST = 0.05  # eV/Å that it has at least
+_GROWTH = 0.02  # of the growth inwards of that repulsion that a pair's has at least
+_LESS = 0.1  # times what a wish for growth is
+_HELD, _HELD_TO = 50, 0.3  # frames whose energies are held, and to which part of the error of energies
 _SLACK = 1e-3  # eV/Å or eV by which what is wanted may be missed; grows where the data would suffer
-_COST = 0.02  # relative growth of the fit's squared error that is accepted
+_COST = 0.03  # relative growth of the squared error, of energies, forces or stresses, that is accepted
 _ROUNDS = 4
 _DEEPEST = -12.0  # eV of a pair at any distance: no bond is stronger than that of CO (11.1 eV)
 _MARGIN = 1.0  # eV by which it may be missed
@@ -60,9 +64,10 @@ class ShortRange:
     shortest_A
         Shortest distance of each pair "A-B" in the training data.
     changed
-        Pairs that as the fit had them attracted each other somewhere below it, or were bound more strongly than any.
+        Pairs that as the fit had them did not repel each other more and more below it, or were bound more strongly
+        than any.
     attracting
-        Those that still do or are.
+        Those that still attract each other somewhere below it, or are.
     error_growth
         By how much the squared error of the fit, as it is weighted, has grown, relative to what it was.
     """
@@ -85,7 +90,7 @@ class _Curve:
     """Pairs of atoms of two elements at growing distances (n,) in Å, of which the first ``near`` are to repel.
 
     They stand in one structure, out of each other's reach; ``rows`` (n, p) holds the derivatives of their repulsive
-    forces by the coefficients, ``wanted`` (near,) the least forces in eV/Å.
+    forces by the coefficients, ``wanted`` the least of what `wishes` returns.
     """
 
     name: str
@@ -95,18 +100,38 @@ class _Curve:
     rows: FloatArray
     wanted: FloatArray
 
+    @property
+    def growing(self) -> NDArray[np.bool_]:
+        """Which of the wishes are of growth."""
+        position = np.arange(len(self.wanted))
+        return (position >= self.near) & (position < 2 * self.near - 1)
+
+    @property
+    def limits(self) -> FloatArray:
+        """Return what must not be missed."""
+        energies = np.full(len(self.wanted) - 2 * self.near + 1, _DEEPEST - _MARGIN)
+        return np.append(np.zeros(2 * self.near - 1), energies)
+
     def wishes(self, along: FloatArray) -> FloatArray:
-        """Return forces at the near distances, then energies at the others, from the forces (n, ...) at all."""
+        """Return forces at the near distances and their growth inwards, then energies at the others.
+
+        ``along`` are the forces (n, ...) at all distances. Growth counts a tenth: where not everything can be had,
+        repulsion comes first.
+        """
         far, steps = along[self.near - 1 :], np.diff(self.distances[self.near - 1 :])
         work = 0.5 * (far[1:] + far[:-1]) * steps.reshape(-1, *[1] * (along.ndim - 1))
         energies = np.cumsum(work[::-1], axis=0)[::-1]
-        return np.concatenate([along[: self.near], energies])
+        near = along[: self.near]
+        return np.concatenate([near, _LESS * (near[:-1] - near[1:]), energies])
 
     def forces(self, potential: Potential) -> FloatArray:
         """Return the repulsive forces (n,) in eV/Å."""
         forces = potential.predict([self.structure], stress=False)[0].forces
         assert forces is not None
         return np.asarray(forces[1::2, 2])
+
+
+_Moved = tuple[LinearTrial, float, NDArray[np.bool_]]
 
 
 def keep_apart(
@@ -130,11 +155,9 @@ def keep_apart(
         return trial, None
     shortest = shortest_distances(problem.everything)
     curves = _curves(shortest, trial.basis, potential_of(problem, params, trial).cutoff)
-    names = np.concatenate([[curve.name] * len(curve.distances) for curve in curves])
-    parts = [(curve.wanted, np.full(len(curve.distances) - curve.near, _DEEPEST)) for curve in curves]
-    wanted = np.concatenate([part for pair in parts for part in pair])
-    limits = np.concatenate([part for force, energy in parts for part in (0.0 * force, energy - _MARGIN)])
-
+    error = trial.squared_error
+    names = np.concatenate([[curve.name] * len(curve.wanted) for curve in curves])
+    wanted, limits, growing = (np.concatenate([getattr(c, x) for c in curves]) for x in ("wanted", "limits", "growing"))
     of_baseline = np.concatenate([_baseline_wishes(problem.baseline, curve) for curve in curves])
 
     def predict(trial: LinearTrial) -> FloatArray:
@@ -150,16 +173,56 @@ def keep_apart(
     # constants of the species do not act on forces, but move along: the data determine them with the coefficients
     constants = len(covariance) - trial.basis.size
     rows = np.hstack([np.zeros((len(rows), constants)), rows])
-    for _ in range(_ROUNDS):
-        change, growth = _nearest(rows, covariance, wanted - values, trial.squared_error.growth)
-        moved = _with_change(trial, change[constants:], change[:constants])
-        still = predict(moved) < limits
-        if not still.any():
-            break
-        wanted[still] += 0.1 + np.abs(wanted[still])  # the slack gave way, or several densities are not quite linear
+
+    def move(covariance: FloatArray, which: NDArray[np.bool_], growth_of: Callable[[FloatArray], float]) -> _Moved:
+        goal = wanted.copy()
+        for _ in range(_ROUNDS):
+            change, growth = _nearest(rows[which], covariance, (goal - values)[which], growth_of)
+            moved = _with_change(trial, change[constants:], change[:constants])
+            still = (predict(moved) < limits) & ~growing
+            if not still.any():
+                break
+            goal[still] += 0.1 + np.abs(goal[still])  # the slack gave way, or several densities are not quite linear
+        return moved, growth, still
+
+    moved, growth, still = move(
+        _holding_energies(problem, trial, covariance), np.ones_like(growing), error.largest_growth
+    )
+    if still.any():  # where not everything can be had, repulsion comes first
+        plainly = move(covariance, ~growing, error.growth)
+        if plainly[2].sum() < still.sum():
+            moved, growth, still = plainly
     changed, attracting = (tuple(dict.fromkeys(names[mask].tolist())) for mask in (unmet, still))
     log.info("kept apart at short range: %s", ", ".join(changed))
     return moved, ShortRange(shortest, changed, attracting, growth)
+
+
+def _holding_energies(problem: Problem, trial: LinearTrial, covariance: FloatArray) -> FloatArray:
+    """Return the covariance given that energies of the training data stay what they are, to within part of their error.
+
+    The fit that is best for forces and energies together may leave all energies free to shift, which few of its rows
+    would notice. Gaussians are conditioned as in Rasmussen and Williams, Gaussian Processes (2006), eq. 2.23-2.24.
+    """
+    frames = [f for f in problem.everything if f.labels.energy is not None and len(f.structure) > 1]
+    frames = frames[:: max(1, len(frames) // _HELD)]
+    errors = [
+        (prediction.energy - frame.labels.energy) / len(frame.structure)
+        for prediction, frame in zip(trial.predictions, problem.validation, strict=True)
+        if frame.labels.energy is not None and len(frame.structure) > 1
+    ]
+    if not frames or not errors:
+        return covariance
+    rows_of = problem.rows.rows_of(trial.basis)
+    rows = np.array([rows_of(frame.structure).energy for frame in frames])
+    if len(covariance) > trial.basis.size:
+        counts = [[np.count_nonzero(f.structure.numbers == z) for z in sorted(trial.energies)] for f in frames]
+        rows = np.hstack([np.array(counts, dtype=np.float64), rows])
+    rows /= np.array([[len(frame.structure)] for frame in frames])
+    spread = rows @ covariance
+    tolerance = max(_HELD_TO * float(np.sqrt(np.mean(np.square(errors)))), 1e-9)
+    factor = cholesky(spread @ rows.T + tolerance**2 * np.eye(len(rows)), lower=True)
+    half = solve_triangular(factor, spread, lower=True)
+    return np.asarray(covariance - half.T @ half)
 
 
 def _curves(shortest: Mapping[str, float], basis: Basis, cutoff: float) -> list[_Curve]:
@@ -171,7 +234,9 @@ def _curves(shortest: Mapping[str, float], basis: Basis, cutoff: float) -> list[
         near = np.linspace(min(CLOSEST_A, 0.9 * last), last, count)
         far = np.arange(last + _WIDE_STEP, cutoff, _WIDE_STEP)
         distances = np.concatenate([near, far, [max(cutoff, last + _WIDE_STEP)]])
-        wanted = np.maximum(-_SHARE * zbl_repulsion(numbers[0], numbers[1], near)[1], _LEAST)
+        bare = -zbl_repulsion(numbers[0], numbers[1], near)[1]
+        growth, energies = _LESS * _GROWTH * (bare[:-1] - bare[1:]), np.full(len(far) + 1, _DEEPEST)
+        wanted = np.concatenate([np.maximum(_SHARE * bare, _LEAST), growth, energies])
         structure = _pairs_of_atoms(numbers, distances, cutoff)
         rows = np.ascontiguousarray(basis.rows(structure).forces[5::6])  # along z, on the second atom of each pair
         curves.append(_Curve(name, structure, distances, count, rows, wanted))
@@ -183,7 +248,7 @@ def _baseline_wishes(baseline: Baseline | None, curve: _Curve) -> FloatArray:
 
     Like charges repel in vacuum, and less so among others, so that their repulsion is not counted.
     """
-    added = np.zeros(len(curve.distances))
+    added = np.zeros(len(curve.wanted))
     if baseline is None:
         return added
     try:
@@ -192,7 +257,8 @@ def _baseline_wishes(baseline: Baseline | None, curve: _Curve) -> FloatArray:
         return added
     if charges_by_element(baseline.potential):
         forces = np.minimum(forces, 0.0)
-    added[: curve.near] = np.where(np.isfinite(forces), forces, 0.0)
+    near = np.where(np.isfinite(forces), forces, 0.0)
+    added[: 2 * curve.near - 1] = np.append(near, _LESS * (near[:-1] - near[1:]))
     return added
 
 

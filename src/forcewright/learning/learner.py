@@ -8,7 +8,6 @@ cache. Fits, walks and choices depend on seeds and data alone, so that the frame
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
@@ -27,6 +26,7 @@ from forcewright.learning.contracts import Candidate, Model, Novelty, Policy, Si
 from forcewright.learning.parts import outlier
 from forcewright.learning.settings import FilterSettings, PolicySettings
 from forcewright.models import load
+from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Potential, Reference
 from forcewright.reference import VaspReference, label_all
 from forcewright.structure import Dataset, Frame, Labels
@@ -233,7 +233,7 @@ def _left(caps: PolicySettings, rounds: Sequence[Mapping[str, Any]]) -> int:
 
 def _stored(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None

@@ -27,6 +27,7 @@ from forcewright.models.storage import PotentialFolder, hashes_of
 from forcewright.plain_data import read_json
 from forcewright.potential import (
     Basis,
+    Divisible,
     Environmental,
     Exportable,
     Graded,
@@ -103,6 +104,14 @@ class BaselinePotential(PotentialBase):
             for part in (self.fitted, self.baseline)
         ]
         return _Both(parts[0], parts[1])
+
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) of the parts of the fitted potential, where it knows some, and of the baseline."""
+        if isinstance(self.fitted, Divisible):
+            parts = self.fitted.force_parts(structure)
+        else:
+            parts = {"fitted": np.asarray(self.fitted.predict([structure], stress=False)[0].forces)}
+        return {**parts, "baseline": np.asarray(self.baseline.predict([structure], stress=False)[0].forces)}
 
     def describe_size(self) -> str:
         """Return how large the fitted part is, and what the baseline is."""

@@ -40,6 +40,12 @@ def baseline_of(source: str | Path | Mapping[str, Any] | Potential) -> Potential
         If it does not exist or is not understood, or would run a program without consent.
     """
     if isinstance(source, Mapping):
+        if set(source) - {"folder"} != {"lammps"}:
+            named = ", ".join(map(str, set(source) - {"folder"})) or "nothing"
+            raise InputError(
+                f"has {named}; a baseline is kept with the potential, so give the path of one, or {{lammps: …}}",
+                field="baseline",
+            )
         try:
             settings = validate(BaselineSettings, dict(source))
             return settings.lammps.potential(settings.folder)

@@ -29,6 +29,7 @@ class Survival(Result):
     reasons           why each ended
     planned_ps        how long each was to last
     folder            where the runs lie
+    outside           number of runs that were stopped unbroken, because they had left the training data
     share, low, high  share of runs that completed, and its 95 % confidence interval (Wilson, J. Am. Stat. Assoc. 22,
                       209 (1927)).
     ================  ===============================================================================================
@@ -42,6 +43,7 @@ class Survival(Result):
     low: float
     high: float
     folder: Path
+    outside: int = 0
 
     @property
     def survivors(self) -> int:
@@ -98,4 +100,5 @@ def count_survivors(results: Sequence[SimulationResult], planned_ps: float, fold
     times = np.array([planned_ps if result.completed else result.time_ps for result in results])
     reasons = tuple(result.reason for result in results)
     share, low, high = float(completed.mean()), float(interval.low), float(interval.high)
-    return Survival(times, completed, reasons, planned_ps, share, low, high, folder)
+    outside = sum(result.alarm is not None and result.alarm.is_outside for result in results if not result.completed)
+    return Survival(times, completed, reasons, planned_ps, share, low, high, folder, outside)

@@ -251,7 +251,9 @@ def compare_spaces(
 
 def _umap() -> Any:
     try:
-        import umap
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that it finds no TensorFlow, which nothing here needs
+            import umap
     except ImportError:
         raise MissingExtraError("umap-learn", "umap", "a map by UMAP") from None
     return umap

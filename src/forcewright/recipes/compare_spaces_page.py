@@ -191,7 +191,8 @@ def _coverage_table(compared: SpacesCompared) -> dict[str, Any]:
     ):
         rows.append([
             f"{mine.name} in {other.name}", f"{100 * side.coverage.value:.1f} ± {100 * side.coverage.error:.1f}",
-            significant(side.coverage.independent, 2), significant(float(np.median(side.nearest)), 3),
+            significant(min(side.coverage.independent, len(side.nearest)), 2),
+            significant(float(np.median(side.nearest)), 3),
             significant(float(np.median(other_side.baseline)), 3), significant(other_side.spread, 3),
         ])  # fmt: skip
     headings = [

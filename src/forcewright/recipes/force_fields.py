@@ -10,8 +10,12 @@ runs because of its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import ase.io
+from ase import Atoms
 
 from forcewright.configs import validate
 from forcewright.errors import InputError
@@ -19,8 +23,11 @@ from forcewright.force_field import ForceField
 from forcewright.models import potential_path
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
+from forcewright.reference.calculators import CalculatorReference
 from forcewright.reference.identity import hash_parts, identify, version_of
 from forcewright.reference.settings import CalculatorSettings, calculator_reference
+from forcewright.structure import Frame, Labels
+from forcewright.trajectory import Snapshot
 
 
 class ForceFieldSettings(CalculatorSettings):
@@ -51,6 +58,26 @@ def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) 
     if isinstance(source, Mapping):
         return _of_settings(source, base)
     raise InputError(f"is a {type(source).__name__}; give a potential, {ForceFieldSettings.choices}", field="potential")
+
+
+def refuse_unrepresented(source: ForceField, start: Snapshot, file: Path | None, index: int) -> None:
+    """Refuse a starting structure whose periodicity, or the charge or spin its file declares, a reference lacks.
+
+    Raises
+    ------
+    InputError
+        Naming the file, the frame and what to do.
+    """
+    if not isinstance(source, CalculatorReference):
+        return
+    info: dict[str, Any] = {}
+    if file is not None:
+        with suppress(Exception):  # what reads the structure has told what is wrong with the file
+            atoms = ase.io.read(file, index)
+            info = dict(atoms.info) if isinstance(atoms, Atoms) else {}
+    failure = source.scope.refusal(Frame(start.structure, Labels(info=info)))
+    if failure is not None:
+        raise InputError(failure.reason, file=file, field="structure")
 
 
 def shown_name(source: object, base: Path, computed: ForceField) -> str:

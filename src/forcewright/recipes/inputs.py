@@ -80,7 +80,8 @@ def read_inputs(config: TuneConfig) -> Inputs:
 
     hashes.update(file_hashes(baseline_files(config)))
     train = load(config.data.train, "train")
-    require_forces(train, config.data.labels)
+    if "forces" not in config.left_out:
+        require_forces(train, config.data.labels)
     test = load(config.data.test, "test") if config.data.test else None
     external = load(config.validation.external, "validation") if config.validation.external else None
     return Inputs(train, test, external, hashes)

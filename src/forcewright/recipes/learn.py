@@ -25,6 +25,7 @@ from forcewright.learning.learner import Learned, Learner, Parts
 from forcewright.learning.parts import DiversePolicy, FamilyModel, UncertaintyNovelty, Walkers
 from forcewright.learning.settings import FilterSettings, NoveltySettings, PolicySettings, WalkerSettings
 from forcewright.models import family_of
+from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Potential, Reference
 from forcewright.protocols.structures import build_structure
 from forcewright.recipes.learn_page import write_learn_page
@@ -259,7 +260,7 @@ def _refuse_another(output: RunFolder, settings: LearnConfig, start: Dataset) ->
     identity = hashlib.sha256(text.encode()).hexdigest()
     path = output / "learn.json"
     try:
-        stored = json.loads(path.read_text(encoding="utf-8")).get("identity")
+        stored = parse_json(path.read_text(encoding="utf-8")).get("identity")
     except (OSError, ValueError, AttributeError):
         stored = None
     if stored not in (None, identity):

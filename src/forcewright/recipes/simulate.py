@@ -19,7 +19,7 @@ from forcewright.protocols.schedules import SCHEDULES, Schedule
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.protocols.survival import Survival, survival
 from forcewright.recipes import stability
-from forcewright.recipes.force_fields import force_field, shown_name
+from forcewright.recipes.force_fields import force_field, refuse_unrepresented, shown_name
 from forcewright.recipes.run_folder import RunFolder, config_text, read_config, with_absolute_paths
 from forcewright.recipes.simulation_page import write_run_page, write_survival_page
 from forcewright.simulation import RunSettings, SimulationResult, Stage, run
@@ -120,6 +120,7 @@ def simulate(
     if isinstance(plan, GrowthSettings) and settings.runs > 1:
         raise InputError(f"is {settings.runs}; growth is one run", file=file, field="runs")
     source = force_field(settings.potential, folder)
+    refuse_unrepresented(source, start, settings.structure.file, settings.structure.index)
     if isinstance(settings.potential, str):  # who reads the resolved config does not know where this one lay
         settings = settings.model_copy(update={"potential": str((folder / settings.potential).resolve())})
     source = replace(source, name=shown_name(settings.potential, folder, source))

@@ -163,7 +163,8 @@ def _run(
     checked.family.require_packages()
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
-    require_forces(inputs.train, labels)
+    if "forces" not in checked.left_out:
+        require_forces(inputs.train, labels)
     if output is not None:
         folder = as_path(output).resolve()
         if external is not None:

@@ -94,7 +94,10 @@ def validate(
 def _write(folder: RunFolder, report: PhysicsReport, text: str, study: Path | None) -> None:
     summary = folder.write_result(report.to_dict())
     folder.write_config(text)
-    captions: dict[Verdict, str] = {"pass": "within tolerance", "fail": "outside", "failed": "could not be computed"}
+    captions: dict[Verdict, str] = {
+        "pass": "within tolerance", "fail": "outside", "failed": "could not be computed",
+        "stopped": "stopped outside the training data",
+    }  # fmt: skip
     counts = {verdict: report.count(verdict) for verdict in captions}
     cards = [Card(captions[verdict], str(count)) for verdict, count in counts.items() if count or verdict == "pass"]
     page = PageContent(

@@ -14,10 +14,12 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, cast
 
+from ase import Atoms
 from ase.calculators.calculator import Calculator
 
 from forcewright.errors import InputError, MissingExtraError
 from forcewright.models.ase_calculator import calculator_factory
+from forcewright.reference.checks import partly_periodic
 from forcewright.reference.identity import hash_settings
 
 _EXTRAS = {"tblite": "xtb"}  # package -> extra of ours that installs it
@@ -44,6 +46,8 @@ class AseFactory:
         factory or it does not accept the arguments, `MissingExtraError` if its package is an extra to be installed.
     allowed
         Whether it was named in Python, and not in a file, where it may need consent.
+    partly_periodic
+        Whether it knows one or two periodic directions; where not, such structures raise `InputError` when computed.
     """
 
     module: str
@@ -51,6 +55,7 @@ class AseFactory:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     setting: str = "potential"
     allowed: bool = False
+    partly_periodic: bool = True
 
     def __call__(self) -> Calculator:
         """Return a new calculator."""
@@ -67,7 +72,7 @@ class AseFactory:
                 f"{self.module}:{self.name} returns a {type(calculator).__name__}, expected an ASE calculator",
                 field=f"{self.setting}.ase",
             )
-        return cast(Calculator, calculator)
+        return cast(Calculator, calculator if self.partly_periodic else _refusing(calculator))
 
     def _factory(self) -> Callable[..., Any]:
         try:
@@ -95,3 +100,16 @@ class AseFactory:
         """SHA-256 of name, arguments and version."""
         version = self.code_version().hex()
         return hash_settings("ase", {"name": f"{self.module}:{self.name}", "kwargs": self.kwargs, "version": version})
+
+
+def _refusing(calculator: Any) -> Any:
+    """Return a calculator that refuses what it would silently take for periodic in all directions, or in none."""
+    compute = calculator.calculate
+
+    def calculate(atoms: Atoms | None = None, *rest: Any, **named: Any) -> Any:
+        if atoms is not None and (problem := partly_periodic(atoms.pbc)):
+            raise InputError(problem, field="pbc")
+        return compute(atoms, *rest, **named)
+
+    calculator.calculate = calculate
+    return calculator

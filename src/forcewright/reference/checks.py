@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
 from forcewright.potential import Failure
@@ -39,13 +40,8 @@ class Scope:
     def refusal(self, frame: Frame) -> Failure | None:
         """Return why a frame is outside, or None."""
         structure, labels, _ = frame
-        periodic = int(structure.pbc.sum())
-        if not self.partly_periodic and periodic in (1, 2):
-            return Failure(
-                f"is periodic in {periodic} of 3 directions (pbc {_flags(structure)}), and the reference knows none or "
-                "three: leave a gap and set pbc to T T T, if that is meant, or to F F F",
-                repeatable=True,
-            )
+        if not self.partly_periodic and (problem := partly_periodic(structure.pbc)):
+            return Failure(problem, repeatable=True)
         charge = _said(labels.info, CHARGE_KEYS)
         if self.charge is not None and charge is not None and abs(charge[1] - self.charge) > 1e-6:
             return Failure(
@@ -70,13 +66,21 @@ class Scope:
 
 def _said(info: Mapping[str, Any], keys: tuple[str, ...]) -> tuple[str, float] | None:
     for key, value in info.items():
-        if key.lower() in keys and isinstance(value, int | float) and not isinstance(value, bool):
+        if key.lower() in keys and isinstance(value, Real) and not isinstance(value, bool):
             return key, float(value)
     return None
 
 
-def _flags(structure: Structure) -> str:
-    return " ".join("FT"[int(flag)] for flag in structure.pbc)
+def partly_periodic(pbc: Sequence[bool] | NDArray[np.bool_]) -> str:
+    """Return what is wrong with a structure for a method that knows none or three periodic directions, or nothing."""
+    periodic = sum(map(bool, pbc))
+    if periodic not in (1, 2):
+        return ""
+    flags = " ".join("FT"[int(flag)] for flag in pbc)
+    return (
+        f"is periodic in {periodic} of 3 directions (pbc {flags}), and the reference knows none or three: leave a gap "
+        "and set pbc to T T T, if that is meant, or to F F F"
+    )
 
 
 def has_stress(structure: Structure) -> bool:

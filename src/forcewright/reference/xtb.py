@@ -53,7 +53,7 @@ def xtb_reference(
         "method": method, "accuracy": accuracy, "electronic_temperature": electronic_temperature_K,
         "max_iterations": max_iterations, "charge": charge, "multiplicity": multiplicity,
     }  # fmt: skip
-    factory = AseFactory("tblite.ase", "TBLite", {**settings, "verbosity": 0}, "xtb")
+    factory = AseFactory("tblite.ase", "TBLite", {**settings, "verbosity": 0}, "xtb", partly_periodic=False)
     identity = hash_settings("xtb", {**settings, "tblite": version_of("tblite")})
     scope = Scope(charge or 0.0, multiplicity, partly_periodic=False)
     return CalculatorReference(str(method), factory, identity, _SPECIES, scope=scope)

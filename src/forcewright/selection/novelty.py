@@ -46,7 +46,8 @@ def select_novelty(
     potential
         A potential that knows how uncertain it is, such as a fitted ACE.
     above
-        Only frames with an uncertainty above this are taken, so there may be fewer; a grade extrapolates above 1.
+        Only frames with an uncertainty above this are taken, so there may be fewer. What a grade means differs from fit
+        to fit: outside is what exceeds the 99 % quantile that the potential keeps (`forcewright.uncertainty`).
     kind
         Kind of uncertainty: grade, variance, committee, standard_error or distance; the first that the potential knows
         where not given.

@@ -86,6 +86,11 @@ class Alarm:
     value: float | None = None
     limit: float | None = None
 
+    @property
+    def is_outside(self) -> bool:
+        """Whether the run was still sound, and only outside what its potential was fitted to."""
+        return self.monitor.startswith("extrapolation")
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {**asdict(self), "atoms": list(self.atoms)}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from forcewright.errors import InputError
+from forcewright.files import scratch_folder
 from forcewright.force_field import ForceField
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import Potential
@@ -81,11 +80,9 @@ def _survives(
         ),
         dense_frames=DenseSettings(count=0),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory(prefix="forcewright-") as folder:
+    with scratch_folder("probe") as folder:
         try:
-            result = run(
-                force_field, start, [stage], Path(folder) / "run", seed=seed, settings=settings, on_progress=in_time
-            )
+            result = run(force_field, start, [stage], folder / "run", seed=seed, settings=settings, on_progress=in_time)
         except InputError:
             raise
         except FAILURES as error:

@@ -15,7 +15,7 @@ from forcewright.analyze import adf, rdf
 from forcewright.analyze.displacement import msd
 from forcewright.analyze.result import Axes, Result
 from forcewright.analyze.self_diffusion import diffusion
-from forcewright.errors import ForcewrightError, InputError
+from forcewright.errors import ForcewrightError, InputError, StoppedError
 from forcewright.files import scratch_folder
 from forcewright.force_field import ForceField
 from forcewright.plain_data import numbers, parse_json, real
@@ -238,7 +238,12 @@ def _survival(force_field: ForceField, structure: Structure, settings: SurvivalS
             [Stage.model_validate({**stage, **held})], folder, runs=settings.runs, seed=settings.seed,
             engine=settings.engine_for(force_field), settings=RunSettings(monitors=settings.monitors),
         )  # fmt: skip
-    return Computed({"share": runs.share}, {"survival": runs}, ideal={"share": 1.0})
+    notes = {}
+    if runs.outside:
+        notes["share"] = (
+            f"{runs.outside} of {len(runs.completed)} runs were stopped outside the training data, unbroken"
+        )
+    return Computed({"share": runs.share}, {"survival": runs}, ideal={"share": 1.0}, notes=notes)
 
 
 def _run(
@@ -252,6 +257,8 @@ def _run(
         engine=settings.engine_for(force_field),
         settings=RunSettings(trajectory=TrajectorySettings(every_fs=every_fs, format="h5")),
     )  # fmt: skip
+    if not result.completed and result.alarm is not None and result.alarm.is_outside:
+        raise StoppedError(f"nothing broke, and nothing was measured: {result.reason}")
     if not result.completed:
         raise ForcewrightError(f"the simulation was stopped: {result.reason}")
     return result

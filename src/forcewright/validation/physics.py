@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, model_validator
 
 from forcewright.analyze.result import Result
-from forcewright.errors import ForcewrightError
+from forcewright.errors import ForcewrightError, StoppedError
 from forcewright.force_field import ForceField
 from forcewright.protocols.structures import StructureSource
 from forcewright.structure import Structure
@@ -24,7 +24,8 @@ from forcewright.validation.static_properties import STATIC_PROPERTIES
 #: The possible entries of ``properties`` in a config.
 PROPERTIES: dict[str, Property] = {item.name: item for item in (*STATIC_PROPERTIES, *DYNAMIC_PROPERTIES)}
 
-Verdict = Literal["pass", "fail", "no reference", "failed"]
+#: ``failed`` could not be computed; ``stopped`` neither, because a run left the training data before anything broke.
+Verdict = Literal["pass", "fail", "no reference", "failed", "stopped"]
 
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -109,7 +110,7 @@ class PhysicsReport(Tabular):
         return "\n".join(line.rstrip() for line in lines)
 
     def __repr__(self) -> str:
-        verdicts: tuple[Verdict, ...] = ("pass", "fail", "failed", "no reference")
+        verdicts: tuple[Verdict, ...] = ("pass", "fail", "failed", "stopped", "no reference")
         counts = ", ".join(f"{verdict} {count}" for verdict in verdicts if (count := self.count(verdict)))
         return f"PhysicsReport({self.potential}: {counts})"
 
@@ -151,11 +152,13 @@ def validate(
     for name, settings in properties.items():
         started(name)
         item = PROPERTIES[name]
-        ours, problem = _compute(item, force_field, structure, settings)
+        ours, problem, verdict = _compute(item, force_field, structure, settings)
         if ours is None:
-            rows.append(Row(name, "", None, None, "", "", "failed", problem))
+            rows.append(Row(name, "", None, None, "", "", verdict, problem))
             continue
-        theirs, problem = _compute(item, reference, structure, settings) if reference is not None else (None, "")
+        theirs, problem = None, ""
+        if reference is not None:
+            theirs, problem, _ = _compute(item, reference, structure, settings)
         rows += _compare(item, settings, ours, theirs, problem)
         results[name] = ours.results
         if theirs is not None:
@@ -168,14 +171,16 @@ def validate(
 
 def _compute(
     item: Property, force_field: ForceField, structure: Structure, settings: PropertySettings
-) -> tuple[Computed | None, str]:
-    """Return what was computed, or why it could not be."""
+) -> tuple[Computed | None, str, Verdict]:
+    """Return what was computed, or why it could not be, and the verdict on what could not."""
     try:
-        return item.run(force_field, structure, settings), ""
+        return item.run(force_field, structure, settings), "", "pass"
+    except StoppedError as error:
+        return None, str(error), "stopped"
     except ForcewrightError as error:
-        return None, str(error)
+        return None, str(error), "failed"
     except Exception as error:  # one property must not stop the others
-        return None, f"{type(error).__name__}: {error}"
+        return None, f"{type(error).__name__}: {error}", "failed"
 
 
 def _compare(
@@ -194,6 +199,11 @@ def _compare(
         _row(item, settings, number, value, expected.get(number), computed.get(number), why)
         for number, value in numbers.items()
     ]
+    rows = [
+        replace(row, reason="; ".join(filter(None, [row.reason, ours.notes[row.number]])))
+        if row.number in ours.notes else row
+        for row in rows
+    ]  # fmt: skip
     for number, reason in ours.failures.items():
         rows.append(Row(item.name, number, None, expected.get(number), unit_of(number), "", "failed", reason))
     stated = [*settings.reference, *(settings.tolerance if isinstance(settings.tolerance, dict) else ())]

@@ -45,6 +45,7 @@ class Computed:
     expected  expected numbers for every potential, unless a reference says otherwise
     ideal     what every potential should have, whatever a computed reference has
     failures  why parts of it could not be computed, by the name of their number
+    notes     what is to be said beside the verdict on a number
     ========  ===========================================================================
     """
 
@@ -53,6 +54,7 @@ class Computed:
     expected: Mapping[str, Number] = field(default_factory=dict)
     ideal: Mapping[str, Number] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ class AceModel(LinearHyperparameters):
     """Prefactor of each density; 1 where not given."""
     embedding: EmbeddingKind = "FinnisSinclairShiftedScaled"
     """Form of the function of a density."""
-    rcut: float = Field(default=5.0, gt=0)
+    rcut: float = Field(default=5.0, gt=0, le=40)
     """Cutoff in Å."""
     rcut_pairs: dict[str, float] = Field(default_factory=dict)
     """Cutoffs of single pairs that differ, such as {C-H: 3.5}."""

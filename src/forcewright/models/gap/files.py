@@ -72,3 +72,10 @@ def _check_children(element: ET.Element, file: Path | None) -> None:
         if child.tag not in _CHILDREN.get(element.tag, set()):
             raise InputError(f"holds <{child.tag}> inside <{element.tag}>, which no GAP has", file=file)
         _check_children(child, file)
+
+
+def descriptors_of(files: Mapping[str, bytes]) -> list[str]:
+    """Return the names of the descriptors of a GAP, such as distance_2b and soap, in QUIP's order."""
+    root = ET.fromstring(files[PARAMETERS])
+    texts = [(node.findtext("descriptor") or "").split() for node in root.iter("gpCoordinates")]
+    return [words[0] if words else f"descriptor {number}" for number, words in enumerate(texts, 1)]

@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 
 from forcewright.errors import MissingExtraError
 from forcewright.files import scratch_folder
-from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files
+from forcewright.models.gap.files import INIT_ARGS, PARAMETERS, check_files, descriptors_of
 from forcewright.models.storage import PotentialFolder, hashes_of, write_files, write_potential
 from forcewright.open_cell import closed_cell
 from forcewright.plain_data import number
@@ -92,6 +92,14 @@ class GapPotential(PotentialBase):
         name = "gap_variance"
         extra = self._evaluate(as_structure(structure), ["energy"], f"local_gap_variance={name}")[1]
         return np.sqrt(np.maximum(np.asarray(extra["atoms"][name], dtype=np.float64), 0.0))
+
+    def force_parts(self, structure: Structure) -> dict[str, FloatArray]:
+        """Return the forces (N, 3) of each descriptor, such as pairs and SOAP, by its name; their sum is the force."""
+        parts: dict[str, FloatArray] = {}
+        for k, name in enumerate(descriptors_of(self.files), 1):
+            results = self._evaluate(structure, ["energy", "forces"], f"only_descriptor={k}")[0]
+            parts[name] = parts.get(name, 0.0) + np.array(results["forces"], dtype=np.float64)
+        return parts
 
     def _evaluate(
         self, structure: Structure, properties: list[str], arguments: str = ""

@@ -7,6 +7,7 @@ they name are read once and belong to the potential from then on: it travels, is
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shlex
 from collections.abc import Mapping, Sequence, Set
@@ -54,6 +55,8 @@ def pair_style_potential(
         If this LAMMPS has no such pair style, a file does not exist, the elements cannot be told, or LAMMPS does not
         accept the commands (an element that is not in the file, say).
     """
+    if cutoff is not None and not 0.0 < cutoff < math.inf:
+        raise InputError(f"is {cutoff!r}; it must be a length above 0 Å", field="cutoff")
     lines = [pair_coeff] if isinstance(pair_coeff, str) else list(pair_coeff)
     style = _split(pair_style, "pair_style")
     require_harmless(style)

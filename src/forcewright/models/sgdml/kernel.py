@@ -113,8 +113,8 @@ class KernelModel:
         for name in ("descriptors", "jacobian_alphas", "energy_alphas"):
             if arrays[name].dtype.kind != "f":
                 raise ValueError(f"{name} are of type {arrays[name].dtype}")
-        if not (sigma > 0 and len(points) and (points > 0).all()):
-            raise ValueError("sigma, or an inverse distance, is not above 0")
+        if not (1e-6 < sigma < 1e6 and len(points) and (points > 0).all()):
+            raise ValueError("sigma is out of bounds, or an inverse distance not above 0")
         if not len(permutations) or permutations.dtype.kind not in "iu" or energy_alphas.ndim != 1:
             raise ValueError(f"symmetries {permutations.shape} of type {permutations.dtype}")
         if points.ndim != 2 or alphas.shape != points.shape or len(energy_alphas) not in (0, len(points)):

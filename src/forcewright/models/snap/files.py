@@ -50,6 +50,11 @@ def read_snap_files(path: str | Path) -> SnapPotential:
             f"twojmax {bases[0].twojmax} needs {' or '.join(map(str, of_size))} coefficients per element",
             file=coefficient_file,
         )
+    if (flag := parameters.get("quadraticflag")) is not None and bool(flag) != of_size[length].quadratic:
+        raise InputError(
+            f"quadraticflag {flag:g} contradicts the {length} coefficients per element of {coefficient_file.name}",
+            file=parameter_file,
+        )
     coefficients = np.concatenate([elements[z][2][1:] for z in species])
     energies = {z: elements[z][2][0] for z in species}
     return SnapPotential(of_size[length], coefficients, energies, provenance={"source": str(coefficient_file)})
@@ -69,6 +74,7 @@ def _find_pair(path: Path) -> tuple[Path, Path]:
 
 
 def _read_parameters(file: Path) -> dict[str, float]:
+    read: set[str] = set()
     values: dict[str, float] = {"rfac0": 0.99363, "rmin0": 0.0, "bzeroflag": 1.0}
     for row, line in enumerate(_lines(file), start=1):
         words = line.split()
@@ -76,10 +82,17 @@ def _read_parameters(file: Path) -> dict[str, float]:
             key, value = words[0], real(words[1])
         except (IndexError, ValueError):
             raise InputError(f"line {row} ({line!r}) is not a name and a number", file=file) from None
+        if len(words) > 2 and (key in _FIXED or key in _KNOWN):
+            raise InputError(f"line {row} ({line!r}) holds more than a name and a number", file=file)
+        if key in read:
+            raise InputError(f"the parameter {key} stands twice; keep one of the two", file=file)
+        read.add(key)
         if key in _FIXED:
             if value != _FIXED[key]:
                 raise InputError(f"{key} {value:g} is a variant of SNAP that is not supported", file=file)
         elif key in _KNOWN:
+            if key.endswith("flag") and value not in (0.0, 1.0):
+                raise InputError(f"{key} is {value:g}, expected 0 or 1", file=file)
             values[key] = value
         else:
             raise InputError(f"unknown or unsupported parameter {key!r}", file=file)

@@ -86,7 +86,7 @@ class SnapModel(LinearHyperparameters):
     """Twice the largest angular momentum J; cost and accuracy grow with it."""
     quadratic: bool = False
     """Add products of two bispectrum components."""
-    rcut: float = Field(default=4.7, gt=0)
+    rcut: float = Field(default=4.7, gt=0, le=40)
     """Cutoff in Å between two atoms of radius 0.5."""
     rfac0: float = Field(default=0.99363, gt=0)
     """Share of the 3-sphere that distances are mapped to."""
