@@ -271,7 +271,8 @@ def _evidence(
             error = float(np.sqrt(np.mean(errors.forces[inside] ** 2))) / max(expected, 1e-12)
     record = run.record
     forces = [p.forces for k in calm if (p := run.predictions[k]).forces is not None]
-    size = float(np.sqrt(np.mean(np.concatenate(forces) ** 2))) if forces else None
+    # the median length is 1.538 root mean square components, were they normal: the few atoms in a hole do not count
+    size = float(np.median(np.linalg.norm(np.concatenate(forces), axis=1)) / 1.538) if forces else None
     scale = None
     if record is not None and record.force_eV_per_A is not None and size is not None and record.force_eV_per_A[0] > 0:
         scale = size / record.force_eV_per_A[0]

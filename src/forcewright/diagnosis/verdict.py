@@ -103,7 +103,7 @@ class Evidence:
         return min(times) if times else None
 
 
-_HOTTER = 1.25  # root mean square forces over those of the training data
+_HOTTER = 1.15  # root mean square forces over those of the training data
 _SAME_VOLUME = 1.06  # largest over smallest volume of the training data
 _EQUILIBRIUM = 0.5  # of the time before the break: in which nothing else is wrong where the pressure is to blame
 _MISSES = 0.3  # errors over root mean square forces
