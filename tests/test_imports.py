@@ -105,5 +105,5 @@ def test_importing_the_families_imports_nothing_heavy() -> None:
         "sorted(name for name in sys.modules if name.startswith('forcewright.models.')))"
     )
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    light = [f"forcewright.models.{name}" for name in ("family", "refinement", "storage")]
+    light = [f"forcewright.models.{name}" for name in ("baseline", "family", "overlay", "refinement", "storage")]
     assert told.strip() == f"[] {light}"
