@@ -30,6 +30,7 @@ from forcewright.potential import Basis, DesignRows, Potential, Prediction, Prun
 from forcewright.structure import Dataset, IntArray
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
+_CAUTION = {False: 0.01, True: 0.03}  # where elements share coefficients
 _SINGULAR = 1e-15  # below this reciprocal condition Cholesky's digits are gone; QR takes over
 _ZERO_OF_ENERGY = 1e-3  # weight of energies that settle the constants of elements alone
 _MISMATCH = 1e-6  # relative difference of validation errors from normal equations and from rows at which QR takes over
@@ -141,7 +142,8 @@ def _fit(
     if theta is None:
         starts = starting_points(space, problem.settings.search.starts, rng)
         settings = problem.settings.search
-        search = search_weights(fit.ridge, space, starts, settings.evaluations, settings.caution)
+        caution = settings.caution if settings.caution != "auto" else _CAUTION[rows.prior.sharing > 0]
+        search = search_weights(fit.ridge, space, starts, settings.evaluations, caution)
     else:
         search = SearchResult(np.zeros(0), theta, fit.ridge.loss_and_gradient(theta)[0], 1)
     search_s = time.perf_counter() - start - accumulate_s

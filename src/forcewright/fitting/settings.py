@@ -240,9 +240,10 @@ class SearchSettings(BaseModel):
     """Descents from different points."""
     evaluations: int = Field(default=50, ge=1)
     """Weight/ridge trials per descent at most."""
-    caution: float = Field(default=0.03, ge=0, le=1)
+    caution: Literal["auto"] | Annotated[float, Field(ge=0, le=1)] = "auto"
     """By which fraction the validation loss may rise for a ridge ten times as large, once weights are found. The least
-    loss (0) says nothing for directions in which no data lie: there a larger ridge keeps coefficients small."""
+    loss (0) says nothing for directions in which no data lie: there a larger ridge keeps coefficients small. auto: 0.03
+    where elements share coefficients, whose data never hold all that may meet, and else 0.01."""
 
 
 class TuneStudySettings(StudySettings):
