@@ -71,13 +71,14 @@ def fit_final(trials: Trials, best: TrialRecord, test: Dataset | None, *, graded
     covariance = trial.covariance
     if trial.iterations is not None:
         trial = fit_linear(problem, best.params, best.index, trial.search.theta)
-    final = trial
+    final, judged = trial, problem.validation
     if problem.settings.validation.holdout and problem.settings.protocol == "honest":
         # what was held back to select now helps to fit
         everything = problem.validated_on(problem.everything, problem.everything)
         final = fit_linear(everything, best.params, best.index, trial.search.theta, trial, blocks=blocks)
+        judged = everything.validation
         covariance = covariance if final.covariance is None else final.covariance
-    kept, short_range = keep_apart(problem, best.params, final, covariance)
+    kept, short_range = keep_apart(problem, best.params, final, covariance, judged)
     data, protocol = problem.everything, problem.settings.protocol
     loss = problem.loss.of(problem.validation, trial.predictions)
     source = {"trial": best.index, "loss": loss, "protocol": protocol, "data": data.content_hash}

@@ -35,7 +35,7 @@ from forcewright.fitting.on_baseline import Baseline
 from forcewright.fitting.problem import Problem
 from forcewright.models.baseline import charges_by_element, fitted_part, vacuum_of
 from forcewright.potential import Basis, Potential
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import Dataset, FloatArray, Structure
 
 log = logging.getLogger("forcewright")
 
@@ -135,7 +135,7 @@ _Moved = tuple[LinearTrial, float, NDArray[np.bool_]]
 
 
 def keep_apart(
-    problem: Problem, params: Mapping[str, Any], trial: LinearTrial, covariance: FloatArray | None
+    problem: Problem, params: Mapping[str, Any], trial: LinearTrial, covariance: FloatArray | None, judged: Dataset
 ) -> tuple[LinearTrial, ShortRange | None]:
     """Return the trial with the nearest coefficients whose pairs repel below their shortest distances in the data.
 
@@ -145,6 +145,8 @@ def keep_apart(
         The fit to everything; of several densities, the first is changed, in which the energy is linear.
     covariance
         Posterior covariance of the linear fit (p, p), or (S + p, S + p) with the free constants of the species.
+    judged
+        The frames that the trial's predictions are of.
 
     Returns
     -------
@@ -186,7 +188,7 @@ def keep_apart(
         return moved, growth, still
 
     moved, growth, still = move(
-        _holding_energies(problem, trial, covariance), np.ones_like(growing), error.largest_growth
+        _holding_energies(problem, trial, covariance, judged), np.ones_like(growing), error.largest_growth
     )
     if still.any():  # where not everything can be had, repulsion comes first
         plainly = move(covariance, ~growing, error.growth)
@@ -197,8 +199,8 @@ def keep_apart(
     return moved, ShortRange(shortest, changed, attracting, growth)
 
 
-def _holding_energies(problem: Problem, trial: LinearTrial, covariance: FloatArray) -> FloatArray:
-    """Return the covariance given that energies of the training data stay what they are, to within part of their error.
+def _holding_energies(problem: Problem, trial: LinearTrial, covariance: FloatArray, judged: Dataset) -> FloatArray:
+    """Return the covariance given that energies of the training data stay as they are, within part of their error.
 
     The fit that is best for forces and energies together may leave all energies free to shift, which few of its rows
     would notice. Gaussians are conditioned as in Rasmussen and Williams, Gaussian Processes (2006), eq. 2.23-2.24.
@@ -207,7 +209,7 @@ def _holding_energies(problem: Problem, trial: LinearTrial, covariance: FloatArr
     frames = frames[:: max(1, len(frames) // _HELD)]
     errors = [
         (prediction.energy - frame.labels.energy) / len(frame.structure)
-        for prediction, frame in zip(trial.predictions, problem.validation, strict=True)
+        for prediction, frame in zip(trial.predictions, judged, strict=True)
         if frame.labels.energy is not None and len(frame.structure) > 1
     ]
     if not frames or not errors:
