@@ -100,6 +100,8 @@ def basis_for(species: Sequence[int], cutoff: float) -> AceBasis:
 def describe(basis: AceBasis, structure: Structure, species: Sequence[int]) -> dict[int, FloatArray]:
     """Return the functions (n, q) of the atoms of each element that the basis knows, in the order of the atoms."""
     known = np.isin(structure.numbers, species)
+    if not known.any():
+        return {}
     if not known.all():  # neighbors that the basis does not know are passed over, their atoms are infinitely far
         structure = Structure(structure.numbers[known], structure.positions[known], structure.cell, structure.pbc)
     values = basis.project(structure)
