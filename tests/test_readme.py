@@ -54,6 +54,21 @@ def test_yaml_example_is_valid(tmp_path: Path) -> None:
     assert read_config(tmp_path / "mo.yaml").study.trials == 32
 
 
+def test_the_smallest_configs_are_valid() -> None:
+    from forcewright.configs import validate
+    from forcewright.recipes.compare import ComparisonConfig
+    from forcewright.recipes.config import TuneConfig
+    from forcewright.recipes.generate import GenerateConfig
+    from forcewright.recipes.label import LabelConfig
+    from forcewright.validation.physics import ValidationConfig
+
+    text = re.search(r"```yaml\n(# fixed\.yaml.*?)```", README, re.S).group(1)
+    configs = [yaml.safe_load(line) for line in text.splitlines() if line.startswith("{")]
+    models = [TuneConfig, GenerateConfig, LabelConfig, ValidationConfig, ComparisonConfig]
+    for model, config in zip(models, configs, strict=True):
+        validate(model, config)
+
+
 def test_commands_exist() -> None:
     from forcewright.cli import app
 

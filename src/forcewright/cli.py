@@ -123,7 +123,8 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
         _print(result.test, soft_wrap=False)
     counted = "weight/ridge trials" if summary["solver"] else "fits"
     _out.print(
-        f"{summary['trials']} trials, {summary['evaluations']} {counted}, {summary['wall_s']:.0f} s wall, "
+        f"{summary['trials']} trial{'s' * (summary['trials'] != 1)}, {summary['evaluations']} {counted}, "
+        f"{summary['wall_s']:.0f} s wall, "
         f"{summary['cpu_s']:.0f} s CPU, {summary['peak_memory_bytes'] / 1e6:.0f} MB, "
         f"{summary['cost_us_per_atom']:.3g} µs/atom (CPU time, {summary.get('cost_threads', 1)} thread)",
         highlight=False,

@@ -108,11 +108,19 @@ def _sentence(model: type[BaseModel], failure: ValidationError, file: Path | Non
     if missing:
         return InputError(f"{_listed([*map('.'.join, missing)])} are missing; add them", file=file)
     keys, first = errors[0]
-    problem = first["msg"].removeprefix("Value error, ")
+    problem = _expected(model, keys, first) or first["msg"].removeprefix("Value error, ")
     problem = problem if len(problem) <= 1000 else f"{problem[:1000]}…"
     if not isinstance(first.get("input"), Mapping):
         problem = f"is {echo(first.get('input'))}: {problem}"
     return InputError(problem, file=file, field=".".join(keys) or None)
+
+
+def _expected(model: type[BaseModel], keys: Sequence[str], error: ErrorDetails) -> str:
+    """Return what should stand where a value is of another type than a mapping; empty for other errors."""
+    if error["type"] not in ("model_type", "model_attributes_type", "dict_type"):
+        return ""
+    allowed = _fields_at(model, keys)
+    return f"expected a mapping of {', '.join(allowed)}" if allowed else "expected a mapping, {NAME: …}"
 
 
 def _of_the_branch_meant(
@@ -192,7 +200,9 @@ def _fields_at(model: type[BaseModel], keys: Sequence[str]) -> list[str]:
     for key in keys:
         current = [inner for kind in current for inner in _inside(kind, key)]
     models = [kind for kind in current if isinstance(kind, type) and issubclass(kind, BaseModel)]
-    return sorted({field.alias or name for kind in models for name, field in kind.model_fields.items()})
+    return sorted(
+        {field.alias or name for kind in models for name, field in kind.model_fields.items() if not field.exclude}
+    )
 
 
 def _all_keys(model: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

@@ -33,3 +33,10 @@ def test_what_follows_from_what(evidence: dict[str, Any], cause: str, quadrant: 
     verdict = judge(Evidence(**{"broke": True, "break_ps": 1.0, **evidence}))
     assert (verdict.cause, verdict.quadrant) == (cause, quadrant)
     assert verdict.remedy and verdict.reasons
+
+
+def test_where_the_data_have_stresses_of_several_densities_fitting_stresses_is_no_advice() -> None:
+    wrong = {"broke": False, "break_ps": 1.0, "asked": True, "pressure_bias": 0.5, "pressure_sigmas": 9.0}
+    assert judge(Evidence(**wrong, stress_labels=0, density_range=1.5)).remedy.startswith("Fit stresses")
+    known = judge(Evidence(**wrong, stress_labels=37, density_range=1.5))
+    assert known.cause == "one density or no stresses" and "raise their weight" in known.remedy

@@ -110,3 +110,15 @@ def test_every_step_has_the_kind_it_is_listed_under() -> None:
 def test_json_is_not_needed_for_provenance(tmp_path: Path) -> None:
     for labels in generate(written(tmp_path)).labels:
         assert json.loads(json.dumps(dict(labels.info))) == dict(labels.info)
+
+
+@pytest.mark.parametrize(
+    ("structures", "words"),
+    [
+        ([{"bulk": "C"}], r"field 'structures': .*expected a mapping, \{NAME: …\}"),
+        ({"bulk": True}, r"field 'structures.bulk': is True: expected a mapping of a_A, bulk, .*repeat$"),
+    ],
+)
+def test_what_is_no_mapping_is_answered_with_what_is(structures: object, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        generate(written(tmp_path, structures=structures))

@@ -130,6 +130,23 @@ def test_analyses_within_the_folder_they_read_do_not_wait_for_each_other(tmp_pat
     assert made["physics"].reads == ("runs/cu/potential", "runs/cu/result.json")
 
 
+def test_runs_are_labelled_diagnosed_and_compared_by_stages(tmp_path: Path) -> None:
+    write_yaml(tmp_path / "label.yaml", LABEL)
+    write_yaml(tmp_path / "run.yaml", {"potential": "p", "structure": "x.extxyz", "output": "runs/md", "stages": []})
+    stages = {
+        "why": {"diagnose": "runs/md", "reference": "label.yaml", "labels": 5, "output": "why"},
+        "again": {"rerun": "runs/md", "reference": "xtb: GFN1-xTB", "output": "runs/md/again"},
+        "spaces": {"compare-spaces": ["runs/md", "a.extxyz"], "frames": 9, "output": "spaces"},
+        "run": {"simulate": "run.yaml"},
+    }  # fmt: skip
+    file = write_yaml(tmp_path / "pipeline.yaml", {"stages": stages})
+    made = module.stages_of(module.PipelineConfig(stages=stages), tmp_path, file)
+    assert all(made[name].after == ("run",) for name in ("why", "again", "spaces"))
+    assert "label.yaml" in made["why"].reads and "xtb: GFN1-xTB" not in made["again"].reads
+    assert made["why"].words == ("diagnose", "runs/md", "--reference=label.yaml", "--labels=5", "-o", "why")
+    assert made["spaces"].words == ("compare-spaces", "runs/md", "a.extxyz", "--frames=9", "-o", "spaces")
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -46,6 +46,12 @@ REMEDIES: dict[Cause, str] = {
     "unknown": "Ask a reference (`--reference`) whether the potential is wrong there.",
 }  # fmt: skip
 
+#: What to do where the training data have stresses and densities, and the pressure is wrong all the same.
+_PRESSURE_ALL_THE_SAME = (
+    "The training data have stresses, at several densities: see that they are fitted, raise their weight "
+    "(`weights: {stress: …}`) or take more functions, and label structures around the density of the run. A reference "
+    "other than that of the training data has another pressure by itself."
+)
 
 #: Share of what motion adds to the pressure by which it may be wrong, and standard errors that may be chance.
 BIAS, SIGMAS = 0.1, 3.0
@@ -148,7 +154,14 @@ def judge(evidence: Evidence) -> Verdict:
         novel, wrong = False, False if evidence.asked else wrong  # what came of it is new, where it began is not
     if cause == "too little capacity":
         novel = False
-    return Verdict(novel, wrong, cause, REMEDIES[cause], tuple(reasons))
+    remedy = REMEDIES[cause]
+    if cause == "one density or no stresses" and _has_stresses_and_densities(evidence):
+        remedy = _PRESSURE_ALL_THE_SAME
+    return Verdict(novel, wrong, cause, remedy, tuple(reasons))
+
+
+def _has_stresses_and_densities(x: Evidence) -> bool:
+    return bool(x.stress_labels) and x.density_range is not None and x.density_range >= _SAME_VOLUME
 
 
 def _cause(x: Evidence) -> tuple[Cause, list[str]]:

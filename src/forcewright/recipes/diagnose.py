@@ -52,7 +52,8 @@ class DiagnoseResult(Tabular):
                 lines.append(f"  {a.indicator}: {a.value:.4g} {a.unit} at {a.time_ps:.4g} ps{lead}")
         silent = [a.indicator for a in made.anomalies if a.time_ps is None]
         if silent:
-            lines.append(f"  nothing before the break: {', '.join(silent)}")
+            when = "at any time" if broke is None else "before the break"
+            lines.append(f"  nothing {when}: {', '.join(silent)}")
         if culprit is not None:
             near = culprit.nearest
             like = "" if near is None else (

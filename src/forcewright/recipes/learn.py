@@ -135,7 +135,9 @@ class LearnResult(Tabular):
 
     def __str__(self) -> str:
         """Return a few lines for a terminal."""
-        return f"{len(self.rounds)} rounds, {self.labels} structures labelled; {self.reason}\n{self.folder}/report.html"
+        return (
+            f"{len(self.rounds)} round{'s' * (len(self.rounds) != 1)}, {self.labels} structures labelled; {self.reason}"
+        )
 
     def to_rows(self) -> list[dict[str, Any]]:
         """Return a row for each round."""

@@ -54,13 +54,19 @@ _VERBS = {
     "analyze": _Verb(False, ("result.json",), (), ("what", "set", "skip", "every", "start_ps", "end_ps")),
     "check": _Verb(False, (), ("test",), ("format", "label", "stress_order", "energy_unit", "length_unit")),
     "compare": _Verb(True, ("result.json",), fresh=True),
+    "compare-spaces": _Verb(
+        False, ("result.json",), (),
+        ("descriptor", "cutoff", "kernel", "gamma", "frames", "skip", "share", "halves", "map", "add", "seed", "label"),
+    ),
     "convert": _Verb(False, (), (), ("format", "stress_order", "energy_unit", "length_unit", *_READING)),
+    "diagnose": _Verb(False, ("result.json",), ("reference", "potential", "train"), ("labels", "workers")),
     "fit": _Verb(True, ("potential", "result.json"), fresh=True),
     "generate": _Verb(),
     "label": _Verb(),
     "learn": _Verb(True, ("potential", "result.json", "train.extxyz"), fresh=True),
     "learning-curve": _Verb(True, ("result.json",)),
     "predict": _Verb(False, (), ("potential",), ("label", "grades", "uncertainty")),
+    "rerun": _Verb(False, ("result.json",), ("reference", "potential", "train"), ("frames", "workers")),
     "select": _Verb(False, (), ("potential",), ("by", "count", "seed", "set", *_READING)),
     "simulate": _Verb(True, ("result.json",), fresh=True),
     "split": _Verb(False, (), (), ("by", "test", "gap", "blocks", "group", "seed", *_READING)),
@@ -236,7 +242,10 @@ def _with_files(name: str, verb: str, files: Any, options: Mapping[str, Any]) ->
     allowed = [*known.reads, *known.options, *(["output"] if expected else [])]
     if unknown := next((key for key in options if key not in allowed), None):
         raise InputError(f"is no option of {verb}; {did_you_mean(str(unknown), allowed)}", field=str(unknown))
-    reads = [*files_read, *(path for key in known.reads if key in options for path in _texts(options[key], key))]
+    reads = [*files_read, *(
+        path for key in known.reads if key in options for path in _texts(options[key], key)
+        if key != "reference" or ":" not in path  # a reference may be settings, {xtb: GFN1-xTB}, in place of a file
+    )]  # fmt: skip
     words = [verb]
     if verb == "predict":
         if "potential" not in options:

@@ -25,6 +25,7 @@ from forcewright.structure import Dataset, Frame, Labels
 from forcewright.tables import Tabular
 
 _WORST = 10  # atoms and frames that are listed
+_CONSTANT = 3.0  # times their spread about the mean, beyond which errors of energies are mostly a constant
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -66,7 +67,8 @@ class Rerun(Tabular):
         errors, cached = self.errors, self.labelling.cached
         lines = [
             f"{len(errors.frames)} frames labelled by {self.reference} ({cached} known already)",
-            f"energy {_rms(errors.energy) * 1e3:.4g} meV/atom, forces {_rms(errors.force_rmse):.4g} eV/Å, largest "
+            f"energy {_rms(errors.energy) * 1e3:.4g} meV/atom{_zero_text(errors.energy)}, "
+            f"forces {_rms(errors.force_rmse):.4g} eV/Å, largest "
             f"force error {errors.largest.max():.4g} eV/Å on atom {_worst(errors)[1]} at {_worst(errors)[0]:.4g} ps",
             "mean pressure (GPa): " + ", ".join(f"{name} {text}" for name, text in _pressure_texts(self.pressures)),
             *([f"  {self.pressures.remark}"] if self.pressures.remark else []),
@@ -77,6 +79,14 @@ class Rerun(Tabular):
 
 def _rms(values: np.ndarray[Any, Any]) -> float:
     return float(np.sqrt(np.mean(values**2)))
+
+
+def _zero_text(energy: np.ndarray[Any, Any]) -> str:
+    """Return how far energies are off but for a constant, in words, where that is most of the error."""
+    spread = float(np.std(energy))
+    if _rms(energy) < _CONSTANT * spread or len(energy) < 2:
+        return ""
+    return f" ({spread * 1e3:.4g} but for a constant of {float(np.mean(energy)) * 1e3:+.4g})"
 
 
 def _worst(errors: FrameErrors) -> tuple[float, int]:
@@ -179,7 +189,8 @@ def _write(folder: RunFolder, done: Rerun, chosen: list[int]) -> None:
         summary=f"{len(errors.frames)} frames of a run with {done.run.force_field.name}, labelled by {done.reference}. "
         "Errors are those of the potential: predicted less reference.",
         cards=[
-            Card("energies", significant(1e3 * _rms(errors.energy)), "meV/atom", "root mean square"),
+            Card("energies", significant(1e3 * _rms(errors.energy)), "meV/atom",
+                 f"root mean square{_zero_text(errors.energy)}"),
             Card("forces", significant(_rms(errors.force_rmse)), "eV/Å", "root mean square"),
             Card("largest force error", significant(float(errors.largest.max())), "eV/Å",
                  f"atom {_worst(errors)[1]} at {_worst(errors)[0]:.4g} ps"),
