@@ -60,6 +60,7 @@ class Evidence:
     ``pressure_ps`` when the pressure was, and went on to be. ``pressure_bias`` is in units of what motion adds to the
     pressure, ``pressure_sigmas`` in its standard errors; ``force_scale`` is the root mean square force in equilibrium
     over that of the training data; ``force_error`` is the error in equilibrium over the root mean square force there.
+    ``stopped_outside`` says that a watch ended a run that was still sound, because it had left the training data.
     """
 
     broke: bool
@@ -81,6 +82,7 @@ class Evidence:
     force_scale: float | None = None
     force_error: float | None = None
     novelty_known: bool = True
+    stopped_outside: bool = False
 
     @property
     def pressure_wrong(self) -> bool:
@@ -148,6 +150,8 @@ def judge(evidence: Evidence) -> Verdict:
         novel, wrong = False, False if evidence.asked else wrong  # what came of it is new, where it began is not
     if cause == "too little capacity":
         novel = False
+    if cause == "none" and evidence.stopped_outside:
+        novel = True
     return Verdict(novel, wrong, cause, REMEDIES[cause], tuple(reasons))
 
 
@@ -168,6 +172,8 @@ def _cause(x: Evidence) -> tuple[Cause, list[str]]:
     if density:
         return "one density or no stresses", density
     if x.asked and x.wrong_ps is None and not x.pressure_wrong and not _misses(x):
+        if x.stopped_outside:
+            return "none", ["A watch stopped the run outside the training data, where the potential is right."]
         return "thermostat or barostat", ["The potential is right, by the reference, up to the break."]
     if x.novel_first_ps is not None:
         return _of_novel(x)
