@@ -62,10 +62,17 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
+def read_text(path: Path, encoding: str) -> str:
+    """Return the text of a file; ValueError if it is a device or a pipe, which may have no end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("it is a device or a pipe; give a file")
+    return path.read_text(encoding=encoding)
+
+
 def read_json(path: Path) -> Any:
     """Return what a JSON file says; `InputError` if it cannot be read or holds anything else (`parse_json`)."""
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path, "utf-8"))
     except FileNotFoundError:
         raise InputError("does not exist", file=path) from None
     except (OSError, ValueError) as error:
@@ -160,7 +167,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         If the file is missing, cannot be read, or holds anything else (see `parse_yaml`).
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
     except FileNotFoundError:
         raise InputError("does not exist", file=path) from None
     except (OSError, ValueError) as error:

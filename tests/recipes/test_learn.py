@@ -253,3 +253,10 @@ def test_mistakes_are_sentences(config: dict[str, Any], tmp_path: Path) -> None:
     for change, words in wrong:
         with pytest.raises(InputError, match=words):
             fw.learn({**config, **change, "output": tmp_path / "wrong"})
+
+
+def test_rounds_that_are_not_known_to_be_of_this_config_are_refused(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run/rounds/0000").mkdir(parents=True)
+    (tmp_path / "run/rounds/0000/round.json").write_text("{}")
+    with pytest.raises(InputError, match="holds a learner of another config"):
+        fw.learn({**config, "output": tmp_path / "run"}, reference=Copper(tmp_path / "log"))

@@ -199,3 +199,9 @@ def test_dvc_runs_what_changed(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     changed = dvc("repro")
     assert [name for name in STAGES if f"Running stage '{name}'" in changed] == ["fit", "errors"]
     assert set(fw.pipeline(file).states.values()) == {"unchanged"}  # both know the same
+
+
+def test_a_study_that_no_pipeline_began_is_not_discarded(file: Path, here: list[str]) -> None:
+    (file.parent / "runs/cu").mkdir(parents=True)
+    fw.pipeline(file)
+    assert "fit fit.yaml" in here and "fit fit.yaml --fresh" not in here

@@ -117,7 +117,8 @@ def check_forces(dataset: Dataset) -> Iterator[Finding]:
             if largest[position] <= max(FORCE_RATIO * usual, FORCE_FLOOR) and largest[position] <= FORCE_LIMIT:
                 continue
             atom = int(np.linalg.norm(np.asarray(dataset[index].labels.forces), axis=1).argmax())
-            rest = f"; nine of ten other frames of the group {group!r} stay below {usual:.3g}" if usual < np.inf else ""
+            tells = usual < largest[position]
+            rest = f"; nine of ten other frames of the group {group!r} stay below {usual:.3g}" if tells else ""
             message = f"atom {atom} feels {largest[position]:.4g} eV/Å{rest}: check the frame, or leave it out"
             yield Finding("warning", "force outlier", message, field="forces", **locate(dataset[index], index))
 

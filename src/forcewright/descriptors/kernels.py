@@ -36,6 +36,7 @@ from forcewright.threads import thread_count
 Kind = Literal["average", "best", "rematch"]
 
 _BLOCK_ROWS = 512  # of environments on each side that are compared at once: their similarities stay in the cache
+_SMALLEST_GAMMA = 1e-6
 _MOST_ITERATIONS = 1000
 #: Leading principal components of which products are taken in double precision. Where what they leave of a row's
 #: squared length is short, products of that are taken in single precision, twice as fast: the error of a local
@@ -78,6 +79,8 @@ class StructureKernel:
             raise InputError(f"is {self.kind!r}; it must be 'average', 'best' or 'rematch'", field="kernel")
         if not (np.isfinite(self.gamma) and self.gamma > 0):
             raise InputError(f"is {self.gamma}; it must be above 0", field="gamma")
+        if self.gamma < _SMALLEST_GAMMA:  # beyond which iterations come to no end
+            raise InputError(f"is {self.gamma:g}; below {_SMALLEST_GAMMA:g} take kernel 'best'", field="gamma")
         if int(self.zeta) != self.zeta or self.zeta < 1:
             raise InputError(f"is {self.zeta}; it must be a whole number from 1 on", field="zeta")
 

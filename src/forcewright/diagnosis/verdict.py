@@ -66,6 +66,7 @@ class Evidence:
     ``pressure_ps`` when the pressure was, and went on to be. ``pressure_bias`` is in units of what motion adds to the
     pressure, ``pressure_sigmas`` in its standard errors; ``force_scale`` is the root mean square force in equilibrium
     over that of the training data; ``force_error`` is the error in equilibrium over the root mean square force there.
+    ``stopped_outside`` says that a watch ended a run that was still sound, because it had left the training data.
     """
 
     broke: bool
@@ -87,6 +88,7 @@ class Evidence:
     force_scale: float | None = None
     force_error: float | None = None
     novelty_known: bool = True
+    stopped_outside: bool = False
 
     @property
     def pressure_wrong(self) -> bool:
@@ -154,6 +156,7 @@ def judge(evidence: Evidence) -> Verdict:
         novel, wrong = False, False if evidence.asked else wrong  # what came of it is new, where it began is not
     if cause == "too little capacity":
         novel = False
+<<<<<<< HEAD
     remedy = REMEDIES[cause]
     if cause == "one density or no stresses" and _has_stresses_and_densities(evidence):
         remedy = _PRESSURE_ALL_THE_SAME
@@ -162,6 +165,11 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _has_stresses_and_densities(x: Evidence) -> bool:
     return bool(x.stress_labels) and x.density_range is not None and x.density_range >= _SAME_VOLUME
+=======
+    if cause == "none" and evidence.stopped_outside:
+        novel = True
+    return Verdict(novel, wrong, cause, REMEDIES[cause], tuple(reasons))
+>>>>>>> h2
 
 
 def _cause(x: Evidence) -> tuple[Cause, list[str]]:
@@ -181,6 +189,8 @@ def _cause(x: Evidence) -> tuple[Cause, list[str]]:
     if density:
         return "one density or no stresses", density
     if x.asked and x.wrong_ps is None and not x.pressure_wrong and not _misses(x):
+        if x.stopped_outside:
+            return "none", ["A watch stopped the run outside the training data, where the potential is right."]
         return "thermostat or barostat", ["The potential is right, by the reference, up to the break."]
     if x.novel_first_ps is not None:
         return _of_novel(x)

@@ -275,11 +275,11 @@ class CommitteeSettings(BaseModel):
 
     model_config = STRICT
 
-    members: int = Field(default=8, ge=2)
+    members: int = Field(default=8, ge=2, le=1_000)
     """Number of potentials; with by: folds as many as there are folds."""
     by: Literal["bootstrap", "folds"] = "bootstrap"
     """Bayesian bootstrap over blocks of frames, or the fits that leave out each fold."""
-    blocks: int = Field(default=20, ge=20)
+    blocks: int = Field(default=20, ge=20, le=10_000)
     """Blocks of frames that the bootstrap weights, at least; memory grows with them."""
 
 

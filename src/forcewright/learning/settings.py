@@ -114,7 +114,7 @@ class NoveltySettings(StrictModel):
     """A walker is stopped where the novelty of an atom exceeds this multiple of the limit."""
     every_fs: float = Field(default=50.0, gt=0)
     """Time between two looks, and between the frames of a walker that are kept."""
-    members: int = Field(default=8, ge=2)
+    members: int = Field(default=8, ge=2, le=1000)
     """Members of a committee."""
 
 
@@ -125,19 +125,19 @@ class PolicySettings(StrictModel):
     """stop: at the first frame that is new; failure: go on until the run breaks, and take frames from before that."""
     take: Literal["novel", "evenly"] = "novel"
     """Frames that may be labelled: those that are new, or all up to the end of a walk that was stopped, evenly."""
-    frames: int = Field(default=3, ge=1)
+    frames: int = Field(default=3, ge=1, le=10**6)
     """Frames labelled in a round, chosen by CUR among those of all walkers."""
-    max_labels: int = Field(default=100, ge=0)
+    max_labels: int = Field(default=100, ge=0, le=10**9)
     """Structures that the reference computes at most."""
     max_hours: float | None = Field(default=None, gt=0)
     """Wall time after which no round begins."""
     max_reference_s: float | None = Field(default=None, gt=0)
     """Time that labels may take in all; no round begins beyond it."""
-    max_rounds: int = Field(default=1000, ge=1)
+    max_rounds: int = Field(default=1000, ge=1, le=10**9)
     """Rounds at most."""
     retune_every: int | None = Field(default=None, ge=1)
     """Rounds after which what the model leaves open, and its ranges, are searched again; once where not given."""
-    passes: int = Field(default=1, ge=1)
+    passes: int = Field(default=1, ge=1, le=10**6)
     """How often every walker has to come to its end from its beginning, with nothing new, until the learner is done."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from forcewright.data import Sources
 from forcewright.diagnosis import Diagnosis, diagnose_run
+from forcewright.errors import InputError
 from forcewright.files import write_table
 from forcewright.potential import Failure, Potential
 from forcewright.recipes.diagnosis_page import write_diagnosis_page
@@ -98,6 +99,8 @@ def diagnose(
     InputError
         If run or reference cannot be used.
     """
+    if labels < 1:
+        raise InputError(f"is {labels}; it must be 1 or more", field="labels")
     judge = None if reference is None else any_reference(reference)
     record = read_run(run, potential=potential, train=train)
     kept = Path(cache) if cache is not None else record.folder / "label-cache"

@@ -16,7 +16,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import as_path
 from forcewright.force_field import ForceField
 from forcewright.models import potential_path
-from forcewright.plain_data import parse_yaml, read_yaml
+from forcewright.plain_data import parse_yaml, read_json, read_yaml
 from forcewright.potential import Potential, Reference
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.recipes.config import TuneConfig
@@ -66,6 +66,7 @@ def read_run(
     folder = as_path(folder, "run").resolve()
     if not (folder / "result.json").is_file():
         raise InputError("holds no finished run; give the output folder of `forcewright simulate`", file=folder)
+    _refuse_other_results(folder)
     result, content = read_result(folder)
     settings, base = _settings(folder, content)
     source = settings.potential if potential is None else potential
@@ -84,6 +85,13 @@ def read_run(
         folder, field, tuple(plan), tuple(record.name for record in result.stages), tuple(shots), stage_of,
         read_thermo(result.thermo), result.alarm, tables[0], tables[1], training,
     )  # fmt: skip
+
+
+def _refuse_other_results(folder: Path) -> None:
+    content = read_json(folder / "result.json")
+    by = content.get("written_by") if isinstance(content, Mapping) else None
+    if by not in (None, "simulate"):
+        raise InputError(f"holds the results of `forcewright {by}`; give the folder of a simulation", file=folder)
 
 
 def _settings(folder: Path, content: Mapping[str, Any]) -> tuple[SimulateConfig, Path]:

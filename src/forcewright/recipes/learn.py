@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -206,9 +206,9 @@ def learn(
     )  # fmt: skip
     with RunFolder(settings.output, "learn") as output, output.logging():
         if fresh:
+            discard_rounds(output.path)  # first: learn.json says whose they are
             output.discard(_EARLIER)
-            discard_rounds(output.path)
-        _refuse_another(output, settings, start)
+        _refuse_another(output, settings, [start, *([] if validation is None else [validation])], walkers, labeller)
         warning = _ask_once(labeller, start, output.path, on_start, settings.policy)
         learner = Learner(
             parts, start, validation, output.path, caps=settings.policy, sense=settings.filter, seed=settings.seed,
@@ -252,22 +252,27 @@ def _check_elements(start: Dataset, walkers: Mapping[str, tuple[WalkerSettings, 
             raise InputError(f"holds no {symbols}, which walker {name} has; add labelled frames with it", field="start")
 
 
-def _refuse_another(output: RunFolder, settings: LearnConfig, start: Dataset) -> None:
-    """Refuse to go on with a learner of another config; caps alone may change from one run to the next."""
+def _refuse_another(
+    output: RunFolder, settings: LearnConfig, data: Sequence[Dataset],
+    walkers: Mapping[str, tuple[WalkerSettings, Snapshot]], reference: Reference,
+) -> None:  # fmt: skip
+    """Refuse to go on with a learner of another config or reference; caps alone may change from run to run."""
     content = settings.model_dump(mode="json", exclude={"output", "workers", "start", "policy"})
     policy = settings.policy.model_dump(
         mode="json", exclude={"max_labels", "max_hours", "max_reference_s", "max_rounds"}
     )
-    text = json.dumps([content, policy, start.content_hash], sort_keys=True, default=str)
+    read = [*(part.content_hash for part in data), *(shot.structure.content_hash for _, shot in walkers.values())]
+    text = json.dumps([content, policy, read, reference.content_hash], sort_keys=True, default=str)
     identity = hashlib.sha256(text.encode()).hexdigest()
     path = output / "learn.json"
     try:
         stored = parse_json(path.read_text(encoding="utf-8")).get("identity")
     except (OSError, ValueError, AttributeError):
         stored = None
-    if stored not in (None, identity):
+    if stored != identity and (stored is not None or any(output.path.glob("rounds/*/round.json"))):
         raise InputError(
-            "holds a learner of another config; choose another output, or start again with --fresh (fresh=True)",
+            "holds a learner of another config, data or reference; choose another output, or start again with --fresh "
+            "(fresh=True)",
             file=output.path,
         )
     write_json(path, {"identity": identity})

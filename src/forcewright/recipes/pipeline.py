@@ -426,7 +426,8 @@ def _bring_up_to_date(stage: Stage, folder: Path, file: Path, known: _Known, on_
         return "unchanged"
     on_stage(stage.name, "running")
     words = list(stage.words)
-    if begun != now and _VERBS[stage.verb].fresh and (folder / str(stage.output)).exists():
+    # what no pipeline has begun may be somebody's long study: the command goes on with it, or refuses
+    if record and begun != now and _VERBS[stage.verb].fresh and (folder / str(stage.output)).exists():
         words.append("--fresh")
     known.store(stage.name, now)  # a run that is stopped goes on
     code = _run(words, folder)

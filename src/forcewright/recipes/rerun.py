@@ -147,6 +147,8 @@ def rerun(
     InputError
         If run or reference cannot be used, or no frame could be labelled.
     """
+    if frames < 1:
+        raise InputError(f"is {frames}; it must be 1 or more", field="frames")
     labels_by = any_reference(reference)
     record = read_run(run, potential=potential, train=train, frames=frames)
     chosen = [k for k, snapshot in enumerate(record.frames) if np.isfinite(snapshot.structure.positions).all()]
