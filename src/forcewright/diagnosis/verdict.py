@@ -156,7 +156,8 @@ def judge(evidence: Evidence) -> Verdict:
         novel, wrong = False, False if evidence.asked else wrong  # what came of it is new, where it began is not
     if cause == "too little capacity":
         novel = False
-<<<<<<< HEAD
+    if cause == "none" and evidence.stopped_outside:
+        novel = True
     remedy = REMEDIES[cause]
     if cause == "one density or no stresses" and _has_stresses_and_densities(evidence):
         remedy = _PRESSURE_ALL_THE_SAME
@@ -165,11 +166,6 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _has_stresses_and_densities(x: Evidence) -> bool:
     return bool(x.stress_labels) and x.density_range is not None and x.density_range >= _SAME_VOLUME
-=======
-    if cause == "none" and evidence.stopped_outside:
-        novel = True
-    return Verdict(novel, wrong, cause, REMEDIES[cause], tuple(reasons))
->>>>>>> h2
 
 
 def _cause(x: Evidence) -> tuple[Cause, list[str]]:
