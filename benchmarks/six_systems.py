@@ -6,7 +6,7 @@ of 20 ps of Langevin dynamics from frames of the training data, which no monitor
 counts). A molecule has also to stay whole: heavy atoms keep their bonds, and every hydrogen atom stays bonded to some.
 
     python benchmarks/six_systems.py acetylacetone [--output runs/six] [--step N] [--runs 10] [--picoseconds 20]
-    python benchmarks/six_systems.py --table
+    python benchmarks/six_systems.py   (the table of what has been measured)
 
 What a system gave is kept in its folder, fit and runs too: repeated, the command goes on where it was.
 """
