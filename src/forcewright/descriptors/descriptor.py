@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.linalg import LinAlgWarning
 
 from forcewright.errors import InputError, MissingExtraError
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import FloatArray, Structure, require_known_species
 
 
 class Descriptor(ABC):
@@ -50,6 +51,38 @@ class Descriptor(ABC):
             If there are none, or the structure cannot be described.
         """
         raise InputError(f"{self.name} has no gradients", field="descriptor")
+
+
+class OpenOrPeriodic(Descriptor):
+    """A descriptor of atoms by DScribe, which makes one object for open structures and another for periodic ones."""
+
+    species: tuple[int, ...]
+
+    @abstractmethod
+    def _made(self, periodic: bool) -> Any:
+        """Return DScribe's object."""
+
+    @property
+    def size(self) -> int:
+        """Numbers in a row."""
+        return int(self._open.get_number_of_features())
+
+    def _created(self, structure: Structure) -> FloatArray:
+        """Return DScribe's rows (N, D)."""
+        maker = self._maker(structure)
+        return np.asarray(maker.create(folded(structure)), dtype=np.float64).reshape(len(structure), -1)
+
+    def _maker(self, structure: Structure) -> Any:
+        require_known_species(structure, self.species, knower="the descriptor")
+        return self._periodic if structure.pbc.any() else self._open
+
+    @cached_property
+    def _open(self) -> Any:
+        return self._made(periodic=False)
+
+    @cached_property
+    def _periodic(self) -> Any:
+        return self._made(periodic=True)
 
 
 def unit_rows(rows: FloatArray) -> FloatArray:

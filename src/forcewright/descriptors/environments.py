@@ -122,12 +122,17 @@ def environments_of(basis: AceBasis, frames: Sequence[Described]) -> Environment
     scales, kept = {}, {}
     for z in sorted({z for frame in frames for z in frame}):
         rows = np.concatenate([frame[z] for frame in frames if z in frame])
-        spread = rows.std(axis=0)
-        scales[z] = np.where(spread > _CONSTANT * np.abs(rows).max(axis=0, initial=1e-300), spread, np.inf)
+        scales[z] = spreads(rows)
         if len(rows) > _MOST:
             rows = rows[np.sort(rng.choice(len(rows), _MOST, replace=False))]
         kept[z] = rows / scales[z]
     return Environments(basis.species, basis.cutoffs[0][0], len(basis.functions[0]), scales, kept)
+
+
+def spreads(rows: FloatArray) -> FloatArray:
+    """Return the standard deviation of each function (q,) over atoms (n, q); infinite where it does not vary."""
+    spread = rows.std(axis=0)
+    return np.where(spread > _CONSTANT * np.abs(rows).max(axis=0, initial=1e-300), spread, np.inf)
 
 
 def _nearest(rows: FloatArray, kept: FloatArray) -> FloatArray:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from forcewright.descriptors.descriptor import Descriptor, folded, made_by_dscribe, require_above, unit_rows
+from forcewright.descriptors.descriptor import OpenOrPeriodic, made_by_dscribe, require_above, unit_rows
 from forcewright.neighbors import find_neighbors
 from forcewright.structure import FloatArray, Structure, require_known_species
 
 
 @dataclass(frozen=True)
-class Soap(Descriptor):
+class Soap(OpenOrPeriodic):
     """SOAP power spectra of every atom (Bartók, Kondor and Csányi, Phys. Rev. B 87, 184115 (2013)), by DScribe.
 
     Parameters
@@ -58,16 +57,9 @@ class Soap(Descriptor):
         require_above(self.sigma, 0.0, "sigma")
         assert self._periodic  # what DScribe says against the settings is told now
 
-    @property
-    def size(self) -> int:
-        """Numbers in a row."""
-        return int(self._open.get_number_of_features())
-
     def rows(self, structure: Structure) -> FloatArray:
         """Return the power spectra (N, D)."""
-        require_known_species(structure, self.species, knower="the descriptor")
-        maker = self._periodic if structure.pbc.any() else self._open
-        spectra = np.asarray(maker.create(folded(structure)), dtype=np.float64).reshape(len(structure), -1)
+        spectra = self._created(structure)
         return unit_rows(spectra) if self.unit else spectra
 
     def gradients(self, structure: Structure) -> FloatArray:
@@ -95,14 +87,6 @@ class Soap(Descriptor):
                 row = values[0] / norm
                 result[atom] = (result[atom] - (result[atom] @ row)[..., None] * row) / norm
         return result
-
-    @cached_property
-    def _open(self) -> Any:
-        return self._made(periodic=False)
-
-    @cached_property
-    def _periodic(self) -> Any:
-        return self._made(periodic=True)
 
     def _made(self, periodic: bool) -> Any:
         # (1 + 2x³ - 3x²) on the neighbors; no weight on the central atom, which is alike everywhere

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
-from forcewright.descriptors.descriptor import Descriptor, folded, made_by_dscribe, require_above
-from forcewright.structure import FloatArray, Structure, require_known_species
+from forcewright.descriptors.descriptor import OpenOrPeriodic, folded, made_by_dscribe, require_above
+from forcewright.structure import FloatArray, Structure
 
 
 @dataclass(frozen=True)
-class SymmetryFunctions(Descriptor):
+class SymmetryFunctions(OpenOrPeriodic):
     """Atom-centered symmetry functions (Behler, J. Chem. Phys. 134, 074106 (2011), eqs. 5 to 9), by DScribe.
 
     With f the cosine cutoff function, θ the angle at the center i between neighbors j and k, each pair counted once:
@@ -61,33 +60,15 @@ class SymmetryFunctions(Descriptor):
         require_above(self.cutoff, 0.0, "cutoff")
         assert self._periodic  # what DScribe says against the settings is told now
 
-    @property
-    def size(self) -> int:
-        """Numbers in a row."""
-        return int(self._open.get_number_of_features())
-
     def rows(self, structure: Structure) -> FloatArray:
         """Return the symmetry functions (N, D)."""
-        maker = self._maker(structure)
-        return np.asarray(maker.create(folded(structure)), dtype=np.float64).reshape(len(structure), -1)
+        return self._created(structure)
 
     def gradients(self, structure: Structure) -> FloatArray:
         """Return the derivatives (N, N, 3, D), which DScribe takes by central differences of its own."""
         maker = self._maker(structure)
         slopes = maker.derivatives(folded(structure), attach=True, return_descriptor=False)
         return np.asarray(slopes, dtype=np.float64)
-
-    def _maker(self, structure: Structure) -> Any:
-        require_known_species(structure, self.species, knower="the descriptor")
-        return self._periodic if structure.pbc.any() else self._open
-
-    @cached_property
-    def _open(self) -> Any:
-        return self._made(periodic=False)
-
-    @cached_property
-    def _periodic(self) -> Any:
-        return self._made(periodic=True)
 
     def _made(self, periodic: bool) -> Any:
         sets = {"g2_params": self.g2, "g3_params": self.g3, "g4_params": self.g4, "g5_params": self.g5}

@@ -16,7 +16,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.descriptors.ace import ace_basis
-from forcewright.descriptors.environments import describe
+from forcewright.descriptors.environments import describe, spreads
 from forcewright.diagnosis.indicators import Indicator
 from forcewright.diagnosis.run_record import RunRecord, evenly
 from forcewright.errors import ForcewrightError
@@ -91,8 +91,7 @@ class TrainingEnvironments:
         for z, members in parts.items():
             rows = np.concatenate([r for r, _, _ in members])
             frames = np.concatenate([np.full(len(r), k) for r, k, _ in members])
-            scale = rows.std(axis=0)
-            scale = np.where(scale > 1e-10 * np.maximum(np.abs(rows).max(axis=0), 1e-300), scale, np.inf)
+            scale = spreads(rows)
             table[z] = (rows / scale, frames, np.concatenate([a for _, _, a in members]), scale)
         return table
 
