@@ -263,7 +263,7 @@ class CrossValidation:
 
     def best_each(self) -> FloatArray:
         """Return the best ridge of every target (m,)."""
-        return self.ridges[np.argmin(self.squares.sum(axis=1), axis=0)]
+        return np.asarray(self.ridges[np.argmin(self.squares.sum(axis=1), axis=0)])
 
 
 @dataclass(frozen=True, eq=False)
