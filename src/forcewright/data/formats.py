@@ -35,11 +35,12 @@ Sources: TypeAlias = Source | Iterable[Source]
 
 
 class Format(NamedTuple):
-    """One file format: its endings, its reader and, where there is one, its writer."""
+    """One file format: its endings, its reader and, where there is one, its writer; a reader of eigenvalues, too."""
 
     suffixes: tuple[str, ...]
     read: Callable[..., RawFrames]
     write: Callable[..., None] | None = None
+    with_eigenvalues: Callable[[Path], RawFrames] | None = None
 
 
 FORMATS: dict[str, Format] = {
@@ -222,7 +223,7 @@ def _in_memory(
 def _frames_of_file(
     path: Path, format: str | None, mapping: Mapping[str, str], summary: LabelSummary, options: Mapping[str, Any]
 ) -> Iterator[Frame | InputError]:
-    _require_file(path)
+    require_file(path)
     reader = FORMATS[find_format(path, format)].read
     index = -1
     for index, raw in enumerate(reader(path, **_options_of(reader, options, path))):
@@ -275,7 +276,8 @@ def _present(summary: LabelSummary) -> str:
     return f"the keys that are there: {', '.join(sorted(summary.present)) or 'none'}"
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Raise `InputError` if there is no such file, or nothing in it."""
     if path.is_dir():
         raise InputError("is a folder, expected a file; give the files in it", file=path)
     if not path.exists():
