@@ -52,6 +52,9 @@ FreshRun = Annotated[bool, typer.Option("--fresh", help="Discard an earlier run 
 FreshStudies = Annotated[
     bool, typer.Option("--fresh", help="Discard the studies of an earlier comparison in the output folder.")
 ]
+FreshRounds = Annotated[
+    bool, typer.Option("--fresh", help="Discard rounds and labels of an earlier run in the output folder.")
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
@@ -480,7 +483,7 @@ def compare_spaces(
 
 
 @app.command()
-def learn(config: Config, fresh: FreshStudies = False) -> None:
+def learn(config: Config, fresh: FreshRounds = False) -> None:
     """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
 
     Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.

@@ -170,7 +170,7 @@ STATIC_PROPERTIES = (
             "": _relative(5), "lowest_THz": Tolerance(0.1, relative=False), "stable": _EXACT,
             "bands_rms_THz": Tolerance(0.5, relative=False),
         },
-        differences=_band_difference,
+        differences=_band_difference, extra=("phonons", "phonopy"),
     ),
     Property(
         "phases", protocol_settings(phase_energies), _phases,
