@@ -13,9 +13,9 @@ from scipy.special import erf
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
 
-_REACH = 8.0  # standard deviations beyond which a Gaussian is nothing
 #: Sums of k-weights that are as rounded as in files.
 _ROUNDED = 1e-3
+NO_PROJECTION = "the file has no density of states of atoms; run VASP with LORBIT = 11"
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +151,53 @@ class Eigenvalues:
     def cumulative(self, energies: FloatArray, smearing: float, zero: float = 0.0) -> FloatArray:
         """Return the number of states (n,) below each energy, of the smeared density exactly: g Σ w (1 + erf)/2."""
         return _sum(self.states, energies, smearing, zero, _step)
+
+
+@dataclass(frozen=True, eq=False)
+class DensityOfStates:
+    """A density of states as a file has it.
+
+    Attributes
+    ----------
+    energies
+        Energies (n,) in eV, equally spaced: the upper ends of bins.
+    total
+        Density (spin, n) in states/eV of the cell.
+    fermi
+        Fermi level in eV, where it is known.
+    projected
+        Parts (atoms, spin, orbital, n) of atoms and orbitals, where they are known; they need not add up to the total.
+    orbitals
+        Names of the orbitals.
+    """
+
+    energies: FloatArray
+    total: FloatArray
+    fermi: float | None = None
+    projected: FloatArray | None = None
+    orbitals: tuple[str, ...] = ()
+
+    def smeared(self, energies: FloatArray, smearing: float, zero: float = 0.0) -> FloatArray:
+        """Return the total density (n,) of both spins on other energies (eV, counted from ``zero``)."""
+        return self._smeared(self.total.sum(axis=0), energies, smearing, zero)
+
+    def local(self, energies: FloatArray, smearing: float, zero: float = 0.0) -> FloatArray:
+        """Return the density (atoms, n) projected on each atom, all orbitals and spins together.
+
+        Raises
+        ------
+        InputError
+            If the file has none (VASP: LORBIT = 11).
+        """
+        if self.projected is None:
+            raise InputError(NO_PROJECTION, field="partial")
+        return self._smeared(self.projected.sum(axis=(1, 2)), energies, smearing, zero)
+
+    def _smeared(self, density: FloatArray, energies: FloatArray, smearing: float, zero: float) -> FloatArray:
+        step = float(self.energies[1] - self.energies[0]) if len(self.energies) > 1 else 1.0
+        middle = self.energies - step / 2 - zero
+        kernel = _gaussian((np.asarray(energies)[:, None] - middle) / smearing, smearing) * step
+        return density @ kernel.T
 
 
 def _sum(

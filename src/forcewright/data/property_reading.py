@@ -14,17 +14,26 @@ from scipy.ndimage import gaussian_filter1d
 
 from forcewright.configs import did_you_mean, echo
 from forcewright.data.atoms import raw_frame
-from forcewright.data.eigenvalues import Eigenvalues
+from forcewright.data.eigenvalues import NO_PROJECTION, Eigenvalues
 from forcewright.data.formats import FORMATS, Sources, as_sources, find_format, require_file
 from forcewright.data.frame_checks import check_soundness
 from forcewright.data.labelling import UNREAD, check_mapping, label_frame
-from forcewright.data.properties import EigenvalueKeys, PropertySet, Target
+from forcewright.data.properties import EigenvalueKeys, Grid, PropertySet, Target
+from forcewright.data.quantum_espresso import read_quantum_espresso
 from forcewright.data.raw import RawFrame
+from forcewright.data.vasprun import read_vasprun_with_eigenvalues
 from forcewright.errors import InputError
 from forcewright.files import read_arrays
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure
 
 _WORDS_OF_COMMENT = re.compile(r"([A-Za-z_]\w*)[:\s]\s*((?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?\s*)+)", re.ASCII)
+
+#: Readers that read eigenvalues, too.
+_ELECTRONIC = (read_quantum_espresso, read_vasprun_with_eigenvalues)
+_NO_EIGENVALUES = (
+    "the frame has no eigenvalues and no density of states (VASP writes those of the last step of a run alone): run it "
+    "as a single point, or leave such frames out (--skip-broken; strict=False in Python)"
+)
 
 
 def read_property(
@@ -131,7 +140,15 @@ def _take_file(path: Path, format: str | None, mapping: Mapping[str, str], taken
         if isinstance(item, InputError):
             taken.refuse(item, path, index)
             continue
-        held = _Arrays(arrays, beside, index, len(items), sum(counts[:index]), None if broken else sum(counts))
+        held = _Arrays(
+            arrays,
+            beside,
+            index,
+            len(items),
+            sum(counts[:index]),
+            None if broken else sum(counts),
+            reader in _ELECTRONIC,
+        )
         taken.add(item, held, index, path, mapping)
 
 
@@ -150,10 +167,10 @@ class _Arrays:
 
     def __init__(
         self, arrays: Mapping[str, NDArray[Any]], file: Path | None = None, frame: int = 0, frames: int = 1,
-        atoms_before: int = 0, atoms: int | None = None,
+        atoms_before: int = 0, atoms: int | None = None, electronic: bool = False,
     ) -> None:  # fmt: skip
         self.arrays, self.file, self.frame, self.frames = arrays, file, frame, frames
-        self.atoms_before, self.atoms = atoms_before, atoms
+        self.atoms_before, self.atoms, self.electronic = atoms_before, atoms, electronic
 
     def get(self, key: str, count: int | None) -> Any:
         """Return the value of this frame, or None; ``count`` atoms where there is one for each."""
@@ -177,11 +194,16 @@ class _Arrays:
 def _values_of(
     raw: RawFrame, arrays: _Arrays, target: Target, mask: NDArray[np.bool_]
 ) -> tuple[FloatArray, Eigenvalues | None]:
-    eigenvalues = raw.eigenvalues if target.grid is not None and target.per == "structure" else None
+    eigenvalues = raw.eigenvalues
     if target.eigenvalues is not None:
         eigenvalues = _eigenvalues_of(raw, arrays, target.eigenvalues)
-    if eigenvalues is not None:
-        return _density(eigenvalues, target, len(raw.structure)), eigenvalues
+    if target.grid is not None and not _is_on_file(raw, arrays, target):
+        if eigenvalues is not None and target.per == "structure":
+            return _density(eigenvalues, target, len(raw.structure)), eigenvalues
+        if raw.density is not None:
+            return _smeared(raw, target), eigenvalues
+        if arrays.electronic:
+            raise InputError(_NO_EIGENVALUES if target.per == "structure" else NO_PROJECTION, field=target.where)
     count = len(raw.structure) if target.per == "atom" else None
     values = _shaped(_look_up(raw, arrays, target.where, count), target, len(raw.structure))
     rows = values if target.per == "atom" else values[None]
@@ -196,7 +218,13 @@ def _values_of(
         values = np.where(mask[:, None], values, 0.0)
     if target.grid is not None and target.smearing_eV is not None:
         values = smear(values, target.smearing_eV / target.grid.step)
-    return values, None
+    return values, eigenvalues
+
+
+def _is_on_file(raw: RawFrame, arrays: _Arrays, target: Target) -> bool:
+    """Whether a density of states stands in the file by its key, and need not be made of anything."""
+    name = target.where.replace("{frame}", str(arrays.frame))
+    return target.eigenvalues is None and any(name in held for held in (raw.info, raw.arrays, arrays.arrays))
 
 
 def smear(values: FloatArray, width: float) -> FloatArray:
@@ -208,12 +236,35 @@ def smear(values: FloatArray, width: float) -> FloatArray:
 
 
 def _density(eigenvalues: Eigenvalues, target: Target, atoms: int) -> FloatArray:
-    grid = target.grid
-    assert grid is not None
+    grid, smearing = _grid_and_smearing(target)
+    density = eigenvalues.density(grid.points, smearing, eigenvalues.zero_of(grid.zero))
+    return density / atoms if target.reduce == "mean" else density
+
+
+def _smeared(raw: RawFrame, target: Target) -> FloatArray:
+    """Return a density of states that stands in the file on other energies: the total, or that of each atom."""
+    grid, smearing = _grid_and_smearing(target)
+    density = raw.density
+    assert density is not None
+    if grid.zero == "fermi" and density.fermi is None:
+        raise InputError("the Fermi level is not known, which the grid counts from", field="fermi")
+    if grid.zero == "band_edge" and raw.eigenvalues is None:
+        raise InputError("the band edge, which the grid counts from, needs eigenvalues", field="zero")
+    zero = {"absolute": 0.0, "fermi": density.fermi}.get(grid.zero)
+    if zero is None:
+        assert raw.eigenvalues is not None
+        zero = raw.eigenvalues.highest_occupied()
+    if target.per == "atom":
+        return density.local(grid.points, smearing, zero)
+    total = density.smeared(grid.points, smearing, zero)
+    return total / len(raw.structure) if target.reduce == "mean" else total
+
+
+def _grid_and_smearing(target: Target) -> tuple[Grid, float]:
+    assert target.grid is not None
     if target.smearing_eV is None:
         raise InputError("eigenvalues become a density of states by smearing; give smearing_eV", field="smearing_eV")
-    density = eigenvalues.density(grid.points, target.smearing_eV, eigenvalues.zero_of(grid.zero))
-    return density / atoms if target.reduce == "mean" else density
+    return target.grid, target.smearing_eV
 
 
 def _eigenvalues_of(raw: RawFrame, arrays: _Arrays, keys: EigenvalueKeys) -> Eigenvalues:

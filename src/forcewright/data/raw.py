@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from forcewright.data.eigenvalues import Eigenvalues
+from forcewright.data.eigenvalues import DensityOfStates, Eigenvalues
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Structure
 
@@ -20,7 +20,8 @@ class RawFrame:
 
     ``info`` holds what belongs to the whole frame and ``arrays`` what has one row per atom, under the keys of the
     file; energies, forces and stresses are already in eV, eV/Å and eV/Å³ with the ASE sign. ``comment`` is that of an
-    XYZ file which holds no ``key=value`` pair, and ``eigenvalues`` are there where a reader was asked for them.
+    XYZ file which holds no ``key=value`` pair, ``eigenvalues`` and ``density`` are there where a reader was asked for
+    them.
     """
 
     structure: Structure
@@ -28,6 +29,7 @@ class RawFrame:
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     comment: str = ""
     eigenvalues: Eigenvalues | None = None
+    density: DensityOfStates | None = None
 
 
 #: Numbers of the atoms of each frame, (N, k) by their name, that a file holds beside the labels; empty for none.
