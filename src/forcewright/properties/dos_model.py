@@ -25,6 +25,7 @@ from pydantic import Field
 from scipy.interpolate import make_interp_spline
 
 from forcewright.configs import StrictModel, validate
+from forcewright.data.properties import PropertySet
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, read_arrays, write_arrays
 from forcewright.linalg.kernel_ridge import KernelFit, cross_validate_kernel
@@ -124,6 +125,27 @@ class DosData:
             )  # fmt: skip
         levels = np.broadcast_to(np.asarray(fermi, dtype=np.float64), (len(values),)).copy()
         return cls(tuple(structures), energies, values, levels)
+
+    @classmethod
+    def of_properties(cls, properties: PropertySet) -> DosData:
+        """Take densities that `forcewright.data.read_property` has read for a target with a grid.
+
+        Raises
+        ------
+        InputError
+            If the target has no grid, is per atom, or a density holds no state.
+        """
+        target = properties.target
+        if target.grid is None or target.per != "structure":
+            raise InputError(f"{target.name} is no density of states of structures: it needs a grid", field="target")
+        structures = properties.structures
+        atoms = np.array([len(structure) for structure in structures])
+        values = properties.stacked() / (atoms[:, None] if target.reduce == "sum" else 1.0)
+        levels = np.zeros(len(properties))
+        if target.grid.zero == "absolute" and all(part is not None and part.fermi is not None
+                                                  for part in properties.eigenvalues):  # fmt: skip
+            levels = np.array([float(part.fermi or 0.0) for part in properties.eigenvalues if part is not None])
+        return cls.of(structures, EnergyGrid(target.grid.low, target.grid.step, target.grid.count), values, levels)
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -437,6 +459,21 @@ class HeldBack:
             wrong["band_energy_eV"].append(ours.band_energy - true.band_energy)
             wrong["at_fermi"].append(ours.at_fermi - true.at_fermi)
         return {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in wrong.items()}
+
+    def free_energy_errors(self, temperature: float) -> tuple[float, float]:
+        """Return the root mean square and the largest error of A(T) - E(0) in eV per atom.
+
+        Against the same integrals of the labeled density, which is the error of the model alone; that of the
+        approximation of a fixed density of states comes on top.
+        """
+        wrong = []
+        for reference, predicted, electrons in zip(self.reference, self.predicted, self.electrons, strict=True):
+            true, ours = (
+                electronic_state(self.data.grid, density, electrons, temperature).free_energy_change
+                for density in (reference, predicted)
+            )
+            wrong.append(ours - true)
+        return float(np.sqrt(np.mean(np.square(wrong)))), float(np.max(np.abs(wrong)))
 
 
 def cross_validate_dos(
