@@ -47,7 +47,7 @@ class EnvironmentSettings(StrictModel):
     """Radial functions."""
     decay: float = 5.25
     """Their λ."""
-    scaling: float = Field(default=0.5, ge=0, le=1)
+    scaling: float = Field(default=0.7, ge=0, le=1)
     """γ: 0 leaves the functions as they are, 1 scales all to the same variance."""
     kernel: Literal["linear", "gaussian"] = "gaussian"
     """Whether a property is linear in the functions, or in Gaussian kernels of them."""
