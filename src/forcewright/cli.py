@@ -182,7 +182,9 @@ def predict(
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
     uncertainty: Annotated[
         str | None,
-        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+        typer.Option(
+            help="Write each atom's grade, variance, committee, standard_error, distance or rematch.", metavar="KIND"
+        ),
     ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.

@@ -291,7 +291,7 @@ def validation_of(value: Any) -> Any:
 
 
 #: Kinds of uncertainty that a fit can be asked for.
-FittedKind = Literal["committee", "standard_error", "distance"]
+FittedKind = Literal["committee", "standard_error", "distance", "rematch"]
 
 
 def _kinds_of(value: Any) -> Any:
@@ -376,7 +376,7 @@ class FitSettings(BaseModel):
     """Fit a committee of potentials as well; for linear families."""
     uncertainty: Annotated[tuple[FittedKind, ...], BeforeValidator(_kinds_of)] = ()
     """Kinds of uncertainty that are calibrated on frames held back, beside the grades or variance that the family has
-    anyway: standard_error and committee (linear families), distance (all)."""
+    anyway: standard_error and committee (linear families), distance and rematch (all)."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
@@ -423,7 +423,7 @@ class FitSettings(BaseModel):
         if self.family.is_linear:
             return
         kind = self.family.kind
-        if linear := [name for name in self.uncertainty if name != "distance"]:
+        if linear := [name for name in self.uncertainty if name not in ("distance", "rematch")]:
             problem = f"has {linear[0]}, which linear families know; {kind} can have distance"
             raise InputError(problem, field="uncertainty")
         for name in LINEAR_ONLY:
