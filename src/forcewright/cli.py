@@ -683,10 +683,12 @@ def report(
 ) -> None:
     """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
+    Of the results of another command, such as a simulation, it names the page.
+
     Example: `forcewright report runs/mo`.
     """
     written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
-    _print(f"written to {written}")
+    _print(f"the page is {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
