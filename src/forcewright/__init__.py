@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
     from forcewright.fitting.committee import Committee
+    from forcewright.manual.config import config
     from forcewright.models import load
     from forcewright.recipes.compare import compare
     from forcewright.recipes.compare_spaces import compare_spaces
@@ -45,8 +46,8 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "audit", "compare", "compare_spaces", "convert", "diagnose", "evaluate", "fit", "generate", "label",
-    "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun", "select", "simulate",
+    "analyze", "audit", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate", "fit", "generate",
+    "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun", "select", "simulate",
     "split",
     "statistics", "tune", "validate", "write",
 ]  # fmt: skip

@@ -31,7 +31,7 @@ app = typer.Typer(
     help="From labelled atomic structures to an interatomic potential that can be trusted in a simulation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
 _plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # names and labels say what they say
@@ -52,6 +52,9 @@ FreshRun = Annotated[bool, typer.Option("--fresh", help="Discard an earlier run 
 FreshStudies = Annotated[
     bool, typer.Option("--fresh", help="Discard the studies of an earlier comparison in the output folder.")
 ]
+FreshRounds = Annotated[
+    bool, typer.Option("--fresh", help="Discard rounds and labels of an earlier run in the output folder.")
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
@@ -70,6 +73,21 @@ StressOrder = Annotated[
 ]
 EnergyUnit = Annotated[str | None, typer.Option(help="npz without units: unit of energy, such as kcal/mol.")]
 LengthUnit = Annotated[str | None, typer.Option(help="npz without units: unit of length, Ang or Bohr.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        _out.print(f"forcewright {fw.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From labelled atomic structures to an interatomic potential that can be trusted in a simulation."""
 
 
 @app.command()
@@ -485,7 +503,7 @@ def compare_spaces(
 
 
 @app.command()
-def learn(config: Config, fresh: FreshStudies = False) -> None:
+def learn(config: Config, fresh: FreshRounds = False) -> None:
     """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
 
     Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
@@ -650,6 +668,19 @@ def pipeline(
         _print(f"{len(counts)} stages written to {done.folder / 'dvc.yaml'}; run them with: dvc repro")
     else:
         _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
+
+
+@app.command(name="config")
+def show_config(
+    verb: Annotated[str, typer.Argument(help="A command that reads a config, such as tune.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Family whose hyperparameters are shown.", metavar="KIND")] = None,
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="Print a JSON Schema for editors.")] = False,
+) -> None:
+    """Print everything that may stand in the config of a command, with meanings, types, units and defaults.
+
+    Example: `forcewright config tune --model snap > tune.yaml`. What is printed is a valid config.
+    """
+    _out.out(visible(fw.config(verb, model=model, json_schema=json_schema)), highlight=False, end="")
 
 
 @app.command()

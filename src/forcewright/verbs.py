@@ -14,6 +14,7 @@ VERBS = {
     "audit": "forcewright.data",
     "compare": "forcewright.recipes.compare",
     "compare_spaces": "forcewright.recipes.compare_spaces",
+    "config": "forcewright.manual.config",
     "convert": "forcewright.recipes.convert",
     "diagnose": "forcewright.recipes.diagnose",
     "evaluate": "forcewright.recipes.predict",
