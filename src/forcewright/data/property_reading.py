@@ -38,6 +38,10 @@ _NO_EIGENVALUES = (
 )
 
 
+#: What `forcewright label` writes beside eigenvalues.
+_USUAL_KEYS = {"weights": "k_weights", "occupations": "occupations", "fermi": "fermi_level", "electrons": "electrons"}
+
+
 def read_property(
     sources: Sources, target: Target, *, format: str | None = None, labels: Mapping[str, str] | None = None,
     strict: bool = True,
@@ -294,13 +298,14 @@ def _grid_and_smearing(target: Target) -> tuple[Grid, float]:
 
 def _eigenvalues_of(raw: RawFrame, arrays: _Arrays, keys: EigenvalueKeys) -> Eigenvalues:
     values = _as_numbers(_look_up(raw, arrays, keys.values, None), keys.values)
+    names = {name: getattr(keys, name) or (usual if usual in raw.info else None) for name, usual in _USUAL_KEYS.items()}
     weights, occupations = (
-        None if key is None else _as_numbers(_look_up(raw, arrays, key, None), key)
-        for key in (keys.weights, keys.occupations)
+        None if (key := names[name]) is None else _as_numbers(_look_up(raw, arrays, key, None), key)
+        for name in ("weights", "occupations")
     )
     numbers = {
-        name: None if key is None else _single(_look_up(raw, arrays, key, None), key)
-        for name, key in (("fermi", keys.fermi), ("electrons", keys.electrons))
+        name: None if (key := names[name]) is None else _single(_look_up(raw, arrays, key, None), key)
+        for name in ("fermi", "electrons")
     }
     if weights is not None:
         weights = np.atleast_1d(weights)
