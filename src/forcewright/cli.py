@@ -59,6 +59,10 @@ LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
 ]
+TargetFile = Annotated[
+    Path | None,
+    typer.Option("--target", help="YAML file of a property to look at, too: its target, or a config that has one."),
+]
 Format = Annotated[str | None, typer.Option(help="Format by name, where the ending of the file does not tell.")]
 StressOrder = Annotated[
     list[str] | None,
@@ -222,6 +226,7 @@ def check(
     test: Annotated[list[Path] | None, typer.Option("--test", help="Test files to compare with.")] = None,
     format: Format = None,
     label: LabelMap = None,
+    target: TargetFile = None,
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
@@ -231,7 +236,7 @@ def check(
     Example: `forcewright check Mo_train.extxyz --test Mo_test.extxyz`. The exit code is 1 if there are errors.
     """
     options = _reader_options(stress_order, energy_unit, length_unit)
-    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), **options)
+    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), target=target, **options)
     _print(audited)
     if audited.errors:
         raise typer.Exit(1)
@@ -629,6 +634,7 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    target: TargetFile = None,
     skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
@@ -640,6 +646,7 @@ def statistics(
         output,
         by=by,  # type: ignore[arg-type]
         labels=_mapping(label),
+        target=target,
         skip_broken=skip_broken,
     )
     _show(described, output)

@@ -12,18 +12,20 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from forcewright.configs import did_you_mean, echo
+from forcewright.configs import did_you_mean, echo, validate
 from forcewright.data.atoms import raw_frame
 from forcewright.data.eigenvalues import NO_PROJECTION, Eigenvalues
 from forcewright.data.formats import FORMATS, Sources, as_sources, find_format, require_file
 from forcewright.data.frame_checks import check_soundness
 from forcewright.data.labelling import UNREAD, check_mapping, label_frame
 from forcewright.data.properties import EigenvalueKeys, Grid, PropertySet, Target
+from forcewright.data.property_checks import require_symmetry
 from forcewright.data.quantum_espresso import read_quantum_espresso
 from forcewright.data.raw import RawFrame
 from forcewright.data.vasprun import read_vasprun_with_eigenvalues
 from forcewright.errors import InputError
 from forcewright.files import read_arrays
+from forcewright.plain_data import read_yaml
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure
 
 _WORDS_OF_COMMENT = re.compile(r"([A-Za-z_]\w*)[:\s]\s*((?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?\s*)+)", re.ASCII)
@@ -34,6 +36,10 @@ _NO_EIGENVALUES = (
     "the frame has no eigenvalues and no density of states (VASP writes those of the last step of a run alone): run it "
     "as a single point, or leave such frames out (--skip-broken; strict=False in Python)"
 )
+
+
+#: What `forcewright label` writes beside eigenvalues.
+_USUAL_KEYS = {"weights": "k_weights", "occupations": "occupations", "fermi": "fermi_level", "electrons": "electrons"}
 
 
 def read_property(
@@ -152,6 +158,28 @@ def _take_file(path: Path, format: str | None, mapping: Mapping[str, str], taken
         taken.add(item, held, index, path, mapping)
 
 
+def read_target(target: Target | Mapping[str, Any] | str | Path) -> Target:
+    """Return a target: as it is, of plain data, or of a YAML file that holds it alone or under ``target``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a target is not usable.
+    """
+    if isinstance(target, Target):
+        return target
+    path = Path(target) if isinstance(target, str | Path) else None
+    content: Mapping[str, Any] = read_yaml(path) if path is not None else target  # type: ignore[assignment]
+    if "target" in content and isinstance(content["target"], Mapping):
+        content = content["target"]
+    elif path is not None and not set(content) & set(Target.model_fields):
+        raise InputError("has no target; write one, as in target: {name: dipole, key: mu}", file=path, field="target")
+    parsed = validate(Target, content, path)
+    if path is not None and parsed.file is not None:
+        parsed = parsed.model_copy(update={"file": path.parent / parsed.file})
+    return parsed
+
+
 def beside_structures(file: Path, structures: Path) -> Path:
     """Return the npz file of the values that belong to a file of structures (`Target.file`)."""
     if "{stem}" not in file.name:
@@ -216,6 +244,7 @@ def _values_of(
         )  # fmt: skip
     if target.per == "atom" and not mask.all():
         values = np.where(mask[:, None], values, 0.0)
+    require_symmetry(values if target.per == "atom" else values[None], target)
     if target.grid is not None and target.smearing_eV is not None:
         values = smear(values, target.smearing_eV / target.grid.step)
     return values, eigenvalues
@@ -269,13 +298,14 @@ def _grid_and_smearing(target: Target) -> tuple[Grid, float]:
 
 def _eigenvalues_of(raw: RawFrame, arrays: _Arrays, keys: EigenvalueKeys) -> Eigenvalues:
     values = _as_numbers(_look_up(raw, arrays, keys.values, None), keys.values)
+    names = {name: getattr(keys, name) or (usual if usual in raw.info else None) for name, usual in _USUAL_KEYS.items()}
     weights, occupations = (
-        None if key is None else _as_numbers(_look_up(raw, arrays, key, None), key)
-        for key in (keys.weights, keys.occupations)
+        None if (key := names[name]) is None else _as_numbers(_look_up(raw, arrays, key, None), key)
+        for name in ("weights", "occupations")
     )
     numbers = {
-        name: None if key is None else _single(_look_up(raw, arrays, key, None), key)
-        for name, key in (("fermi", keys.fermi), ("electrons", keys.electrons))
+        name: None if (key := names[name]) is None else _single(_look_up(raw, arrays, key, None), key)
+        for name in ("fermi", "electrons")
     }
     if weights is not None:
         weights = np.atleast_1d(weights)
