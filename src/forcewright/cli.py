@@ -467,6 +467,17 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     _show(compared, compared.folder)
 
 
+@app.command()
+def assess(config: Config) -> None:
+    """Assess models far from their training data: errors by set, family, element and atom, barriers, ranks, spectra.
+
+    Example: `forcewright assess assess.yaml`. Run it again to go on where it was stopped.
+    """
+    with _spinner() as show:
+        made = fw.assess(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
+
+
 @app.command(name="compare-spaces")
 def compare_spaces(
     a: Annotated[

@@ -11,6 +11,7 @@ from typing import Any
 #: name -> module; imported when first used
 VERBS = {
     "analyze": "forcewright.recipes.analyze",
+    "assess": "forcewright.recipes.assess",
     "audit": "forcewright.data",
     "compare": "forcewright.recipes.compare",
     "compare_spaces": "forcewright.recipes.compare_spaces",
