@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -679,6 +680,38 @@ def pipeline(
         _print(f"{len(counts)} stages written to {done.folder / 'dvc.yaml'}; run them with: dvc repro")
     else:
         _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
+
+
+@app.command()
+def init(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; it must not exist.")] = Path(
+        "config.yaml"
+    ),
+    model: Annotated[str, typer.Option(help="ace, snap, gap, graph, sgdml, or a family of another package.")] = "ace",
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Test files; may be repeated.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for what the study will write.")] = None,
+    label: LabelMap = None,
+) -> None:
+    """Look at labelled structures, and write a commented config for them: a first potential is two commands away.
+
+    Example: `forcewright init train.extxyz --test test.extxyz -o mo.yaml`, and then `forcewright tune mo.yaml`.
+    The exit code is 1, and nothing is written, if the data have errors.
+    """
+    made = fw.init(files, output, model=model, test=test or None, labels=_mapping(label), run=run)
+    _print(made.audit)
+    if made.config is None:
+        raise ForcewrightError("the data have errors; mend them, or leave the frames out, and run it again")
+    _print(f"written to {made.config}; run it: forcewright tune {shlex.quote(str(made.config))}")
+
+
+@app.command()
+def cite(run: Annotated[Path, typer.Argument(help="Output folder of a run.", show_default=False)]) -> None:
+    """Print what a run is to cite, as BibTeX.
+
+    Example: `forcewright cite runs/mo > mo.bib`.
+    """
+    _out.out(visible(fw.cite(run)), highlight=False, end="")
 
 
 @app.command(name="config")
