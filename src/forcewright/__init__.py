@@ -50,8 +50,8 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
     "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate",
-    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun",
-    "select", "simulate", "split", "statistics", "tune", "validate", "write",
+    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report",
+    "rerun", "select", "simulate", "split", "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 
