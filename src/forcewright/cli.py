@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -31,7 +32,7 @@ app = typer.Typer(
     help="From labelled atomic structures to an interatomic potential that can be trusted in a simulation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
 _plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # names and labels say what they say
@@ -52,9 +53,16 @@ FreshRun = Annotated[bool, typer.Option("--fresh", help="Discard an earlier run 
 FreshStudies = Annotated[
     bool, typer.Option("--fresh", help="Discard the studies of an earlier comparison in the output folder.")
 ]
+FreshRounds = Annotated[
+    bool, typer.Option("--fresh", help="Discard rounds and labels of an earlier run in the output folder.")
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
+]
+TargetFile = Annotated[
+    Path | None,
+    typer.Option("--target", help="YAML file of a property to look at, too: its target, or a config that has one."),
 ]
 Format = Annotated[str | None, typer.Option(help="Format by name, where the ending of the file does not tell.")]
 StressOrder = Annotated[
@@ -66,6 +74,21 @@ StressOrder = Annotated[
 ]
 EnergyUnit = Annotated[str | None, typer.Option(help="npz without units: unit of energy, such as kcal/mol.")]
 LengthUnit = Annotated[str | None, typer.Option(help="npz without units: unit of length, Ang or Bohr.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        _out.print(f"forcewright {fw.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From labelled atomic structures to an interatomic potential that can be trusted in a simulation."""
 
 
 @app.command()
@@ -206,6 +229,7 @@ def check(
     test: Annotated[list[Path] | None, typer.Option("--test", help="Test files to compare with.")] = None,
     format: Format = None,
     label: LabelMap = None,
+    target: TargetFile = None,
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
@@ -215,7 +239,7 @@ def check(
     Example: `forcewright check Mo_train.extxyz --test Mo_test.extxyz`. The exit code is 1 if there are errors.
     """
     options = _reader_options(stress_order, energy_unit, length_unit)
-    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), **options)
+    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), target=target, **options)
     _print(audited)
     if audited.errors:
         raise typer.Exit(1)
@@ -446,6 +470,17 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     _show(compared, compared.folder)
 
 
+@app.command()
+def assess(config: Config) -> None:
+    """Assess models far from their training data: errors by set, family, element and atom, barriers, ranks, spectra.
+
+    Example: `forcewright assess assess.yaml`. Run it again to go on where it was stopped.
+    """
+    with _spinner() as show:
+        made = fw.assess(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
+
+
 @app.command(name="compare-spaces")
 def compare_spaces(
     a: Annotated[
@@ -482,7 +517,7 @@ def compare_spaces(
 
 
 @app.command()
-def learn(config: Config, fresh: FreshStudies = False) -> None:
+def learn(config: Config, fresh: FreshRounds = False) -> None:
     """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
 
     Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
@@ -613,6 +648,7 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    target: TargetFile = None,
     skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
@@ -624,6 +660,7 @@ def statistics(
         output,
         by=by,  # type: ignore[arg-type]
         labels=_mapping(label),
+        target=target,
         skip_broken=skip_broken,
     )
     _show(described, output)
@@ -648,16 +685,63 @@ def pipeline(
 
 
 @app.command()
+def init(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; it must not exist.")] = Path(
+        "config.yaml"
+    ),
+    model: Annotated[str, typer.Option(help="ace, snap, gap, graph, sgdml, or a family of another package.")] = "ace",
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Test files; may be repeated.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for what the study will write.")] = None,
+    label: LabelMap = None,
+) -> None:
+    """Look at labelled structures, and write a commented config for them: a first potential is two commands away.
+
+    Example: `forcewright init train.extxyz --test test.extxyz -o mo.yaml`, and then `forcewright tune mo.yaml`.
+    The exit code is 1, and nothing is written, if the data have errors.
+    """
+    made = fw.init(files, output, model=model, test=test or None, labels=_mapping(label), run=run)
+    _print(made.audit)
+    if made.config is None:
+        raise ForcewrightError("the data have errors; mend them, or leave the frames out, and run it again")
+    _print(f"written to {made.config}; run it: forcewright tune {shlex.quote(str(made.config))}")
+
+
+@app.command()
+def cite(run: Annotated[Path, typer.Argument(help="Output folder of a run.", show_default=False)]) -> None:
+    """Print what a run is to cite, as BibTeX.
+
+    Example: `forcewright cite runs/mo > mo.bib`.
+    """
+    _out.out(visible(fw.cite(run)), highlight=False, end="")
+
+
+@app.command(name="config")
+def show_config(
+    verb: Annotated[str, typer.Argument(help="A command that reads a config, such as tune.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Family whose hyperparameters are shown.", metavar="KIND")] = None,
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="Print a JSON Schema for editors.")] = False,
+) -> None:
+    """Print everything that may stand in the config of a command, with meanings, types, units and defaults.
+
+    Example: `forcewright config tune --model snap > tune.yaml`. What is printed is a valid config.
+    """
+    _out.out(visible(fw.config(verb, model=model, json_schema=json_schema)), highlight=False, end="")
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Output folder of a study.")],
     absolute_paths: Annotated[bool, typer.Option("--absolute-paths", help="Show whole paths of this machine.")] = False,
 ) -> None:
     """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
+    Of the results of another command, such as a simulation, it names the page.
+
     Example: `forcewright report runs/mo`.
     """
     written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
-    _print(f"written to {written}")
+    _print(f"the page is {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:

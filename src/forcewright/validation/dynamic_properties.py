@@ -274,13 +274,16 @@ DYNAMIC_PROPERTIES = (
             "diffusion_cm2_per_s": Tolerance(0.3, relative=True),
         },
         differences=_liquid_difference,
+        meaning="The melted crystal, by molecular dynamics: g(r), angles, volume, diffusion.",
     ),
     Property(
         "energy_conservation", EnergyConservationSettings, _energy_conservation,
         {"": Tolerance(1e-5, relative=False), "spread_eV_per_atom": Tolerance(1e-3, relative=False)},
         better={"spread_eV_per_atom": "lower"},
+        meaning="Drift and spread of the total energy in molecular dynamics at constant energy.",
     ),
     Property(
-        "survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}, better={"share": "higher"}
+        "survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}, better={"share": "higher"},
+        meaning="Share of independent runs of molecular dynamics that come to their end.",
     ),
 )  # fmt: skip
