@@ -422,10 +422,9 @@ class FitSettings(BaseModel):
         return tuple(label for name, label in names.items() if not self.weights.fits(name))
 
     @property
-    def program(self) -> str | bool:
-        """The program that potentials of this model run, as `forcewright.models.load` allows it; False for none."""
-        describe = self.family.describe_program
-        return False if describe is None else describe(self.model)
+    def program(self) -> Mapping[str, Any] | bool:
+        """What potentials of this model may run, as `forcewright.models.load` allows it: False for nothing."""
+        return False if self.family.describe_program is None else self.model
 
     def refuse_what_does_not_apply(self) -> None:
         """Refuse what was given explicitly and has no meaning for the family.
