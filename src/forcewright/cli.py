@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -467,6 +468,17 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     _show(compared, compared.folder)
 
 
+@app.command()
+def assess(config: Config) -> None:
+    """Assess models far from their training data: errors by set, family, element and atom, barriers, ranks, spectra.
+
+    Example: `forcewright assess assess.yaml`. Run it again to go on where it was stopped.
+    """
+    with _spinner() as show:
+        made = fw.assess(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
+
+
 @app.command(name="compare-spaces")
 def compare_spaces(
     a: Annotated[
@@ -670,6 +682,38 @@ def pipeline(
         _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
 
 
+@app.command()
+def init(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; it must not exist.")] = Path(
+        "config.yaml"
+    ),
+    model: Annotated[str, typer.Option(help="ace, snap, gap, graph, sgdml, or a family of another package.")] = "ace",
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Test files; may be repeated.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for what the study will write.")] = None,
+    label: LabelMap = None,
+) -> None:
+    """Look at labelled structures, and write a commented config for them: a first potential is two commands away.
+
+    Example: `forcewright init train.extxyz --test test.extxyz -o mo.yaml`, and then `forcewright tune mo.yaml`.
+    The exit code is 1, and nothing is written, if the data have errors.
+    """
+    made = fw.init(files, output, model=model, test=test or None, labels=_mapping(label), run=run)
+    _print(made.audit)
+    if made.config is None:
+        raise ForcewrightError("the data have errors; mend them, or leave the frames out, and run it again")
+    _print(f"written to {made.config}; run it: forcewright tune {shlex.quote(str(made.config))}")
+
+
+@app.command()
+def cite(run: Annotated[Path, typer.Argument(help="Output folder of a run.", show_default=False)]) -> None:
+    """Print what a run is to cite, as BibTeX.
+
+    Example: `forcewright cite runs/mo > mo.bib`.
+    """
+    _out.out(visible(fw.cite(run)), highlight=False, end="")
+
+
 @app.command(name="config")
 def show_config(
     verb: Annotated[str, typer.Argument(help="A command that reads a config, such as tune.", show_default=False)],
@@ -690,10 +734,12 @@ def report(
 ) -> None:
     """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
+    Of the results of another command, such as a simulation, it names the page.
+
     Example: `forcewright report runs/mo`.
     """
     written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
-    _print(f"written to {written}")
+    _print(f"the page is {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:
