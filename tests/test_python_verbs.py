@@ -273,6 +273,8 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
     study = {"data": data, "model": snap, "output": "out", "workers": 1, "validation": {"kfold": 2}}
     configs = {
         "tune": study, "fit": study,
+        "assess": {"sets": {"a": file}, "models": {"p": str(POTENTIAL)}, "alignment": "none", "output": "out",
+                   "workers": 0},
         "compare": {"data": {"test": file}, "families": {"p": str(POTENTIAL)}, "output": "out"},
         "learning-curve": {"data": data, "families": {"p": {"model": snap}}, "output": "out", "sizes": [4]},
         "simulate": {"potential": str(POTENTIAL), "structure": {"bulk": "Cu"}, "output": "out",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from forcewright.fitting.committee import Committee
     from forcewright.manual.config import config
     from forcewright.models import load
+    from forcewright.recipes.assess import assess
     from forcewright.recipes.cite import cite
     from forcewright.recipes.compare import compare
     from forcewright.recipes.compare_spaces import compare_spaces
@@ -48,9 +49,9 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate", "fit",
-    "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun",
-    "select", "simulate", "split", "statistics", "tune", "validate", "write",
+    "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate",
+    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report",
+    "rerun", "select", "simulate", "split", "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 

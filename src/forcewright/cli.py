@@ -53,9 +53,16 @@ FreshRun = Annotated[bool, typer.Option("--fresh", help="Discard an earlier run 
 FreshStudies = Annotated[
     bool, typer.Option("--fresh", help="Discard the studies of an earlier comparison in the output folder.")
 ]
+FreshRounds = Annotated[
+    bool, typer.Option("--fresh", help="Discard rounds and labels of an earlier run in the output folder.")
+]
 LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
+]
+TargetFile = Annotated[
+    Path | None,
+    typer.Option("--target", help="YAML file of a property to look at, too: its target, or a config that has one."),
 ]
 Format = Annotated[str | None, typer.Option(help="Format by name, where the ending of the file does not tell.")]
 StressOrder = Annotated[
@@ -272,6 +279,7 @@ def check(
     test: Annotated[list[Path] | None, typer.Option("--test", help="Test files to compare with.")] = None,
     format: Format = None,
     label: LabelMap = None,
+    target: TargetFile = None,
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
@@ -281,7 +289,7 @@ def check(
     Example: `forcewright check Mo_train.extxyz --test Mo_test.extxyz`. The exit code is 1 if there are errors.
     """
     options = _reader_options(stress_order, energy_unit, length_unit)
-    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), **options)
+    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), target=target, **options)
     _print(audited)
     if audited.errors:
         raise typer.Exit(1)
@@ -559,6 +567,17 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     _show(compared, compared.folder)
 
 
+@app.command()
+def assess(config: Config) -> None:
+    """Assess models far from their training data: errors by set, family, element and atom, barriers, ranks, spectra.
+
+    Example: `forcewright assess assess.yaml`. Run it again to go on where it was stopped.
+    """
+    with _spinner() as show:
+        made = fw.assess(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
+
+
 @app.command(name="compare-spaces")
 def compare_spaces(
     a: Annotated[
@@ -595,7 +614,7 @@ def compare_spaces(
 
 
 @app.command()
-def learn(config: Config, fresh: FreshStudies = False) -> None:
+def learn(config: Config, fresh: FreshRounds = False) -> None:
     """Learn from simulations: run them with a potential, label what is new to it, fit again, until nothing is new.
 
     Example: `forcewright learn learn.yaml`. Run it again to go on where it was stopped; no label is computed twice.
@@ -726,6 +745,7 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    target: TargetFile = None,
     skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
@@ -737,6 +757,7 @@ def statistics(
         output,
         by=by,  # type: ignore[arg-type]
         labels=_mapping(label),
+        target=target,
         skip_broken=skip_broken,
     )
     _show(described, output)
@@ -812,10 +833,12 @@ def report(
 ) -> None:
     """Write the report of a finished study anew from its stored results; paths in it are relative to it.
 
+    Of the results of another command, such as a simulation, it names the page.
+
     Example: `forcewright report runs/mo`.
     """
     written = fw.report(folder, absolute_paths=absolute_paths)  # type: ignore[operator]  # a package that can be called
-    _print(f"written to {written}")
+    _print(f"the page is {written}")
 
 
 def _mapping(pairs: list[str] | None) -> dict[str, str] | None:

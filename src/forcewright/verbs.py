@@ -11,6 +11,7 @@ from typing import Any
 #: name -> module; imported when first used
 VERBS = {
     "analyze": "forcewright.recipes.analyze",
+    "assess": "forcewright.recipes.assess",
     "audit": "forcewright.data",
     "cite": "forcewright.recipes.cite",
     "compare": "forcewright.recipes.compare",

@@ -19,6 +19,7 @@ import numpy as np
 
 from forcewright.data.declared_units import DeclaredUnits, declared_units
 from forcewright.data.findings import Finding
+from forcewright.data.property_survey import Survey
 from forcewright.data.raw import RawFrame, plain
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Labels, from_voigt
@@ -77,7 +78,8 @@ class LabelSummary:
     ``keys`` counts, per property, the frames that carried it under each key; ``present`` counts every key of the
     files; ``dropped`` counts the per-atom columns that a Dataset does not carry. ``unread`` holds the first frame and
     the count of what looks like a label and is not read as one, ``differing`` the largest difference between two keys
-    of one property and in how many frames they differ. ``left_out`` counts broken frames.
+    of one property and in how many frames they differ. ``left_out`` counts broken frames, and ``survey`` holds
+    what else there is.
     """
 
     frames: int = 0
@@ -87,6 +89,7 @@ class LabelSummary:
     unread: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     differing: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
     left_out: int = 0
+    survey: Survey = field(default_factory=Survey)
 
     def count(self, name: str) -> int:
         """Return the number of frames with this property."""
@@ -97,6 +100,7 @@ class LabelSummary:
         self.frames += 1
         self.present.update([*raw.info, *raw.arrays])
         used = labelled.used
+        self.survey.add(raw, {*used.values(), *(key for key in raw.info if key.lower() in _LABEL_KEYS)})
         self.dropped.update(key for key in raw.arrays if key not in used.values() and key.lower() not in _LABEL_KEYS)
         for name, key in used.items():
             self.keys.setdefault(name, Counter())[key] += 1

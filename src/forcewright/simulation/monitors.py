@@ -64,6 +64,14 @@ class Monitors(BaseModel):
     """For potentials that remember how close atoms of each pair of elements came in their training data: warn when
     they come closer, and stop when they do by this factor; `warn` never stops, `off` does not look."""
 
+    def is_stricter(self, monitor: str) -> bool:
+        """Return whether a monitor, as alarms name it, was asked to stop a run earlier than it does by default."""
+        usual = Monitors()
+        if monitor == "closest":
+            return bool(self.closest_A) or (self.closest_fraction or 0.0) > (usual.closest_fraction or 0.0)
+        limit, default = getattr(self, monitor, None), getattr(usual, monitor, None)
+        return isinstance(limit, float) and isinstance(default, float) and limit < default
+
     @field_validator("extrapolation_factor", "pair_distance", mode="before")
     @classmethod
     def _off(cls, value: object) -> object:
@@ -90,6 +98,11 @@ class Alarm:
     def is_outside(self) -> bool:
         """Whether the run was still sound, and only outside what its potential was fitted to."""
         return self.monitor.startswith("extrapolation")
+
+    @property
+    def is_watch(self) -> bool:
+        """Whether nothing had broken yet, by what is known of the training data."""
+        return self.is_outside or self.monitor == "pair_distance"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

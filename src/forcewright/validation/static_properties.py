@@ -183,7 +183,7 @@ STATIC_PROPERTIES = (
             "": _relative(5), "lowest_THz": Tolerance(0.1, relative=False), "stable": _EXACT,
             "bands_rms_THz": Tolerance(0.5, relative=False),
         },
-        differences=_band_difference,
+        differences=_band_difference, extra=("phonons", "phonopy"),
         meaning="Phonon bands and densities of states (extra phonons), and whether the crystal is dynamically stable.",
     ),
     Property(
