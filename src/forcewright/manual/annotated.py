@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from forcewright.manual.config_models import CONFIGS, Choice, choices
 from forcewright.manual.example_configs import EXAMPLE_CONFIGS
-from forcewright.manual.keys import Key, as_yaml, keys
+from forcewright.manual.keys import Key, keys
+from forcewright.plain_data import yaml_line
 
 _WIDTH = 110
 _ELSEWHERE = {"FitSettings": "what `forcewright config tune` prints, without data and output"}
@@ -123,7 +124,7 @@ def _set(key: Key, value: Any, indent: int, known: Mapping[str, Choice]) -> list
     """Return the lines of a key that is set."""
     head = _Line("set", indent, f"{key.name}:")
     if not (_opens(key) and isinstance(value, Mapping | list) and value) or _is_a_range(value):
-        return [_Line("set", indent, f"{key.name}: {as_yaml(value)}")]
+        return [_Line("set", indent, f"{key.name}: {yaml_line(value)}")]
     if isinstance(value, list):
         lines = [head]
         for item in value:

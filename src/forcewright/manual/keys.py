@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -19,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from forcewright.configs import echo
 from forcewright.manual.config_models import Choice, choice, short_form
 from forcewright.manual.examples import EXAMPLES
+from forcewright.plain_data import yaml_line
 
 #: Units by the end of a key, longer ends first.
 _UNITS = {
@@ -154,18 +153,11 @@ def unit_of(key: str, meaning: str) -> str:
     return mentioned.group(1).replace(" per ", "/") if mentioned else ""
 
 
-def as_yaml(value: Any) -> str:
-    """Return a value in one line of YAML."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
-    text = text.removesuffix("\n").removesuffix("\n...")
-    return json.dumps(value, ensure_ascii=False) if "\n" in text else text  # JSON is YAML, in one line
-
-
 def _default(field: FieldInfo) -> str | None:
     if field.is_required():
         return None
     value = field.get_default(call_default_factory=True)
-    return as_yaml(_bare(value))
+    return yaml_line(_bare(value))
 
 
 def _bare(value: Any) -> Any:
@@ -182,18 +174,18 @@ def _bare(value: Any) -> Any:
 def _example(model: type[BaseModel], name: str, field: FieldInfo, has_parts: bool) -> str:
     for owner in model.__mro__:
         if (example := EXAMPLES.get(f"{owner.__name__}.{name}", PydanticUndefined)) is not PydanticUndefined:
-            return as_yaml(example)
+            return yaml_line(example)
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     if default is None or default in ("", (), [], {}) or isinstance(default, BaseModel):
         return "" if has_parts else _example_of_kind(field.annotation)
-    return as_yaml(_bare(default))
+    return yaml_line(_bare(default))
 
 
 def _example_of_kind(annotation: Any) -> str:
     """Return the first word of a choice; nothing for other types."""
     for kind in plain(annotation):
         if get_origin(kind) is Literal:
-            return as_yaml(get_args(kind)[0])
+            return yaml_line(get_args(kind)[0])
     return ""
 
 
@@ -247,7 +239,7 @@ def _bound(item: Any) -> str:
 def _simple(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin is Literal:
-        return " | ".join(as_yaml(word) for word in inner)
+        return " | ".join(yaml_line(word) for word in inner)
     if origin in (list, Sequence):
         return f"list of {words(inner[0])}"
     if origin is tuple:
