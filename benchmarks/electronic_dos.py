@@ -2,9 +2,9 @@
 
     python benchmarks/electronic_dos.py [--data ../shared/data/dos] [--quick]
 
-The ridge, and with energies from a filling the kernel (linear or Gaussian, its width), are chosen for each fold by folds
-of its training data alone. Errors are %RMSE = 100 √⟨∫(D - D̂)²⟩/√⟨∫(D - D̄)²⟩ with D̄ the mean of the training data, with energies as the
-model counts them and as the labels do.
+The ridge, and with energies from a filling the kernel (linear or Gaussian, its width), are chosen for each fold by
+folds of its training data alone. Errors are %RMSE = 100 √⟨∫(D - D̂)²⟩/√⟨∫(D - D̄)²⟩ with D̄ the mean of the training
+data, with energies as the model counts them and as the labels do.
 """
 
 from __future__ import annotations

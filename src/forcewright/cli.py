@@ -91,25 +91,77 @@ def program(
     """From labelled atomic structures to an interatomic potential that can be trusted in a simulation."""
 
 
+ConfigOrData = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="CONFIG | DATA…", show_default=False,
+        help="YAML file; paths in it are relative to it. Or, with --model, files of labelled structures.",
+    ),
+]  # fmt: skip
+ModelKind = Annotated[
+    str | None, typer.Option(help="Family to fit to files of structures, such as ace or snap.", metavar="KIND")
+]
+TestFiles = Annotated[list[Path] | None, typer.Option("--test", help="With --model: test files. May be repeated.")]
+StudyOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for everything that comes out.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="With --model: a further setting, as study.trials=8. May be repeated."),
+]
+
+
 @app.command()
-def tune(config: Config, fresh: Fresh = False) -> None:
+def tune(
+    config: ConfigOrData, model: ModelKind = None, test: TestFiles = None, output: StudyOutput = None,
+    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False,
+) -> None:  # fmt: skip
     """Search hyperparameters, weights and ridge; write potential, tables and report.
 
-    Example: `forcewright tune mo.yaml`. Run it again to resume.
+    Example: `forcewright tune mo.yaml`. Run it again to resume. Without a config:
+    `forcewright tune train.extxyz --model ace --test test.extxyz -o runs/x` does what `forcewright init` would write.
     """
-    _run_study(fw.tune, config, fresh)
+    _run_study(fw.tune, _study(config, model, test, output, settings, label, search=True), output, fresh)
 
 
 @app.command()
-def fit(config: Config, fresh: Fresh = False) -> None:
+def fit(
+    config: ConfigOrData, model: ModelKind = None, test: TestFiles = None, output: StudyOutput = None,
+    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False,
+) -> None:  # fmt: skip
     """Fit one model whose hyperparameters are all given; only weights and ridge may be ranges.
 
-    Example: `forcewright fit mo-fixed.yaml`.
+    Example: `forcewright fit mo-fixed.yaml`. Without a config:
+    `forcewright fit train.extxyz --model ace --test test.extxyz -o runs/x`.
     """
-    _run_study(fw.fit, config, fresh)
+    _run_study(fw.fit, _study(config, model, test, output, settings, label, search=False), output, fresh)
 
 
-def _run_study(run: Any, config: Path, fresh: bool) -> None:
+def _study(
+    paths: list[Path], model: str | None, test: list[Path] | None, output: Path | None, settings: list[str] | None,
+    label: list[str] | None, *, search: bool,
+) -> Any:  # fmt: skip
+    """Return a config: the one file that is named, or that of files of structures and a model."""
+    if model is None:
+        if len(paths) > 1:
+            raise ForcewrightError(
+                f"{len(paths)} files are no config; to fit to them, say --model ace or another family"
+            )
+        if test or settings or label:
+            raise ForcewrightError("--test, --set and --label go with --model; put them into the config")
+        return paths[0]
+    from forcewright.recipes.one_line import study_config
+
+    return study_config(
+        paths,
+        model=model,
+        search=search,
+        test=test or (),
+        labels=_mapping(label),
+        output=output,
+        settings=settings or (),
+    )
+
+
+def _run_study(run: Any, config: Any, output: Path | None, fresh: bool) -> None:
     best = float("inf")
     # the part of the log that says which labels were found and which reference energies are used
     handler = logging.StreamHandler(sys.stderr)
@@ -129,7 +181,7 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
             show(description=f"best loss {best:.5g}", total=wanted, advance=1)
 
         try:
-            result = run(config, fresh=fresh, on_trial=on_trial)
+            result = run(config, output=output, fresh=fresh, on_trial=on_trial)
         finally:
             logger.removeHandler(handler)
     summary = result.summary
@@ -205,7 +257,9 @@ def predict(
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
     uncertainty: Annotated[
         str | None,
-        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+        typer.Option(
+            help="Write each atom's grade, variance, committee, standard_error, distance or rematch.", metavar="KIND"
+        ),
     ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
@@ -271,14 +325,44 @@ def _time_left(seconds: float | None) -> str:
 
 
 @app.command()
-def simulate(config: Config, fresh: FreshRun = False) -> None:
+def simulate(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONFIG | POTENTIAL START", show_default=False,
+            help="YAML file; or a potential (or such as 'xtb: GFN1-xTB') and a file of structures, with --temperature.",
+        ),
+    ],
+    temperature: Annotated[float | None, typer.Option(help="Temperature in K.")] = None,
+    time: Annotated[float, typer.Option(help="Duration in ps.")] = 10.0,
+    pressure: Annotated[float | None, typer.Option(help="Pressure in GPa that is held; else the volume is.")] = None,
+    timestep: Annotated[float, typer.Option(help="Time step in fs.")] = 1.0,
+    repeat: Annotated[int, typer.Option(help="How often the cell is repeated along each vector.")] = 1,
+    engine: Annotated[str, typer.Option(help="ase or lammps: what moves the atoms.")] = "ase",
+    seed: Annotated[int, typer.Option(help="Seed of velocities.")] = 0,
+    output: StudyOutput = None,
+    fresh: FreshRun = False,
+) -> None:  # fmt: skip
     """Run molecular dynamics: stages or a protocol, with any potential; write trajectory, table and report.
 
-    Example: `forcewright simulate run.yaml`. Run it again to go on where it was stopped. The exit code is 1 if a
-    monitor stopped the run, or none of several runs survived.
+    Example: `forcewright simulate run.yaml`. Run it again to go on where it was stopped. Without a config:
+    `forcewright simulate runs/mo/potential start.extxyz --temperature 300 --time 10 -o runs/md`. The exit code is 1 if
+    a monitor stopped the run, or none of several runs survived.
     """
     from forcewright.protocols.survival import Survival
 
+    config: Any = paths[0]
+    if len(paths) == 2:
+        from forcewright.recipes.one_line import simulation_config
+
+        if temperature is None:
+            raise ForcewrightError("--temperature is missing; give it in K")
+        config = simulation_config(
+            *paths, temperature_K=temperature, time_ps=time, pressure_GPa=pressure, timestep_fs=timestep, repeat=repeat,
+            engine=engine, seed=seed, output=output,
+        )  # fmt: skip
+    elif len(paths) > 2 or temperature is not None or output is not None:
+        raise ForcewrightError("give a config alone, or a potential, a structure and --temperature")
     with _bar_with_time_left() as show:
 
         def on_progress(state: Any) -> None:
@@ -429,10 +513,17 @@ def validate(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[POTENTIAL] CONFIG", show_default=False,
-            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's.",
+            metavar="[POTENTIAL] CONFIG | POTENTIAL START", show_default=False,
+            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's. "
+            "With --what a potential and a file with the unit cell of a crystal.",
         ),
     ],
+    what: Annotated[
+        str | None, typer.Option(help="Without a config: properties by default settings, such as elastic,vacancy.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="With --what: a potential to compare with, or such as 'xtb: GFN1-xTB'.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for what comes out, in place of the config's.")
     ] = None,
@@ -440,15 +531,25 @@ def validate(
     """Compute the physics of a potential and judge it against a reference.
 
     Example: `forcewright validate runs/si/potential validate.yaml`. Where neither the config nor `-o` names an output,
-    it is `physics` beside the potential. The exit code is 1 if a number lies outside its tolerance or could not be
-    computed.
+    it is `physics` beside the potential. Without a config:
+    `forcewright validate runs/si/potential cell.cif --what equation_of_state,elastic -o runs/physics`. The exit code is
+    1 if a number lies outside its tolerance or could not be computed.
     """
     if len(paths) > 2:
         raise ForcewrightError(f"{len(paths)} paths are too many; give a potential and a config, or a config alone")
     *potentials, config = paths
+    settings: Any = config
+    if what is not None:
+        from forcewright.recipes.one_line import validation_config
+
+        if not potentials:
+            raise ForcewrightError("--what goes with a potential and a file with the unit cell of a crystal")
+        settings = validation_config(potentials.pop(), config, what, reference=reference, output=output)
+    elif reference is not None:
+        raise ForcewrightError("--reference goes with --what; put it into the config")
     with _spinner() as show:
         judged = fw.validate(
-            config, potential=potentials[0] if potentials else None, output=output,
+            settings, potential=potentials[0] if potentials else None, output=output,
             on_property=lambda name: show(description=name.replace("_", " ")),
         )  # fmt: skip
     assert judged.folder is not None  # a config in a file is answered in files
@@ -765,6 +866,8 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 #: verbs that go on where an earlier run of the same command was stopped
 _RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
+#: verbs that may take long and begin anew
+_ANEW = ("analyze", "compare-spaces", "generate", "validate")
 
 
 def main() -> None:
@@ -830,6 +933,8 @@ def _end_stopped(number: int = signal.SIGINT) -> NoReturn:
     if verb in _RESUMED:
         without = " without --fresh" if "--fresh" in sys.argv else ""
         again = f"; run it again{without} to go on"
+    elif verb in _ANEW:
+        again = "; nothing is kept, and it begins anew when it is run again"
     with suppress(OSError):
         _say(f"stopped{again}")
     _drop_unwritten_output()

@@ -91,6 +91,38 @@ def init(
     target = as_path(output)
     if target.exists():
         raise InputError("exists already and is not overwritten; choose another name, or remove it", file=target)
+    _require_usable(model)
+    files, test_files = _files(data), _files(test)
+    audited = audit(files, test=test_files or None, labels=labels)
+    if audited.errors:
+        return InitResult(audited, None, "")
+    made = proposal(files, model=model, test=test_files, labels=labels, run=run, target=target, audit=audited)
+    with writing(target):
+        atomic_write(target, made.text)
+    return made
+
+
+def proposal(
+    data: Any, *, model: str, test: Any = None, labels: Mapping[str, str] | None = None,
+    run: str | Path | None = None, target: Path | None = None, audit: Audit | None = None,
+) -> InitResult:  # fmt: skip
+    """Return the config that `init` writes, without writing it; ``audit`` is kept in the result.
+
+    Parameters and errors are those of `init`; ``target`` is the file that paths in the config are relative to.
+    """
+    _require_usable(model)
+    files, test_files = _files(data), _files(test)
+    seen = _look(read(files, labels=labels))
+    folder = Path.cwd() if target is None else target.resolve().parent
+    names = {"train": _relative(files, folder), "test": _relative(test_files, folder)}
+    stem = Path(files[0]).name.removesuffix(".gz").split(".")[0] or "potential"
+    where = _relative([run], folder)[0] if run is not None else f"runs/{stem}"
+    text = _config(seen, model, names, dict(labels or {}), where, "config.yaml" if target is None else target.name)
+    return InitResult(audit or Audit(()), target, text)
+
+
+def _require_usable(model: str) -> None:
+    """Refuse a family that is not known, needs an extra that is not installed, or a program of its own."""
     family = family_of(model)
     if model == "command":
         raise InputError(
@@ -98,23 +130,10 @@ def init(
             field="model",
         )
     family.require_packages()
-    files, test_files = _files(data), _files(test)
-    audited = audit(files, test=test_files or None, labels=labels)
-    if audited.errors:
-        return InitResult(audited, None, "")
-    seen = _look(read(files, labels=labels))
-    folder = target.resolve().parent
-    names = {"train": _relative(files, folder), "test": _relative(test_files, folder)}
-    stem = Path(files[0]).name.removesuffix(".gz").split(".")[0] or "potential"
-    where = _relative([run], folder)[0] if run is not None else f"runs/{stem}"
-    text = _config(seen, model, names, dict(labels or {}), where, target.name)
-    with writing(target):
-        atomic_write(target, text)
-    return InitResult(audited, target, text)
 
 
 def _files(source: Any) -> list[str]:
-    sources = [] if source is None else as_sources(source)
+    sources = [] if source is None or source == [] else as_sources(source)
     if wrong := next((item for item in sources if not isinstance(item, str | Path)), None):
         raise InputError(f"is a {type(wrong).__name__}; a config names files, so give files", field="data")
     return [str(item) for item in sources]
