@@ -30,6 +30,7 @@ from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Potential, Reference
 from forcewright.reference import VaspReference, label_all
 from forcewright.structure import Dataset, Frame, Labels
+from forcewright.uncertainty import NOVEL
 
 log = logging.getLogger("forcewright")
 
@@ -241,6 +242,8 @@ def _stored(path: Path) -> dict[str, Any] | None:
 
 def _named(labels: Labels, number: int, candidate: Candidate) -> Labels:
     info = {**labels.info, "round": number, "walker": candidate.walk.walker, "why": candidate.why}
+    if candidate.novel:
+        info[NOVEL] = True
     return Labels(labels.energy, labels.forces, labels.stress, GROUP, info)
 
 

@@ -72,6 +72,8 @@ def phonons(
     ----------
     repeat
         Unit cells of the supercell along each vector; by default enough for 12 Å between faces.
+    displacement_A
+        How far an atom is displaced.
     path
         Special points of the Bravais lattice, such as ``GXWKGL``; or corners in reciprocal vectors of the primitive
         cell; ASE's standard path (Setyawan and Curtarolo 2010) by default.
@@ -81,6 +83,8 @@ def phonons(
         Points of the Γ-centered mesh of the density of states along each reciprocal vector.
     relax_cell
         Relax cell and positions first.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------

@@ -94,7 +94,7 @@ class LearnConfig(StrictModel):
         asked: dict[str, Any] = {"model": self.model, "stability": "off", **self.fit}
         if kind == "committee":
             asked["committee"] = {"members": self.novelty.members}
-        elif kind in ("standard_error", "distance"):
+        elif kind in ("standard_error", "distance", "rematch"):
             asked["uncertainty"] = (kind,)
         settings = validate(FitSettings, asked)
         settings.refuse_what_does_not_apply()

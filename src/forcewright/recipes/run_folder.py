@@ -178,6 +178,10 @@ class RunFolder:
                 file=self.path,
             )
 
+    def written_by(self) -> str | None:
+        """Return the command whose results the folder holds; None where there are none, or they do not tell."""
+        return _command_of(self.read_result() or {})
+
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json; None where there is none that can be read."""
         try:

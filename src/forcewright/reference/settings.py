@@ -21,9 +21,10 @@ from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
 from forcewright.reference.checks import Scope
 from forcewright.reference.offered import offered_names, offered_reference
+from forcewright.reference.properties import PropertyName
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
-_OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
+_OPTIONS = ("kwargs", "reuse", "properties", "offered")  # nothing that computes by itself
 
 
 class XtbSettings(StrictModel):
@@ -110,6 +111,9 @@ class ReferenceSettings(CalculatorSettings):
 
     reuse: bool = False
     """Use one ASE calculator for all structures, where making one is slow."""
+    properties: tuple[PropertyName, ...] = ()
+    """What labels hold beside energy, forces and stress, as far as the program gives it: dipole, quadrupole,
+    polarizability, charges, magmoms, eigenvalues and others. For xtb and ase."""
     cp2k: Cp2kSettings | None = None
     """CP2K."""
     vasp: VaspSettings | None = None
@@ -137,6 +141,8 @@ class ReferenceSettings(CalculatorSettings):
     def _reused(self) -> Self:
         if self.reuse and self.ase is None:
             raise ValueError("reuse is for ase")
+        if self.properties and self.xtb is None and self.ase is None:
+            raise ValueError("properties are for xtb and ase")
         return self
 
 
@@ -163,14 +169,14 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
     except InputError as error:
         (kind,) = parsed.kinds
         field = (error.field or "").removeprefix("reference.")
-        if field.split(".")[0] not in (kind, "kwargs"):
+        if field.split(".")[0] not in (kind, "kwargs", "properties"):
             field = ".".join(filter(None, [kind, field]))
         raise InputError(error.problem, file=error.file, field=f"reference.{field}") from None
 
 
 def _made(settings: ReferenceSettings, base: Path) -> Reference:
     if settings.xtb is not None or settings.ase is not None:
-        return calculator_reference(settings, reuse=settings.reuse)
+        return calculator_reference(settings, reuse=settings.reuse).with_properties(settings.properties)
     if settings.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 

@@ -179,16 +179,29 @@ STATIC_PROPERTIES = (
             "bulk_modulus_derivative": _relative(20), "curve_rms_meV_per_atom": Tolerance(2.0, relative=False),
         },
         differences=_curve_difference,
+        meaning="Energy over volume: lattice constant, equilibrium volume, bulk modulus and its derivative.",
     ),
-    Property("elastic", protocol_settings(elastic_constants), _elastic, {"": _relative(15), "stable": _EXACT}),
-    Property("vacancy", protocol_settings(vacancy), _vacancy, {"": Tolerance(0.3, relative=False)}),
     Property(
-        "interstitials", protocol_settings(interstitials), _interstitials, {"": Tolerance(0.3, relative=False)}, "sites"
+        "elastic", protocol_settings(elastic_constants), _elastic, {"": _relative(15), "stable": _EXACT},
+        meaning="Elastic constants, bulk and shear modulus, and whether the crystal is mechanically stable.",
     ),
-    Property("surfaces", protocol_settings(surface_energies), _surfaces, {"": _relative(10)}, "miller"),
+    Property(
+        "vacancy", protocol_settings(vacancy), _vacancy, {"": Tolerance(0.3, relative=False)},
+        meaning="Formation energies of vacancies.",
+    ),
+    Property(
+        "interstitials", protocol_settings(interstitials), _interstitials, {"": Tolerance(0.3, relative=False)},
+        "sites", meaning="Formation energies of interstitials; a list stands for sites.",
+    ),
+    Property(
+        "surfaces", protocol_settings(surface_energies), _surfaces, {"": _relative(10)}, "miller",
+        meaning="Surface energies; a list stands for miller.",
+    ),
     Property(
         "dimer", DimerSettings, _dimer,
         {"": _EXACT, "_bond_A": Tolerance(0.1, relative=False), "_well_depth_eV": _relative(20)}, "pairs",
+        meaning="Energy of two atoms over their distance: bond length, well depth, and whether the wall only rises; "
+        "a list stands for pairs.",
     ),
     Property(
         "phonons", protocol_settings(phonons), _phonons,
@@ -196,7 +209,8 @@ STATIC_PROPERTIES = (
             "": _relative(5), "lowest_THz": Tolerance(0.1, relative=False), "stable": _EXACT,
             "bands_rms_THz": Tolerance(0.5, relative=False),
         },
-        differences=_band_difference,
+        differences=_band_difference, extra=("phonons", "phonopy"),
+        meaning="Phonon bands and densities of states (extra phonons), and whether the crystal is dynamically stable.",
     ),
     Property(
         "molecular_vibrations", protocol_settings(molecular_vibrations), _vibrations,
@@ -211,6 +225,10 @@ STATIC_PROPERTIES = (
     Property(
         "phases", protocol_settings(phase_energies), _phases,
         {"": _relative(3), "_eV_per_atom": Tolerance(0.03, relative=False)}, "phases",
+        meaning="Energies and volumes of phases of an element, against the given crystal; a list stands for phases.",
     ),
-    Property("compression", protocol_settings(compression), _compression, {"": _relative(2)}, "pressures_GPa"),
+    Property(
+        "compression", protocol_settings(compression), _compression, {"": _relative(2)}, "pressures_GPa",
+        meaning="Volumes of the relaxed crystal under pressures; a list stands for pressures_GPa.",
+    ),
 )  # fmt: skip

@@ -1,0 +1,132 @@
+"""Examples of keys whose defaults show nothing: by the name of the settings model and the key.
+
+A model that derives from another has its examples, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_OUTPUT = {"TuneConfig": "si", "ComparisonConfig": "compared", "LearningCurveConfig": "curve", "SimulateConfig": "md",
+           "ValidationConfig": "physics", "LearnConfig": "learned"}  # fmt: skip
+_LABELS = {"energy": "dft_energy", "forces": "dft_forces"}
+_REFERENCES = {
+    "EquationOfState": {"a0_A": 5.43}, "ElasticConstants": {"c11_GPa": 166}, "Vacancy": {"formation_energy_eV": 3.6},
+    "Interstitials": {"tetrahedral_eV": 3.8}, "SurfaceEnergies": {"100_J_per_m2": 2.2}, "Dimer": {"Si-Si_bond_A": 2.25},
+    "Phonons": {"gamma_highest_THz": 15.5}, "PhaseEnergies": {"fcc_eV_per_atom": 0.55},
+    "Compression": {"at_10_GPa_A3_per_atom": 18.4}, "Liquid": {"first_peak_A": 2.45},
+    "EnergyConservation": {"drift_eV_per_atom_per_ps": 0.0}, "Survival": {"share": 1.0},
+}  # fmt: skip
+
+EXAMPLES: Final[Mapping[str, Any]] = {
+    **{f"{model}.output": f"runs/{name}" for model, name in _OUTPUT.items()},
+    **{f"{name}Settings.reference": value for name, value in _REFERENCES.items()},
+    "PropertySettings.tolerance": "5%",
+    # data
+    "DataSettings.train": ["train.extxyz"], "DataSettings.test": ["test.extxyz"], "DataSettings.labels": _LABELS,
+    "ComparisonData.train": ["train.extxyz"], "ComparisonData.test": {"test": ["test.extxyz"]},
+    "ComparisonData.labels": _LABELS, "CurveData.train": ["train.extxyz"], "CurveData.test": ["test.extxyz"],
+    "CurveData.labels": _LABELS, "LearnConfig.start": ["start.extxyz"], "LearnConfig.labels": _LABELS,
+    "LearnConfig.validation": ["validation.extxyz"], "LabelConfig.structures": ["made.extxyz"],
+    "LabelConfig.output": "labelled.extxyz", "GenerateConfig.output": "made.extxyz",
+    "LearningCurveConfig.sizes": [50, 100, 200, 400],
+    # fits
+    "ValidationSettings.kfold": 5, "ValidationSettings.holdout": 0.1, "ValidationSettings.leave_out": {"hot": ["MD"]},
+    "StudyValidation.external": ["validation.extxyz"], "LogRange.low": 1, "LogRange.high": 1000,
+    "GroupWeights.energy": 1000, "GroupWeights.force": 10, "GroupWeights.stress": 100,
+    "WeightSettings.energy": {"low": 100, "high": 15000}, "WeightSettings.force": {"low": 0.1, "high": 500},
+    "WeightSettings.stress": {"low": 1, "high": 10000}, "FitSettings.ridge": {"low": 1e-12, "high": 1e-3},
+    "TargetAccuracy.energy_meV_per_atom": 2, "TargetAccuracy.force_eV_per_A": 0.1, "TargetAccuracy.stress_GPa": 0.1,
+    "TuneStudySettings.timeout_s": 3600, "TuneStudySettings.patience": 20, "TuneStudySettings.max_cost_us_per_atom": 20,
+    "StabilitySettings.temperature_K": 1500, "StabilitySettings.budget_s": 120, "StabilitySettings.seed": 1,
+    "FitSettings.uncertainty": ["standard_error"], "FitSettings.workers": 2,
+    "FitSettings.baseline": "runs/earlier/potential",
+    "FitSettings.model": {"kind": "ace"}, "LearnConfig.model": {"kind": "ace"},
+    "LearnConfig.fit": {"weights": {"by": "all"}}, "ComparisonConfig.common": {"study": {"trials": 20}},
+    "LearningCurveConfig.common": {"weights": {"by": "all"}},
+    "ComparisonConfig.families": {"ace": {"model": {"kind": "ace"}}, "snap": {"model": {"kind": "snap"}}},
+    "LearningCurveConfig.families": {"ace": {"model": {"kind": "ace"}}},
+    # families
+    "AceModel.functions": {"choices": [300, 700, 1500]}, "AceModel.rcut": {"low": 4.0, "high": 6.5},
+    "AceModel.exponents": [1.0, 0.5], "AceModel.prefactors": [1.0, 1.0], "AceModel.rcut_pairs": {"Si-C": 4.0},
+    "RepulsionSettings.inner": {"Si-Si": 1.9}, "NonlinearSettings.kappa": 0.3,
+    "CommandModel.parameters": {"delta": {"low": 0.1, "high": 1.0}}, "CommandModel.integers": {"n_sparse": 200},
+    "CommandModel.cutoff": 5.0, "CommandModel.files": {"fit.in": "data ${train}\ncutoff ${cutoff}\n"},
+    "CommandModel.arguments": ["my-fit", "fit.in"], "CommandModel.outputs": ["model.*"],
+    "CommandModel.predict": {"command": ["my-predict", "${potential}/model.json", "${structures}", "${predictions}"]},
+    "Predicting.ase": "my_package:Calculator", "Predicting.kwargs": {"path": "${potential}/model.json"},
+    "Predicting.command": ["my-predict", "${potential}/model.json", "${structures}", "${predictions}"],
+    "LabelNames.stress": "stress", "LabelNames.virial": "virial", "GroupSigmas.energy": 0.002, "GroupSigmas.force": 0.1,
+    "GroupSigmas.virial": 0.05, "GapModel.timeout_s": 3600, "Soap.n_max": {"low": 6, "high": 10},
+    "GraphModel.start_from": "runs/earlier/potential", "GraphModel.max_minutes": 30, "SgdmlModel.n_train": 500,
+    "SgdmlModel.max_memory_GB": 8, "SnapModel.rcut": {"low": 3.5, "high": 6.0}, "SnapModel.twojmax": 8,
+    "SnapModel.radii": {"Si": 0.5, "C": 0.4}, "SnapModel.element_weights": {"Si": 1.0, "C": 0.8},
+    "ZblSettings.inner": {"C-H": 0.7}, "ZblSettings.outer": {"C-H": 0.9},
+    # sources of forces
+    "CalculatorSettings.ase": "ase.calculators.emt:EMT", "CalculatorSettings.kwargs": {"asap_cutoff": True},
+    "XtbSettings.charge": 0, "XtbSettings.multiplicity": 1, "PairStyleSettings.pair_style": "sw",
+    "PairStyleSettings.pair_coeff": "* * Si.sw Si", "PairStyleSettings.species": ["Si"],
+    "PairStyleSettings.cutoff": 3.8, "PairStyleSettings.charges": {"Na": 1, "Cl": -1},
+    "PairStyleSettings.kspace_style": "pppm 1.0e-5", "Cp2kSettings.command": ["cp2k_shell.psmp"],
+    "Cp2kSettings.settings": {"xc": "PBE", "cutoff": 5000}, "VaspSettings.folder": "vasp",
+    "VaspSettings.incar": {"ENCUT": 520, "EDIFF": 1e-6, "ISMEAR": 0}, "VaspSettings.potcar": {"Mo": "Mo_pv"},
+    "ReferenceSettings.potential": "runs/teacher/potential", "ReferenceSettings.offered": {"my_reference": {}},
+    "SimulateConfig.potential": "runs/si/potential", "ValidationConfig.potential": "runs/si/potential",
+    "ValidationConfig.reference": {"lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"}},
+    "Relax.potential": "runs/si/potential", "MolecularDynamics.potential": {"xtb": "GFN1-xTB"},
+    "CalculatorSettings.xtb": {"method": "GFN1-xTB"},
+    "CalculatorSettings.lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"},
+    "ReferenceSettings.cp2k": {"settings": {"xc": "PBE", "cutoff": 5000}},
+    "ReferenceSettings.vasp": {"folder": "vasp", "incar": {"ENCUT": 520}},
+    "LabelConfig.reference": {"xtb": "GFN1-xTB"}, "LearnConfig.reference": {"xtb": "GFN1-xTB"},
+    "Predicting.labels": {"energy": "energy", "forces": "forces"},
+    # simulations
+    "SimulateConfig.structure": {"bulk": "Si", "cubic": True, "repeat": 3},
+    "ValidationConfig.structure": {"bulk": "Si", "cubic": True},
+    "GenerateConfig.structures": {"si": {"bulk": "Si", "cubic": True}},
+    "WalkerSettings.structure": {"bulk": "Si", "cubic": True, "repeat": 2},
+    "SimulateConfig.stages": [{"ensemble": "nvt", "time_ps": 10, "temperature_K": 300}],
+    "WalkerSettings.stages": [{"ensemble": "nvt", "time_ps": 10, "temperature_K": 300}],
+    "MolecularDynamics.stages": [{"ensemble": "nvt", "time_ps": 10, "temperature_K": 300}],
+    "SimulateConfig.protocol": {"kind": "equilibrate", "temperature_K": 300, "time_ps": 10},
+    "WalkerSettings.protocol": {"kind": "equilibrate", "temperature_K": 300, "time_ps": 10},
+    "WalkerSettings.packing": {"compositions": [{"Si": 32}], "density_g_per_cm3": [2.2, 2.6]},
+    "GenerateConfig.recipes": [{"kind": "rattle", "amplitudes_A": [0.1, 0.2], "count": 20}],
+    "ValidationConfig.properties": {"equation_of_state": {}, "elastic": {}},
+    "StructureSettings.file": "start.extxyz", "StructureSettings.bulk": "Si",
+    "StructureSettings.crystalstructure": "diamond", "StructureSettings.a_A": 5.43, "StructureSettings.c_A": 5.2,
+    "StructureSettings.molecule": "H2O", "StructureSettings.repeat": [3, 3, 3], "Stage.name": "equilibrate",
+    "Stage.time_ps": 10, "Stage.temperature_K": [300, 300], "Stage.pressure_GPa": [0, 0],
+    "RunSettings.checkpoint_every_steps": 5000, "RunSettings.checkpoint_every_ps": 5,
+    "Monitors.closest_A": {"Si-O": 1.2},
+    "Monitors.extrapolation_grade": 10, "Monitors.uncertainty": "grade", "Schedule.pressure_GPa": 0,
+    "Compress.temperature_K": 300, "Compress.pressures_GPa": [0, 20], "Compress.rate_GPa_per_ps": 0.1,
+    "Equilibrate.temperature_K": 300, "Equilibrate.time_ps": 10, "MeltQuench.melt_K": 3000, "MeltQuench.liquid_K": 2000,
+    "MeltQuench.anneal_K": 600, "Ramp.temperature_K": [300, 1500], "Ramp.rate_K_per_s": 1e13,
+    "GrowthSettings.temperature_K": 1400, "GrowthSettings.time_ps": 200, "GrowthSettings.melt_K": 3000,
+    # properties
+    "VacancySettings.repeat": 3, "InterstitialsSettings.repeat": 3, "PhononsSettings.repeat": 4,
+    "VacancySettings.chemical_potentials_eV": {"Si": -5.42},
+    "InterstitialsSettings.chemical_potentials_eV": {"Si": -5.42},
+    "InterstitialsSettings.positions_A": {"hollow": [1.36, 1.36, 1.36]}, "InterstitialsSettings.species": "Si",
+    "DimerSettings.r_min_A": 0.8, "DimerSettings.pairs": [["Si", "Si"]], "PhononsSettings.path": "GXWKGL",
+    "LiquidSettings.temperature_K": 2000, "LiquidSettings.melt_K": 3000, "LiquidSettings.rdf": "rdf.csv",
+    "SurvivalSettings.temperature_K": 1000, "SurvivalSettings.pressure_GPa": 0,
+    # structures
+    "Step.of": ["si"], "Step.group": "bulk", "Step.then": [{"kind": "rattle", "amplitudes_A": [0.1]}],
+    "Rattle.amplitudes_A": [0.1, 0.2], "Strain.largest": 0.05, "Strain.modes": ["tetragonal"],
+    "Strain.amplitudes": [-0.02, 0.02],
+    "Supercell.repeats": [2, 3], "Vacancy.species": "Si", "Interstitial.species": "Si",
+    "Separated.separations": {"Si-Si": 1.8},
+    "XVacancy.species": "N", "XVacancy.host": "C", "XVacancy.center": 0, "X2Interstitial.bond_A": 1.1,
+    "Dimers.species": ["Si", "C"], "Dimers.distances_A": [1.2, 6.0], "Dimers.box_A": 20,
+    "Random.composition": {"Si": 8, "C": 8}, "Random.volume_per_atom_A3": [8, 14],
+    "Random.density_g_per_cm3": [2.5, 4.0], "MolecularDynamics.count": 50, "MolecularDynamics.spacing_fs": 100,
+    "MolecularDynamics.volumes_per_atom_A3": [16, 18, 20], "MolecularDynamics.volume_factors": [0.9, 1.0, 1.1],
+    # learning and pipelines
+    "WalkerSettings.name": "liquid", "PackingSettings.compositions": [{"Si": 32}],
+    "PackingSettings.volume_per_atom_A3": [15, 25], "PackingSettings.density_g_per_cm3": [2.2, 2.6],
+    "PolicySettings.max_hours": 24, "PolicySettings.max_reference_s": 36000, "PolicySettings.retune_every": 5,
+    "PipelineConfig.stages": {"check": {"check": ["train.extxyz"]}, "fit": {"fit": "fit.yaml"}},
+}  # fmt: skip
