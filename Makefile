@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 BASE := $(VENV)/.base
 READY := $(VENV)/.ready
 EXTRAS := xtb,phonons,soap,gap,sgdml,graph,docs,dev
+# in constraints.txt as well, but not installed: long to compile, or many packages
+FURTHER := umap,dvc
 
 .PHONY: demo test test-slow lint lock clean
 
@@ -40,7 +42,7 @@ test-slow: $(READY)
 lock:
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install --quiet torch==2.13.0
-	build/lock/bin/python -m pip install --quiet ".[$(EXTRAS)]"
+	build/lock/bin/python -m pip install --quiet ".[$(EXTRAS),$(FURTHER)]"
 	build/lock/bin/python -m pip freeze --exclude forcewright | sed 's/+cpu//' > constraints.txt
 
 clean:
