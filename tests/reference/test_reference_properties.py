@@ -132,6 +132,7 @@ def test_pyscf_gives_derivatives_of_its_energy(xc: str | None) -> None:
         # what pyscf-properties 0.1 gives by coupled perturbed equations
         assert np.diag(tensor) / Bohr**3 == pytest.approx([0.04, 5.36, 2.21], abs=0.03)
     assert np.shape(labels.info["eigenvalues"]) == (1, 1, 7) and labels.info["k_weights"] == [1]
+    assert labels.info["electrons"] == 10
 
 
 def test_pyscf_refuses_crystals() -> None:
@@ -185,6 +186,7 @@ def test_espresso_forces_are_derivatives_and_states_hold_the_electrons() -> None
         if not shift:
             middle = labels
     assert middle.forces[1, 2] == pytest.approx(-(energies[0.01] - energies[-0.01]) / 0.02, abs=5e-3)
+    assert middle.info["electrons"] == 8
     levels, weights = np.array(middle.info["eigenvalues"]), np.array(middle.info["k_weights"])
     filled = 1 / (1 + np.exp((levels - middle.info["fermi_level"]) / (0.01 * Hartree / 2)))
     assert 2 * np.einsum("skn,k->", filled, weights) == pytest.approx(8, abs=1e-4)

@@ -82,7 +82,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "EspressoSettings.pseudopotentials": {"Si": "Si.upf"}, "EspressoSettings.input": {"system": {"ecutwfc": 40}},
     "EspressoSettings.command": ["pw.x"],
     "ReferenceSettings.pyscf": {"xc": "pbe", "basis": "def2-svp"}, "PyscfSettings.xc": "pbe",
-    "ReferenceSettings.properties": ["dipole", "charges"], "PyscfSettings.multiplicity": 1,
+    "PyscfSettings.multiplicity": 1,
     "ReferenceSettings.vasp": {"folder": "vasp", "incar": {"ENCUT": 520}},
     "LabelConfig.reference": {"xtb": "GFN1-xTB"}, "LearnConfig.reference": {"xtb": "GFN1-xTB"},
     "Predicting.labels": {"energy": "energy", "forces": "forces"},

@@ -126,6 +126,13 @@ class EspressoCalculator(Calculator):
         values: FloatArray = self._known_states().values[spin, kpt]
         return values
 
+    def get_number_of_electrons(self) -> float:
+        """Return the number of valence electrons."""
+        electrons = self._known_states().electrons
+        if electrons is None:
+            raise InputError("pw.x wrote no number of electrons", field="electrons")
+        return electrons
+
     def get_fermi_level(self) -> float:
         """Return the Fermi level in eV; of fixed occupations the highest occupied level."""
         level = self._known_states().fermi
