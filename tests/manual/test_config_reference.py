@@ -31,8 +31,9 @@ FAMILIES = hyperparameters()
 
 def reachable(model: type[BaseModel], seen: dict[str, type[BaseModel]]) -> dict[str, type[BaseModel]]:
     """Collect a settings model and all that may stand in it."""
-    if model.__name__ not in seen:
-        seen[model.__name__] = model
+    name = f"{model.__module__.rpartition('.')[2]}.{model.__name__}"
+    if name not in seen:
+        seen[name] = model
         for name, field in model.model_fields.items():
             open_to = choice(model, name, KNOWN)
             for inner in [*models_in(field.annotation), *(open_to.models.values() if open_to else ())]:
@@ -61,7 +62,7 @@ def test_every_key_is_explained(model: type[BaseModel]) -> None:
             continue
         assert field.description and field.description.strip().endswith((".", "…", "...", ")")), name
         key = shown[field.alias or name]
-        assert key.meaning and key.takes and (key.example or key.parts), name
+        assert key.meaning and key.takes and (key.example or key.parts or key.default is not None), name
         assert (key.default is None) == field.is_required()
     for name in open_mappings(model):
         known = choice(model, name, KNOWN) or any(f"{owner.__name__}.{name}" in FREE for owner in model.__mro__)

@@ -14,6 +14,7 @@ from forcewright.models import families, family_of
 from forcewright.models.baseline_settings import BaselineSettings
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.protocols.schedules import SCHEDULES
+from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.compare import ComparisonConfig
 from forcewright.recipes.config import TuneConfig
 from forcewright.recipes.force_fields import ForceFieldSettings
@@ -29,7 +30,7 @@ from forcewright.validation.physics import PROPERTIES, ValidationConfig
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
-    "learn": LearnConfig, "pipeline": PipelineConfig,
+    "learn": LearnConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
@@ -131,6 +132,11 @@ SHORT_FORMS: Mapping[str, Short] = {
     "CurveData.train": _SINGLE_PATH, "CurveData.test": _SINGLE_PATH, "LabelConfig.structures": _SINGLE_PATH,
     "LearnConfig.start": _SINGLE_PATH, "LearnConfig.validation": _SINGLE_PATH,
     "LearnConfig.walkers": Short("one walker for a list", {"type": "object"}),
+    "AssessConfig.sets": Short("a path or a list of paths for {files: …}", {"type": "object"}),
+    "AssessConfig.models": Short("a path for {potential: …}, {xtb: …} for {computed: {xtb: …}}", {"type": "object"}),
+    "AssessConfig.novelty": Short("a path or a list of paths for {training: …}", {"anyOf": [_PATH, _LIST]}),
+    "NoveltySettings.training": _SINGLE_PATH, "SetSettings.files": _SINGLE_PATH,
+    "ModelSettings.potential": _SINGLE_PATH,
     "SimulateConfig.structure": _STRUCTURE, "ValidationConfig.structure": _STRUCTURE,
     "GenerateConfig.structures": _STRUCTURE, "WalkerSettings.structure": _STRUCTURE,
     "StructureSettings.repeat": Short("2 for [2, 2, 2]", {"type": "integer"}),

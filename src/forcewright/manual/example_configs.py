@@ -50,5 +50,10 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         ],
         "output": "runs/learned",
     },
+    "assess": {
+        "sets": {"molecules": {"files": "molecules.extxyz"}},
+        "models": {"ace": {"potential": "runs/si/potential"}},
+        "output": "runs/assessed",
+    },
     "pipeline": {"stages": {"structures": {"generate": "make.yaml"}, "labels": {"label": "label.yaml"}}},
 }

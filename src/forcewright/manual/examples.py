@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _OUTPUT = {"TuneConfig": "si", "ComparisonConfig": "compared", "LearningCurveConfig": "curve", "SimulateConfig": "md",
-           "ValidationConfig": "physics", "LearnConfig": "learned"}  # fmt: skip
+           "ValidationConfig": "physics", "LearnConfig": "learned", "AssessConfig": "assessed"}  # fmt: skip
 _LABELS = {"energy": "dft_energy", "forces": "dft_forces"}
 _REFERENCES = {
     "EquationOfState": {"a0_A": 5.43}, "ElasticConstants": {"c11_GPa": 166}, "Vacancy": {"formation_energy_eV": 3.6},
@@ -78,6 +78,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "CalculatorSettings.xtb": {"method": "GFN1-xTB"},
     "CalculatorSettings.lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"},
     "ReferenceSettings.cp2k": {"settings": {"xc": "PBE", "cutoff": 5000}},
+    "ReferenceSettings.pyscf": {"xc": "pbe", "basis": "def2-svp"}, "PyscfSettings.xc": "pbe",
+    "ReferenceSettings.properties": ["dipole", "charges"], "PyscfSettings.multiplicity": 1,
     "ReferenceSettings.vasp": {"folder": "vasp", "incar": {"ENCUT": 520}},
     "LabelConfig.reference": {"xtb": "GFN1-xTB"}, "LearnConfig.reference": {"xtb": "GFN1-xTB"},
     "Predicting.labels": {"energy": "energy", "forces": "forces"},
@@ -124,6 +126,19 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "Random.composition": {"Si": 8, "C": 8}, "Random.volume_per_atom_A3": [8, 14],
     "Random.density_g_per_cm3": [2.5, 4.0], "MolecularDynamics.count": 50, "MolecularDynamics.spacing_fs": 100,
     "MolecularDynamics.volumes_per_atom_A3": [16, 18, 20], "MolecularDynamics.volume_factors": [0.9, 1.0, 1.1],
+    # assessments
+    "SetSettings.files": ["molecules.extxyz"], "SetSettings.family": "organic", "SetSettings.labels": _LABELS,
+    "SetSettings.alignment": "constant", "SetSettings.same_atoms": True, "ModelSettings.energy": "mace_energy_{seed}",
+    "ModelSettings.forces": "mace_forces_{seed}", "ModelSettings.seeds": [1, 2],
+    "ModelSettings.files": {"molecules": ["predicted.extxyz"]}, "ModelSettings.potential": ["runs/si/potential"],
+    "ModelSettings.computed": {"xtb": "GFN2-xTB"}, "ModelSettings.sets": ["molecules"],
+    "NoveltySettings.training": ["train.extxyz"],
+    "SpectrumSettings.reference": "toluene-dft.csv", "SpectrumSettings.models": {"ace": "toluene-ace.csv"},
+    "AssessConfig.labels": _LABELS, "AssessConfig.sets": {"molecules": {"files": "molecules.extxyz"}},
+    "AssessConfig.models": {"ace": {"potential": "runs/si/potential"}},
+    "HotElectronSettings.potential": "runs/si/potential", "HotElectronSettings.dos": "runs/dos",
+    "HotElectronSettings.electronic_temperature_K": 5000,
+    "ReferenceSettings.properties": ["dipole", "charges"],
     # learning and pipelines
     "WalkerSettings.name": "liquid", "PackingSettings.compositions": [{"Si": 32}],
     "PackingSettings.volume_per_atom_A3": [15, 25], "PackingSettings.density_g_per_cm3": [2.2, 2.6],

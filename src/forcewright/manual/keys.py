@@ -30,6 +30,9 @@ _UNITS = {
 #: Units of keys whose names do not end in them.
 _NAMED_UNITS = {"fmax": "eV/Å"}
 
+#: Examples by type.
+_BY_TYPE: Mapping[Any, str] = {bool: "true", int: "1", float: "1.0", str: "name", Path: "path/to/it"}
+
 #: Units as meanings name them: "in Å", "in eV/Å".
 _IN = re.compile(r"\b[Ii]n (eV/Å³|eV/Å|eV per atom|eV|1/Å|Å|GPa|K|ps|fs)(?![\w³/])")
 
@@ -182,10 +185,12 @@ def _example(model: type[BaseModel], name: str, field: FieldInfo, has_parts: boo
 
 
 def _example_of_kind(annotation: Any) -> str:
-    """Return the first word of a choice; nothing for other types."""
+    """Return an example by the type alone, for keys that have no better one; nothing for mappings and lists."""
     for kind in plain(annotation):
         if get_origin(kind) is Literal:
             return yaml_line(get_args(kind)[0])
+        if kind in _BY_TYPE:
+            return _BY_TYPE[kind]
     return ""
 
 
