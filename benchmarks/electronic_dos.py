@@ -2,9 +2,9 @@
 
     python benchmarks/electronic_dos.py [--data ../shared/data/dos] [--quick]
 
-The ridge, and with energies from a filling the kernel (linear or Gaussian, its width), are chosen for each fold by folds
-of its training data alone. Errors are %RMSE = 100 √⟨∫(D - D̂)²⟩/√⟨∫(D - D̄)²⟩ with D̄ the mean of the training data, with energies as the
-model counts them and as the labels do.
+The ridge, and with energies from a filling the kernel (linear or Gaussian, its width), are chosen for each fold by
+folds of its training data alone. Errors are %RMSE = 100 √⟨∫(D - D̂)²⟩/√⟨∫(D - D̄)²⟩ with D̄ the mean of the training
+data, with energies as the model counts them and as the labels do.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def main() -> None:
         folds = np.random.default_rng(SEED).permutation(np.arange(len(data)) % FOLDS)
         rows = [("filling", "values")]
         if not arguments.quick:
-            rows = [("labels", "values"), ("fermi", "values"), ("filling", "values"), ("fitted", "values")]
-            rows += [("filling", "components"), ("filling", "cumulative")] if smearing else []
+            rows += [("labels", "values")]
+            rows += [("fermi", "values"), ("fitted", "values"), ("filling", "components")] if smearing else []
+            rows += [("filling", "cumulative")] if smearing else []
         for reference, target in rows:
             start = time.process_time()
             choices = [DosSettings(reference=reference, target=target)]
@@ -66,7 +67,7 @@ def main() -> None:
             print(f"{name:8} {reference:14} {target:11} {errors.percent:6.1f} {errors.percent_occupied:9.1f} "
                   f"{result.label_errors.percent:10.1f} {errors.wasserstein:9.3f} {derived['fermi_eV']:7.3f} "
                   f"{derived['band_energy_eV']:9.3f} {time.process_time() - start:6.0f}", flush=True)  # fmt: skip
-            if (reference, target) == ("filling", "values") and smearing:
+            if (reference, target) == ("filling", "values"):
                 print("         chosen:", ", ".join(
                     f"{s.environment.kernel} {s.environment.length:g} (ridge {s.ridge:.0e})" for s in result.settings
                 ))  # fmt: skip

@@ -4,8 +4,8 @@
     python examples/hot-electrons/study.py [--dos runs/silicon-dos/model] [--output runs/hot-electrons]
 
 The ground potential is Stillinger-Weber, through LAMMPS; any potential will do, as the electrons come from the
-densities of states alone. Saves the two together as a potential for `forcewright simulate` (dynamics.yaml), and draws the
-free energy of diamond and of a disordered structure, their heat capacities, and the equation of state of diamond.
+densities of states alone. Saves the two together as a potential for `forcewright simulate` (dynamics.yaml), and draws
+the free energy of diamond and of a disordered structure, their heat capacities, and the equation of state of diamond.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ def main() -> None:
         print(f"{name}: D(E_F) {states[0].at_fermi / count:.3f} per eV and atom")
         for temperature, state in zip(TEMPERATURES, states, strict=True):
             error = hot.dos.derived_errors(structure, state)["free_energy_change"]
-            print(f"  {temperature:6.0f} K: A - E(0) {1000 * state.free_energy_change / count:8.2f} ± {1000 * error:.2f} "
-                  f"meV/atom, C {state.heat_capacity / count / kB:.4f} k_B/atom, "
+            change = 1000 * state.free_energy_change / count
+            print(f"  {temperature:6.0f} K: A - E(0) {change:8.2f} ± {1000 * error:.2f} meV/atom, "
+                  f"C {state.heat_capacity / count / kB:.4f} k_B/atom, "
                   f"mu - E_F {state.mu - state.fermi:+.3f} eV")  # fmt: skip
     for temperature, color in zip((0.0, 3000.0, 6000.0), COLORS, strict=True):
         volumes, energies, pressures = equation_of_state(hot, temperature)

@@ -257,7 +257,9 @@ def predict(
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
     uncertainty: Annotated[
         str | None,
-        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+        typer.Option(
+            help="Write each atom's grade, variance, committee, standard_error, distance or rematch.", metavar="KIND"
+        ),
     ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
@@ -864,6 +866,8 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 #: verbs that go on where an earlier run of the same command was stopped
 _RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
+#: verbs that may take long and begin anew
+_ANEW = ("analyze", "compare-spaces", "generate", "validate")
 
 
 def main() -> None:
@@ -929,6 +933,8 @@ def _end_stopped(number: int = signal.SIGINT) -> NoReturn:
     if verb in _RESUMED:
         without = " without --fresh" if "--fresh" in sys.argv else ""
         again = f"; run it again{without} to go on"
+    elif verb in _ANEW:
+        again = "; nothing is kept, and it begins anew when it is run again"
     with suppress(OSError):
         _say(f"stopped{again}")
     _drop_unwritten_output()

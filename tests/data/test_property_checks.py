@@ -105,3 +105,18 @@ def test_values_beside_structures_lie_where_the_target_does(tmp_path: Path) -> N
 )
 def test_published_sets_hold_what_their_readme_says(shared_data: Path, name: str, target: dict, values: int) -> None:
     assert read_property(shared_data / name, Target(**target)).count == values
+
+
+def test_convert_and_split_keep_numbers_of_atoms(tmp_path: Path) -> None:
+    path = written(tmp_path, {"has": "F"}, {}, {}, {})
+    said = []
+    fw.convert(path, tmp_path / "out.extxyz.gz", on_read=lambda summary: said.append(str(summary)))
+    target = Target(name="efg", key="t", mask="has")
+    back, first = read_property(tmp_path / "out.extxyz.gz", target), read_property(path, target)
+    assert back.stacked().tolist() == first.stacked().tolist() and back.count == 7
+    assert read_property(tmp_path / "out.extxyz.gz", Target(name="dipole", key="mu")).count == 4
+    outputs = [tmp_path / "train.extxyz", tmp_path / "test.extxyz"]
+    fw.split(path, outputs, by="random", test=0.25)
+    assert sum(read_property(output, target).count for output in outputs) == 7
+    fw.select(path, tmp_path / "few.extxyz", by="random", count=2)
+    assert len(read_property(tmp_path / "few.extxyz", target)) == 2

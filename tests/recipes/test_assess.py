@@ -60,6 +60,7 @@ models:
   EMT: {ase: "ase.calculators.emt:EMT"}
 novelty: H2O.xyz
 spectra: {water: {reference: right.dat, models: {a: wrong.dat}}}
+vibrations: {N2 molecule: {structure: {molecule: N2}, reference: {ase: "ase.calculators.emt:EMT"}}}
 workers: 0
 output: out
 """
@@ -86,6 +87,9 @@ def test_everything_is_compared_and_nothing_computed_twice(folder: Path, monkeyp
     )
     assert 0 < summary["spectra"][0]["overlap"] < 1
     assert summary["spectra"][0]["wasserstein_THz"] == pytest.approx(0.5, abs=1e-3)
+    vibrations = summary["spectra"][1]  # of a method against itself
+    assert vibrations["overlap"] == pytest.approx(1.0) and vibrations["matched_modes_rms_THz"] == pytest.approx(0.0)
+    assert summary["modes"][0]["reference_per_cm"] == pytest.approx(1231.3, abs=0.5)  # as ASE's Vibrations has it
     sets = summary["novelty"]["sets"]
     assert sets["water"]["median"] < 1e-6 < 0.5 < sets["ammonia"]["frames_outside"] == 10
     with open(folder / "out" / "atoms.csv") as file:
@@ -119,6 +123,10 @@ def test_mistakes_are_sentences(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "does not exist" in wrong(folder, sets={"water": "steam.xyz"})
     assert "did you mean 'energy'" in wrong(folder, models={"a": {"energi": "a_energy"}})
     assert "models.a" in wrong(folder, models={"a": "no-potential"})
+    assert "'a' that computes forces" in wrong(
+        folder,
+        vibrations={"x": {"structure": {"molecule": "N2"}, "reference": {"xtb": "GFN2-xTB"}, "models": ["a"]}},
+    )
     assert "no sets and no spectra" in wrong(folder, sets={}, models={})
     other = frames("H2O", 10, 5)
     ase.io.write("other.xyz", other, format="extxyz")

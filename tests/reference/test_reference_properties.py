@@ -5,7 +5,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.units import Bohr, Hartree
 from single_process import stay_in_process
 
@@ -96,7 +96,7 @@ def test_properties_that_a_program_does_not_give_are_refused() -> None:
     with pytest.raises(InputError, match="EMT gives") as caught:
         reference_from({"ase": "ase.calculators.emt:EMT", "properties": ["dipole"]}, Path())
     assert caught.value.field == "reference.properties"
-    with pytest.raises(ValueError, match="for xtb and ase"):
+    with pytest.raises(ValueError, match="for xtb, pyscf and ase"):
         reference_from({"potential": "x", "properties": ["dipole"]}, Path())
 
 
@@ -107,3 +107,32 @@ def test_fermi_level_fills_the_states(width: float) -> None:
     filled = energies <= level if width == 0 else 1 / (1 + np.exp((energies - level) / width))
     assert 2 * np.sum(filled) == pytest.approx(6)
     assert width or level == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("xc", [None, pytest.param("pbe", marks=pytest.mark.slow)])
+def test_pyscf_gives_derivatives_of_its_energy(xc: str | None) -> None:
+    pytest.importorskip("pyscf", reason="PySCF is absent (extra pyscf)")
+    structure = Structure.from_ase(molecule("H2O"))
+    names = ["dipole", "polarizability", "charges", "eigenvalues"]
+    settings = {"pyscf": {"xc": xc, "basis": "sto-3g"}, "properties": names}
+    labels = reference_from(settings, Path()).label([structure])[0]
+    shift = np.zeros((3, 3))
+    shift[0, 2] = 1e-3
+    ends = [
+        reference_from({"pyscf": settings["pyscf"]}, Path()).label([Structure(structure.numbers, positions)])[0].energy
+        for positions in (structure.positions + shift, structure.positions - shift)
+    ]
+    assert labels.forces[0, 2] == pytest.approx(-(ends[0] - ends[1]) / 2e-3, abs=2e-3)
+    assert sum(labels.info["charges"]) == pytest.approx(0, abs=1e-6)
+    tensor = np.array(labels.info["polarizability"]).reshape(3, 3)
+    assert np.linalg.eigvalsh(tensor).min() > 0 and abs(labels.info["dipole"][2]) > 0.3
+    if xc is None:
+        # what pyscf-properties 0.1 gives by coupled perturbed equations
+        assert np.diag(tensor) / Bohr**3 == pytest.approx([0.04, 5.36, 2.21], abs=0.03)
+    assert np.shape(labels.info["eigenvalues"]) == (1, 1, 7) and labels.info["k_weights"] == [1]
+
+
+def test_pyscf_refuses_crystals() -> None:
+    pytest.importorskip("pyscf", reason="PySCF is absent (extra pyscf)")
+    reference = reference_from({"pyscf": {"basis": "sto-3g"}}, Path())
+    assert "computes molecules" in reference.label([Structure.from_ase(bulk("C", cubic=True))])[0].reason

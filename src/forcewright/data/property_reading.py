@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ from scipy.ndimage import gaussian_filter1d
 from forcewright.configs import did_you_mean, echo, validate
 from forcewright.data.atoms import raw_frame
 from forcewright.data.eigenvalues import NO_PROJECTION, Eigenvalues
-from forcewright.data.formats import FORMATS, Sources, as_sources, find_format, require_file
+from forcewright.data.formats import FORMATS, Sources, as_sources, find_format, require_file, write
 from forcewright.data.frame_checks import check_soundness
-from forcewright.data.labelling import UNREAD, check_mapping, label_frame
+from forcewright.data.labelling import LABEL_KEYS, UNREAD, LabelSummary, check_mapping, label_frame
 from forcewright.data.properties import EigenvalueKeys, Grid, PropertySet, Target
 from forcewright.data.property_checks import require_symmetry
 from forcewright.data.quantum_espresso import read_quantum_espresso
-from forcewright.data.raw import RawFrame
+from forcewright.data.raw import Columns, RawFrame
 from forcewright.data.vasprun import read_vasprun_with_eigenvalues
 from forcewright.errors import InputError
-from forcewright.files import read_arrays
+from forcewright.files import as_path, read_arrays
 from forcewright.plain_data import read_yaml
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure
 
@@ -178,6 +178,61 @@ def read_target(target: Target | Mapping[str, Any] | str | Path) -> Target:
     if path is not None and parsed.file is not None:
         parsed = parsed.model_copy(update={"file": path.parent / parsed.file})
     return parsed
+
+
+def columns_of(sources: Sources, dataset: Dataset, labels: Mapping[str, str] | None, format: str | None) -> Columns:
+    """Return the real numbers and truth values of atoms, (N, k) by their name, that a dataset does not carry.
+
+    Parameters
+    ----------
+    sources, labels, format
+        What the dataset was read from, and how.
+    dataset
+        Its frames; those of ``sources`` that are not among them are left out.
+    """
+    if isinstance(sources, Dataset):
+        return ()
+    spoken_for = {key.lower() for key in (labels or {}).values()} | LABEL_KEYS
+    held: dict[str, dict[str, NDArray[Any]]] = {}
+    for position, source in enumerate(as_sources(sources)):
+        for index, item in _raw_frames(source, position, format):
+            if isinstance(item, RawFrame):
+                origin = f"{source}#{index}" if isinstance(source, Path) else f"#{index}"
+                held[origin] = {
+                    key: values.reshape(len(item.structure), -1) for key, values in item.arrays.items()
+                    if values.dtype.kind in "fb" and key.lower() not in spoken_for
+                }  # fmt: skip
+    return [held.get(frame.origin, {}) for frame in dataset]
+
+
+def write_with_columns(
+    dataset: Dataset, output: str | Path, sources: Sources, summary: LabelSummary, *,
+    labels: Mapping[str, str] | None = None, format: str | None = None,
+) -> None:  # fmt: skip
+    """Write frames with what `columns_of` them, where the format of the output holds columns and there are any.
+
+    ``summary`` is that of reading ``sources``.
+    """
+    path = as_path(output, "output")
+    keeps = kept_columns(path, summary)
+    write(dataset, path, columns=columns_of(sources, dataset, labels, format) if keeps else ())
+
+
+def kept_columns(output: str | Path, summary: LabelSummary) -> set[str]:
+    """Return which keys of atoms `write_with_columns` keeps."""
+    if find_format(as_path(output, "output"), None) not in ("extxyz", "ase-db"):
+        return set()
+    return {key for key, known in summary.survey.keys.items() if known.per == "atom"}
+
+
+def _raw_frames(
+    source: Path | Atoms | Structure | Frame, position: int, format: str | None
+) -> Iterator[tuple[int, RawFrame | InputError]]:
+    """Yield what one source holds, with the number of each frame."""
+    if isinstance(source, Path):
+        yield from enumerate(FORMATS[find_format(source, format)].read(source))
+    else:
+        yield position, raw_frame(source) if isinstance(source, Atoms) else _raw_of(source)
 
 
 def beside_structures(file: Path, structures: Path) -> Path:

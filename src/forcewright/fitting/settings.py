@@ -301,7 +301,7 @@ def validation_of(value: Any) -> Any:
 
 
 #: Kinds of uncertainty that a fit can be asked for.
-FittedKind = Literal["committee", "standard_error", "distance"]
+FittedKind = Literal["committee", "standard_error", "distance", "rematch"]
 
 
 def _kinds_of(value: Any) -> Any:
@@ -391,7 +391,7 @@ class FitSettings(BaseModel):
     """Fit a committee of potentials as well; for linear families."""
     uncertainty: Annotated[tuple[FittedKind, ...], BeforeValidator(_kinds_of)] = ()
     """Kinds of uncertainty that are calibrated on frames held back, beside the grades or variance that the family has
-    anyway: standard_error and committee (linear families), distance (all)."""
+    anyway: standard_error and committee (linear families), distance and rematch (all)."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
@@ -422,10 +422,9 @@ class FitSettings(BaseModel):
         return tuple(label for name, label in names.items() if not self.weights.fits(name))
 
     @property
-    def program(self) -> str | bool:
-        """The program that potentials of this model run, as `forcewright.models.load` allows it; False for none."""
-        describe = self.family.describe_program
-        return False if describe is None else describe(self.model)
+    def program(self) -> Mapping[str, Any] | bool:
+        """What potentials of this model may run, as `forcewright.models.load` allows it: False for nothing."""
+        return False if self.family.describe_program is None else self.model
 
     def refuse_what_does_not_apply(self) -> None:
         """Refuse what was given explicitly and has no meaning for the family.
@@ -438,7 +437,7 @@ class FitSettings(BaseModel):
         if self.family.is_linear:
             return
         kind = self.family.kind
-        if linear := [name for name in self.uncertainty if name != "distance"]:
+        if linear := [name for name in self.uncertainty if name not in ("distance", "rematch")]:
             problem = f"has {linear[0]}, which linear families know; {kind} can have distance"
             raise InputError(problem, field="uncertainty")
         for name in LINEAR_ONLY:

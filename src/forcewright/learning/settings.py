@@ -110,7 +110,7 @@ class NoveltySettings(StrictModel):
     """What counts as new."""
 
     kind: Kind = "committee"
-    """Kind of uncertainty that tells it: committee, standard_error, grade, variance or distance."""
+    """Kind of uncertainty that tells it: committee, standard_error, grade, variance, distance or rematch."""
     quantile: float = Field(default=0.99, ge=0.5, le=0.99)
     """Share of frames held back of the training data that are below the limit: its scale is theirs, never a number."""
     factor: float = Field(default=2.0, ge=1.0)

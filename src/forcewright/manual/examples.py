@@ -78,6 +78,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "CalculatorSettings.xtb": {"method": "GFN1-xTB"},
     "CalculatorSettings.lammps": {"pair_style": "sw", "pair_coeff": "* * Si.sw Si"},
     "ReferenceSettings.cp2k": {"settings": {"xc": "PBE", "cutoff": 5000}},
+    "ReferenceSettings.pyscf": {"xc": "pbe", "basis": "def2-svp"}, "PyscfSettings.xc": "pbe",
+    "ReferenceSettings.properties": ["dipole", "charges"], "PyscfSettings.multiplicity": 1,
     "ReferenceSettings.vasp": {"folder": "vasp", "incar": {"ENCUT": 520}},
     "LabelConfig.reference": {"xtb": "GFN1-xTB"}, "LearnConfig.reference": {"xtb": "GFN1-xTB"},
     "Predicting.labels": {"energy": "energy", "forces": "forces"},

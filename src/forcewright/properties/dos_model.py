@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
 from pydantic import Field
@@ -48,11 +49,13 @@ from forcewright.properties.environments import (
     EnvironmentSettings,
     chosen_atoms,
     invariants_of,
+    predicted_bytes,
 )
 from forcewright.structure import FloatArray, IntArray, Structure, count_species, require_known_species
 
 FORMAT, VERSION = "forcewright-dos", 1
 RIDGES = tuple(float(ridge) for ridge in 10.0 ** np.arange(-5.0, 0.75, 0.5))  # of the mean eigenvalue of the kernel
+_MOST_MEMORY = 0.8  # of what is free
 _ROUNDS = 6  # of weights and shifts in turn
 _FARTHEST = 0.5  # eV that a fitted shift reaches
 _SPREAD = 40  # directions in which errors of a density are known
@@ -190,6 +193,14 @@ class _Prepared:
     @classmethod
     def of(cls, data: DosData, settings: EnvironmentSettings) -> _Prepared:
         basis = settings.basis(data.species)
+        atoms = sum(map(len, data.structures))
+        needed, free = predicted_bytes(settings, basis.size, atoms, len(data)), psutil.virtual_memory().available
+        if needed > _MOST_MEMORY * free:
+            raise InputError(
+                f"a fit to {len(data)} structures of {atoms} atoms with {basis.size} functions needs "
+                f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; take fewer structures or functions",
+                field="environment",
+            )  # fmt: skip
         return cls(data, settings, basis, *invariants_of(basis, data.structures))
 
 

@@ -16,9 +16,10 @@ from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
     forces,
-    new_crystal,
+    require_crystal,
     require_positive,
     supercell_repeats,
+    with_calculator,
 )
 from forcewright.structure import FloatArray
 
@@ -95,7 +96,13 @@ def phonons(
         If the calculator or the relaxation fails.
     """
     require_positive(displacement_A=displacement_A, mesh=mesh, points=points)
-    atoms = new_crystal(calculator, structure)
+    atoms = with_calculator(calculator, structure)
+    if not atoms.pbc.all():
+        raise InputError(
+            "is not periodic in three directions, and phonons are those of a crystal; of a molecule ask for "
+            "`molecular_vibrations`", field="structure",
+        )  # fmt: skip
+    require_crystal(atoms)
     if relax_cell:
         atoms = relaxed_atoms(atoms, cell="full", fmax=fmax)
     phonon = _force_constants(atoms, supercell_repeats(atoms, repeat, _MIN_HEIGHT), displacement_A)

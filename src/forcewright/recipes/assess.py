@@ -25,6 +25,7 @@ from forcewright.files import write_table
 from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.assess_page import crossed, write_assess_page
 from forcewright.recipes.assess_predictions import RawFiles, computed_predictions, references_of, stored_predictions
+from forcewright.recipes.assess_vibrations import compared_vibrations
 from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.reference import Progress
@@ -110,9 +111,13 @@ def assess(config: str | Path | Mapping[str, Any], *, on_step: Callable[[str], N
         hashes = file_hashes(path for path in files if path.is_file())
         on_step("reading spectra")
         spectra, curves = _spectra(settings)
+        on_step("vibrations")
+        vibrations = compared_vibrations(settings, folder / "vibrations")
+        spectra, curves = [*spectra, *vibrations.rows], {**curves, **vibrations.curves}
         on_step("reading sets")
         sets = [_labelled_set(name, settings) for name in settings.sets]
         predictions, missing, failures = _predictions(settings, sets, folder / "predictions", on_step)
+        failures |= vibrations.failures
         if settings.sets and not predictions:
             name, reason = next(iter(failures.items()), ("", ""))
             raise InputError(f"no model says anything of any set; {name}: {reason}", field="models")
@@ -136,8 +141,8 @@ def assess(config: str | Path | Mapping[str, Any], *, on_step: Callable[[str], N
                            for model, (_, known) in by_model.items()}
                     for name, by_model in made.profiles.items()
                 },
-                "spectra": spectra, "novelty": learned, "warnings": made.warnings, "missing": missing,
-                "failures": failures,
+                "spectra": spectra, "modes": vibrations.modes, "novelty": learned,
+                "warnings": made.warnings, "missing": missing, "failures": failures,
             }, hashes,
         )  # fmt: skip
         _write_tables(folder, made, summary, novelty)
@@ -222,7 +227,15 @@ def _spectra(settings: AssessConfig) -> tuple[list[dict[str, Any]], dict[str, di
             if any(not spectrum.values.any() or len(spectrum.values) < 2 for spectrum in pair):
                 raise InputError("has no values above frequency 0 to compare", file=path, field=f"spectra.{molecule}")
             rows.append(
-                {"molecule": molecule, "model": model, "overlap": overlap(*pair), "wasserstein_THz": wasserstein(*pair)}
+                {
+                    "molecule": molecule,
+                    "model": model,
+                    "overlap": overlap(*pair),
+                    "wasserstein_THz": wasserstein(*pair),
+                    "matched_modes_rms_THz": None,
+                    "zero_point_error_eV": None,
+                    "imaginary_modes": None,
+                }  # fmt: skip
             )
     return rows, curves
 
@@ -282,8 +295,8 @@ def _write_tables(
     ]  # fmt: skip
     tables = {
         "errors": made.rows, "families": made.families, "groups": made.groups, "elements": made.elements,
-        "worst-atoms": made.worst, "spectra": summary["spectra"], "ranking": ranks, "profiles": profiles,
-        "atoms": _atom_rows(made, summary["models"], novelty),
+        "worst-atoms": made.worst, "spectra": summary["spectra"], "modes": summary["modes"],
+        "ranking": ranks, "profiles": profiles, "atoms": _atom_rows(made, summary["models"], novelty),
     }  # fmt: skip
     for name, rows in tables.items():
         if rows:

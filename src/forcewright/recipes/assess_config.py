@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from forcewright.accuracy.alignment import Alignment
 from forcewright.configs import StrictModel
+from forcewright.protocols.structures import StructureSource
 from forcewright.recipes.config import Name, Paths
 from forcewright.reference import ReferenceSettings
 from forcewright.reference.offered import offered_names
@@ -106,6 +107,21 @@ class SpectrumSettings(StrictModel):
     """Those of models."""
 
 
+class VibrationSettings(StrictModel):
+    """Vibrations of a molecule that models and a reference compute here."""
+
+    structure: StructureSource
+    """The molecule: a file, or {molecule: H2O}; each method relaxes it first."""
+    reference: ReferenceSettings
+    """What is right, such as {xtb: GFN2-xTB}."""
+    models: list[str] | None = None
+    """Models that are compared; all that compute energies and forces where not given."""
+    displacement_A: float = Field(default=0.01, gt=0)
+    """By which atoms are displaced."""
+    width_THz: float = Field(default=0.3, gt=0)
+    """Standard deviation of the Gaussians of the density of states."""
+
+
 class NoveltySettings(StrictModel):
     """What novelty is measured against; a path or a list of paths alone is short for training."""
 
@@ -133,6 +149,8 @@ class AssessConfig(StrictModel):
     """Training set that novelty is measured against."""
     spectra: dict[Name, SpectrumSettings] = Field(default_factory=dict)
     """By molecule: vibrational spectra in files."""
+    vibrations: dict[Name, VibrationSettings] = Field(default_factory=dict)
+    """By molecule: vibrations that are computed."""
     workers: int = Field(default=1, ge=0)
     """Processes that compute predictions; 0 for none beside this one."""
     seed: int = Field(default=0, ge=0)
@@ -142,10 +160,18 @@ class AssessConfig(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if bool(self.sets) != bool(self.models):
-            raise ValueError("has sets without models, or models without sets; give both, or spectra alone")
-        if not self.sets and not self.spectra:
-            raise ValueError("has no sets and no spectra; give sets and models, or spectra")
+        if not self.sets and not self.spectra and not self.vibrations:
+            raise ValueError("has no sets and no spectra; give sets and models, spectra, or vibrations and models")
+        if bool(self.sets or self.vibrations) != bool(self.models):
+            raise ValueError(
+                "has sets or vibrations without models, or models without both; give both, or spectra alone"
+            )
+        if both := sorted(set(self.spectra) & set(self.vibrations)):
+            raise ValueError(f"has {both[0]!r} under spectra and under vibrations; give them different names")
+        for molecule, entry in self.vibrations.items():
+            for other in entry.models or []:
+                if other not in self.models or self.models[other].is_stored:
+                    raise ValueError(f"has no model {other!r} that computes forces, which vibrations.{molecule} names")
         for name, model in self.models.items():
             for other in [*model.files, *(model.sets or [])]:
                 if other not in self.sets:

@@ -280,14 +280,26 @@ def _spectra_section(summary: Mapping[str, Any], curves: Mapping[str, Any]) -> I
     figures = [
         draw_spectra(name, {model: (s.frequencies, s.values) for model, s in by.items()}) for name, by in curves.items()
     ]
-    rows = [[row["molecule"], row["model"], f"{row['overlap']:.3f}", significant(row["wasserstein_THz"])]
-            for row in summary["spectra"]]  # fmt: skip
+    columns = [("matched modes", "THz", "matched_modes_rms_THz"), ("zero point off by", "eV", "zero_point_error_eV"),
+               ("imaginary modes", "", "imaginary_modes")]  # fmt: skip
+    columns = [column for column in columns if any(row[column[2]] is not None for row in summary["spectra"])]
+    rows = [
+        [row["molecule"], row["model"], f"{row['overlap']:.3f}", significant(row["wasserstein_THz"]),
+         *(significant(row[key]) for _, _, key in columns)]
+        for row in summary["spectra"]
+    ]  # fmt: skip
     text = (
         "Vibrational densities of states. The overlap is the area that two spectra, each of unit area above frequency "
         "0, have in common, ∫ min(a, b) dν: 1 if they are the same. The Wasserstein distance is how far intensity has "
         "to be moved on the average."
     )
-    headings = [("molecule", ""), ("model", ""), ("overlap", ""), ("Wasserstein distance", "THz")]
+    if columns:
+        text += (
+            " Matched modes are those whose motions are most alike; the root mean square error of their frequencies is "
+            "told, and modes.csv has each."
+        )
+    headings = [("molecule", ""), ("model", ""), ("overlap", ""), ("Wasserstein distance", "THz"),
+                *((name, unit) for name, unit, _ in columns)]  # fmt: skip
     yield Section("Vibrational spectra", text, figures, [{"headings": headings, "rows": rows, "style": "plain"}], True)
 
 

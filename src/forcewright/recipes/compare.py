@@ -134,7 +134,7 @@ class _Candidate:
     origin: str
     study: Mapping[str, Any] = field(default_factory=dict)
     folder: Path | None = None
-    program: str | bool = False
+    program: Mapping[str, Any] | bool = False
     kind: str | None = None
 
 

@@ -8,6 +8,7 @@ name                                     per             unit
 ``polarizability``                       structure       Å³, nine numbers; of xTB by central differences in a field
 ``charges``, ``magmoms``                 atom            e, Bohr magnetons
 ``born_effective_charges``               atom            e, nine numbers
+``shielding``                            atom            ppm, absolute, nine numbers (PySCF)
 ``magmom``                               structure       Bohr magnetons
 ``dielectric_tensor``                    structure       nine numbers
 ``eigenvalues``                          structure       eV, with ``occupations`` (0 to 1), ``fermi_level`` (eV) and
@@ -31,10 +32,10 @@ from forcewright.units import BOHR, HARTREE
 
 PropertyName = Literal[
     "dipole", "quadrupole", "polarizability", "magmom", "dielectric_tensor", "eigenvalues", "charges", "magmoms",
-    "born_effective_charges",
+    "born_effective_charges", "shielding",
 ]  # fmt: skip
 PROPERTIES: tuple[str, ...] = get_args(PropertyName)
-PER_ATOM = ("charges", "magmoms", "born_effective_charges")
+PER_ATOM = ("charges", "magmoms", "born_effective_charges", "shielding")
 #: What tblite gives that its calculator does not list.
 _OF_TBLITE = ("dipole", "charges", "quadrupole", "polarizability", "eigenvalues")
 _BOLTZMANN = 8.617333262e-5  # eV/K

@@ -118,16 +118,19 @@ def draw_novelty(curves: Mapping[str, Sequence[Sequence[float]]], limit: float |
     """Draw the root mean square force error (eV/Å) of atoms in groups of rising novelty, a line for each model."""
     if not curves:
         return None
-    figure = new_figure(3.2, 4.7)
+    figure = new_figure(3.2, 6.4)
     ax = figure.subplots()
     for index, (model, curve) in enumerate(curves.items()):
         x, y = np.array(curve).T
         ax.plot(x, y, marker=marker_of(index), markersize=4, color=color_of(index), linewidth=1.2, label=plain(model))
     if limit is not None:
-        ax.axvline(limit, color=SOFT, linestyle="--", linewidth=0.9, label="edge of the training data")
+        ax.axvline(limit, color=SOFT, linestyle="--", linewidth=0.9, label="limit of a frame")
     dress(ax, "novelty of the atom", "force error (eV/Å)")
-    set_log(ax.yaxis)
-    ax.legend(**_LEGEND)
+    if spans_decades([x for curve in curves.values() for x, _ in curve]):
+        set_log(ax.xaxis)
+    if spans_decades([y for curve in curves.values() for _, y in curve], 5.0):
+        set_log(ax.yaxis)
+    figure.legend(loc="outside right upper", **_LEGEND)
     return figure
 
 

@@ -143,7 +143,7 @@ _UNITS = {
     "_eV_per_atom": "eV/atom", "_meV_per_atom": "meV/atom", "_J_per_m2": "J/m²", "_A3_per_atom": "Å³/atom",
     "_cm2_per_s": "cm²/s", "_g_per_cm3": "g/cm³", "_degree": "°", "_GPa": "GPa", "_THz": "THz", "_eV": "eV",
     "_eV_per_K": "eV/K", "_A3": "Å³", "_g_cm3": "g/cm³", "_S_per_m": "S/m", "_mS_per_cm": "mS/cm", "_kB": "k_B",
-    "_eV_per_A": "eV/Å", "_ps": "ps", "_fs": "fs", "_K": "K", "_A": "Å",
+    "_eV_per_A": "eV/Å", "_per_cm": "cm⁻¹", "_km_per_mol": "km/mol", "_ps": "ps", "_fs": "fs", "_K": "K", "_A": "Å",
 }  # fmt: skip
 
 
