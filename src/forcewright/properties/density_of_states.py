@@ -47,7 +47,7 @@ class EnergyGrid:
     @property
     def points(self) -> FloatArray:
         """The energies (m,)."""
-        return self.low + self.step * np.arange(self.count)
+        return np.asarray(self.low + self.step * np.arange(self.count), dtype=np.float64)
 
     @property
     def high(self) -> float:

@@ -20,10 +20,13 @@ from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
 from forcewright.reference.checks import Scope
+from forcewright.reference.espresso import PROGRAM, espresso_reference
 from forcewright.reference.offered import offered_names, offered_reference
+from forcewright.reference.properties import PropertyName
+from forcewright.reference.pyscf import pyscf_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
-_OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
+_OPTIONS = ("kwargs", "reuse", "properties", "offered")  # nothing that computes by itself
 
 
 class XtbSettings(StrictModel):
@@ -55,6 +58,41 @@ class Cp2kSettings(StrictModel):
     """The program and its arguments as a list, where it is not found by itself."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Parameters such as basis_set, xc, cutoff (eV), max_scf, uks and inp."""
+
+
+class PyscfSettings(StrictModel):
+    """Molecules by PySCF; ``pyscf: pbe`` is short for ``pyscf: {xc: pbe}``."""
+
+    xc: str | None = None
+    """A functional such as pbe or b3lyp; Hartree–Fock where not given."""
+    basis: str = "def2-svp"
+    """Name of a basis set."""
+    charge: int = 0
+    """Of the molecule."""
+    multiplicity: int | None = Field(default=None, ge=1)
+    """Of the molecule; the lowest where not given."""
+    max_iterations: int = Field(default=100, ge=1)
+    """Longest self-consistent cycle."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _functional_alone(cls, value: Any) -> Any:
+        return {"xc": value} if isinstance(value, str) else value
+
+
+class EspressoSettings(StrictModel):
+    """Quantum ESPRESSO's pw.x."""
+
+    pseudopotentials: dict[str, str] = Field(min_length=1)
+    """File of the pseudopotential of each element."""
+    folder: Path = Path(".")
+    """Where the files of the pseudopotentials lie."""
+    input: dict[str, dict[str, Any]]
+    """Namelists of pw.x, such as system with ecutwfc (Ry), occupations and degauss."""
+    kpoints: float | tuple[int, int, int] = 0.2
+    """Largest distance of k-points in 1/Å (with the factor 2π), or the numbers of points along three directions."""
+    command: tuple[str, ...] | None = None
+    """The program and its arguments as a list, where it is not found by itself."""
 
 
 class VaspSettings(StrictModel):
@@ -106,12 +144,19 @@ class CalculatorSettings(StrictModel):
 class ReferenceSettings(CalculatorSettings):
     """What labels structures: exactly one of them."""
 
-    choices = "one of xtb, lammps, ase, cp2k, vasp, potential"
+    choices = "one of xtb, lammps, ase, cp2k, espresso, pyscf, vasp, potential"
 
     reuse: bool = False
     """Use one ASE calculator for all structures, where making one is slow."""
+    properties: tuple[PropertyName, ...] = ()
+    """What labels hold beside energy, forces and stress, as far as the program gives it: dipole, quadrupole,
+    polarizability, charges, magmoms, shielding, eigenvalues and others. For xtb, pyscf, espresso and ase."""
     cp2k: Cp2kSettings | None = None
     """CP2K."""
+    espresso: EspressoSettings | None = None
+    """Quantum ESPRESSO."""
+    pyscf: PyscfSettings | None = None
+    """PySCF, for molecules."""
     vasp: VaspSettings | None = None
     """VASP, run by somebody else."""
     potential: Path | None = None
@@ -137,6 +182,8 @@ class ReferenceSettings(CalculatorSettings):
     def _reused(self) -> Self:
         if self.reuse and self.ase is None:
             raise ValueError("reuse is for ase")
+        if self.properties and not {"xtb", "pyscf", "espresso", "ase"} & set(self.kinds):
+            raise ValueError("properties are for xtb, pyscf, espresso and ase")
         return self
 
 
@@ -163,14 +210,22 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
     except InputError as error:
         (kind,) = parsed.kinds
         field = (error.field or "").removeprefix("reference.")
-        if field.split(".")[0] not in (kind, "kwargs"):
+        if field.split(".")[0] not in (kind, "kwargs", "properties"):
             field = ".".join(filter(None, [kind, field]))
         raise InputError(error.problem, file=error.file, field=f"reference.{field}") from None
 
 
 def _made(settings: ReferenceSettings, base: Path) -> Reference:
     if settings.xtb is not None or settings.ase is not None:
-        return calculator_reference(settings, reuse=settings.reuse)
+        return calculator_reference(settings, reuse=settings.reuse).with_properties(settings.properties)
+    if settings.pyscf is not None:
+        return pyscf_reference(**settings.pyscf.model_dump()).with_properties(settings.properties)
+    if settings.espresso is not None:
+        _require_consent(settings.espresso.command, PROGRAM[0], "espresso.command")
+        asked = settings.espresso.model_dump()
+        return espresso_reference(**{**asked, "folder": base / settings.espresso.folder}).with_properties(
+            settings.properties
+        )
     if settings.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 
@@ -190,12 +245,12 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
     return potential_reference(base / settings.potential)
 
 
-def _require_consent(command: Sequence[str] | None) -> None:
-    """Refuse to run a program without consent, unless it is a CP2K that is installed."""
-    if command and not (re.fullmatch(r"cp2k[\w.]*", command[0]) or consented()):
+def _require_consent(command: Sequence[str] | None, known: str = r"cp2k[\w.]*", field: str = "cp2k.command") -> None:
+    """Refuse to run a program without consent, unless its name is that of the one that is meant."""
+    if command and not (re.fullmatch(known, command[0]) or consented()):
         raise InputError(
             f"would run {' '.join(command)!r} on this machine; if you trust where these settings come from, set "
-            f"{CONSENT}=1", field="cp2k.command",
+            f"{CONSENT}=1", field=field,
         )  # fmt: skip
 
 

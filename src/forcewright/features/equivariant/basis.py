@@ -7,10 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from forcewright.errors import InputError
 from forcewright.features.ace.design import recursion
 from forcewright.features.ace.expansion import Bond, RadialFamily
 from forcewright.features.ace.radial import radial_functions
-from forcewright.features.element_similarity import element_directions
 from forcewright.features.equivariant.functions import Function, Limits, Program, compile_program, enumerate_functions
 from forcewright.features.equivariant.kernels import run_program, sum_neighbors
 from forcewright.features.equivariant.spherical import Irrep
@@ -34,9 +34,8 @@ class EquivariantBasis:
         In Å, of all pairs.
     degrees, nmax, lmax, l_weight
         See `Limits`.
-    channels
-        Element channels of neighbors: all elements apart (None), or the first few combinations of
-        `element_directions`, the sum over all elements first.
+    groups
+        Atomic numbers of neighbors that are not told apart, group by group; all elements apart by default.
     family, decay
         Radial functions (`forcewright.features.ace.radial`).
     """
@@ -48,24 +47,24 @@ class EquivariantBasis:
     nmax: int
     lmax: int
     l_weight: float = 1.0
-    channels: int | None = None
+    groups: tuple[tuple[int, ...], ...] | None = None
     family: RadialFamily = "SBessel"
     decay: float = 5.25
 
     @cached_property
-    def channel_weights(self) -> tuple[FloatArray, tuple[float, ...]]:
-        """How much an element counts in each channel (S, Q), and what the channel adds to a degree (Q,)."""
-        count = len(self.species)
-        if self.channels is None or count == 1:
-            return np.eye(count), (0.0,) * count
-        directions, precisions = element_directions(self.species)
-        kept = directions[: self.channels] * np.sqrt(count)
-        return np.ascontiguousarray(kept.T), tuple(precisions[: self.channels].tolist())
+    def channel_of(self) -> IntArray:
+        """Channel of each element (S,); raises `InputError` if the groups leave one out or name one twice."""
+        groups = self.groups or tuple((z,) for z in self.species)
+        named = [z for group in groups for z in group]
+        if len(set(named)) < len(named) or (missing := sorted(set(self.species) - set(named))):
+            what = "names an element twice" if len(set(named)) < len(named) else f"leaves out {missing}"
+            raise InputError(f"{what}; every element of the data belongs to one group", field="groups")
+        return np.array([next(q for q, group in enumerate(groups) if z in group) for z in self.species])
 
     @cached_property
     def limits(self) -> Limits:
         """How far products go."""
-        return Limits(self.degrees, self.nmax, self.lmax, self.channel_weights[1], self.l_weight)
+        return Limits(self.degrees, self.nmax, self.lmax, int(self.channel_of.max()) + 1, self.l_weight)
 
     @cached_property
     def functions(self) -> dict[Irrep, tuple[Function, ...]]:
@@ -88,20 +87,20 @@ class EquivariantBasis:
         bond = Bond(self.family, self.cutoff, np.eye(self.nmax)[:, None, :], self.decay)
         g = radial_functions(bond, neighbors.distances, "distance")[0].T
         elements = np.searchsorted(np.array(self.species), structure.numbers)
-        weights = self.channel_weights[0][elements[neighbors.indices]]
+        channels = self.channel_of[elements[neighbors.indices]]
         program = self.program
         outputs = np.concatenate(list(program.outputs.values()))
         parts = []
-        leaf_count = weights.shape[1] * self.nmax * (self.lmax + 1) ** 2
+        leaf_count = self.limits.channels * self.nmax * (self.lmax + 1) ** 2
         size = max(1, _CHUNK_BYTES // (8 * (leaf_count + len(outputs))))
         for begin in range(0, len(atoms), size):
             chosen = atoms[begin : begin + size]
             pairs = np.concatenate([np.arange(neighbors.starts[i], neighbors.starts[i + 1]) for i in chosen])
             starts = np.concatenate([[0], np.cumsum(np.diff(neighbors.starts)[chosen])])
-            sums = np.zeros((len(chosen), weights.shape[1], self.nmax, (self.lmax + 1) ** 2))
+            sums = np.zeros((len(chosen), self.limits.channels, self.nmax, (self.lmax + 1) ** 2))
             sum_neighbors(
                 starts, np.ascontiguousarray(neighbors.vectors[pairs]), np.ascontiguousarray(g[pairs]),
-                np.ascontiguousarray(weights[pairs]), recursion(self.lmax), sums,
+                np.ascontiguousarray(channels[pairs]), recursion(self.lmax), sums,
             )  # fmt: skip
             out = np.zeros((len(chosen), len(outputs)))
             run_program(

@@ -13,7 +13,7 @@ from forcewright.features.equivariant.couplings import independent_chains
 from forcewright.features.equivariant.spherical import Irrep, real_coupling
 from forcewright.structure import FloatArray, IntArray
 
-MOST_FUNCTIONS = 100_000
+MOST_FUNCTIONS = 20_000
 
 
 class Factor(NamedTuple):
@@ -39,11 +39,11 @@ class Limits:
     Parameters
     ----------
     degrees
-        Largest degree Σ (n + l_weight l + channel weight) of products of 1, 2, … factors.
+        Largest degree Σ (n + l_weight l) of products of 1, 2, … factors.
     nmax, lmax
         Radial functions of a factor, and its largest l.
     channels
-        Weight in the degree of every element channel (Q,).
+        Element channels Q.
     l_weight
         What l counts beside n.
     """
@@ -51,37 +51,37 @@ class Limits:
     degrees: tuple[float, ...]
     nmax: int
     lmax: int
-    channels: tuple[float, ...] = (0.0,)
+    channels: int = 1
     l_weight: float = 1.0
 
     def weight(self, factor: Factor) -> float:
         """Return what one factor adds to the degree."""
-        return factor.n + self.l_weight * factor.l + self.channels[factor.q]
+        return factor.n + self.l_weight * factor.l
 
 
 def enumerate_functions(limits: Limits, irrep: Irrep) -> tuple[Function, ...]:
     """Return all functions of an irrep within the limits, by number of factors, degree, factors and chain.
 
-    Raises `InputError` if there are more than 100,000.
+    Raises `InputError` if there are more than 20,000.
     """
     factors = [
         Factor(l, n, q)
-        for l in range(limits.lmax + 1) for n in range(limits.nmax) for q in range(len(limits.channels))
+        for l in range(limits.lmax + 1) for n in range(limits.nmax) for q in range(limits.channels)  # noqa: E741
     ]  # fmt: skip
     result: list[Function] = []
     for rank, largest in enumerate(limits.degrees, start=1):
-        found: list[Function] = []
+        collected: list[Function] = []
         for content, degree in _contents(factors, [limits.weight(f) for f in factors], rank, largest):
             numbers: dict[Factor, int] = {}
             groups = tuple(numbers.setdefault(f, len(numbers)) for f in content)
             chains = independent_chains(tuple(f.l for f in content), groups, irrep)
-            found += [Function(degree, content, chain) for chain in chains]
-            if len(result) + len(found) > MOST_FUNCTIONS:
+            collected += [Function(degree, content, chain) for chain in chains]
+            if len(result) + len(collected) > MOST_FUNCTIONS:
                 raise InputError(
-                    f"{list(limits.degrees)} makes more than {MOST_FUNCTIONS:,} functions of {irrep}; take smaller ones",
+                    f"{list(limits.degrees)} makes more than {MOST_FUNCTIONS:,} functions of {irrep}; take smaller",
                     field="degrees",
                 )
-        result += sorted(found)
+        result += sorted(collected)
     return tuple(result)
 
 
@@ -100,7 +100,7 @@ def _contents(
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """What `forcewright.features.equivariant.kernels.run_program` takes; its outputs are those of each irrep in turn."""
+    """What `run_program` (in ``kernels``) takes; its outputs are those of each irrep in turn."""
 
     steps: IntArray
     starts: IntArray
@@ -113,7 +113,7 @@ class Program:
 def compile_program(functions: dict[Irrep, Sequence[Function]], limits: Limits) -> Program:
     """Return the steps that evaluate functions of several irreps; equal intermediate products are made once."""
     width = (limits.lmax + 1) ** 2
-    size = len(limits.channels) * limits.nmax * width
+    size = limits.channels * limits.nmax * width
     steps: list[tuple[int, int, int, int]] = []
     made: dict[tuple[tuple[Factor, ...], tuple[int, ...]], int] = {}
     couplings: dict[tuple[int, int, int], int] = {}
@@ -121,12 +121,12 @@ def compile_program(functions: dict[Irrep, Sequence[Function]], limits: Limits) 
     def at(factor: Factor) -> int:
         return (factor.q * limits.nmax + factor.n) * width + factor.l * factor.l
 
-    def place_of(factors: tuple[Factor, ...], chain: tuple[int, ...]) -> int:
+    def memory_of(factors: tuple[Factor, ...], chain: tuple[int, ...]) -> int:
         nonlocal size
         if len(factors) == 1:
             return at(factors[0])
         if (factors, chain) not in made:
-            left = place_of(factors[:-1], chain[:-1])
+            left = memory_of(factors[:-1], chain[:-1])
             before = chain[-2] if len(chain) > 1 else factors[0].l
             kind = (before, factors[-1].l, chain[-1])
             coupling = couplings.setdefault(kind, len(couplings))
@@ -137,7 +137,7 @@ def compile_program(functions: dict[Irrep, Sequence[Function]], limits: Limits) 
 
     outputs = {}
     for irrep, of in functions.items():
-        begins = np.array([place_of(f.factors, f.chain) for f in of], dtype=np.int64)
+        begins = np.array([memory_of(f.factors, f.chain) for f in of], dtype=np.int64)
         outputs[irrep] = (begins[:, None] + np.arange(irrep.size)).ravel()
     starts, entries, coefficients = [0], [np.zeros((0, 3), dtype=np.int64)], [np.zeros(0)]
     for kind in couplings:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from forcewright.errors import InputError
 from forcewright.features.ace.clebsch_gordan import coupling_tensor
-from forcewright.features.ace.design import fill_harmonics, recursion
+from forcewright.features.ace.design import recursion
+from forcewright.features.equivariant.kernels import sum_neighbors
 from forcewright.structure import FloatArray
 
 
@@ -36,7 +37,7 @@ class Irrep(NamedTuple):
     @property
     def natural(self) -> bool:
         """Whether it has the parity of spherical harmonics; else its tensors are pseudotensors."""
-        return self.parity == (-1) ** self.l
+        return bool(self.parity == (-1) ** self.l)
 
 
 @cache
@@ -64,19 +65,6 @@ def real_coupling(l1: int, l2: int, l3: int) -> FloatArray:
     real: FloatArray = np.ascontiguousarray(tensor.imag if (l1 + l2 + l3) % 2 else tensor.real)
     real.flags.writeable = False
     return real
-
-
-def real_harmonics(complex_values: FloatArray, lmax: int) -> FloatArray:
-    """Return R (pairs, (lmax + 1)²) from Y_lm of m ≥ 0 (pairs, lmax + 1, lmax + 1, 2), real and imaginary parts last."""
-    result = np.empty((len(complex_values), (lmax + 1) ** 2))
-    for l in range(lmax + 1):  # noqa: E741
-        middle = l * l + l
-        result[:, middle] = complex_values[:, l, 0, 0]
-        for m in range(1, l + 1):
-            scale = 2**0.5 * (-1) ** m
-            result[:, middle + m] = scale * complex_values[:, l, m, 0]
-            result[:, middle - m] = scale * complex_values[:, l, m, 1]
-    return result
 
 
 @cache
@@ -117,7 +105,7 @@ def _sample_directions(l: int) -> tuple[FloatArray, FloatArray]:  # noqa: E741
     """Return directions (k, 3) and the pseudoinverse of R_l there (2l + 1, k), for `rotation_matrix`."""
     directions = np.random.default_rng(l).normal(size=(6 * l + 6, 3))
     directions /= np.linalg.norm(directions, axis=1)[:, None]
-    return directions, np.linalg.pinv(harmonics_of(directions, l)[:, l * l :])
+    return directions, np.asarray(np.linalg.pinv(harmonics_of(directions, l)[:, l * l :]), dtype=np.float64)
 
 
 def rotation_matrix(l: int, rotation: FloatArray) -> FloatArray:  # noqa: E741
@@ -127,8 +115,12 @@ def rotation_matrix(l: int, rotation: FloatArray) -> FloatArray:  # noqa: E741
 
 
 def harmonics_of(vectors: FloatArray, lmax: int) -> FloatArray:
-    """Return R_lm, Y_00 = 1, of the directions of vectors (k, 3) as (k, (lmax + 1)²); see `real_harmonics`."""
-    values = np.zeros((len(vectors), lmax + 1, lmax + 1, 2))
-    slopes = np.zeros((len(vectors), lmax + 1, lmax + 1, 2, 3))
-    fill_harmonics(np.array([0, len(vectors)]), np.ascontiguousarray(vectors), recursion(lmax), values, slopes)
-    return real_harmonics(values, lmax)
+    """Return R_lm, Y_00 = 1, of the directions of vectors (k, 3) as (k, (lmax + 1)²)."""
+    count = len(vectors)
+    values = np.zeros((count, 1, 1, (lmax + 1) ** 2))
+    alone = np.arange(count + 1)  # every vector is the only neighbor of an atom
+    sum_neighbors(
+        alone, np.ascontiguousarray(vectors), np.ones((count, 1)), np.zeros(count, dtype=np.int64), recursion(lmax),
+        values,
+    )  # fmt: skip
+    return values[:, 0, 0]
