@@ -61,8 +61,8 @@ def molten(kelvin: float, volume_A3: float, frames: int, folder: Path, seed: int
     return Dataset(tuple(labelled[-frames:]), "NaCl")
 
 
-#: A GAP that is fitted in a minute or two.
-GAP = {"kind": "gap", "soap": {"n_max": 6, "l_max": 4, "n_sparse": 200}}
+#: A GAP of few sparse points, as it is fitted twice.
+GAP = {"kind": "gap", "soap": {"n_max": 6, "l_max": 4, "n_sparse": 100}}
 
 System = tuple[str, Dataset, dict[str, Dataset], dict[str, Any]]
 
