@@ -132,6 +132,9 @@ def test_what_is_not_diffusive_is_said_to_be_so() -> None:
     assert caged.D_low["Li"] < 0.01 * TRUE
     flying = analyze.diffusion(frames_of(np.arange(200)[:, None, None] * rng.normal(0, 0.02, (30, 3))))
     assert not flying.diffusive["Li"] and "t^2.0" in flying.reason["Li"]
+    waves = np.sin(2 * np.pi * np.arange(24) / 13)[:, None, None] * rng.normal(0, 0.2, (32, 3))
+    back = analyze.diffusion(frames_of(waves))  # the later they are compared, the nearer the atoms
+    assert not back.diffusive["Li"] and 0 <= back.D_low["Li"] < back.D_high["Li"] < 0.2**2 / DT * 0.1
     still = analyze.diffusion(frames_of(np.ones((40, 5, 3))))
     assert not still.diffusive["Li"] and "do not move" in still.reason["Li"] and still.D["Li"] == 0.0
 

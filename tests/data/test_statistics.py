@@ -102,11 +102,12 @@ def test_thesis_style_files(shared_data: Path) -> None:
 
 
 def crystals(kind: str, count: int = 30) -> Dataset:
-    """Return frames of one group whose volume changes: a walk, crystals rattled on their own, or other crystals."""
+    """Return frames of one group whose volume changes: a walk, crystals rattled on their own, and so on."""
     random, frames, positions = np.random.default_rng(0), [], np.zeros((4, 3))
     for k in range(count):
-        atoms = bulk("Cu", a=3.6 + 0.2 * np.sin(k), cubic=True)
-        rattle = random.normal(0, 0.1, (4, 3))
+        volumes = 0.005 * k if kind == "strained" else 0.2 * np.sin(k)
+        atoms = bulk("Cu", a=3.6 + volumes, cubic=True)
+        rattle = random.normal(0, 0.1, (4, 3)) * (kind != "strained")
         positions = positions + 0.3 * rattle if kind in ("walk", "shuffled") else rattle
         info = {"time": (7.0 * k) % 5 if kind == "times that repeat" else 2.0 * k} if "times" in kind else {}
         numbers = atoms.numbers if kind != "other atoms" else [29 - k % 2, 29, 29, 29]
@@ -119,7 +120,7 @@ def crystals(kind: str, count: int = 30) -> Dataset:
 @pytest.mark.parametrize(
     ("kind", "real"),
     [("walk", True), ("times", True), ("rattled", False), ("shuffled", False), ("times that repeat", False),
-     ("other atoms", False)],
+     ("other atoms", False), ("strained", False)],
 )  # fmt: skip
 def test_only_frames_that_follow_one_another_are_a_trajectory(kind: str, real: bool) -> None:
     assert len(volumes_over_time(crystals(kind))) == real

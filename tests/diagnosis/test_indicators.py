@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from forcewright.diagnosis.novelty import TrainingEnvironments
 from forcewright.diagnosis.run_record import RunRecord, evenly
 from forcewright.force_field import ForceField
 from forcewright.potential import Failure
-from forcewright.simulation import Alarm, Stage
+from forcewright.simulation import Alarm, Monitors, Stage
 from forcewright.structure import Labels, Structure
 from forcewright.training_record import TrainingRecord
 from forcewright.trajectory import Snapshot
@@ -70,6 +71,34 @@ def test_any_monitor_breaks_a_run_too_and_one_that_watched_nothing_is_looked_at_
     assert broke is not None and (broke.time_ps, broke.reason, broke.atoms) == (1.0, "a large force", (3,))
     unseen = find_break(record(usual(), [snapshot(0.0), snapshot(0.5), snapshot(0.7, closest=0.4)]))
     assert unseen is not None and unseen.time_ps == pytest.approx(0.7) and set(unseen.atoms) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "asked", "head"),
+    [
+        ("force_eV_per_A", {}, "the run broke at 1 ps"),
+        ("force_eV_per_A", {"force_eV_per_A": 5}, "a monitor stopped the run at 1 ps"),
+        ("force_eV_per_A", {"force_eV_per_A": 500}, "the run broke at 1 ps"),
+        ("closest", {}, "the run broke at 1 ps"),
+        ("closest", {"closest_A": {"Ar-Ar": 3.4}}, "a monitor stopped the run at 1 ps"),
+        ("extrapolation_factor", {}, "a monitor stopped the run at 1 ps"),
+        ("pair_distance", {}, "a monitor stopped the run at 1 ps"),
+        ("engine", {}, "the run broke at 1 ps"),
+    ],
+)
+def test_a_monitor_that_stops_a_run_on_request_breaks_nothing(monitor: str, asked: dict[str, Any], head: str) -> None:
+    run = record(usual(), [snapshot(0.0)], Alarm(monitor, "it says so", 500, 1.0))
+    broke = find_break(replace(run, monitors=Monitors(**asked)))
+    assert str(broke) == f"{head}: it says so" and broke is not None
+    assert broke.noun == ("stop" if "stopped" in head else "break")
+
+
+def test_a_run_that_came_to_its_end_is_said_to_have() -> None:
+    volumes = usual()
+    volumes[150:] *= 1.6
+    assert str(find_break(record(volumes, [snapshot(0.0)]))).startswith("the run came to its end, but broke at 1.5 ps")
+    squeezed = replace(record(volumes, [snapshot(0.0)]), stages=(NPT.model_copy(update={"pressure_GPa": (0.0, 9.0)}),))
+    assert find_break(squeezed) is None  # its volume was to change
 
 
 def test_first_anomalies_are_timed_against_the_break() -> None:

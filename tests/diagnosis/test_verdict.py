@@ -22,6 +22,7 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"wrong_ps": 0.4, "asked": True}, "too little capacity", "known and wrong"),
     ({"asked": True}, "thermostat or barostat", "known and right"),
     ({"asked": True, "novel_ps": 0.2, "stopped_outside": True}, "none", "novel and right"),
+    ({"asked": True, "stopped": True}, "none", "known and right"),
     ({"novelty_known": False}, "unknown", "novelty not known, labels not known"),
     ({"broke": False, "asked": True, "novel_ps": 0.2}, "none", "novel and right"),
     ({"broke": False, "asked": True, "pressure_bias": -0.5, "pressure_sigmas": 9.0, "pressure_ps": 0.0},

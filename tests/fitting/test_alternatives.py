@@ -60,6 +60,29 @@ def test_the_radial_functions_that_predict_best_are_chosen(train: fw.Dataset) ->
     assert one.loss.of(few, predictions) == pytest.approx(losses["ChebPow λ 4"], rel=1e-5)
 
 
+def test_groups_that_are_left_out_have_no_part_in_the_choice(
+    train: fw.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong labels of what is left out change nothing; where all is left out, folds are the groups."""
+    groups = list(train.group_sizes)
+    tried: list[Problem] = []
+    monkeypatch.setattr(
+        alternatives, "fit_linear", lambda problem, *rest, **more: tried.append(problem) or fit_linear(problem, *rest, **more)
+    )  # fmt: skip
+
+    def problem(leave_out: Any) -> Problem:
+        settings = {**QUICK, "model": {**MODEL, "decay": 4.0}, "validation": {"leave_out": leave_out}}
+        return make_problem(FitSettings.model_validate(settings), train, rows=RowMemory(10**8), scratch=Path())
+
+    alternatives.settle_model(problem({"one": [groups[0]]}))
+    assert tried and all(groups[0] not in p.everything.groups for p in tried)
+    tried.clear()
+    alternatives.settle_model(problem("groups"))
+    assert all(set(p.everything.groups) == set(groups) for p in tried)
+    for fold in range(tried[0].fold_count):
+        assert len({tried[0].train.groups[k] for k in np.flatnonzero(tried[0].folds == fold)}) == 1
+
+
 @pytest.mark.parametrize("radial", ["SBessel", {"choices": ["SBessel", "ChebPow"]}])
 def test_what_the_config_says_is_not_searched(train: fw.Dataset, radial: Any) -> None:
     problem = problem_of(train, radial=radial)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import forcewright as fw
 from forcewright.features.row_cache import RowMemory
@@ -23,8 +24,14 @@ PARAMS = {"twojmax": 4, "rcut": 4.0}
 
 @pytest.fixture(scope="module")
 def fitted(copper: Path) -> tuple[Problem, LinearTrial]:
-    weights = {"groups": {"bulk": {"force": {"low": 1, "high": 9}}, "surface": {"force": 3}}, "stress": None}
+    usual = {"low": 100, "high": 15000, "log": True}
+    weights = {
+        "energy": usual,
+        "groups": {"bulk": {"force": {"low": 1, "high": 9}}, "surface": {"force": 3}},
+        "stress": None,
+    }
     content = {"model": MODEL, "weights": weights, "validation": 2, "search": {"starts": 1, "evaluations": 1}}
+    content["ridge"] = {"low": 1e-12, "high": 1e-3, "log": True}
     settings = FitSettings.model_validate(content)
     problem = make_problem(settings, fw.read(copper / "train.extxyz"), rows=RowMemory(10**8), scratch=Path())
     return problem, fit_linear(problem, {"twojmax": 2, "rcut": 4.0}, 0)
@@ -64,6 +71,19 @@ def test_numbers_at_an_end_are_named(
 ) -> None:
     problem, trial = fitted
     assert at_range_ends(problem, {**PARAMS, **params}, with_numbers(trial, **values)) == sentences
+
+
+def test_of_what_is_not_stated_the_advice_is_to_state_it(fitted: tuple[Problem, LinearTrial]) -> None:
+    """What is advised stands in the config as it is, and is the range that a fit then has."""
+    problem, trial = fitted
+    unstated = FitSettings.model_validate({"model": MODEL, "weights": {"stress": None}, "validation": 2})
+    numbers = {f"{term.group}_{term.property}": 500.0 for term in trial.terms}
+    low = with_numbers(trial, **{name: 100.0 for name in numbers if name.endswith("energy")}, ridge=1e-3)
+    said = at_range_ends(replace(problem, settings=unstated), PARAMS, low)
+    assert len(said) == 2 and all("default range" in sentence for sentence in said)
+    content = {key: value for text in said for key, value in yaml.safe_load(text.split("`")[1]).items()}
+    wider = FitSettings.model_validate({"model": MODEL, **content})
+    assert (wider.weights.energy.low, wider.ridge.high) == (1.0, 0.1)
 
 
 def test_summary_and_report_name_them(copper: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from ase.build import bulk
 
 from forcewright.features.ace.embedding import embed
@@ -94,6 +95,26 @@ def test_gradient_of_the_loss_is_that_of_finite_differences(factor: float, l1: f
     assert fit.loss(x, penalty, factor)[0] - plain == pytest.approx(np.sum(penalty * x.c**2), rel=1e-6)
     without = replace(fit, settings=NonlinearSettings()).loss(x, 0 * penalty, factor)[0]
     assert plain - without == pytest.approx(l1 * np.abs(x.c).sum(), rel=1e-3, abs=1e-6 * plain)
+
+
+def test_a_ridge_on_combinations_is_that_of_their_amplitudes() -> None:
+    """Sharing between elements: the ridge Σ_k λ_k a_k² with c = M a, in the loss, its gradient and the curvature."""
+    fit, x = made_fit(damping=3.0)
+    rng, size = np.random.default_rng(3), fit.basis.size
+    mixing = scipy.sparse.csr_array(np.eye(size) + 0.2 * rng.normal(size=(size, size)) / np.sqrt(size))
+    start = LinearStart(rng.uniform(1e3, 2e3, size=size), np.zeros(size), mixing)
+    penalty, ridge = fit._penalty(start), fit._ridge(start)
+    assert not penalty.any()
+    amplitudes = np.linalg.solve(mixing.toarray(), x.c)
+    expected = np.sum(start.penalty[:, None] * amplitudes**2 * [1.0, 3.0, 3.0])
+    assert fit.loss(x, penalty, 1.0, ridge)[0] - fit.loss(x, penalty)[0] == pytest.approx(expected, rel=1e-9)
+    dc = rng.normal(size=x.c.shape)
+    low, high = (fit.loss(Coefficients(x.c + s * dc, x.k), penalty, 1.0, ridge)[0] for s in (-1e-5, 1e-5))
+    assert np.sum(fit.loss(x, penalty, 1.0, ridge)[1].c * dc) == pytest.approx((high - low) / 2e-5, rel=1e-5)
+    plain, damped = (fit._tangent_matrix(x, 0, penalty, 1.0, r)[:size, :size] for r in (None, ridge))
+    assert amplitudes[:, 0] @ (start.penalty * amplitudes[:, 0]) == pytest.approx(
+        x.c[:, 0] @ (damped - plain) @ x.c[:, 0], rel=1e-9
+    )
 
 
 def test_loss_is_the_formula() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import sys
@@ -19,6 +20,7 @@ from forcewright.errors import InputError
 from forcewright.fitting.hyperparameters import fill_model, search_ranges
 from forcewright.fitting.settings import FitSettings
 from forcewright.models import load
+from forcewright.models.command.potential import Predicting, runs_as_stated
 from forcewright.models.command.template import fill, fill_within
 from forcewright.recipes.tune import tune
 from forcewright.structure import Dataset
@@ -208,6 +210,33 @@ def test_unusable_predictions_are_told(config, train, written: str, sentence: st
         fitted(config, train).predict([train[0].structure])
 
 
+NOT_AS_STATED: tuple[dict[str, Any], ...] = (
+    {"predict": {"command": ["other.py"]}}, {"parameters": {"shift": 0.75}}, {"integers": {"more": 3}}, {"cutoff": 4.5},
+    {"parameters": {"shift": "text"}}, {"parameters": {"shift": {"choices": [0.75, 1.0]}}},
+)  # fmt: skip
+
+
+def test_all_that_decides_what_is_run_is_compared() -> None:
+    predict = {"ase": "a:B", "kwargs": {"tool": "${tool}", "file": "${potential}/x.py", "n": [1, {"k": 2}]}}
+    model = {
+        "predict": predict, "parameters": {"tool": {"choices": ["cp", "mv"]}, "sigma": {"low": 1, "high": 2}},
+        "files": {"x.py": "pass", "y": "${seed}"}, "cutoff": 4.0,
+    }  # fmt: skip
+    saved: dict[str, Any] = {
+        "predict": Predicting.model_validate(predict).model_dump(mode="json"), "species": ["Cu", "Zr"],
+        "values": {"tool": "mv", "sigma": 1.5, "cutoff": 4.0, "species": "Cu Zr"},
+        "files": {"x.py": hashlib.sha256(b"pass").hexdigest(), "y": "any", "z": "any"},
+    }  # fmt: skip
+    assert runs_as_stated(model, saved)
+    for part, key, value in (
+        ("values", "tool", "sh"), ("values", "sigma", "rm"), ("values", "extra", 1), ("values", "species", "rm"),
+        ("files", "x.py", hashlib.sha256(b"import os").hexdigest()), ("predict", "ase", "os:system"),
+        ("predict", "kwargs", {**predict["kwargs"], "n": [1, {"k": 3}]}), ("predict", "timeout_s", 1.0),
+        ("predict", "labels", {"energy": "e"}), ("predict", "more", 1),
+    ):  # fmt: skip
+        assert not runs_as_stated(model, {**saved, part: {**saved[part], key: value}}), (part, key)
+
+
 def test_a_stranger_s_command_is_not_run_without_consent(config, train, tmp_path: Path, monkeypatch) -> None:
     potential = fitted(config, train)
     folder = potential.save(tmp_path / "saved")
@@ -216,10 +245,11 @@ def test_a_stranger_s_command_is_not_run_without_consent(config, train, tmp_path
         load(folder)
     loaded = load(folder, allow_commands=True)
     assert loaded.predict([train[0].structure])[0].energy == potential.predict([train[0].structure])[0].energy
-    program = str(FitSettings(model=config).program)  # consent to one program is none to another
-    assert load(folder, allow_commands=program).files == potential.files
-    with pytest.raises(InputError, match="allow_commands=True"):
-        load(folder, allow_commands=program.replace("program.py", "other.py"))
+    model = FitSettings(model=config).program  # consent to one program is none to another
+    assert load(folder, allow_commands=model).files == potential.files
+    for changes in NOT_AS_STATED:
+        with pytest.raises(InputError, match="allow_commands=True"):
+            load(folder, allow_commands={**config, **changes})
     with pytest.raises(InputError, match="is of kind 'command', expected 'gap'"):
         load(folder, allow_commands=True, kind="gap")
     monkeypatch.setenv("FORCEWRIGHT_ALLOW_COMMANDS", "1")

@@ -126,7 +126,7 @@ def test_held_back_errors_fall_below_those_of_the_mean(data):
 def test_labels_of_any_zero_fit_where_energies_count_from_a_level(data, reference):
     rng = np.random.default_rng(8)
     moved = replace(data, densities=shift(GRID, data.densities, rng.normal(scale=0.15, size=len(data))))
-    base = {"environment": SMALL, "electrons": {"Al": 3.0}, "ridge": 1e-3}
+    base = {"environment": {**SMALL, "kernel": "linear"}, "electrons": {"Al": 3.0}}
     folds = np.arange(30) % 5
 
     def percent(which, **kind):
@@ -171,6 +171,24 @@ def test_gaps_are_named(data):
     (words,) = DosData.of(data.structures, GRID, gap).warnings()
     assert "30 of 30" in words
     assert "arbitrary" in words
+
+
+def test_standard_errors_are_those_of_structures_held_back_and_grow_with_novelty(data):
+    rng = np.random.default_rng(5)
+    noisy = replace(data, densities=data.densities + rng.normal(scale=0.05, size=data.densities.shape))
+    settings = DosSettings(environment={**SMALL, "kernel": "linear"}, electrons={"Al": 3.0})
+    model = fit_dos(noisy, settings, rng=np.random.default_rng(0))
+    here = np.eye(GRID.count)[30]
+    errors = [model.standard_error(structure, here) for structure in data.structures]
+    assert np.mean(errors) == pytest.approx(0.05, rel=0.5)
+    far = _structure(rng, amount=0.6)
+    assert model.standard_error(far, here) > np.max(errors)
+    state = model.electronic_state(far, 3000.0)
+    derived = model.derived_errors(far, state)
+    assert all(value > 0 for value in derived.values())
+    assert derived["fermi"] == pytest.approx(
+        derived["fermi"] * model.electronic_state(far, 0.0).at_fermi / state.at_fermi
+    )
 
 
 # ------------------------------------------------------------------------------------- hot electrons

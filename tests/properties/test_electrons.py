@@ -6,7 +6,16 @@ from ase.units import kB
 from scipy.integrate import quad
 
 from forcewright.errors import InputError
-from forcewright.properties.density_of_states import EnergyGrid, level
+from forcewright.properties.density_of_states import (
+    EnergyGrid,
+    band_edges,
+    dos_errors,
+    excitation_spectrum,
+    gapped,
+    level,
+    shift,
+    smear,
+)
 from forcewright.properties.electrons import (
     FermiWeights,
     chemical_potential,
@@ -123,3 +132,31 @@ def test_short_grid_is_refused(density):
         electronic_state(grid, density[:150], 5.0, 5000.0)
     with pytest.raises(InputError, match="holds"):
         level(grid, density[:150], 50.0)
+
+
+def test_excitations_of_two_flat_bands_are_a_triangle():
+    """Two bands of width 1 eV, one below and one above a gap of 1 eV: J is their convolution."""
+    grid = EnergyGrid(-4.0, 0.005, 1601)
+    density = np.where((np.abs(grid.points) > 0.5) & (np.abs(grid.points) < 1.5), 1.0, 0.0)
+    spectrum = excitation_spectrum(grid, density, 0.0, [0.5, 1.5, 2.0, 2.5, 3.5])
+    np.testing.assert_allclose(spectrum, [0.0, 0.5, 1.0, 0.5, 0.0], atol=0.02)
+
+
+def test_band_edge_is_below_the_gap():
+    grid = EnergyGrid(-4.0, 0.1, 81)
+    density = np.where(np.abs(grid.points) > 0.95, 1.0, 0.0)
+    held = 0.1 * (density[:41].sum() - 0.5)
+    assert band_edges(grid, density[None], held)[0] == pytest.approx(-1.0)
+    assert gapped(grid, density[None], 0.0) == [0]
+
+
+def test_shift_and_smearing_move_and_widen(density):
+    moved = shift(GRID, smear(GRID, density[None], 0.5), np.array([0.37]))[0]
+    back = np.interp(GRID.points + 0.37, GRID.points, moved)
+    inside = slice(40, -40)
+    np.testing.assert_allclose(back[inside], smear(GRID, density, 0.5)[inside], atol=2e-3)
+    errors = dos_errors(GRID, np.stack([density, 2 * density]), np.stack([density, density]), 1.5 * density)
+    assert errors.percent == pytest.approx(100 * np.sqrt(1.0 / 0.5), rel=1e-12)
+    narrow = np.zeros(GRID.count)
+    narrow[100] = 1.0
+    assert dos_errors(GRID, narrow[None], np.roll(narrow, 5)[None], 0 * narrow).wasserstein == pytest.approx(0.5)

@@ -138,13 +138,55 @@ def test_runs_are_labelled_diagnosed_and_compared_by_stages(tmp_path: Path) -> N
         "again": {"rerun": "runs/md", "reference": "xtb: GFN1-xTB", "output": "runs/md/again"},
         "spaces": {"compare-spaces": ["runs/md", "a.extxyz"], "frames": 9, "output": "spaces"},
         "run": {"simulate": "run.yaml"},
+        "two": {"split": "a.extxyz", "label": ["energy=e", "forces=f"], "output": ["b.extxyz", "c.extxyz"]},
     }  # fmt: skip
     file = write_yaml(tmp_path / "pipeline.yaml", {"stages": stages})
     made = module.stages_of(module.PipelineConfig(stages=stages), tmp_path, file)
+    assert made["two"].words == (
+        "split", "a.extxyz", "--label=energy=e", "--label=forces=f", "-o", "b.extxyz", "c.extxyz"
+    )  # fmt: skip
     assert all(made[name].after == ("run",) for name in ("why", "again", "spaces"))
     assert "label.yaml" in made["why"].reads and "xtb: GFN1-xTB" not in made["again"].reads
     assert made["why"].words == ("diagnose", "runs/md", "--reference=label.yaml", "--labels=5", "-o", "why")
     assert made["spaces"].words == ("compare-spaces", "runs/md", "a.extxyz", "--frames=9", "-o", "spaces")
+
+
+@pytest.mark.parametrize("diagnosed", [True, False])
+def test_a_run_that_breaks_ends_the_pipeline_unless_it_is_diagnosed(
+    diagnosed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solid argon at zero pressure and 400 K boils away within 0.5 ps."""
+    argon = {"lammps": {"pair_style": "lj/cut 6.0", "pair_coeff": "* * 0.0103 3.4", "species": ["Ar"]}}
+    stage = {"ensemble": "npt", "temperature_K": 400, "pressure_GPa": 0, "time_ps": 2, "timestep_fs": 4}
+    content = {"potential": argon, "structure": {"bulk": "Ar", "cubic": True}, "stages": [stage], "output": "runs/md"}
+    write_yaml(tmp_path / "run.yaml", content)
+
+    def run(words: list[str], folder: Path) -> int:
+        if words[0] == "simulate":
+            return run_here(*words, cwd=folder).returncode
+        (folder / "why").mkdir(exist_ok=True)
+        return 0 if (folder / "why/result.json").write_text("{}") else 1
+
+    monkeypatch.setattr(module, "_run", run)
+    stages = {"run": {"simulate": "run.yaml"}} | (
+        {"why": {"diagnose": "runs/md", "output": "why"}} if diagnosed else {}
+    )
+    file = write_yaml(tmp_path / "pipeline.yaml", {"stages": stages})
+    said: list[str] = []
+    if not diagnosed:
+        with pytest.raises(ForcewrightError, match="ended with 1"):
+            fw.pipeline(file)
+        return
+    fw.pipeline(file, on_stage=lambda name, state: said.append(f"{name}: {state}"))
+    assert [line.partition(",")[0] for line in said] == [
+        "run: running", "run: stopped before its end", "why: running"
+    ]  # fmt: skip
+    assert set(fw.pipeline(file).states.values()) == {"unchanged"}
+    write_yaml(
+        tmp_path / "run.yaml", content | {"potential": "nothing"}
+    )  # an error is one, also where a run lies there
+    with pytest.raises(ForcewrightError, match="ended with 1"):
+        fw.pipeline(file)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+import forcewright as fw
 from forcewright.errors import InputError
 from forcewright.files import write_table
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
@@ -231,3 +232,12 @@ def test_a_disk_that_cannot_be_written_to_is_a_sentence(tmp_path: Path, monkeypa
         with pytest.raises(InputError, match="Is a directory"), folder.logging():
             pass
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["forcewright.log"]
+
+
+def test_a_report_of_what_is_no_study_is_the_page_that_is_there(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "md", "simulate") as folder:
+        folder.write_result({"completed": True})
+    with pytest.raises(InputError, match=r"results of `forcewright simulate` without a page; run that command again"):
+        fw.report(tmp_path / "md")
+    (tmp_path / "md" / "report.html").write_text("as it is")
+    assert fw.report(tmp_path / "md").read_text() == "as it is"

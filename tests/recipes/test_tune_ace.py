@@ -330,10 +330,11 @@ def test_ladder_and_upfit_are_followed_in_the_fit_to_everything(two: dict[str, A
 
 def test_external_validation_and_qr_with_two_densities(two: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     external = {"external": two["data"]["test"]}
-    problem, plain = refined(two, validation=external)
+    alone = {"sharing": "none"}
+    problem, plain = refined(two, validation=external, prior=alone)
     assert len(plain.predictions) == 4 and plain.diagnostics["nonlinear"]["kept"]
     monkeypatch.setattr(linear_trial, "_SINGULAR", 1.0)  # as if every design were singular
-    _, careful = refined(two, validation=external)
+    _, careful = refined(two, validation=external, prior=alone)
     assert (plain.diagnostics["solver"], careful.diagnostics["solver"]) == ("cholesky", "qr")
     assert careful.iterations == plain.iterations
     assert careful.diagnostics["nonlinear"]["loss"] == pytest.approx(plain.diagnostics["nonlinear"]["loss"], rel=1e-3)

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from forcewright.cli import app
-from forcewright.errors import InputError
+from forcewright.errors import InputError, MissingExtraError
 from forcewright.recipes.validate import validate
 
 COPPER = Path(__file__).parent / "earlier_version" / "made" / "finished" / "potential"
@@ -42,6 +42,16 @@ def test_numbers_are_judged_and_written(tmp_path: Path) -> None:
     first = next(row for row in stored["rows"] if row["number"] == "a0_A")
     assert first["value"] == pytest.approx(5.431, abs=1e-3) and first["unit"] == "Å" and first["tolerance"] == "1%"
     assert "energy above the minimum" in (tmp_path / "physics" / "report.html").read_text()
+
+
+def test_a_missing_extra_is_noticed_before_anything_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("forcewright.validation.properties.find_spec", lambda name: None)
+    started: list[str] = []
+    with pytest.raises(MissingExtraError, match=r"pip install \"forcewright\[phonons\]\""):
+        validate(silicon(tmp_path, properties={"elastic": {}, "phonons": {}}), on_property=started.append)
+    assert not started and not (tmp_path / "physics").exists()
 
 
 def test_the_same_potential_as_reference_passes_everything(tmp_path: Path) -> None:

@@ -36,15 +36,15 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     result = run(lennard_jones(), ARGON, stages, tmp_path, settings=SETTINGS, on_progress=seen.append)
     table = rows(tmp_path)
     steps = [int(row["step"]) for row in table]
-    assert steps == [0, 5, 10, 15, 20, 25, 29, 33, 35, 35]  # each 20 fs, and the end of each stage
+    assert steps == [0, 5, 10, 15, 20, 25, 29, 33, 35, 35]  # each 20 fs of a stage, and its end
     assert [float(row["time_ps"]) for row in table[-3:]] == [0.14, 0.15, 0.15]
     assert [row["stage"] for row in table[5:7]] == ["heat  slowly", "2 nve"]
     assert [float(row["target_temperature_K"]) for row in table[:6]] == [40, 44, 48, 52, 56, 60]
     assert float(table[5]["target_pressure_GPa"]) == 0.1 and table[6]["target_pressure_GPa"] == ""
     assert table[0]["conserved_eV"] == "" and float(table[6]["conserved_eV"]) == float(table[6]["total_eV"])
     frames = list(snapshots(tmp_path / "trajectory.extxyz"))
-    assert [frame.step for frame in frames] == [0, 10, 20, 33, 35]  # 41 fs are 10 steps of 4 fs and 8 of 5 fs
-    assert [frame.time for frame in frames] == [0.0, 40.0, 80.0, 140.0, 150.0]
+    assert [frame.step for frame in frames] == [0, 10, 20, 29, 35]  # 41 fs are 10 steps of 4 fs and 8 of 5 fs
+    assert [frame.time for frame in frames] == [0.0, 40.0, 80.0, 120.0, 150.0]  # equally spaced, then the relaxed one
     by_step = {int(row["step"]): row for row in table}
     for frame in frames[:4]:
         row = by_step[frame.step or 0]

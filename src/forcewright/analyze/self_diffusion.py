@@ -235,7 +235,10 @@ def _fit(displaced: MeanSquaredDisplacement, name: str, first: int, last: int) -
         factor = np.average(variance / line**2, weights=n)
         clock = n * factor * line**2
         slope, intercept, error = _regress(tau, x, n, clock)
-        line = np.maximum(slope * tau + intercept, 1e-3 * line)
+        fitted = slope * tau + intercept
+        if fitted.min() <= 0:  # no mean squared displacement: such a line would make the clock, and the error, anything
+            break
+        line = fitted
     return _Line(slope, error, intercept)
 
 

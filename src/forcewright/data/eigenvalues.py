@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -196,8 +197,11 @@ class DensityOfStates:
     def _smeared(self, density: FloatArray, energies: FloatArray, smearing: float, zero: float) -> FloatArray:
         step = float(self.energies[1] - self.energies[0]) if len(self.energies) > 1 else 1.0
         middle = self.energies - step / 2 - zero
-        kernel = _gaussian((np.asarray(energies)[:, None] - middle) / smearing, smearing) * step
-        return density @ kernel.T
+        result = np.zeros((*density.shape[:-1], len(energies)))
+        for part in _parts(len(middle), len(energies)):
+            kernel = _gaussian((np.asarray(energies)[:, None] - middle[part]) / smearing, smearing) * step
+            result += density[..., part] @ kernel.T
+        return result
 
 
 def _sum(
@@ -207,11 +211,17 @@ def _sum(
         raise InputError(f"is {smearing}, expected a width in eV above 0", field="smearing_eV")
     levels, held = states
     total = np.zeros(len(energies))
-    for start in range(0, len(levels), 4096):  # bounded memory
-        part = slice(start, start + 4096)
+    for part in _parts(len(levels), len(energies)):
         distance = (np.asarray(energies)[:, None] - (levels[part] - zero)) / smearing
         total += kernel(distance, smearing) @ held[part]
     return total
+
+
+def _parts(count: int, energies: int) -> Iterator[slice]:
+    """Yield slices of states so small that a matrix with all energies needs little memory."""
+    size = max(1, 2_000_000 // max(energies, 1))
+    for start in range(0, count, size):
+        yield slice(start, start + size)
 
 
 def _gaussian(distance: FloatArray, smearing: float) -> FloatArray:

@@ -82,7 +82,8 @@ class Grid(StrictModel):
 class EigenvalueKeys(StrictModel):
     """Where the eigenvalues of a frame stand: arrays of ``file``, or values of the frame.
 
-    ``{frame}`` in a name is the number of the frame in its file, from 0.
+    ``{frame}`` in a name is the number of the frame in its file, from 0. Where a key is left open, the one that
+    `forcewright label` writes is taken if the frame has it: k_weights, occupations, fermi_level, electrons.
     """
 
     values: str = "eigenvalues"

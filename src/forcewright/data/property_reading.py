@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,20 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from forcewright.configs import did_you_mean, echo
+from forcewright.configs import did_you_mean, echo, validate
 from forcewright.data.atoms import raw_frame
 from forcewright.data.eigenvalues import NO_PROJECTION, Eigenvalues
-from forcewright.data.formats import FORMATS, Sources, as_sources, find_format, require_file
+from forcewright.data.formats import FORMATS, Sources, as_sources, find_format, require_file, write
 from forcewright.data.frame_checks import check_soundness
-from forcewright.data.labelling import UNREAD, check_mapping, label_frame
+from forcewright.data.labelling import LABEL_KEYS, UNREAD, LabelSummary, check_mapping, label_frame
 from forcewright.data.properties import EigenvalueKeys, Grid, PropertySet, Target
+from forcewright.data.property_checks import require_symmetry
 from forcewright.data.quantum_espresso import read_quantum_espresso
-from forcewright.data.raw import RawFrame
+from forcewright.data.raw import Columns, RawFrame
 from forcewright.data.vasprun import read_vasprun_with_eigenvalues
 from forcewright.errors import InputError
-from forcewright.files import read_arrays
+from forcewright.files import as_path, read_arrays
+from forcewright.plain_data import read_yaml
 from forcewright.structure import Dataset, FloatArray, Frame, Labels, Structure
 
 _WORDS_OF_COMMENT = re.compile(r"([A-Za-z_]\w*)[:\s]\s*((?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eEdD][-+]?\d+)?\s*)+)", re.ASCII)
@@ -34,6 +36,10 @@ _NO_EIGENVALUES = (
     "the frame has no eigenvalues and no density of states (VASP writes those of the last step of a run alone): run it "
     "as a single point, or leave such frames out (--skip-broken; strict=False in Python)"
 )
+
+
+#: What `forcewright label` writes beside eigenvalues.
+_USUAL_KEYS = {"weights": "k_weights", "occupations": "occupations", "fermi": "fermi_level", "electrons": "electrons"}
 
 
 def read_property(
@@ -152,6 +158,83 @@ def _take_file(path: Path, format: str | None, mapping: Mapping[str, str], taken
         taken.add(item, held, index, path, mapping)
 
 
+def read_target(target: Target | Mapping[str, Any] | str | Path) -> Target:
+    """Return a target: as it is, of plain data, or of a YAML file that holds it alone or under ``target``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a target is not usable.
+    """
+    if isinstance(target, Target):
+        return target
+    path = Path(target) if isinstance(target, str | Path) else None
+    content: Mapping[str, Any] = read_yaml(path) if path is not None else target  # type: ignore[assignment]
+    if "target" in content and isinstance(content["target"], Mapping):
+        content = content["target"]
+    elif path is not None and not set(content) & set(Target.model_fields):
+        raise InputError("has no target; write one, as in target: {name: dipole, key: mu}", file=path, field="target")
+    parsed = validate(Target, content, path)
+    if path is not None and parsed.file is not None:
+        parsed = parsed.model_copy(update={"file": path.parent / parsed.file})
+    return parsed
+
+
+def columns_of(sources: Sources, dataset: Dataset, labels: Mapping[str, str] | None, format: str | None) -> Columns:
+    """Return the real numbers and truth values of atoms, (N, k) by their name, that a dataset does not carry.
+
+    Parameters
+    ----------
+    sources, labels, format
+        What the dataset was read from, and how.
+    dataset
+        Its frames; those of ``sources`` that are not among them are left out.
+    """
+    if isinstance(sources, Dataset):
+        return ()
+    spoken_for = {key.lower() for key in (labels or {}).values()} | LABEL_KEYS
+    held: dict[str, dict[str, NDArray[Any]]] = {}
+    for position, source in enumerate(as_sources(sources)):
+        for index, item in _raw_frames(source, position, format):
+            if isinstance(item, RawFrame):
+                origin = f"{source}#{index}" if isinstance(source, Path) else f"#{index}"
+                held[origin] = {
+                    key: values.reshape(len(item.structure), -1) for key, values in item.arrays.items()
+                    if values.dtype.kind in "fb" and key.lower() not in spoken_for
+                }  # fmt: skip
+    return [held.get(frame.origin, {}) for frame in dataset]
+
+
+def write_with_columns(
+    dataset: Dataset, output: str | Path, sources: Sources, summary: LabelSummary, *,
+    labels: Mapping[str, str] | None = None, format: str | None = None,
+) -> None:  # fmt: skip
+    """Write frames with what `columns_of` them, where the format of the output holds columns and there are any.
+
+    ``summary`` is that of reading ``sources``.
+    """
+    path = as_path(output, "output")
+    keeps = kept_columns(path, summary)
+    write(dataset, path, columns=columns_of(sources, dataset, labels, format) if keeps else ())
+
+
+def kept_columns(output: str | Path, summary: LabelSummary) -> set[str]:
+    """Return which keys of atoms `write_with_columns` keeps."""
+    if find_format(as_path(output, "output"), None) not in ("extxyz", "ase-db"):
+        return set()
+    return {key for key, known in summary.survey.keys.items() if known.per == "atom"}
+
+
+def _raw_frames(
+    source: Path | Atoms | Structure | Frame, position: int, format: str | None
+) -> Iterator[tuple[int, RawFrame | InputError]]:
+    """Yield what one source holds, with the number of each frame."""
+    if isinstance(source, Path):
+        yield from enumerate(FORMATS[find_format(source, format)].read(source))
+    else:
+        yield position, raw_frame(source) if isinstance(source, Atoms) else _raw_of(source)
+
+
 def beside_structures(file: Path, structures: Path) -> Path:
     """Return the npz file of the values that belong to a file of structures (`Target.file`)."""
     if "{stem}" not in file.name:
@@ -216,6 +299,7 @@ def _values_of(
         )  # fmt: skip
     if target.per == "atom" and not mask.all():
         values = np.where(mask[:, None], values, 0.0)
+    require_symmetry(values if target.per == "atom" else values[None], target)
     if target.grid is not None and target.smearing_eV is not None:
         values = smear(values, target.smearing_eV / target.grid.step)
     return values, eigenvalues
@@ -269,13 +353,14 @@ def _grid_and_smearing(target: Target) -> tuple[Grid, float]:
 
 def _eigenvalues_of(raw: RawFrame, arrays: _Arrays, keys: EigenvalueKeys) -> Eigenvalues:
     values = _as_numbers(_look_up(raw, arrays, keys.values, None), keys.values)
+    names = {name: getattr(keys, name) or (usual if usual in raw.info else None) for name, usual in _USUAL_KEYS.items()}
     weights, occupations = (
-        None if key is None else _as_numbers(_look_up(raw, arrays, key, None), key)
-        for key in (keys.weights, keys.occupations)
+        None if (key := names[name]) is None else _as_numbers(_look_up(raw, arrays, key, None), key)
+        for name in ("weights", "occupations")
     )
     numbers = {
-        name: None if key is None else _single(_look_up(raw, arrays, key, None), key)
-        for name, key in (("fermi", keys.fermi), ("electrons", keys.electrons))
+        name: None if (key := names[name]) is None else _single(_look_up(raw, arrays, key, None), key)
+        for name in ("fermi", "electrons")
     }
     if weights is not None:
         weights = np.atleast_1d(weights)

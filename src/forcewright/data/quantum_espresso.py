@@ -109,7 +109,9 @@ def _frame(output: ElementTree.Element, name: str) -> RawFrame:
         arrays["forces"] = _numbers(forces, "forces", 3 * len(atoms)).reshape(-1, 3) * HARTREE / BOHR
     bands = output.find("band_structure")
     eigenvalues = None if bands is None else _eigenvalues(bands)
-    return RawFrame(structure, info, arrays, eigenvalues=eigenvalues)
+    return RawFrame(
+        structure, info, arrays, eigenvalues=eigenvalues, holds=() if eigenvalues is None else ("eigenvalues",)
+    )
 
 
 def _eigenvalues(bands: ElementTree.Element) -> Eigenvalues | None:

@@ -21,7 +21,7 @@ class RawFrame:
     ``info`` holds what belongs to the whole frame and ``arrays`` what has one row per atom, under the keys of the
     file; energies, forces and stresses are already in eV, eV/Å and eV/Å³ with the ASE sign. ``comment`` is that of an
     XYZ file which holds no ``key=value`` pair, ``eigenvalues`` and ``density`` are there where a reader was asked for
-    them.
+    them; ``holds`` names what the file has of them.
     """
 
     structure: Structure
@@ -30,6 +30,7 @@ class RawFrame:
     comment: str = ""
     eigenvalues: Eigenvalues | None = None
     density: DensityOfStates | None = None
+    holds: tuple[str, ...] = ()
 
 
 #: Numbers of the atoms of each frame, (N, k) by their name, that a file holds beside the labels; empty for none.

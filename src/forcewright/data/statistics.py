@@ -233,8 +233,14 @@ def follow_one_another(frames: Dataset, *, named: bool = False) -> bool:
 
 
 def _difference(first: Structure, second: Structure) -> float:
-    """Return the mean distance in Å between the same atoms of two structures, nearest images, drift left out."""
-    moved = second.positions - first.positions
+    """Return the mean distance in Å between the same atoms of two structures, nearest images, drift left out.
+
+    A strain of the whole is left out as well: crystals at several volumes are no trajectory.
+    """
+    if first.pbc.all() and second.pbc.all():
+        moved = (second.positions @ np.linalg.inv(second.cell)) @ first.cell - first.positions
+    else:
+        moved = second.positions - first.positions
     if first.pbc.any():
         lattice = first.cell[first.pbc]
         moved = moved - np.rint(moved @ np.linalg.pinv(lattice)) @ lattice

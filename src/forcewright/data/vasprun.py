@@ -56,11 +56,11 @@ def read_vasprun_with_eigenvalues(path: Path) -> RawFrames:
 
 def _read(path: Path, parts: frozenset[str], step_parts: frozenset[str]) -> RawFrames:
     opener = gzip.open if path.suffix == ".gz" else open
-    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0.0, "EDIFF": 1e-4}
+    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0.0, "EDIFF": 1e-4, "holds": set()}
     index = 0
     try:
         with opener(path, "rb") as stream:
-            for element in _parts(stream, path, parts, step_parts):
+            for element in _parts(stream, path, parts, step_parts, header["holds"]):
                 if element.tag == "atominfo":
                     header["numbers"] = _of_file(path, _numbers, element)
                 elif element.tag == "parameters":
@@ -101,8 +101,13 @@ class _NoXmlError(ElementTree.ParseError):
     """Not even the first tag can be read."""
 
 
-def _parts(stream: Any, path: Path, parts: frozenset[str], step_parts: frozenset[str]) -> Iterator[ElementTree.Element]:
-    """Yield each finished part of the file, and drop it and everything that is not needed at once."""
+def _parts(
+    stream: Any, path: Path, parts: frozenset[str], step_parts: frozenset[str], holds: set[str]
+) -> Iterator[ElementTree.Element]:
+    """Yield each finished part of the file, and drop it and everything that is not needed at once.
+
+    ``holds`` takes which electronic parts the step has that is yielded.
+    """
     open_elements: list[ElementTree.Element] = []
     try:
         for event, element in ElementTree.iterparse(stream, events=("start", "end")):
@@ -115,8 +120,11 @@ def _parts(stream: Any, path: Path, parts: frozenset[str], step_parts: frozenset
             open_elements.pop()
             tags = [parent.tag for parent in open_elements[1:3]] + [element.tag]
             is_part = len(open_elements) == 1
+            if len(open_elements) == 2 and element.tag in _ELECTRONIC_PARTS:
+                holds.add(element.tag)
             if is_part and element.tag in parts:
                 yield element
+                holds.clear()
             if open_elements and (is_part or not _is_needed(tags, parts, step_parts)):
                 open_elements[-1].remove(element)  # it alone: the parser is ahead of its events
     except ElementTree.ParseError as error:
@@ -191,7 +199,8 @@ def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> Ra
     density = _density(element.find("dos"), len(numbers))
     eigenvalues = _eigenvalues(element.find("eigenvalues"), header, None if density is None else density.fermi)
     labels = {} if forces is None else {"forces": forces}
-    return RawFrame(structure, info, labels, eigenvalues=eigenvalues, density=density)
+    holds = tuple(sorted(header["holds"], reverse=True))
+    return RawFrame(structure, info, labels, eigenvalues=eigenvalues, density=density, holds=holds)
 
 
 def _eigenvalues(

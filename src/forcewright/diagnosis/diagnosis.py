@@ -288,8 +288,9 @@ def _evidence(
         density_range=None if volumes is None else volumes[1] / volumes[0],
         step_too_long=step is not None and step.is_too_long, force_scale=scale, force_error=error,
         novelty_known=novelty is not None,
-        stopped_outside=run.alarm is not None and run.alarm.is_outside and broke is not None
-        and broke.reason == run.alarm.message,
+        stopped=broke is not None and broke.ending == "stopped",
+        stopped_outside=broke is not None and broke.ending == "stopped" and run.alarm is not None
+        and run.alarm.is_watch,
     )  # fmt: skip
 
 

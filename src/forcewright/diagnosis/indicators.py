@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -87,23 +88,45 @@ class Anomaly:
 
 @dataclass(frozen=True)
 class Break:
-    """When a run broke and by what; ``volume_A3`` is the mean in equilibrium, None without a periodic cell."""
+    """When a run broke and by what; ``volume_A3`` is the mean in equilibrium, None without a periodic cell.
+
+    ``ending`` is ``stopped`` where a monitor ended the run before anything broke: one that knows the training data, or
+    one that was asked to be stricter than it is by default. It is ``finished`` where no monitor did, and the run went
+    on to its end.
+    """
 
     time_ps: float
     reason: str
     atoms: tuple[int, ...]
     volume_A3: float | None
+    ending: Literal["broke", "stopped", "finished"] = "broke"
+
+    def __str__(self) -> str:
+        what = {
+            "broke": "the run broke at", "stopped": "a monitor stopped the run at",
+            "finished": "the run came to its end, but broke at",
+        }  # fmt: skip
+        return f"{what[self.ending]} {self.time_ps:.4g} ps: {self.reason}"
+
+    @property
+    def noun(self) -> str:
+        """What it is called in "before the ...": break or stop."""
+        return "stop" if self.ending == "stopped" else "break"
 
 
 def find_break(run: RunRecord) -> Break | None:
-    """Return when a run broke: its volume beyond 1.5 times that of equilibrium, or any monitor, whichever is first."""
+    """Return when a run broke: its volume beyond 1.5 times that of equilibrium, or any monitor, whichever is first.
+
+    The volume says nothing where the pressure was to change.
+    """
     time = run.thermo["time_ps"].astype(float)
     volumes = run.thermo.get("volume_A3", np.full(len(time), np.nan)).astype(float)
     alarm = run.alarm if run.alarm is not None else _alarm_of_frames(run)
     end = time[-1] if alarm is None else alarm.time_ps
     equilibrium = None
     crossed: float | None = None
-    if np.isfinite(volumes).sum() >= _FEWEST:
+    pressures = {end for stage in run.stages if stage.pressure_GPa is not None for end in stage.pressure_GPa}
+    if len(pressures) < 2 and np.isfinite(volumes).sum() >= _FEWEST:
         for _ in range(10):  # the mean is that before the break, which is found by it
             equilibrium = _mean_within(time, volumes, end)
             beyond = (volumes > BROKEN_VOLUME * equilibrium) | (volumes < equilibrium / BROKEN_VOLUME)
@@ -114,10 +137,13 @@ def find_break(run: RunRecord) -> Break | None:
     if crossed is not None and (alarm is None or crossed <= alarm.time_ps):
         ratio = float(volumes[np.searchsorted(time, crossed)] / (equilibrium or 1.0))
         reason = f"the volume is {ratio:.2f} times its mean in equilibrium"
-        return Break(crossed, reason, () if alarm is None else alarm.atoms, equilibrium)
+        atoms = () if alarm is None else alarm.atoms
+        return Break(crossed, reason, atoms, equilibrium, "finished" if run.alarm is None else "broke")
     if alarm is None:
         return None
-    return Break(alarm.time_ps, alarm.message, alarm.atoms, equilibrium)
+    sound = alarm.is_watch or run.monitors.is_stricter(alarm.monitor)
+    ending: Any = "finished" if run.alarm is None else "stopped" if sound else "broke"
+    return Break(alarm.time_ps, alarm.message, alarm.atoms, equilibrium, ending)
 
 
 def _mean_within(time: FloatArray, values: FloatArray, end: float) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from forcewright.force_field import ForceField
 from forcewright.potential import Prediction
-from forcewright.simulation import Alarm, Stage
+from forcewright.simulation import Alarm, Monitors, Stage
 from forcewright.structure import Dataset, FloatArray, Structure, from_voigt
 from forcewright.training_record import TrainingRecord, training_record_of
 from forcewright.trajectory import Snapshot
@@ -46,6 +46,8 @@ class RunRecord:
         Columns of distances.csv and extrapolation.csv; empty where the run wrote none.
     training
         What the potential was fitted to, where it is at hand.
+    monitors
+        What watched it.
     """
 
     folder: Path
@@ -59,6 +61,7 @@ class RunRecord:
     distances: Columns = field(default_factory=dict)
     uncertainties: Columns = field(default_factory=dict)
     training: Dataset | None = None
+    monitors: Monitors = field(default_factory=Monitors)
 
     @cached_property
     def record(self) -> TrainingRecord | None:

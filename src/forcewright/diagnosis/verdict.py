@@ -66,7 +66,8 @@ class Evidence:
     ``pressure_ps`` when the pressure was, and went on to be. ``pressure_bias`` is in units of what motion adds to the
     pressure, ``pressure_sigmas`` in its standard errors; ``force_scale`` is the root mean square force in equilibrium
     over that of the training data; ``force_error`` is the error in equilibrium over the root mean square force there.
-    ``stopped_outside`` says that a watch ended a run that was still sound, because it had left the training data.
+    ``stopped`` says that a monitor ended a run before anything broke, ``stopped_outside`` that it did because the run
+    had left the training data.
     """
 
     broke: bool
@@ -88,6 +89,7 @@ class Evidence:
     force_scale: float | None = None
     force_error: float | None = None
     novelty_known: bool = True
+    stopped: bool = False
     stopped_outside: bool = False
 
     @property
@@ -187,12 +189,15 @@ def _cause(x: Evidence) -> tuple[Cause, list[str]]:
     if x.asked and x.wrong_ps is None and not x.pressure_wrong and not _misses(x):
         if x.stopped_outside:
             return "none", ["A watch stopped the run outside the training data, where the potential is right."]
+        if x.stopped:
+            return "none", ["A monitor stopped the run as it was asked to, and the potential is right up to there."]
         return "thermostat or barostat", ["The potential is right, by the reference, up to the break."]
     if x.novel_first_ps is not None:
         return _of_novel(x)
     if x.asked:
         return "too little capacity", ["The potential is wrong in structures like those it was fitted to."]
-    return "unknown", ["Nothing left the training data before the break, and no reference was asked."]
+    end = "it was stopped" if x.stopped else "the break"
+    return "unknown", [f"Nothing left the training data before {end}, and no reference was asked."]
 
 
 def _of_novel(x: Evidence) -> tuple[Cause, list[str]]:

@@ -1,7 +1,8 @@
 """What a model leaves open, such as ACE's radial family, is settled by short fits to a few training frames.
 
 Every alternative is cross-validated on the same frames, with one set of weights for all groups; the first whose loss is
-within one percent of the least is taken. Trials then have it as if the config had said so.
+within one percent of the least is taken. Trials then have it as if the config had said so. Groups that validation leaves
+out have no part in it; where nothing remains without them, each is predicted by fits that have not seen it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from forcewright.fitting.problem import Problem
 from forcewright.models.family import Alternative, Family, LinearHyperparameters
 from forcewright.optimize.space import Categorical, Range
 from forcewright.plain_data import parse_json
-from forcewright.structure import Dataset
+from forcewright.structure import Dataset, IntArray
 
 log = logging.getLogger("forcewright.data")  # the command line shows this part of the log
 
@@ -77,7 +78,9 @@ def settle_model(problem: Problem, stored: Path | None = None) -> Problem:
     if not (alternatives := _alternatives(problem.family, problem.model)):
         return problem
     tried = [dict(alternative.tried) for alternative in alternatives]
-    content = [problem.everything.content_hash, tried, asdict(problem.loss.weights), problem.seed]
+    content: list[Any] = [problem.everything.content_hash, tried, asdict(problem.loss.weights), problem.seed]
+    if problem.settings.validation.leave_out is not None:
+        content.append(problem.settings.validation.leave_out)
     key = hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
     choice = None if stored is None else _stored_choice(stored, key)
     if choice is None:
@@ -113,9 +116,8 @@ def _stored_choice(path: Path, key: str) -> Choice | None:
 
 
 def _choose(problem: Problem, alternatives: list[Alternative]) -> Choice:
-    few = few_frames(problem.everything)
     settings, search = problem.settings, problem.settings.search
-    folds = kfold(few, min(_FOLDS, len(few)), rng=np.random.default_rng([problem.seed, 8])) if len(few) > 1 else None
+    few, folds = _frames_to_try(problem)
     small = replace(
         problem, train=few, everything=few, external=few if folds is None else None,
         folds=np.zeros(len(few), dtype=np.int64) if folds is None else folds,
@@ -143,6 +145,23 @@ def _choose(problem: Problem, alternatives: list[Alternative]) -> Choice:
     return Choice(chosen.words, dict(chosen.settled), losses, len(few))
 
 
+def _frames_to_try(problem: Problem) -> tuple[Dataset, IntArray | None]:
+    """Return the frames that alternatives are fitted to, and their folds; None where there is one frame."""
+    everything, leave_out = problem.everything, problem.settings.validation.leave_out
+    if isinstance(leave_out, Mapping):
+        left_out = {group for groups in leave_out.values() for group in groups}
+        rest = everything[[k for k, group in enumerate(everything.groups) if group not in left_out]]
+        if len(rest) >= _FEWEST and rest.species == everything.species:
+            everything, leave_out = rest, None
+    chosen = _few(everything)
+    few = everything[chosen]
+    if leave_out is not None and len(set(dealt := problem.folds[chosen].tolist())) > 1:
+        return few, np.array([sorted(set(dealt)).index(fold) for fold in dealt], dtype=np.int64)
+    if len(few) < 2:
+        return few, None
+    return few, kfold(few, min(_FOLDS, len(few)), rng=np.random.default_rng([problem.seed, 8]))
+
+
 def _middle(ranges: Mapping[str, Range]) -> dict[str, Any]:
     """Return the middle of each range, and the first of several choices."""
     return {name: r.choices[0] if isinstance(r, Categorical) else r.from_unit(0.5) for name, r in ranges.items()}
@@ -153,6 +172,11 @@ def few_frames(dataset: Dataset) -> Dataset:
 
     Fewer favor, among functions of many elements, whatever extrapolates least wrongly.
     """
+    return dataset[_few(dataset)]
+
+
+def _few(dataset: Dataset) -> list[int]:
+    """Return the indices of `few_frames`."""
     sizes = [len(structure) for structure in dataset.structures]
     count = min(len(dataset), max(_FEWEST, int(_ATOMS * len(dataset.species) / float(np.mean(sizes)))))
     order = np.argsort(np.array(dataset.groups), kind="stable")
@@ -162,4 +186,4 @@ def few_frames(dataset: Dataset) -> Dataset:
         if missing & {int(z) for z in structure.numbers}:
             chosen.add(i)
             missing -= {int(z) for z in structure.numbers}
-    return dataset[sorted(chosen)]
+    return sorted(chosen)

@@ -135,7 +135,7 @@ def _fit(
 ) -> LinearTrial:  # fmt: skip
     """Do `fit_linear` with a given basis, and given nonlinear iterations."""
     start = time.perf_counter()
-    rows = _Rows(problem, basis, blocks, shared=model.refinement() is None)
+    rows = _Rows(problem, basis, blocks)
     fit, space = rows.assemble(factored=False)
     accumulate_s = time.perf_counter() - start
     rng = np.random.default_rng([problem.seed, index, 1])

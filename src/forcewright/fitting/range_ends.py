@@ -12,6 +12,7 @@ from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import LogRange
 from forcewright.optimize.space import Integer, Real
 
+_WIDER = 100.0  # times as far as a default, where one has to be stated
 _NEAR = 0.01  # of the range, on the scale it is searched on
 
 
@@ -50,11 +51,13 @@ def _of_weights(problem: Problem, trial: LinearTrial) -> list[str]:
     for (field, end, low, high), values in at_ends.items():
         of = "" if list(values) == ["(all)"] or field.startswith("weights.groups") else f" of {', '.join(values)}"
         numbers = ", ".join(f"{number:.4g}" for number in values.values())
-        sentences.append(_sentence(field, numbers, end, low, high, of))
+        stated = "groups" in field or field.removeprefix("weights.") in weights.model_fields_set
+        sentences.append(_sentence(field, numbers, end, low, high, of, stated=stated))
     if isinstance(ridge, LogRange):
         number = math.exp(trial.search.theta[len(trial.terms)])
         if (end := _end(number, ridge.low, ridge.high)) is not None:
-            sentences.append(_sentence("ridge", f"{number:.4g}", end, ridge.low, ridge.high))
+            stated = "ridge" in problem.settings.model_fields_set
+            sentences.append(_sentence("ridge", f"{number:.4g}", end, ridge.low, ridge.high, stated=stated))
     return sentences
 
 
@@ -68,6 +71,16 @@ def _end(value: float, low: float, high: float, *, log: bool = True, near: bool 
     return "high" if value >= high - margin else None
 
 
-def _sentence(field: str, numbers: str, end: str, low: float, high: float, of: str = "") -> str:
+def _sentence(
+    field: str, numbers: str, end: str, low: float, high: float, of: str = "", *, stated: bool = True
+) -> str:  # fmt: skip
+    """Return that a number lies at an end of its range, and what to change: what is ``stated``, or to state one."""
     side, verb = ("lower", "lower") if end == "low" else ("upper", "raise")
-    return f"{field}{of} is {numbers}, at the {side} end of its range ({low:g} to {high:g}); {verb} {field}.{end}."
+    where = f"{field}{of} is {numbers}, at the {side} end of its"
+    if stated:
+        return f"{where} range ({low:g} to {high:g}); {verb} {field}.{end}."
+    wider = (low / _WIDER, high) if end == "low" else (low, high * _WIDER)
+    limits = f"{{low: {wider[0]:.1e}, high: {wider[1]:.1e}, log: true}}"
+    name, _, inner = field.partition(".")
+    state = f"{name}: {{{inner}: {limits}}}" if inner else f"{name}: {limits}"
+    return f"{where} default range ({low:g} to {high:g}); state a wider one in the config, `{state}`."

@@ -204,6 +204,9 @@ def _starts(fit: LinearFit, linear: LinearTrial) -> tuple[LinearStart, list[Line
     """Return the linear fit to everything, and those that are validated."""
     theta, scale = linear.search.theta, fit.equations.scale
     _, ridge, prior = fit.ridge.unpack(theta)
-    penalty = (ridge * prior / scale**2)[len(scale) - linear.basis.size :]
-    everything = LinearStart(penalty, fit.fit_everything(theta)[0])
-    return everything, [LinearStart(penalty, coefficients) for coefficients in fit.fold_coefficients(theta)]
+    constants, mixing = len(scale) - linear.basis.size, fit.equations.mixing
+    penalty = (ridge * prior / scale**2)[constants:]
+    if mixing is not None:
+        mixing = mixing.tocsr()[constants:, constants:]
+    everything = LinearStart(penalty, fit.fit_everything(theta)[0], mixing)
+    return everything, [LinearStart(penalty, coefficients, mixing) for coefficients in fit.fold_coefficients(theta)]

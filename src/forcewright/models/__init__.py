@@ -109,7 +109,9 @@ def _imported(home: str) -> object:
         raise InputError(f"is found at {home}, which cannot be imported: {reason}", field="model.kind") from error
 
 
-def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | None = None) -> Potential:
+def load(
+    path: str | Path, *, allow_commands: bool | str | Mapping[str, object] = False, kind: str | None = None
+) -> Potential:
     """Read a potential: a folder saved by Forcewright, an ACE .yace file, or a LAMMPS .snapcoeff/.snapparam pair.
 
     Reading a potential runs nothing that it brings along, with one exception that has to be allowed: one of kind
@@ -122,7 +124,7 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
     allow_commands
         Whether a potential may run the program that it names; so may every one where the environment has
         ``FORCEWRIGHT_ALLOW_COMMANDS=1``. Allow it for potentials of your own or of people you trust. A text allows the
-        one program that `Family.describe_program` describes so.
+        one program that `Family.describe_program` describes so, the model of a config what that says it runs.
     kind
         What kind it has to be, where only one will do.
 
@@ -145,6 +147,9 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
         if kind is not None and stored.kind != kind:
             raise InputError(f"is of kind {stored.kind!r}, expected {kind!r}", file=path / "potential.json")
         consent = allow_commands if isinstance(allow_commands, bool) else allow_commands == program
+        if isinstance(allow_commands, Mapping) and stored.describe_program is not None:
+            compare = stored.runs_as_stated or _describes_the_same(stored.describe_program)
+            consent = compare(allow_commands, folder.content)
         if program is not None and not (consent or consented()):
             raise InputError(
                 f"{program} on this machine when it predicts; if you trust where it comes from, set {CONSENT}=1 or "
@@ -159,6 +164,12 @@ def load(path: str | Path, *, allow_commands: bool | str = False, kind: str | No
         )
     read = cast(Callable[[Path], Potential], _imported(_READERS[suffix]))
     return read(path)
+
+
+def _describes_the_same(
+    describe: Callable[[Mapping[str, object]], str],
+) -> Callable[[Mapping[str, object], Mapping[str, object]], bool]:
+    return lambda model, content: describe(model) == describe(content)
 
 
 def potential_path(path: str | Path) -> Path:

@@ -187,11 +187,15 @@ class PotentialKind:
     describe_program
         For a kind whose potentials run a program that they name: returns in words what a saved one, given the content
         of its ``potential.json``, would run. Such a potential is read only where that is allowed.
+    runs_as_stated
+        For such a kind: returns whether a saved potential, by the content of its ``potential.json``, runs nothing but
+        what the model of a config, ranges included, says that it runs; by default whether both are described alike.
     """
 
     kind: str
     load: Callable[[Path], Potential]
     describe_program: Callable[[Mapping[str, object]], str] | None = None
+    runs_as_stated: Callable[[Mapping[str, object], Mapping[str, object]], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

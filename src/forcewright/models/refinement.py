@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -33,12 +33,20 @@ class Coefficients:
 class LinearStart:
     """The linear fit that a nonlinear one starts from.
 
-    ``penalty`` (p,) is its ridge in unscaled columns; ``coefficients`` (S + p,) the constants first, as many as are
-    fitted.
+    ``penalty`` (p,) is its ridge in unscaled columns, or with ``mixing`` (p, p) in the combinations of columns
+    that this makes coefficients of; ``coefficients`` (S + p,) has the constants first, as many as are fitted.
     """
 
     penalty: FloatArray
     coefficients: FloatArray
+    mixing: Any = None
+
+    def ridge(self) -> FloatArray | None:
+        """Return the matrix (p, p) of the ridge as a quadratic form of the coefficients; None where it is diagonal."""
+        if self.mixing is None:
+            return None
+        inverse = np.linalg.inv(self.mixing.toarray())
+        return np.asarray((inverse.T * self.penalty) @ inverse)
 
 
 class RefinedFit(Protocol):

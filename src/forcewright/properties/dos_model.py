@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import psutil
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
 from pydantic import Field
 from scipy.interpolate import make_interp_spline
 
 from forcewright.configs import StrictModel, validate
+from forcewright.data.properties import PropertySet
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, read_arrays, write_arrays
 from forcewright.linalg.kernel_ridge import KernelFit, cross_validate_kernel
@@ -41,19 +43,22 @@ from forcewright.properties.density_of_states import (
     level,
     shift,
 )
-from forcewright.properties.electrons import ElectronicState, electronic_state
+from forcewright.properties.electrons import ElectronicState, FermiWeights, electronic_state
 from forcewright.properties.environments import (
     Environments,
     EnvironmentSettings,
     chosen_atoms,
     invariants_of,
+    predicted_bytes,
 )
 from forcewright.structure import FloatArray, IntArray, Structure, count_species, require_known_species
 
 FORMAT, VERSION = "forcewright-dos", 1
 RIDGES = tuple(float(ridge) for ridge in 10.0 ** np.arange(-5.0, 0.75, 0.5))  # of the mean eigenvalue of the kernel
+_MOST_MEMORY = 0.8  # of what is free
 _ROUNDS = 6  # of weights and shifts in turn
 _FARTHEST = 0.5  # eV that a fitted shift reaches
+_SPREAD = 40  # directions in which errors of a density are known
 _SHARP = 5  # gapped structures that tell the number of electrons alone
 
 
@@ -125,6 +130,27 @@ class DosData:
         levels = np.broadcast_to(np.asarray(fermi, dtype=np.float64), (len(values),)).copy()
         return cls(tuple(structures), energies, values, levels)
 
+    @classmethod
+    def of_properties(cls, properties: PropertySet) -> DosData:
+        """Take densities that `forcewright.data.read_property` has read for a target with a grid.
+
+        Raises
+        ------
+        InputError
+            If the target has no grid, is per atom, or a density holds no state.
+        """
+        target = properties.target
+        if target.grid is None or target.per != "structure":
+            raise InputError(f"{target.name} is no density of states of structures: it needs a grid", field="target")
+        structures = properties.structures
+        atoms = np.array([len(structure) for structure in structures])
+        values = properties.stacked() / (atoms[:, None] if target.reduce == "sum" else 1.0)
+        levels = np.zeros(len(properties))
+        if target.grid.zero == "absolute" and all(part is not None and part.fermi is not None
+                                                  for part in properties.eigenvalues):  # fmt: skip
+            levels = np.array([float(part.fermi or 0.0) for part in properties.eigenvalues if part is not None])
+        return cls.of(structures, EnergyGrid(target.grid.low, target.grid.step, target.grid.count), values, levels)
+
     def __len__(self) -> int:
         return len(self.structures)
 
@@ -167,7 +193,76 @@ class _Prepared:
     @classmethod
     def of(cls, data: DosData, settings: EnvironmentSettings) -> _Prepared:
         basis = settings.basis(data.species)
+        atoms = sum(map(len, data.structures))
+        needed, free = predicted_bytes(settings, basis.size, atoms, len(data)), psutil.virtual_memory().available
+        if needed > _MOST_MEMORY * free:
+            raise InputError(
+                f"a fit to {len(data)} structures of {atoms} atoms with {basis.size} functions needs "
+                f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; take fewer structures or functions",
+                field="environment",
+            )  # fmt: skip
         return cls(data, settings, basis, *invariants_of(basis, data.structures))
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How far densities per atom lie from labels: the covariance of errors on held-back structures, by novelty.
+
+    An error has the covariance Σ of the errors in folds held back, times (1 + ℓ)/(1 + ℓ₀), with ℓ the variance of the
+    Gaussian process at the structure in units of its noise and ℓ₀ the mean of it at those structures.
+
+    Attributes
+    ----------
+    factor
+        Leading part of Σ = F Fᵀ (m, k).
+    precision
+        S (M, M), with ℓ = (φ - φ̄)ᵀ S (φ - φ̄).
+    mean
+        Mean features of the training structures φ̄ (M,).
+    usual
+        ℓ₀ (1,).
+    """
+
+    factor: FloatArray
+    precision: FloatArray
+    mean: FloatArray
+    usual: FloatArray
+
+    def error(self, features: FloatArray, weights: FloatArray) -> float:
+        """Return the standard error of w·D of a structure with mean features φ (M,)."""
+        apart = features - self.mean
+        novelty = float(apart @ self.precision @ apart)
+        variance = float(np.sum((weights @ self.factor) ** 2))
+        return float(np.sqrt(variance * (1.0 + max(novelty, 0.0)) / (1.0 + float(self.usual[0]))))
+
+    def arrays(self) -> dict[str, FloatArray]:
+        """Return its arrays by name."""
+        return {name: getattr(self, name) for name in ("factor", "precision", "mean", "usual")}
+
+    @classmethod
+    def read(cls, arrays: Mapping[str, FloatArray]) -> Spread | None:
+        """Return what `arrays` of a saved model hold; None where they hold none."""
+        if "spread_factor" not in arrays:
+            return None
+        return cls(*(arrays[f"spread_{name}"] for name in ("factor", "precision", "mean", "usual")))
+
+    @classmethod
+    def of(
+        cls, kernel: FloatArray, design: FloatArray, root: FloatArray | None, features: FloatArray, wrong: FloatArray,
+        ridge: float,
+    ) -> Spread:  # fmt: skip
+        """Return the spread of held-back errors (n, m) of a fit with a ridge in units of the mean eigenvalue."""
+        _, sizes, vectors = np.linalg.svd(wrong / np.sqrt(len(wrong)), full_matrices=False)
+        fit = KernelFit.of(kernel, wrong)
+        damping = max(ridge, RIDGES[0]) * float(fit.values.mean())
+        centered = design - design.mean(axis=0)
+        hat = np.einsum("nk,k,nk->n", fit.vectors, fit.values / (fit.values + damping), fit.vectors)
+        # (ΦᵀΦ + λ)⁻¹ λ = 1 - Φᵀ (K + λ)⁻¹ Φ, in units of the noise
+        inner = (fit.vectors / (fit.values + damping)) @ fit.vectors.T
+        posterior = (np.eye(design.shape[1]) - centered.T @ inner @ centered) / damping
+        precision = posterior if root is None else root @ posterior @ root.T
+        usual = np.array([float(np.mean(hat / np.maximum(1.0 - hat, 1e-6)))])
+        return cls((vectors[:_SPREAD].T * sizes[:_SPREAD]), precision, features.mean(axis=0), usual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +290,8 @@ class DosModel:
         Mean of the training data per atom (m,).
     ridge
         In units of the mean eigenvalue of the kernel; the mean of those of several components.
+    spread
+        What `standard_error` needs; None for a model of a cross-validation.
     about
         Errors on held-back structures and other plain data.
     """
@@ -211,6 +308,7 @@ class DosModel:
     training_mean: FloatArray
     ridge: float
     about: Mapping[str, Any]
+    spread: Spread | None = None
 
     def __repr__(self) -> str:
         symbols = "-".join(chemical_symbols[z] for z in self.species)
@@ -267,6 +365,42 @@ class DosModel:
         count = self.electrons_of(structure) if electrons is None else electrons
         return electronic_state(self.grid, self.density(structure), count, temperature)
 
+    def standard_error(self, structure: Structure, weights: FloatArray) -> float:
+        """Return the standard error of Σ_k w_k D_k of a structure, D per atom, against a label: see `Spread`.
+
+        Raises
+        ------
+        InputError
+            If the model does not know it.
+        """
+        if self.spread is None:
+            raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
+        count = len(structure)
+        features = self.environments.apply(structure, np.eye(self.environments.size)).sum(axis=0) / count
+        return self.spread.error(features, weights)
+
+    def derived_errors(self, structure: Structure, state: ElectronicState) -> dict[str, float]:
+        """Return standard errors of what follows from a density, per atom but for the level; see `standard_error`.
+
+        ``fermi`` in eV (infinite where there are no states), ``band_energy`` and ``free_energy_change`` in eV/atom,
+        ``at_fermi`` in states/eV and atom. First order in the error of the density, at a fixed number of electrons.
+        """
+        if self.spread is None:
+            raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
+        count = len(structure)
+        features = self.environments.apply(structure, np.eye(self.environments.size)).sum(axis=0) / count
+        cold, warm = (FermiWeights.of(self.grid, *at) for at in ((state.fermi, 0.0), (state.mu, state.temperature)))
+        points = self.grid.points
+        there = np.clip(1.0 - np.abs(points - state.fermi) / self.grid.step, 0.0, None)
+        density = state.at_fermi / count
+        counted = self.spread.error(features, cold.number)
+        return {
+            "fermi": counted / density if density > 1e-9 else float("inf"),
+            "at_fermi": self.spread.error(features, there),
+            "band_energy": self.spread.error(features, warm.excess),
+            "free_energy_change": self.spread.error(features, state.gradient),
+        }
+
     def charges(self, structure: Structure) -> FloatArray:
         """Return by how much each atom's electrons (N,) up to the Fermi level exceed those it brings; the sum is 0."""
         local = self.local(structure)
@@ -297,6 +431,8 @@ class DosModel:
         }  # fmt: skip
         if self.environments.centers is not None:
             arrays["centers"] = self.environments.centers
+        if self.spread is not None:
+            arrays |= {f"spread_{name}": held for name, held in self.spread.arrays().items()}
         write_arrays(folder / "dos.npz", arrays)
         content = {
             "format": FORMAT, "version": VERSION, "species": [chemical_symbols[z] for z in self.species],
@@ -334,7 +470,7 @@ class DosModel:
                 Environments(settings.environment, basis, arrays["mean"], arrays["scale"], arrays.get("centers")),
                 arrays["weights"], arrays["constants"], arrays["electrons"], arrays["zero_weights"],
                 arrays["zero_constants"], arrays["training_mean"],
-                float(content["ridge"]), content["about"],
+                float(content["ridge"]), content["about"], Spread.read(arrays),
             )  # fmt: skip
             model._check()
         except InputError as error:
@@ -377,7 +513,7 @@ def fit_dos(
         If there are fewer than five structures, or the labels do not hold the electrons that a reference needs.
     """
     settings = settings or DosSettings()
-    return _fit(_Prepared.of(data, settings.environment), np.arange(len(data)), settings, rng, about or {}).model
+    return _fit(_Prepared.of(data, settings.environment), np.arange(len(data)), settings, rng, about or {}, True).model
 
 
 @dataclass(frozen=True, eq=False)
@@ -437,6 +573,21 @@ class HeldBack:
             wrong["band_energy_eV"].append(ours.band_energy - true.band_energy)
             wrong["at_fermi"].append(ours.at_fermi - true.at_fermi)
         return {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in wrong.items()}
+
+    def free_energy_errors(self, temperature: float) -> tuple[float, float]:
+        """Return the root mean square and the largest error of A(T) - E(0) in eV per atom.
+
+        Against the same integrals of the labeled density, which is the error of the model alone; that of the
+        approximation of a fixed density of states comes on top.
+        """
+        wrong = []
+        for reference, predicted, electrons in zip(self.reference, self.predicted, self.electrons, strict=True):
+            true, ours = (
+                electronic_state(self.data.grid, density, electrons, temperature).free_energy_change
+                for density in (reference, predicted)
+            )
+            wrong.append(ours - true)
+        return float(np.sqrt(np.mean(np.square(wrong)))), float(np.max(np.abs(wrong)))
 
 
 def cross_validate_dos(
@@ -529,8 +680,9 @@ class _Fitted:
 
 
 def _fit(
-    prepared: _Prepared, kept: IntArray, settings: DosSettings, rng: np.random.Generator, about: Mapping[str, Any]
-) -> _Fitted:
+    prepared: _Prepared, kept: IntArray, settings: DosSettings, rng: np.random.Generator, about: Mapping[str, Any],
+    final: bool = False,
+) -> _Fitted:  # fmt: skip
     data = prepared.data[kept]
     if len(data) < 5:
         raise InputError(f"a fit needs at least 5 structures, not {len(data)}", field="densities")
@@ -570,10 +722,17 @@ def _fit(
         zero_weights, zero_constants = _solve(kernel, design, shifts[:, None], composition, ridge)
     if root is not None:
         weights, zero_weights = root @ weights, root @ zero_weights
+    spread = None
+    if final:
+        ridge = float(np.mean(ridges))
+        rest = densities - composition @ np.linalg.lstsq(composition, densities, rcond=None)[0]
+        wrong = cross_validate_kernel(kernel, rest, folds, [ridge])[0] - rest
+        spread = Spread.of(kernel, design, root, features, wrong, ridge)
     settled = settings if np.ndim(ridges) else settings.model_copy(update={"ridge": float(ridges)})
     model = DosModel(
         settled, basis.species, grid, environments, np.ascontiguousarray(weights), constants, electrons,
         zero_weights[:, 0], zero_constants[:, 0], densities.mean(axis=0), float(np.mean(ridges)), dict(about),
+        spread,
     )  # fmt: skip
     return _Fitted(model, score, prepared, center, electrons)
 

@@ -47,7 +47,7 @@ class EnvironmentSettings(StrictModel):
     """Radial functions."""
     decay: float = 5.25
     """Their λ."""
-    scaling: float = Field(default=0.5, ge=0, le=1)
+    scaling: float = Field(default=0.7, ge=0, le=1)
     """γ: 0 leaves the functions as they are, 1 scales all to the same variance."""
     kernel: Literal["linear", "gaussian"] = "gaussian"
     """Whether a property is linear in the functions, or in Gaussian kernels of them."""
@@ -92,11 +92,11 @@ class Environments:
         """Settle scales and environments from the invariants (N, p) and species (N,) of training atoms."""
         mean, scale = np.zeros(basis.size), np.zeros(basis.size)
         for number, columns in _blocks(basis):
-            own = rows[species == number][:, columns]
-            if not len(own):
+            part = rows[species == number][:, columns]
+            if not len(part):
                 raise InputError("an element of the basis does not occur in the training data", field="species")
-            mean[columns] = own.mean(axis=0)
-            spread = own.std(axis=0)
+            mean[columns] = part.mean(axis=0)
+            spread = part.std(axis=0)
             kept = spread > 1e-12 * max(float(spread.max()), 1e-300)
             factor = np.where(kept, np.where(kept, spread, 1.0) ** -settings.scaling, 0.0)
             total = float(((spread * factor) ** 2).sum())
@@ -118,8 +118,8 @@ class Environments:
         """Return z (N, p) of invariants (N, p); zero in the columns of other species."""
         result = np.zeros_like(rows)
         for number, columns in _blocks(self.basis):
-            own = np.flatnonzero(species == number)
-            result[own, columns] = (rows[own, columns] - self.mean[columns]) * self.scale[columns]
+            atoms = np.flatnonzero(species == number)
+            result[atoms, columns] = (rows[atoms, columns] - self.mean[columns]) * self.scale[columns]
         return result
 
     def features(self, z: FloatArray) -> FloatArray:
@@ -169,7 +169,7 @@ class Environments:
         values, adjoint = np.empty(len(z)), np.empty_like(z)
         for part in _parts(0, len(z)):
             values[part], adjoint[part] = self._with_slope(z[part], weights)
-        forces, virial = self.basis.pull(pairs, self._own(adjoint * self.scale, pairs))
+        forces, virial = self.basis.pull(pairs, self._without_others(adjoint * self.scale, pairs))
         return values, forces, virial
 
     def _with_slope(self, z: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -179,7 +179,7 @@ class Environments:
         total = kernel.sum(axis=1)
         return total, (kernel @ self.centers - total[:, None] * z) / self.settings.length**2
 
-    def _own(self, adjoint: FloatArray, pairs: Pairs) -> FloatArray:
+    def _without_others(self, adjoint: FloatArray, pairs: Pairs) -> FloatArray:
         """Leave out columns of other center species."""
         for number, columns in _blocks(self.basis):
             other = np.flatnonzero(pairs.species != number)

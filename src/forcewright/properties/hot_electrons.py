@@ -133,7 +133,12 @@ class HotElectronPotential(PotentialBase):
             temperature = number(saved.content["electronic_temperature_K"], "electronic_temperature_K", low=0)
             if _hashes(saved.folder) != saved.content["parts"]:
                 raise InputError("a file of its parts is not the one that was saved")
-        return cls(load(saved.folder / GROUND), DosModel.load(saved.folder / DENSITY), temperature)
+            species = saved.species
+        ground, dos = load(saved.folder / GROUND), DosModel.load(saved.folder / DENSITY)
+        if species != ground.species:
+            raise InputError("is damaged: its species are not those of its potential; save the potential again",
+                             file=saved.file)  # fmt: skip
+        return cls(ground, dos, temperature)
 
 
 @dataclass(frozen=True)

@@ -43,18 +43,18 @@ class DiagnoseResult(Tabular):
         """Return the verdict and when each indicator first left its limits, for a terminal."""
         made = self.diagnosis
         verdict, broke, culprit = made.verdict, made.broke, made.culprit
-        head = "the run did not break" if broke is None else f"the run broke at {broke.time_ps:.4g} ps: {broke.reason}"
+        head = "the run did not break" if broke is None else str(broke)
+        before = "at any time" if broke is None else f"before the {broke.noun}"
         lines = [head, f"cause: {verdict.cause} ({verdict.quadrant})", *[f"  {reason}" for reason in verdict.reasons]]
         known = sorted((a for a in made.anomalies if a.time_ps is not None), key=lambda a: a.time_ps or 0.0)
         if known:
             lines.append("first anomalies:")
             for a in known:
-                lead = "" if a.lead_ps is None else f", {1000 * a.lead_ps:.0f} fs before the break"
+                lead = "" if a.lead_ps is None else f", {1000 * a.lead_ps:.0f} fs {before}"
                 lines.append(f"  {a.indicator}: {a.value:.4g} {a.unit} at {a.time_ps:.4g} ps{lead}")
         silent = [a.indicator for a in made.anomalies if a.time_ps is None]
         if silent:
-            when = "at any time" if broke is None else "before the break"
-            lines.append(f"  nothing {when}: {', '.join(silent)}")
+            lines.append(f"  nothing {before}: {', '.join(silent)}")
         if culprit is not None:
             near = culprit.nearest
             like = "" if near is None else (

@@ -38,16 +38,18 @@ _LAST = 5  # frames that stand for the break
 def write_diagnosis_page(folder: Path, made: Diagnosis, summary: Mapping[str, Any], reference: str) -> Path:
     """Write report.html and return its path; ``summary`` is the content of result.json."""
     verdict, broke, first = made.verdict, made.broke, made.first
+    noun = "break" if broke is None else broke.noun
     cards = [Card("cause", verdict.cause, "", verdict.quadrant)]
     if broke is not None:
-        cards.append(Card("broke at", f"{broke.time_ps:.4g}", "ps", f"of {made.run.thermo['time_ps'][-1]:.4g} ps"))
+        caption = "stopped at" if broke.ending == "stopped" else "broke at"
+        cards.append(Card(caption, f"{broke.time_ps:.4g}", "ps", f"of {made.run.thermo['time_ps'][-1]:.4g} ps"))
     if first is not None and first.time_ps is not None:
-        lead = "" if first.lead_ps is None else f"{significant(first.lead_ps)} ps before the break"
+        lead = "" if first.lead_ps is None else f"{significant(first.lead_ps)} ps before the {noun}"
         cards.append(Card("first anomaly", f"{first.time_ps:.4g}", "ps", f"{first.indicator}; {lead}"))
     page = PageContent(
         title=f"Diagnosis of {made.run.folder.name}", kicker="Forcewright diagnosis",
         summary="\n\n".join([_ending(made), " ".join(verdict.reasons), verdict.remedy]),
-        warnings=[] if broke is None else [f"The run broke at {broke.time_ps:.4g} ps: {broke.reason}."],
+        warnings=[] if broke is None else [f"{str(broke)[0].upper()}{str(broke)[1:]}."],
         cards=cards,
         facts=[
             ("potential", made.run.force_field.name), ("reference", reference or "not asked"),
@@ -79,7 +81,7 @@ def _ending(made: Diagnosis) -> str:
 
 
 def _table_section(made: Diagnosis) -> Section:
-    rows = []
+    rows, noun = [], "break" if made.broke is None else made.broke.noun
     for anomaly in sorted(made.anomalies, key=lambda a: np.inf if a.time_ps is None else a.time_ps):
         limits = [significant(limit) for limit in (anomaly.low, anomaly.high) if limit is not None]
         unit = "" if anomaly.unit.startswith("of ") else f" {anomaly.unit}"
@@ -91,9 +93,9 @@ def _table_section(made: Diagnosis) -> Section:
                 "–" if anomaly.lead_ps is None else significant(1000 * anomaly.lead_ps), anomaly.meaning,
             ]
         )  # fmt: skip
-    headings = [("indicator", ""), ("limits", ""), ("first beyond", "ps"), ("value", ""), ("before the break", "fs"),
+    headings = [("indicator", ""), ("limits", ""), ("first beyond", "ps"), ("value", ""), (f"before the {noun}", "fs"),
                 ("limits are", "")]  # fmt: skip
-    text = "When each indicator first left its limits, and how long before the break; a dash where it never did."
+    text = f"When each indicator first left its limits, and how long before the {noun}; a dash where it never did."
     return Section("What spoke when", text, [], [{"headings": headings, "rows": rows, "style": "plain"}])
 
 

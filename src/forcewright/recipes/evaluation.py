@@ -22,7 +22,7 @@ def evaluate_source(
     source: str | Mapping[str, Any],
     sets: Mapping[str, Dataset],
     *,
-    allow_commands: bool | str = False,
+    allow_commands: bool | Mapping[str, object] = False,
     kind: str | None = None,
 ) -> tuple[dict[str, ErrorTable], float]:
     """Predict every set in a process of its own with one thread; return the errors and the time of an evaluation.
@@ -70,7 +70,7 @@ def _predict_sets(
     source: str | Mapping[str, Any],
     sets: Mapping[str, Dataset],
     homes: Mapping[str, str],
-    allow_commands: bool | str,
+    allow_commands: bool | Mapping[str, object],
     kind: str | None,
 ) -> tuple[dict[str, list[Prediction]], float]:
     """Do the part of `evaluate_source` that runs in the worker."""
@@ -80,7 +80,9 @@ def _predict_sets(
     return predictions, time_per_atom(potential, max(next(iter(sets.values())).structures, key=len))
 
 
-def _potential(source: str | Mapping[str, Any], allow_commands: bool | str, kind: str | None) -> Potential:
+def _potential(
+    source: str | Mapping[str, Any], allow_commands: bool | Mapping[str, object], kind: str | None
+) -> Potential:
     if isinstance(source, str):
         return load(source, allow_commands=allow_commands, kind=kind)
     from forcewright.recipes.force_fields import force_field  # much to import, and rarely needed

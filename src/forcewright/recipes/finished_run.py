@@ -84,6 +84,7 @@ def read_run(
     return RunRecord(
         folder, field, tuple(plan), tuple(record.name for record in result.stages), tuple(shots), stage_of,
         read_thermo(result.thermo), result.alarm, tables[0], tables[1], training,
+        settings.run_settings().monitors,
     )  # fmt: skip
 
 

@@ -52,6 +52,7 @@ class _Verb:
 _READING = ("label", "skip_broken")
 _VERBS = {
     "analyze": _Verb(False, ("result.json",), (), ("what", "set", "skip", "every", "start_ps", "end_ps")),
+    "assess": _Verb(True, ("result.json",)),
     "check": _Verb(False, (), ("test",), ("format", "label", "stress_order", "energy_unit", "length_unit")),
     "compare": _Verb(True, ("result.json",), fresh=True),
     "compare-spaces": _Verb(
@@ -137,7 +138,7 @@ def pipeline(
     dvc
         Run nothing, and write ``dvc.yaml`` beside the file: ``dvc repro`` then runs each stage with ``--only``.
     on_stage
-        Called with the name of each stage and ``running`` or ``unchanged``.
+        Called with the name of each stage and ``running``, ``unchanged`` or that it was stopped.
 
     Raises
     ------
@@ -145,7 +146,8 @@ def pipeline(
         If the file is not usable, stages write the same, wait for each other, or name what is not there; or another
         process runs the pipeline.
     ForcewrightError
-        If a stage fails; what it said stands before.
+        If a stage fails; what it said stands before. A simulation that a monitor stops is no failure where a later
+        stage diagnoses it.
     """
     settings, _, file = read_config(PipelineConfig, config)
     if file is None:
@@ -161,12 +163,13 @@ def pipeline(
         return PipelineResult(folder, dict.fromkeys(stages, "written"))
     states: dict[str, str] = {}
     seconds: dict[str, float] = {}
+    diagnosed = {name for stage in stages.values() if stage.verb == "diagnose" for name in stage.after}
     with only_writer(folder, f".{file.stem}.lock"):
         known = _Known(file.with_name(f"{file.stem}.lock.json"))
         for name, stage in stages.items():
             if only in (None, name):
                 start = time.perf_counter()
-                states[name] = _bring_up_to_date(stage, folder, file, known, on_stage)
+                states[name] = _bring_up_to_date(stage, folder, file, known, on_stage, name in diagnosed)
                 seconds[name] = time.perf_counter() - start
     return PipelineResult(folder, states, seconds)
 
@@ -194,6 +197,8 @@ def stages_of(settings: PipelineConfig, folder: Path, file: Path) -> dict[str, S
 
 def _stage(name: str, content: Mapping[str, Any], folder: Path) -> Stage:
     verbs = [key for key in content if key in _VERBS]
+    if len(verbs) > 1:  # `label` is a command, and an option of others
+        verbs = [key for key in verbs if not any(key in _VERBS[other].options for other in verbs if other != key)]
     if len(verbs) != 1:
         wrong = next((key for key in content if key not in _VERBS), "")
         hint = did_you_mean(str(wrong), list(_VERBS)) if not verbs else "give one"
@@ -407,7 +412,10 @@ class _Known:
         write_json(self.path, {"stages": self.stages})
 
 
-def _bring_up_to_date(stage: Stage, folder: Path, file: Path, known: _Known, on_stage: Listener) -> str:
+def _bring_up_to_date(
+    stage: Stage, folder: Path, file: Path, known: _Known, on_stage: Listener, diagnosed: bool
+) -> str:
+    """Run a stage where something has changed; of a run that is ``diagnosed`` it does not matter whether it breaks."""
     missing = next((path for path in stage.reads if not (folder / path).exists()), None)
     if missing is not None:
         writer = f"; the stage {stage.after[0]} did not write it" if stage.after else "; no stage writes it"
@@ -430,8 +438,13 @@ def _bring_up_to_date(stage: Stage, folder: Path, file: Path, known: _Known, on_
     if record and begun != now and _VERBS[stage.verb].fresh and (folder / str(stage.output)).exists():
         words.append("--fresh")
     known.store(stage.name, now)  # a run that is stopped goes on
+    page = _page_written(stage, folder)
     code = _run(words, folder)
-    if code != 0:
+    # a command that fails in other ways writes no page
+    stopped = diagnosed and stage.verb == "simulate" and code == 1 and _page_written(stage, folder) != page
+    if stopped:
+        on_stage(stage.name, "stopped before its end, which a later stage diagnoses")
+    elif code != 0:
         raise ForcewrightError(
             f"{file}: the stage {stage.name} failed (`forcewright {shlex.join(words)}` ended with {code}; what it said "
             "stands above); mend it and run the pipeline again"
@@ -441,6 +454,12 @@ def _bring_up_to_date(stage: Stage, folder: Path, file: Path, known: _Known, on_
         raise InputError("was not written, though its command ended well", file=folder / absent, field=stage.name)
     known.store(stage.name, {**now, "writes": _hashes(stage.writes, folder)})
     return "ran"
+
+
+def _page_written(stage: Stage, folder: Path) -> int | None:
+    """Return when the page of a stage was written, in ns."""
+    page = folder / str(stage.output) / "report.html"
+    return page.stat().st_mtime_ns if page.is_file() else None
 
 
 def _run(words: Sequence[str], folder: Path) -> int:

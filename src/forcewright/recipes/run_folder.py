@@ -34,6 +34,7 @@ _SAME = {"fit": "tune"}
 
 #: What commands leave before they have a result, beside the journal of a study.
 _ON_THE_WAY = {
+    "assess": ("predictions/*/reference.json",),
     "compare": ("studies/*/journal.log", "studies/*/result.json"),
     "learn": ("learn.json",),
     "learning-curve": ("fits/*/*/point.json",),
@@ -176,6 +177,10 @@ class RunFolder:
                 "another output",
                 file=self.path,
             )
+
+    def written_by(self) -> str | None:
+        """Return the command whose results the folder holds; None where there are none, or they do not tell."""
+        return _command_of(self.read_result() or {})
 
     def read_result(self) -> dict[str, Any] | None:
         """Return the content of result.json; None where there is none that can be read."""

@@ -26,7 +26,7 @@ from forcewright.recipes.run_folder import LOCK, RunFolder, config_text, read_co
 from forcewright.report import Card, PageContent, Section, draw_svg, write_report
 from forcewright.report.drawing import BEST, MAIN, dress, new_figure
 from forcewright.report.numbers import DASH, significant
-from forcewright.validation.physics import PhysicsReport, ValidationConfig, Verdict
+from forcewright.validation.physics import PROPERTIES, PhysicsReport, ValidationConfig, Verdict
 from forcewright.validation.physics import validate as judge
 from forcewright.validation.properties import name_of
 
@@ -60,6 +60,8 @@ def validate(
     ------
     InputError
         If the config is not usable, or neither it nor ``potential`` says what to validate.
+    MissingExtraError
+        If a package is not installed that a property or a force field needs.
     """
     settings, folder, file = read_config(ValidationConfig, config)
     settings = with_absolute_paths(settings, folder)
@@ -72,6 +74,8 @@ def validate(
     if source is None or (target is None and file is not None):
         missing = "potential" if source is None else "output"
         raise InputError("is missing; add it, or say it on the command line", file=file, field=missing)
+    for name in settings.asked():
+        PROPERTIES[name].require_package()  # not after hours of other properties
     judged = force_field(source, folder)
     if isinstance(source, Path):
         judged = replace(judged, name=shown_name(source, folder, judged))

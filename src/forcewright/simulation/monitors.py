@@ -57,12 +57,20 @@ class Monitors(BaseModel):
     exceeds that, as 1 % of these do, and stop when it does by this factor; `warn` never stops, `off` does not look."""
 
     uncertainty: Kind | None = None
-    """Which uncertainty that is: grade, variance, committee, standard_error or distance; the first of them that the
-    potential knows where not given."""
+    """Which uncertainty that is: grade, variance, committee, standard_error, distance or rematch; the first of them
+    that the potential knows where not given."""
 
     pair_distance: Annotated[float, Field(gt=0, le=1)] | Literal["warn", "off"] = 0.7
     """For potentials that remember how close atoms of each pair of elements came in their training data: warn when
     they come closer, and stop when they do by this factor; `warn` never stops, `off` does not look."""
+
+    def is_stricter(self, monitor: str) -> bool:
+        """Return whether a monitor, as alarms name it, was asked to stop a run earlier than it does by default."""
+        usual = Monitors()
+        if monitor == "closest":
+            return bool(self.closest_A) or (self.closest_fraction or 0.0) > (usual.closest_fraction or 0.0)
+        limit, default = getattr(self, monitor, None), getattr(usual, monitor, None)
+        return isinstance(limit, float) and isinstance(default, float) and limit < default
 
     @field_validator("extrapolation_factor", "pair_distance", mode="before")
     @classmethod
@@ -90,6 +98,11 @@ class Alarm:
     def is_outside(self) -> bool:
         """Whether the run was still sound, and only outside what its potential was fitted to."""
         return self.monitor.startswith("extrapolation")
+
+    @property
+    def is_watch(self) -> bool:
+        """Whether nothing had broken yet, by what is known of the training data."""
+        return self.is_outside or self.monitor == "pair_distance"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

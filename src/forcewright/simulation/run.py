@@ -30,7 +30,7 @@ from forcewright.simulation.extrapolation_watch import FIRST, SELDOM, TABLE, Ext
 from forcewright.simulation.monitors import Alarm, References, Watch
 from forcewright.simulation.protocol_checks import check_protocol
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result, write_result
-from forcewright.simulation.settings import RunSettings
+from forcewright.simulation.settings import Intervals, RunSettings
 from forcewright.simulation.stages import Stage
 from forcewright.structure import Structure
 from forcewright.trajectory import Snapshot, Writer, open_writer, snapshots
@@ -228,7 +228,7 @@ class _Run:
         if stage.ensemble == "relax":
             self._relax(stage)
             return
-        due = self.settings.intervals(stage)
+        due = self._intervals()
         while self.stage_step < stage.steps:
             steps = min(due.until_next(self.stage_step), stage.steps - self.stage_step)
             with self._alarmed(steps):
@@ -236,12 +236,16 @@ class _Run:
             self.stage_step += steps
             at, last = self.stage_step, self.stage_step == stage.steps
             self._record(
-                at % due.thermo == 0 or last, at % due.frame == 0, at % due.monitors == 0 or last,
+                at % due.thermo == 0 or last, due.frame_due(at), at % due.monitors == 0 or last,
                 at % (SELDOM * due.monitors) == 0 or last, bool(due.dense and at % due.dense == 0),
             )  # fmt: skip
             if at % due.checkpoint == 0 and not last:
                 self._save_checkpoint()
             self._report_progress()
+
+    def _intervals(self) -> Intervals:
+        """Return the intervals of the present stage."""
+        return self.settings.intervals(self.stages[self.stage], *self.stages[: self.stage])
 
     def _relax(self, stage: Stage) -> None:
         """Relax in one go; after a kill it starts again."""
@@ -268,9 +272,9 @@ class _Run:
             step, time_ps = (self.last.step or 0, (self.last.time or 0.0) / 1000.0) if self.last else (0, 0.0)
             text = str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}"
             message = f"the forces failed within {steps} steps after step {step} ({time_ps:g} ps): {text}"
-            due, at = self.settings.intervals(self.stages[self.stage]), self.stage_step
+            due, at = self._intervals(), self.stage_step
             if self.last is not None:  # the last good snapshot, unless it is written anyway
-                self._write(self.last, at % due.thermo != 0, at % due.frame != 0)
+                self._write(self.last, at % due.thermo != 0, not due.frame_due(at))
                 self.dense.add(self.last, self.names[self.stage])
             raise _Stopped(Alarm("engine", message, step, time_ps)) from None
 

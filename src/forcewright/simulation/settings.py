@@ -62,15 +62,20 @@ class RunSettings(BaseModel):
             raise ValueError("give checkpoint_every_steps or checkpoint_every_ps, not both")
         return self
 
-    def intervals(self, stage: Stage) -> Intervals:
-        """Return all intervals in steps of a stage."""
+    def intervals(self, stage: Stage, *before: Stage) -> Intervals:
+        """Return all intervals in steps of a stage, which comes after others."""
         checkpoint = self.checkpoint_every_steps or 1000
         if self.checkpoint_every_ps is not None:
             checkpoint = _steps(1000.0 * self.checkpoint_every_ps, stage)
+        since = 0.0  # fs since the last frame that was due; frames are equally spaced over all stages
+        for earlier in before:
+            every = _steps(self.trajectory.every_fs, earlier) * earlier.timestep_fs
+            since = (since + earlier.steps * earlier.timestep_fs) % every
         return Intervals(
             _steps(self.trajectory.every_fs, stage), _steps(self.thermo_every_fs, stage),
             _steps(self.monitors.every_fs, stage), checkpoint,
             _steps(self.dense_frames.every_fs, stage) if self.dense_frames.count else 0,
+            round(since / stage.timestep_fs),
         )  # fmt: skip
 
 
@@ -83,11 +88,17 @@ class Intervals:
     monitors: int
     checkpoint: int
     dense: int = 0  # for none
+    since_frame: int = 0  # steps from the last frame that was due to the beginning of the stage
 
     def until_next(self, step: int) -> int:
         """Return the number of steps from ``step`` to the next output or check."""
-        due = (self.frame, self.thermo, self.monitors, self.checkpoint, self.dense)
-        return min(every - step % every for every in due if every)
+        due = (self.thermo, self.monitors, self.checkpoint, self.dense)
+        frame = self.frame - (step + self.since_frame) % self.frame
+        return min(frame, *(every - step % every for every in due if every))
+
+    def frame_due(self, step: int) -> bool:
+        """Return whether a frame of the trajectory is due at a step of the stage."""
+        return (step + self.since_frame) % self.frame == 0
 
 
 def _steps(fs: float, stage: Stage) -> int:

@@ -185,16 +185,23 @@ class NonlinearFit:
 
         return self._map(predicted, list(self.frames))
 
-    def loss(self, x: Coefficients, penalty: FloatArray, factor: float = 1.0) -> tuple[float, Coefficients]:
+    def loss(
+        self, x: Coefficients, penalty: FloatArray, factor: float = 1.0, ridge: FloatArray | None = None
+    ) -> tuple[float, Coefficients]:
         """Return the loss and its gradient, laid out as the coefficients.
 
-        ``penalty`` is the ridge of every coefficient (p, P), ``factor`` multiplies the energy weights.
+        ``penalty`` is the ridge of every coefficient (p, P), ``ridge`` (P, p, p) that of their products where there is
+        any; ``factor`` multiplies the energy weights.
         """
         pairs = list(zip(self.frames, self.weights, strict=True))
         parts = self._map(lambda pair: _frame_loss(*pair, x, self.embedding, factor), pairs)
         absolute = np.sqrt(x.c**2 + _SOFT**2)
         total = sum(part[0] for part in parts) + float(np.sum(penalty * x.c**2) + self.settings.l1 * absolute.sum())
-        c = sum((part[1] for part in parts), 2 * penalty * x.c + self.settings.l1 * x.c / absolute)
+        damped = penalty * x.c
+        if ridge is not None:
+            coupled = np.einsum("pij,jp->ip", ridge, x.c)
+            total, damped = total + float(np.sum(coupled * x.c)), damped + coupled
+        c = sum((part[1] for part in parts), 2 * damped + self.settings.l1 * x.c / absolute)
         return total, Coefficients(np.asarray(c), np.asarray(sum(part[2] for part in parts)))
 
     def _map(self, function: Callable[[Item], Result], items: list[Item]) -> list[Result]:
@@ -234,7 +241,9 @@ class NonlinearFit:
         c[:, 0] = linear.coefficients[held:] / self.embedding.weights[0]
         values = np.concatenate([frame.values for frame in self.frames])
         gram = self._overlap.copy()
-        gram[np.diag_indices(size)] += 1e-6 * np.diag(gram).mean() + linear.penalty / max(linear.penalty.mean(), 1e-300)
+        ridge = linear.ridge()
+        ridge = np.diag(linear.penalty) if ridge is None else ridge
+        gram += 1e-6 * np.diag(gram).mean() * np.eye(size) + ridge / max(float(np.diag(ridge).mean()), 1e-300)
         factor = scipy.linalg.cho_factor(gram)
         for p in range(1, densities):
             direction = c[:, 0] if p == 1 else rng.normal(size=size) / np.sqrt(np.diag(gram))
@@ -249,9 +258,19 @@ class NonlinearFit:
 
     def _penalty(self, linear: LinearStart) -> FloatArray:
         """Return the ridge of each coefficient (p, P): the linear fit's, L2, and the radial functions' roughness."""
-        factors = np.array([1.0] + [self.settings.damping] * (self.embedding.densities - 1))
         extra = self.settings.l2 + radial_roughness(self.basis, self.settings.radial)
-        return np.outer(linear.penalty, factors) + extra[:, None]
+        of_fit = linear.penalty if linear.mixing is None else np.zeros_like(linear.penalty)
+        return np.outer(of_fit, self._factors) + extra[:, None]
+
+    def _ridge(self, linear: LinearStart) -> FloatArray | None:
+        """Return the linear fit's ridge of products of coefficients (P, p, p); None where it has none."""
+        ridge = linear.ridge()
+        return None if ridge is None else self._factors[:, None, None] * ridge
+
+    @property
+    def _factors(self) -> FloatArray:
+        """By how much each density (P,) is damped, relative to the linear fit."""
+        return np.array([1.0] + [self.settings.damping] * (self.embedding.densities - 1))
 
     def _descend(
         self, x: Coefficients, linear: LinearStart, share: float, factor: float, iterations: int,
@@ -263,7 +282,7 @@ class NonlinearFit:
         """
         size, densities = x.c.shape
         held = len(linear.coefficients) - size
-        penalty = self._penalty(linear)
+        penalty, ridge = self._penalty(linear), self._ridge(linear)
         steps = [start + np.arange(math.ceil(share * len(block))) for block, start in self.basis.blocks()]
         ladder = np.concatenate(steps).astype(np.int64)
         free = np.concatenate([np.arange(held + size), *(held + p * size + ladder for p in range(1, densities))])
@@ -278,7 +297,7 @@ class NonlinearFit:
                 raise StopIteration  # how SciPy is told to end well
 
         while going and len(path) < iterations:
-            matrix = self._tangent_matrix(x, held, penalty, factor)[np.ix_(free, free)]
+            matrix = self._tangent_matrix(x, held, penalty, factor, ridge)[np.ix_(free, free)]
             scale = 1.0 / np.sqrt(np.diag(matrix))
             triangle = _whitener(matrix * np.outer(scale, scale))
 
@@ -294,7 +313,7 @@ class NonlinearFit:
             def objective(
                 y: FloatArray, step: Any = step, scale: FloatArray = scale, u: FloatArray = triangle
             ) -> tuple[float, FloatArray]:
-                value, gradient = self.loss(step(y), penalty, factor)
+                value, gradient = self.loss(step(y), penalty, factor, ridge)
                 flat = np.concatenate([gradient.k[:held], gradient.c.T.ravel()])[free]
                 return value, scipy.linalg.solve_triangular(u, scale * flat, trans="T", check_finite=False)
 
@@ -309,7 +328,9 @@ class NonlinearFit:
             x = path[-1]
         return path
 
-    def _tangent_matrix(self, x: Coefficients, held: int, penalty: FloatArray, factor: float) -> FloatArray:
+    def _tangent_matrix(
+        self, x: Coefficients, held: int, penalty: FloatArray, factor: float, ridge: FloatArray | None = None
+    ) -> FloatArray:
         """Return the Gauss-Newton matrix JᵀJ + ridge over constants and densities (held + P·p, held + P·p).
 
         Further densities are damped by what their change of one would change in the mean loss of an atom: beyond that
@@ -329,10 +350,13 @@ class NonlinearFit:
         matrix = np.triu(matrix) + np.triu(matrix, 1).T
         matrix[np.diag_indices(order)] += np.concatenate([np.zeros(held), penalty.T.ravel()])
         atoms = sum(len(frame.values) for frame in self.frames)
-        trust = self.loss(x, penalty, factor)[0] / atoms
-        for p in range(1, densities):
+        trust = self.loss(x, penalty, factor, ridge)[0] / atoms
+        for p in range(densities):
             part = slice(held + p * size, held + (p + 1) * size)
-            matrix[part, part] += trust * self._overlap
+            if p > 0:
+                matrix[part, part] += trust * self._overlap
+            if ridge is not None:
+                matrix[part, part] += ridge[p]
         return matrix
 
     @cached_property

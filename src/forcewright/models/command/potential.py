@@ -19,7 +19,7 @@ from forcewright.data.raw import RawFrame
 from forcewright.errors import InputError
 from forcewright.files import lasting_scratch_folder, scratch_folder
 from forcewright.models.ase_calculator import calculator_factory
-from forcewright.models.command.template import Value, fill, fill_within, plain_value
+from forcewright.models.command.template import Value, fill, fill_within, placeholders, plain_value
 from forcewright.models.running import run
 from forcewright.models.storage import PotentialFolder, hashes_of, write_files, write_potential
 from forcewright.models.training_files import LabelNames, write_training_file
@@ -230,3 +230,56 @@ def describe_program(content: Mapping[str, object]) -> str:
     if predicting.command:
         return f"runs {' '.join(predicting.command)!r}"
     return f"calls {predicting.ase!r}" + (f" with {predicting.kwargs}" if predicting.kwargs else "")
+
+
+def runs_as_stated(model: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    """Return whether a saved potential runs nothing but what the model of a config says.
+
+    What decides that are the program or calculator with its arguments, the values of their placeholders, and the files
+    beside them that the config writes itself. What a fit has written cannot be told from what somebody has put there.
+
+    Parameters
+    ----------
+    model
+        ``model`` of a config; where it has a range any number, or any of the choices, will do.
+    content
+        That of ``potential.json``.
+    """
+    stated, saved = model.get("predict"), content.get("predict")
+    if not isinstance(stated, Mapping) or not isinstance(saved, Mapping) or not set(stated) <= set(saved):
+        return False
+    usual: dict[str, Any] = {key: known.default for key, known in Predicting.model_fields.items()}
+    labels = LabelNames.model_validate(stated["labels"]) if "labels" in stated else usual["labels"]
+    expected = {**usual, "kwargs": {}, **stated, "labels": labels.model_dump()}
+    values = {**_mapping(model.get("parameters")), **_mapping(model.get("integers")), "cutoff": model.get("cutoff")}
+    species = " ".join(content.get("species", ()))
+    texts = {name: text for name, text in _mapping(model.get("files")).items() if not placeholders(str(text))}
+    written = hashes_of({name: fill(str(text), {}).encode() for name, text in texts.items()})
+    kept = _mapping(content.get("files"))
+    return (
+        _agrees(expected, saved)
+        and all(_agrees(values.get(name), value) or (name, value) == ("species", species)
+                for name, value in _mapping(content.get("values")).items())
+        and all(kept[name] == written[name] for name in written if name in kept)
+    )  # fmt: skip
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _agrees(stated: Any, saved: Any) -> bool:
+    """Return whether what was saved is what a config states, or lies in the range it states."""
+    if isinstance(stated, Mapping) and "choices" in stated:
+        return saved in stated["choices"]
+    if isinstance(stated, Mapping) and {"low", "high"} & set(stated):
+        return isinstance(saved, int | float)
+    if isinstance(stated, Mapping):
+        return isinstance(saved, Mapping) and set(stated) == set(saved) and all(
+            _agrees(stated[key], saved[key]) for key in stated
+        )  # fmt: skip
+    if isinstance(stated, list | tuple):
+        return isinstance(saved, list | tuple) and len(stated) == len(saved) and all(
+            map(_agrees, stated, saved)
+        )  # fmt: skip
+    return bool(stated == saved)
