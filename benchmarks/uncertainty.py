@@ -62,7 +62,7 @@ def molten(kelvin: float, volume_A3: float, frames: int, folder: Path, seed: int
 
 
 #: A GAP that is fitted in a minute or two.
-GAP = {"kind": "gap", "soap": {"n_max": 6, "l_max": 4, "n_sparse": 200}}
+GAP = {"kind": "gap", "soap": {"n_max": 6, "l_max": 4, "n_sparse": 100}}
 
 System = tuple[str, Dataset, dict[str, Dataset], dict[str, Any]]
 

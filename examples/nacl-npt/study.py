@@ -135,7 +135,8 @@ def volume_figure() -> Any:
             smooth = np.convolve(volume, np.ones(width) / width, "valid")
             ax.plot(time[: len(smooth)] - time[0], smooth, color=color_of(k), lw=1, label=label)
     dress(ax, "time (ps)", "volume per 200 ions (Å³)")
-    ax.legend(frameon=False, fontsize=8, ncols=2)
+    if ax.lines:
+        ax.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 
 

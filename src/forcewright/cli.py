@@ -121,10 +121,11 @@ def tune(
     `forcewright tune train.extxyz --model ace --test test.extxyz -o runs/x` does what `forcewright init` would write.
     """
     if model is None and len(config) == 1 and describes_property(config[0]):
-        with _progress("fitting a property"):
+        with _progress("fitting a property") as show:
+            show()
             result = fw.tune_property(config[0], output=output, fresh=fresh)
         _print_errors(result.to_rows(), result.summary["unit"])
-        _print(f"written to {result.folder}")
+        _say_where(result.folder)
         return
     _run_study(fw.tune, _study(config, model, test, output, settings, label, search=True), output, fresh)
 

@@ -16,7 +16,34 @@ Order = Literal["eigenspectrum", "sorted_l2"]
 
 
 @dataclass(frozen=True)
-class CoulombMatrix(Descriptor):
+class _ChargeMatrix(Descriptor):
+    """What both matrices share: how large they are, how they are sorted, and DScribe, which makes them."""
+
+    atoms: int
+    order: Order = "eigenspectrum"
+    per_atom = False
+
+    def __post_init__(self) -> None:
+        assert self._maker  # raises where it cannot be made
+
+    @property
+    def size(self) -> int:
+        """Numbers in the row."""
+        return int(self._maker.get_number_of_features())
+
+    def _require_room(self, structure: Structure) -> None:
+        if len(structure) > self.atoms:
+            raise InputError(
+                f"holds {len(structure)} atoms, more than the {self.atoms} the matrix has room for", field="atoms"
+            )
+
+    @cached_property
+    def _maker(self) -> Any:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CoulombMatrix(_ChargeMatrix):
     """The Coulomb matrix of a molecule (Rupp et al., Phys. Rev. Lett. 108, 058301 (2012)), by DScribe.
 
     ``M_ij = Z_i Z_j / |R_i - R_j|``, ``M_ii = 0.5 Z_i^2.4`` with distances in Å.
@@ -37,18 +64,7 @@ class CoulombMatrix(Descriptor):
         If a number is invalid.
     """
 
-    atoms: int
-    order: Order = "eigenspectrum"
     name = "coulomb"
-    per_atom = False
-
-    def __post_init__(self) -> None:
-        assert self._maker
-
-    @property
-    def size(self) -> int:
-        """Numbers in the row."""
-        return int(self._maker.get_number_of_features())
 
     def rows(self, structure: Structure) -> FloatArray:
         """Return the row (1, D) of an open structure."""
@@ -64,7 +80,7 @@ class CoulombMatrix(Descriptor):
     def _check(self, structure: Structure) -> None:
         if structure.pbc.any():
             raise InputError("has periodic directions; take the Ewald sum matrix, 'ewald'", field="pbc")
-        _require_room(structure, self.atoms)
+        self._require_room(structure)
 
     @cached_property
     def _maker(self) -> Any:
@@ -72,7 +88,7 @@ class CoulombMatrix(Descriptor):
 
 
 @dataclass(frozen=True)
-class EwaldSumMatrix(Descriptor):
+class EwaldSumMatrix(_ChargeMatrix):
     """The Ewald sum matrix of a periodic cell (Faber et al., Int. J. Quantum Chem. 115, 1094 (2015)), by DScribe.
 
     Its elements are the Coulomb energies of the nuclei, all their images and a neutralizing background, in
@@ -93,36 +109,23 @@ class EwaldSumMatrix(Descriptor):
         If a number is invalid.
     """
 
-    atoms: int
-    order: Order = "eigenspectrum"
     accuracy: float = 1e-6
     name = "ewald"
-    per_atom = False
     differentiable = False
 
     def __post_init__(self) -> None:
         if not 0.0 < self.accuracy < 1.0:
             raise InputError(f"is {self.accuracy}; it must be between 0 and 1", field="accuracy")
-        assert self._maker
-
-    @property
-    def size(self) -> int:
-        """Numbers in the row."""
-        return int(self._maker.get_number_of_features())
+        super().__post_init__()
 
     def rows(self, structure: Structure) -> FloatArray:
         """Return the row (1, D) of a cell that is periodic in three directions."""
         if not structure.pbc.all():
             raise InputError("has open directions; take the Coulomb matrix, 'coulomb'", field="pbc")
-        _require_room(structure, self.atoms)
+        self._require_room(structure)
         row = self._maker.create(folded(structure), accuracy=self.accuracy)
         return np.asarray(row, dtype=np.float64).reshape(1, -1)
 
     @cached_property
     def _maker(self) -> Any:
         return made_by_dscribe("EwaldSumMatrix", "the Ewald sum matrix", n_atoms_max=self.atoms, permutation=self.order)
-
-
-def _require_room(structure: Structure, atoms: int) -> None:
-    if len(structure) > atoms:
-        raise InputError(f"holds {len(structure)} atoms, more than the {atoms} the matrix has room for", field="atoms")

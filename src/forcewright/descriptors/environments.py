@@ -61,7 +61,7 @@ class Environments:
         distances = np.full(len(numbers), np.inf)
         for z, rows in described.items():
             if z in self.kept:
-                distances[numbers == z] = _nearest(rows / self.scales[z], self.kept[z])
+                distances[numbers == z] = nearest(rows / self.scales[z], self.kept[z])[0] / np.sqrt(rows.shape[1])
         return distances
 
     def to_arrays(self) -> dict[str, FloatArray]:
@@ -135,13 +135,11 @@ def spreads(rows: FloatArray) -> FloatArray:
     return np.where(spread > _CONSTANT * np.abs(rows).max(axis=0, initial=1e-300), spread, np.inf)
 
 
-def _nearest(rows: FloatArray, kept: FloatArray) -> FloatArray:
-    """Return the distance of each row (n,) to the nearest of those kept, per function."""
-    squares = np.einsum("kq,kq->k", kept, kept)
-    nearest = np.empty(len(rows))
-    step = max(1, _BLOCK // max(len(kept), 1))
+def nearest(rows: FloatArray, others: FloatArray) -> tuple[FloatArray, IntArray]:
+    """Return the distance (n,) of each row (n, q) to the nearest of others (m, q), and which (n,) that is."""
+    squares = np.einsum("kq,kq->k", others, others)
+    indices = np.empty(len(rows), dtype=np.int64)
+    step = max(1, _BLOCK // max(len(others), 1))
     for start in range(0, len(rows), step):
-        part = rows[start : start + step]
-        squared = np.einsum("nq,nq->n", part, part)[:, None] + squares - 2.0 * part @ kept.T
-        nearest[start : start + step] = squared.min(axis=1)
-    return np.asarray(np.sqrt(np.maximum(nearest, 0.0) / max(rows.shape[1], 1)))
+        indices[start : start + step] = (squares - 2.0 * rows[start : start + step] @ others.T).argmin(axis=1)
+    return np.linalg.norm(rows - others[indices], axis=1), indices

@@ -16,7 +16,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.descriptors.ace import ace_basis
-from forcewright.descriptors.environments import describe, spreads
+from forcewright.descriptors.environments import describe, nearest, spreads
 from forcewright.diagnosis.indicators import Indicator
 from forcewright.diagnosis.run_record import RunRecord, evenly
 from forcewright.errors import ForcewrightError
@@ -104,12 +104,12 @@ class TrainingEnvironments:
         """By element, the distance that 99 % of training atoms have to the nearest in other frames."""
         result: dict[int, float | None] = {}
         for z, (rows, frames, _, _) in self._of_species.items():
-            nearest = []
+            distances: list[float] = []
             for k in evenly(range(len(rows)), _SAMPLE):
                 others = rows[frames != frames[k]]
                 if len(others):
-                    nearest.append(float(np.sqrt(((others - rows[k]) ** 2).sum(axis=1).min())))
-            result[z] = float(np.quantile(nearest, COVERAGE)) if len(nearest) > 1 and max(nearest) > 0 else None
+                    distances += nearest(rows[[k]], others)[0].tolist()
+            result[z] = float(np.quantile(distances, COVERAGE)) if len(distances) > 1 and max(distances) > 0 else None
         return result
 
     def novelty(self, structure: Structure) -> FloatArray:
@@ -118,7 +118,7 @@ class TrainingEnvironments:
         for z, (atoms, rows) in self._describe(structure).items():
             if z in self._of_species and (usual := self.usual[z]):
                 known, _, _, scale = self._of_species[z]
-                ratios[atoms] = _nearest(rows / scale, known)[0] / usual
+                ratios[atoms] = nearest(rows / scale, known)[0] / usual
         return ratios
 
     def nearest(self, structure: Structure, atom: int) -> NearestEnvironment | None:
@@ -128,23 +128,13 @@ class TrainingEnvironments:
             return None
         known, frames, atoms, scale = self._of_species[z]
         around, rows = self._describe(structure)[z]
-        distance, index = _nearest(rows[around == atom] / scale, known)
+        distance, index = nearest(rows[around == atom] / scale, known)
         k = int(frames[index[0]])
         file, _, number = self.training[k].origin.rpartition("#")
         return NearestEnvironment(
             file or self.training.name or "the training data", int(number) if number.isdigit() else k, k,
             int(atoms[index[0]]), float(distance[0]), self.usual[z],
         )  # fmt: skip
-
-
-def _nearest(rows: FloatArray, known: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Return the distance (n,) of each row (n, p) to the nearest of others (m, p), and which (n,) that is."""
-    distances, indices = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64)
-    for k, row in enumerate(rows):
-        squares = ((known - row) ** 2).sum(axis=1)
-        indices[k] = int(squares.argmin())
-        distances[k] = np.sqrt(squares[indices[k]])
-    return distances, indices
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,8 +1,8 @@
 """What a model leaves open, such as ACE's radial family, is settled by short fits to a few training frames.
 
 Every alternative is cross-validated on the same frames, with one set of weights for all groups; the first whose loss is
-within one percent of the least is taken. Trials then have it as if the config had said so. Groups that validation leaves
-out have no part in it; where nothing remains without them, each is predicted by fits that have not seen it.
+within one percent of the least is taken. Trials then have it as if the config had said so. Groups that validation
+leaves out have no part in it; where nothing remains without them, each is predicted by fits that have not seen it.
 """
 
 from __future__ import annotations
