@@ -36,7 +36,7 @@ SETS: dict[str, tuple[str, dict[str, Any], list[TensorSettings]]] = {
     "dimer-polarizability": ("dipoles/tensoap_water_dimer_coords_1000.extxyz.gz",
                              {"name": "polarizability", "key": "alpha", "unit": "a.u."}, [WATER]),
     "ccsdt-dipole": ("dipoles/ccsdt_h2o.xyz.gz", {"name": "dipole", "unit": "a.u."},
-                     [WATER.model_copy(update={"cutoff": 4.0, "degrees": (12.0, 10.0, 6.0)})]),
+                     [WATER.model_copy(update={"cutoff": 4.0, "degrees": (12.0, 10.0, 6.0), "decay": 2.0})]),
     "gehlenite-al": ("nmr/gehlenite_efg_*.extxyz.gz", {"name": "efg", "mask": "is_al"}, [GEHLENITE]),
 }  # fmt: skip
 
