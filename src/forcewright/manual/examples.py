@@ -141,7 +141,6 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "AssessConfig.models": {"ace": {"potential": "runs/si/potential"}},
     "HotElectronSettings.potential": "runs/si/potential", "HotElectronSettings.dos": "runs/dos",
     "HotElectronSettings.electronic_temperature_K": 5000,
-    "ReferenceSettings.properties": ["dipole", "charges"],
     # learning and pipelines
     "WalkerSettings.name": "liquid", "PackingSettings.compositions": [{"Si": 32}],
     "PackingSettings.volume_per_atom_A3": [15, 25], "PackingSettings.density_g_per_cm3": [2.2, 2.6],

@@ -129,11 +129,13 @@ def _meanings(function: Callable[..., Any]) -> dict[str, str]:
     """Return what the section ``Parameters`` of a NumPy-style docstring says of each argument."""
     section = (inspect.getdoc(function) or "").partition("\nParameters\n----------\n")[2].partition("\n\n")[0]
     meanings: dict[str, list[str]] = {}
+    lines: list[str] = []
     for line in section.splitlines():
         if line.startswith(" "):
-            meanings[next(reversed(meanings))].append(line.strip())
+            lines.append(line.strip())
         else:
-            meanings[line.strip()] = []
+            lines = []
+            meanings |= dict.fromkeys(line.strip().split(", "), lines)
     return {name: " ".join(lines) for name, lines in meanings.items()}
 
 

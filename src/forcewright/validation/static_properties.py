@@ -221,6 +221,7 @@ STATIC_PROPERTIES = (
             "not_overlapping": Tolerance(0.25, relative=False),
         },
         differences=_vibration_difference,
+        meaning="Harmonic vibrations of a molecule: modes, zero-point energy, infrared intensities.",
     ),
     Property(
         "phases", protocol_settings(phase_energies), _phases,
