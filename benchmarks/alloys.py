@@ -1,6 +1,6 @@
 """NbMoTaW by default settings: errors, each binary left out in turn, and what the potential costs beside SNAP.
 
-    python benchmarks/alloys.py [--step N] [--output FOLDER]
+    python benchmarks/alloys.py [--step N] [--functions 300] [--in-domain]
 
 Elements and binaries train (Li, Hu, Chen, Deng, Luo and Ong, npj Comput. Mater. 6, 70 (2020)); one set of weights for
 all groups, 300 functions per element. Weights, ridge and smoothness are those of cross-validation within the training
@@ -39,25 +39,30 @@ def main() -> None:
     """Fit, leave out, print."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     arguments.add_argument("--step", type=int, default=1, help="take every N-th training frame (1)")
-    step = arguments.parse_args().step
+    arguments.add_argument("--functions", type=int, default=300, help="of ACE, per element (300)")
+    arguments.add_argument("--in-domain", action="store_true", help="leave out no binary")
+    parsed = arguments.parse_args()
+    step = parsed.step
     if not DATA.is_dir():
         raise SystemExit("needs the alloys of ../shared")
     with tempfile.TemporaryDirectory() as temporary:
         parts = [read(name, Path(temporary)) for name in (*(f"binaries_train_{i}" for i in range(3)), "elements_train")]
         test = read("test", Path(temporary))
     train = sum((part[::step] for part in parts[1:]), parts[0][::step])
-    model: dict[str, Any] = {"kind": "ace", "functions": 300}
+    model: dict[str, Any] = {"kind": "ace", "functions": parsed.functions}
     start = time.process_time()
     fit = fw.fit(train, model=model, test=test, weights={"by": "all"}, workers=1)
     seconds = time.process_time() - start
     settings = fit.summary["settings"]
     weights = {"by": "all", **next(iter(settings["weights"].values()))}
-    binaries = sorted(group for group in train.group_sizes if group.endswith("_SS"))
-    left_out = fw.fit(
-        train, model=settings["model"], weights=weights, ridge=settings["ridge"], prior=settings["prior"], workers=1,
-        validation={"leave_out": {group: [group] for group in binaries}}, short_range="off",
-    )  # fmt: skip
-    seen, unseen = fit.validation.to_dict()["groups"], left_out.validation.to_dict()["groups"]
+    binaries = [] if parsed.in_domain else sorted(group for group in train.group_sizes if group.endswith("_SS"))
+    seen, unseen = fit.validation.to_dict()["groups"], {}
+    if binaries:
+        left_out = fw.fit(
+            train, model=settings["model"], weights=weights, ridge=settings["ridge"], prior=settings["prior"],
+            workers=1, validation={"leave_out": {group: [group] for group in binaries}}, short_range="off",
+        )  # fmt: skip
+        unseen = left_out.validation.to_dict()["groups"]
     largest = max(test.structures, key=len)
     snap = fw.fit(train[:: max(1, 20 // step)], model={"kind": "snap", "twojmax": 6}, ridge=1e-8, workers=1,
                   weights={"energy": 100, "force": 1, "by": "all"}, short_range="off")  # fmt: skip
@@ -70,7 +75,8 @@ def main() -> None:
         a, b = seen[group], unseen[group]
         ratios = f"{b[ENERGY] / a[ENERGY]:.1f}, {b[FORCE] / a[FORCE]:.1f}"
         table.add_row(group, *(f"{x:.3g}" for x in (a[ENERGY], a[FORCE], b[ENERGY], b[FORCE])), ratios)
-    console.print(table)
+    if binaries:
+        console.print(table)
     overall = fit.test.overall
     console.print(f"cross-validation {fit.validation!r}")
     console.print(f"test {overall.energy_rmse_meV_per_atom:.2f} meV/atom, {overall.force_rmse_eV_per_A:.3f} eV/Å")

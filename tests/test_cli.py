@@ -133,6 +133,8 @@ def test_a_study_killed_at_random_moments_has_the_trials_of_an_undisturbed_one(c
     [
         (["simulate", "run.yaml"], "stopped; run it again to go on"), (["check", "x.extxyz"], "stopped"),
         (["tune", "--fresh", "t.yaml"], "stopped; run it again without --fresh to go on"),
+        (["learn", "learn.yaml"], "stopped; run it again to go on"),
+        (["compare-spaces", "a", "b"], "stopped; nothing is kept, and it begins anew when it is run again"),
     ],
 )  # fmt: skip
 def test_a_signal_ends_a_command_in_a_sentence(

@@ -93,7 +93,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
     study = {
         "reference_energies": "zero", "weights": {"energy": 100, "force": 1}, "ridge": 1e-8, "committee": 6,
-        "uncertainty": ["standard_error", "distance"],
+        "uncertainty": ["standard_error", "distance", "rematch"],
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("saved")
     fitted = {kind: fw.fit(train, model=model, test=cells(12, 0.08, 7), **study) for kind, model in models.items()}
@@ -290,12 +290,37 @@ def test_a_distance_is_zero_where_the_potential_was_fitted_and_infinite_for_unkn
     assert np.isinf(known.distances(mixed)[1]) and np.isfinite(known.distances(mixed)[[0, 2, 3]]).all()
 
 
+def test_a_rematch_distance_is_that_of_the_kernel_to_the_nearest_structure(fits: dict[str, Any]) -> None:
+    from forcewright.descriptors.kernels import StructureKernel
+    from forcewright.descriptors.known_structures import KnownStructures
+    from forcewright.structure import Structure
+
+    structures = fw.Dataset.from_ase(fits["inside"][:5]).structures
+    stored = KnownStructures.of((29,), 4.5, structures[:4]).to_arrays()
+    stored["rows"] = stored["rows"].astype(np.float64)
+    known = KnownStructures.from_arrays(stored)
+    rows = [known.describe(structure) for structure in structures]
+    expected = StructureKernel("rematch").distances(rows)
+    np.testing.assert_allclose(known.distances(structures[4]), expected[4, :4].min(), atol=1e-4)
+    folds = np.array([0, 0, 1, 1])
+    among = [expected[0, 2:4].min(), expected[1, 2:4].min(), expected[2, :2].min(), expected[3, :2].min()]
+    np.testing.assert_allclose(known.distances_to_others(folds), among, atol=1e-4)
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0].T
+    s = structures[2]
+    same = Structure(s.numbers, s.positions[[1, 0, 3, 2]] @ turn, s.cell @ turn, s.pbc)
+    np.testing.assert_allclose(known.distances(same), 0.0, atol=1e-4)
+    assert np.isinf(known.distances(Structure(np.array([29, 28, 29, 29]), s.positions, s.cell, s.pbc))).all()
+    for damage in ({"atoms": np.array([4, 4])}, {"rows": stored["rows"][:, 1:]}, {"atoms": np.zeros(0)}):
+        with pytest.raises((ValueError, KeyError)):
+            KnownStructures.from_arrays({**stored, **damage})
+
+
 def test_every_kind_serves_selection_prediction_and_monitors(fits: dict[str, Any], tmp_path: Path) -> None:
     from forcewright.simulation import RunSettings, Stage, run
 
     frames = [*fits["inside"][:5], *fits["outside"][:2]]
     folder = fits["folder"] / "snap"
-    for kind in ("committee", "standard_error", "distance"):
+    for kind in ("committee", "standard_error", "distance", "rematch"):
         chosen = fw.select(frames, by="novelty", count=2, potential=folder, options={"kind": kind})
         assert {float(frame.structure.volume) for frame in chosen} == {a.get_volume() for a in frames[5:]}
         predicted = fw.predict(folder, frames, tmp_path / f"{kind}.extxyz", uncertainty=kind)

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from forcewright.data import audit, read, write
     from forcewright.errors import ForcewrightError, InputError
     from forcewright.fitting.committee import Committee
+    from forcewright.manual.config import config
     from forcewright.models import load
+    from forcewright.recipes.assess import assess
+    from forcewright.recipes.cite import cite
     from forcewright.recipes.compare import compare
     from forcewright.recipes.compare_spaces import compare_spaces
     from forcewright.recipes.convert import convert
     from forcewright.recipes.diagnose import diagnose
     from forcewright.recipes.generate import generate
+    from forcewright.recipes.init import init
     from forcewright.recipes.label import label
     from forcewright.recipes.learn import learn
     from forcewright.recipes.learning_curve import learning_curve
@@ -45,10 +49,9 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "audit", "compare", "compare_spaces", "convert", "diagnose", "evaluate", "fit", "generate", "label",
-    "learn", "learning_curve", "load", "pipeline", "predict", "read", "report", "rerun", "select", "simulate",
-    "split",
-    "statistics", "tune", "validate", "write",
+    "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate",
+    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report",
+    "rerun", "select", "simulate", "split", "statistics", "tune", "validate", "write",
 ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -31,7 +32,7 @@ app = typer.Typer(
     help="From labelled atomic structures to an interatomic potential that can be trusted in a simulation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
 _plain: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}  # names and labels say what they say
@@ -59,6 +60,10 @@ LabelMap = Annotated[
     list[str] | None,
     typer.Option("--label", help="Where a label stands, as NAME=KEY: energy=dft_energy. May be repeated."),
 ]
+TargetFile = Annotated[
+    Path | None,
+    typer.Option("--target", help="YAML file of a property to look at, too: its target, or a config that has one."),
+]
 Format = Annotated[str | None, typer.Option(help="Format by name, where the ending of the file does not tell.")]
 StressOrder = Annotated[
     list[str] | None,
@@ -71,25 +76,92 @@ EnergyUnit = Annotated[str | None, typer.Option(help="npz without units: unit of
 LengthUnit = Annotated[str | None, typer.Option(help="npz without units: unit of length, Ang or Bohr.")]
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        _out.print(f"forcewright {fw.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From labelled atomic structures to an interatomic potential that can be trusted in a simulation."""
+
+
+ConfigOrData = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="CONFIG | DATA…", show_default=False,
+        help="YAML file; paths in it are relative to it. Or, with --model, files of labelled structures.",
+    ),
+]  # fmt: skip
+ModelKind = Annotated[
+    str | None, typer.Option(help="Family to fit to files of structures, such as ace or snap.", metavar="KIND")
+]
+TestFiles = Annotated[list[Path] | None, typer.Option("--test", help="With --model: test files. May be repeated.")]
+StudyOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for everything that comes out.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="With --model: a further setting, as study.trials=8. May be repeated."),
+]
+
+
 @app.command()
-def tune(config: Config, fresh: Fresh = False) -> None:
+def tune(
+    config: ConfigOrData, model: ModelKind = None, test: TestFiles = None, output: StudyOutput = None,
+    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False,
+) -> None:  # fmt: skip
     """Search hyperparameters, weights and ridge; write potential, tables and report.
 
-    Example: `forcewright tune mo.yaml`. Run it again to resume.
+    Example: `forcewright tune mo.yaml`. Run it again to resume. Without a config:
+    `forcewright tune train.extxyz --model ace --test test.extxyz -o runs/x` does what `forcewright init` would write.
     """
-    _run_study(fw.tune, config, fresh)
+    _run_study(fw.tune, _study(config, model, test, output, settings, label, search=True), output, fresh)
 
 
 @app.command()
-def fit(config: Config, fresh: Fresh = False) -> None:
+def fit(
+    config: ConfigOrData, model: ModelKind = None, test: TestFiles = None, output: StudyOutput = None,
+    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False,
+) -> None:  # fmt: skip
     """Fit one model whose hyperparameters are all given; only weights and ridge may be ranges.
 
-    Example: `forcewright fit mo-fixed.yaml`.
+    Example: `forcewright fit mo-fixed.yaml`. Without a config:
+    `forcewright fit train.extxyz --model ace --test test.extxyz -o runs/x`.
     """
-    _run_study(fw.fit, config, fresh)
+    _run_study(fw.fit, _study(config, model, test, output, settings, label, search=False), output, fresh)
 
 
-def _run_study(run: Any, config: Path, fresh: bool) -> None:
+def _study(
+    paths: list[Path], model: str | None, test: list[Path] | None, output: Path | None, settings: list[str] | None,
+    label: list[str] | None, *, search: bool,
+) -> Any:  # fmt: skip
+    """Return a config: the one file that is named, or that of files of structures and a model."""
+    if model is None:
+        if len(paths) > 1:
+            raise ForcewrightError(
+                f"{len(paths)} files are no config; to fit to them, say --model ace or another family"
+            )
+        if test or settings or label:
+            raise ForcewrightError("--test, --set and --label go with --model; put them into the config")
+        return paths[0]
+    from forcewright.recipes.one_line import study_config
+
+    return study_config(
+        paths,
+        model=model,
+        search=search,
+        test=test or (),
+        labels=_mapping(label),
+        output=output,
+        settings=settings or (),
+    )
+
+
+def _run_study(run: Any, config: Any, output: Path | None, fresh: bool) -> None:
     best = float("inf")
     # the part of the log that says which labels were found and which reference energies are used
     handler = logging.StreamHandler(sys.stderr)
@@ -109,7 +181,7 @@ def _run_study(run: Any, config: Path, fresh: bool) -> None:
             show(description=f"best loss {best:.5g}", total=wanted, advance=1)
 
         try:
-            result = run(config, fresh=fresh, on_trial=on_trial)
+            result = run(config, output=output, fresh=fresh, on_trial=on_trial)
         finally:
             logger.removeHandler(handler)
     summary = result.summary
@@ -185,7 +257,9 @@ def predict(
     grades: Annotated[bool, typer.Option("--grades", help="Write each frame's largest extrapolation grade.")] = False,
     uncertainty: Annotated[
         str | None,
-        typer.Option(help="Write each atom's grade, variance, committee, standard_error or distance.", metavar="KIND"),
+        typer.Option(
+            help="Write each atom's grade, variance, committee, standard_error, distance or rematch.", metavar="KIND"
+        ),
     ] = None,
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
@@ -207,6 +281,7 @@ def check(
     test: Annotated[list[Path] | None, typer.Option("--test", help="Test files to compare with.")] = None,
     format: Format = None,
     label: LabelMap = None,
+    target: TargetFile = None,
     stress_order: StressOrder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
@@ -216,7 +291,7 @@ def check(
     Example: `forcewright check Mo_train.extxyz --test Mo_test.extxyz`. The exit code is 1 if there are errors.
     """
     options = _reader_options(stress_order, energy_unit, length_unit)
-    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), **options)
+    audited = fw.audit(files, test=test, format=format, labels=_mapping(label), target=target, **options)
     _print(audited)
     if audited.errors:
         raise typer.Exit(1)
@@ -250,14 +325,44 @@ def _time_left(seconds: float | None) -> str:
 
 
 @app.command()
-def simulate(config: Config, fresh: FreshRun = False) -> None:
+def simulate(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CONFIG | POTENTIAL START", show_default=False,
+            help="YAML file; or a potential (or such as 'xtb: GFN1-xTB') and a file of structures, with --temperature.",
+        ),
+    ],
+    temperature: Annotated[float | None, typer.Option(help="Temperature in K.")] = None,
+    time: Annotated[float, typer.Option(help="Duration in ps.")] = 10.0,
+    pressure: Annotated[float | None, typer.Option(help="Pressure in GPa that is held; else the volume is.")] = None,
+    timestep: Annotated[float, typer.Option(help="Time step in fs.")] = 1.0,
+    repeat: Annotated[int, typer.Option(help="How often the cell is repeated along each vector.")] = 1,
+    engine: Annotated[str, typer.Option(help="ase or lammps: what moves the atoms.")] = "ase",
+    seed: Annotated[int, typer.Option(help="Seed of velocities.")] = 0,
+    output: StudyOutput = None,
+    fresh: FreshRun = False,
+) -> None:  # fmt: skip
     """Run molecular dynamics: stages or a protocol, with any potential; write trajectory, table and report.
 
-    Example: `forcewright simulate run.yaml`. Run it again to go on where it was stopped. The exit code is 1 if a
-    monitor stopped the run, or none of several runs survived.
+    Example: `forcewright simulate run.yaml`. Run it again to go on where it was stopped. Without a config:
+    `forcewright simulate runs/mo/potential start.extxyz --temperature 300 --time 10 -o runs/md`. The exit code is 1 if
+    a monitor stopped the run, or none of several runs survived.
     """
     from forcewright.protocols.survival import Survival
 
+    config: Any = paths[0]
+    if len(paths) == 2:
+        from forcewright.recipes.one_line import simulation_config
+
+        if temperature is None:
+            raise ForcewrightError("--temperature is missing; give it in K")
+        config = simulation_config(
+            *paths, temperature_K=temperature, time_ps=time, pressure_GPa=pressure, timestep_fs=timestep, repeat=repeat,
+            engine=engine, seed=seed, output=output,
+        )  # fmt: skip
+    elif len(paths) > 2 or temperature is not None or output is not None:
+        raise ForcewrightError("give a config alone, or a potential, a structure and --temperature")
     with _bar_with_time_left() as show:
 
         def on_progress(state: Any) -> None:
@@ -408,10 +513,17 @@ def validate(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[POTENTIAL] CONFIG", show_default=False,
-            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's.",
+            metavar="[POTENTIAL] CONFIG | POTENTIAL START", show_default=False,
+            help="YAML file; before it a potential (a folder, also of its study, or a file) in place of the config's. "
+            "With --what a potential and a file with the unit cell of a crystal.",
         ),
     ],
+    what: Annotated[
+        str | None, typer.Option(help="Without a config: properties by default settings, such as elastic,vacancy.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="With --what: a potential to compare with, or such as 'xtb: GFN1-xTB'.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for what comes out, in place of the config's.")
     ] = None,
@@ -419,15 +531,25 @@ def validate(
     """Compute the physics of a potential and judge it against a reference.
 
     Example: `forcewright validate runs/si/potential validate.yaml`. Where neither the config nor `-o` names an output,
-    it is `physics` beside the potential. The exit code is 1 if a number lies outside its tolerance or could not be
-    computed.
+    it is `physics` beside the potential. Without a config:
+    `forcewright validate runs/si/potential cell.cif --what equation_of_state,elastic -o runs/physics`. The exit code is
+    1 if a number lies outside its tolerance or could not be computed.
     """
     if len(paths) > 2:
         raise ForcewrightError(f"{len(paths)} paths are too many; give a potential and a config, or a config alone")
     *potentials, config = paths
+    settings: Any = config
+    if what is not None:
+        from forcewright.recipes.one_line import validation_config
+
+        if not potentials:
+            raise ForcewrightError("--what goes with a potential and a file with the unit cell of a crystal")
+        settings = validation_config(potentials.pop(), config, what, reference=reference, output=output)
+    elif reference is not None:
+        raise ForcewrightError("--reference goes with --what; put it into the config")
     with _spinner() as show:
         judged = fw.validate(
-            config, potential=potentials[0] if potentials else None, output=output,
+            settings, potential=potentials[0] if potentials else None, output=output,
             on_property=lambda name: show(description=name.replace("_", " ")),
         )  # fmt: skip
     assert judged.folder is not None  # a config in a file is answered in files
@@ -445,6 +567,17 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
     with _spinner() as show:
         compared = fw.compare(config, fresh=fresh, on_family=lambda name: show(description=name))
     _show(compared, compared.folder)
+
+
+@app.command()
+def assess(config: Config) -> None:
+    """Assess models far from their training data: errors by set, family, element and atom, barriers, ranks, spectra.
+
+    Example: `forcewright assess assess.yaml`. Run it again to go on where it was stopped.
+    """
+    with _spinner() as show:
+        made = fw.assess(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
 
 
 @app.command(name="compare-spaces")
@@ -614,6 +747,7 @@ def statistics(
     ),
     by: Annotated[str, typer.Option(help="What makes a set of frames: file, group, trajectory or all.")] = "group",
     label: LabelMap = None,
+    target: TargetFile = None,
     skip_broken: SkipBroken = False,
 ) -> None:
     """Tell the range, mean and spread of energies, forces and volumes, and how volumes change over time.
@@ -625,6 +759,7 @@ def statistics(
         output,
         by=by,  # type: ignore[arg-type]
         labels=_mapping(label),
+        target=target,
         skip_broken=skip_broken,
     )
     _show(described, output)
@@ -646,6 +781,51 @@ def pipeline(
         _print(f"{len(counts)} stages written to {done.folder / 'dvc.yaml'}; run them with: dvc repro")
     else:
         _print(f"{counts.count('ran')} of {len(counts)} stages ran, {counts.count('unchanged')} were unchanged")
+
+
+@app.command()
+def init(
+    files: Files,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Config to write; it must not exist.")] = Path(
+        "config.yaml"
+    ),
+    model: Annotated[str, typer.Option(help="ace, snap, gap, graph, sgdml, or a family of another package.")] = "ace",
+    test: Annotated[list[Path] | None, typer.Option("--test", help="Test files; may be repeated.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Folder for what the study will write.")] = None,
+    label: LabelMap = None,
+) -> None:
+    """Look at labelled structures, and write a commented config for them: a first potential is two commands away.
+
+    Example: `forcewright init train.extxyz --test test.extxyz -o mo.yaml`, and then `forcewright tune mo.yaml`.
+    The exit code is 1, and nothing is written, if the data have errors.
+    """
+    made = fw.init(files, output, model=model, test=test or None, labels=_mapping(label), run=run)
+    _print(made.audit)
+    if made.config is None:
+        raise ForcewrightError("the data have errors; mend them, or leave the frames out, and run it again")
+    _print(f"written to {made.config}; run it: forcewright tune {shlex.quote(str(made.config))}")
+
+
+@app.command()
+def cite(run: Annotated[Path, typer.Argument(help="Output folder of a run.", show_default=False)]) -> None:
+    """Print what a run is to cite, as BibTeX.
+
+    Example: `forcewright cite runs/mo > mo.bib`.
+    """
+    _out.out(visible(fw.cite(run)), highlight=False, end="")
+
+
+@app.command(name="config")
+def show_config(
+    verb: Annotated[str, typer.Argument(help="A command that reads a config, such as tune.", show_default=False)],
+    model: Annotated[str | None, typer.Option(help="Family whose hyperparameters are shown.", metavar="KIND")] = None,
+    json_schema: Annotated[bool, typer.Option("--json-schema", help="Print a JSON Schema for editors.")] = False,
+) -> None:
+    """Print everything that may stand in the config of a command, with meanings, types, units and defaults.
+
+    Example: `forcewright config tune --model snap > tune.yaml`. What is printed is a valid config.
+    """
+    _out.out(visible(fw.config(verb, model=model, json_schema=json_schema)), highlight=False, end="")
 
 
 @app.command()
@@ -686,6 +866,8 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 #: verbs that go on where an earlier run of the same command was stopped
 _RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
+#: verbs that may take long and begin anew
+_ANEW = ("analyze", "compare-spaces", "generate", "validate")
 
 
 def main() -> None:
@@ -751,6 +933,8 @@ def _end_stopped(number: int = signal.SIGINT) -> NoReturn:
     if verb in _RESUMED:
         without = " without --fresh" if "--fresh" in sys.argv else ""
         again = f"; run it again{without} to go on"
+    elif verb in _ANEW:
+        again = "; nothing is kept, and it begins anew when it is run again"
     with suppress(OSError):
         _say(f"stopped{again}")
     _drop_unwritten_output()

@@ -6,7 +6,7 @@ that of ASE (https://ase-lib.org/ase/io/formatoptions.html#extxyz) and of https:
 ==================  ===================================================================================================
 ``Properties``      columns as name:type:width with types S, R, I, L; ``species:S:1:pos:R:3`` where it is missing
 ``Lattice``         nine numbers, the cell vectors one after the other
-``pbc``             three flags, as in ``T T F``; where missing, periodic if there is a Lattice
+``pbc``             three flags, as in ``T T F``; where missing, periodic if there is a Lattice that is not zero
 ``config_type``     text as it stands, also where it looks like a number; so is ``group``
 keys                a word, or text in double quotes; a key without a value is true; none has two values
 values              a word, or text in ``"..."`` (``\"`` stands for a quotation mark), ``'...'``, ``{...}`` or ``[...]``
@@ -32,7 +32,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import chain, count, islice
 from pathlib import Path
@@ -92,12 +92,15 @@ class ExtxyzFrame:
         The other columns, (N,) or (N, width).
     ends_with_line_break
         Whether the last row does; at the end of a file it is not certain to be whole otherwise.
+    comment
+        The comment line where it holds no ``key=value`` pair.
     """
 
     structure: Structure
     info: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
     ends_with_line_break: bool = True
+    comment: str = ""
 
 
 class CutOffError(InputError):
@@ -143,7 +146,8 @@ def read_frames(path: Path) -> Iterator[ExtxyzFrame | InputError]:
                 yield type(error)(error.problem, file=path, frame=number, field=error.field)
                 return
             try:
-                yield _assemble(words, columns, pairs, rows[-1].endswith("\n"))
+                frame = _assemble(words, columns, pairs, rows[-1].endswith("\n"))
+                yield frame if pairs else replace(frame, comment=comment.strip())
             except InputError as error:
                 yield InputError(error.problem, file=path, frame=number, field=error.field)
             at += atoms + 2
@@ -361,7 +365,8 @@ def _assemble(
     positions = arrays.pop("pos", arrays.pop("positions", None))
     if positions is None or positions.shape != (len(numbers), 3):
         raise InputError("there are no positions; Properties needs pos:R:3", field="pos")
-    structure = Structure(numbers, positions, _parse_lattice(lattice), _parse_pbc(pbc, lattice is not None))
+    cell = _parse_lattice(lattice)
+    structure = Structure(numbers, positions, cell, _parse_pbc(pbc, bool(cell.any())))
     return ExtxyzFrame(structure, info, arrays, ends_with_line_break)
 
 

@@ -158,6 +158,13 @@ def parse_yaml(text: str, file: Path | None = None) -> Any:
         raise InputError(f"is not readable YAML: {_line_of(error)}", file=file) from None
 
 
+def yaml_line(value: Any) -> str:
+    """Return plain data as YAML in one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**6)
+    text = text.removesuffix("\n").removesuffix("\n...")
+    return json.dumps(value, ensure_ascii=False) if "\n" in text else text  # JSON is YAML, in one line
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 

@@ -15,6 +15,8 @@ variance        standard deviation of the atom's energy in eV                  G
 committee       spread of the forces of a committee in eV/Å                    linear ones (`Parametric`)
 standard_error  standard error of the force from the posterior in eV/Å         linear ones (`Parametric`)
 distance        distance to the nearest environment of the training data       all
+rematch         distance of the whole structure to the nearest training frame  all
+                by the REMatch kernel, the same for each of its atoms
 ==============  =============================================================  ====================================
 """
 
@@ -30,12 +32,13 @@ import numpy as np
 from scipy.special import gammainc, gammaincinv, stdtrit
 
 from forcewright.descriptors.environments import Environments
+from forcewright.descriptors.known_structures import KnownStructures
 from forcewright.errors import InputError
 from forcewright.potential import DesignRows, Graded, Parametric, Potential, Varying
 from forcewright.structure import FloatArray, Structure
 
 #: Kinds of uncertainty; those before are preferred where nobody asks for one.
-Kind = Literal["grade", "variance", "committee", "standard_error", "distance"]
+Kind = Literal["grade", "variance", "committee", "standard_error", "distance", "rematch"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 #: What each kind is called, and its unit.
@@ -44,12 +47,17 @@ MEASURES: Mapping[Kind, tuple[str, str]] = {
     "committee": ("spread of the committee's forces", "eV/Å"),
     "standard_error": ("standard error of the force", "eV/Å"),
     "distance": ("distance to the training environments", ""),
+    "rematch": ("REMatch distance to the training frames", ""),
 }  # fmt: skip
 
 #: Share of frames like those of the training data that are inside.
 COVERAGE = 0.99
 #: Limits above this say that the frames held back are themselves extrapolations of the others.
 MEANINGLESS = 1e3
+
+#: In the information of labels: the frame is there because it was new to a potential. What was chosen by its
+#: uncertainty is not exchangeable with other frames, and would raise the limit that it has exceeded.
+NOVEL = "novel"
 
 _QUANTILES = (50, 90, 95, 99)
 _FEWEST = 8  # frames below which nothing is said about a quantile of 99 %
@@ -418,9 +426,17 @@ def _distance(potential: Potential) -> _Of | None:
         return Environments.from_arrays(stored["environments"]).distances
 
 
+def _rematch(potential: Potential) -> _Of | None:
+    stored = stored_kind(potential, "rematch")
+    if stored is None:
+        return None
+    with _damage_named("rematch"):
+        return KnownStructures.from_arrays(stored["structures"]).distances
+
+
 _KNOWN: Mapping[Kind, Callable[[Potential], _Of | None]] = {
     "grade": _grade, "variance": _variance, "committee": _committee, "standard_error": _standard_error,
-    "distance": _distance,
+    "distance": _distance, "rematch": _rematch,
 }  # fmt: skip
 
 _WHERE: Mapping[Kind, str] = {
@@ -428,6 +444,7 @@ _WHERE: Mapping[Kind, str] = {
     "committee": "linear families do, fitted with committee: 8 or another number",
     "standard_error": "linear families with one density do, fitted here",
     "distance": "potentials do that were fitted here with uncertainty: [distance]",
+    "rematch": "potentials do that were fitted here with uncertainty: [rematch]",
 }  # fmt: skip
 
 

@@ -11,14 +11,18 @@ from typing import Any
 #: name -> module; imported when first used
 VERBS = {
     "analyze": "forcewright.recipes.analyze",
+    "assess": "forcewright.recipes.assess",
     "audit": "forcewright.data",
+    "cite": "forcewright.recipes.cite",
     "compare": "forcewright.recipes.compare",
     "compare_spaces": "forcewright.recipes.compare_spaces",
+    "config": "forcewright.manual.config",
     "convert": "forcewright.recipes.convert",
     "diagnose": "forcewright.recipes.diagnose",
     "evaluate": "forcewright.recipes.predict",
     "fit": "forcewright.recipes.tune",
     "generate": "forcewright.recipes.generate",
+    "init": "forcewright.recipes.init",
     "label": "forcewright.recipes.label",
     "learn": "forcewright.recipes.learn",
     "learning_curve": "forcewright.recipes.learning_curve",

@@ -138,9 +138,13 @@ def test_runs_are_labelled_diagnosed_and_compared_by_stages(tmp_path: Path) -> N
         "again": {"rerun": "runs/md", "reference": "xtb: GFN1-xTB", "output": "runs/md/again"},
         "spaces": {"compare-spaces": ["runs/md", "a.extxyz"], "frames": 9, "output": "spaces"},
         "run": {"simulate": "run.yaml"},
+        "two": {"split": "a.extxyz", "label": ["energy=e", "forces=f"], "output": ["b.extxyz", "c.extxyz"]},
     }  # fmt: skip
     file = write_yaml(tmp_path / "pipeline.yaml", {"stages": stages})
     made = module.stages_of(module.PipelineConfig(stages=stages), tmp_path, file)
+    assert made["two"].words == (
+        "split", "a.extxyz", "--label=energy=e", "--label=forces=f", "-o", "b.extxyz", "c.extxyz"
+    )  # fmt: skip
     assert all(made[name].after == ("run",) for name in ("why", "again", "spaces"))
     assert "label.yaml" in made["why"].reads and "xtb: GFN1-xTB" not in made["again"].reads
     assert made["why"].words == ("diagnose", "runs/md", "--reference=label.yaml", "--labels=5", "-o", "why")

@@ -13,10 +13,13 @@ from forcewright.errors import InputError
 from forcewright.structure import Structure, results_of
 
 _NO_LABELS = ("numbers", "positions")
+#: Further results of a calculator that are read as properties.
+_OF_STRUCTURE = ("dipole", "polarizability", "magmom", "dielectric_tensor")
+_OF_ATOMS = ("charges", "magmoms", "born_effective_charges")
 
 
 def raw_frame(atoms: Atoms) -> RawFrame:
-    """Return structure, info and arrays of ASE atoms, and energy, forces and stress of their calculator.
+    """Return structure, info and arrays of ASE atoms, and energy, forces, stress and properties of their calculator.
 
     Only results that are there are taken; nothing is computed. Those of a potential of ours are predictions, and stand
     under the names that those have in files (`forcewright.data.labelling.PREDICTED`). Raises `InputError` if they are
@@ -35,4 +38,6 @@ def raw_frame(atoms: Atoms) -> RawFrame:
     before = PREDICTED if getattr(calculator, "name", None) == OUR_CALCULATOR else ""
     info |= {before + key: results[key] for key in ("energy", "stress") if key in results}
     arrays |= {before + key: np.asarray(results[key]) for key in ("forces",) if key in results}
+    for held, names in ((info, _OF_STRUCTURE), (arrays, _OF_ATOMS)):
+        held |= {before + key: np.asarray(results[key]) for key in names if key in results and key not in held}
     return RawFrame(Structure.from_ase(atoms), info, arrays)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from forcewright.data.labelling import UNREAD, LabelSummary, check_mapping
 from forcewright.data.leakage import check_leakage
 from forcewright.data.level_checks import check_levels, check_levels_of_groups
 from forcewright.data.probe_fit import sample_and_sum
+from forcewright.data.properties import Target
+from forcewright.data.property_checks import check_property
+from forcewright.data.property_reading import read_property, read_target
+from forcewright.data.property_survey import describe_target
 from forcewright.data.set_checks import SET_CHECKS, check_unseen
 from forcewright.data.stress_audit import check_stress
 from forcewright.errors import InputError
@@ -33,7 +38,8 @@ _log = logging.getLogger(__name__)
 
 def audit(
     data: Sources, *, test: Sources | None = None, format: str | None = None,
-    labels: Mapping[str, str] | None = None, **options: Any,
+    labels: Mapping[str, str] | None = None, target: Target | Mapping[str, Any] | str | Path | None = None,
+    **options: Any,
 ) -> Audit:  # fmt: skip
     """Look for everything that would spoil a fit to these files, ASE atoms or this dataset.
 
@@ -45,7 +51,13 @@ def audit(
         A test set; its groups, elements and structures are compared with the training data, and it is audited too.
     format, labels, **options
         As in `read`.
+    target
+        A property whose values are looked at, too: a `Target`, its plain data, or a YAML file. Energies are then not
+        missed where there are none.
     """
+    if target is not None:
+        audited = audit(data, test=test, format=format, labels=labels, **options)
+        return _with_property(audited, data, read_target(target), format, labels)
     summary = LabelSummary()
     mapping = check_mapping(labels)
     dataset, findings = _collect(data, format, mapping, summary, options)
@@ -64,7 +76,25 @@ def audit(
         findings += check_leakage(dataset, test_set)
         findings += check_coverage(dataset, test_set)
     files = tuple(dict.fromkeys(frame.origin.rpartition("#")[0] for frame in dataset))
-    return Audit(tuple(findings), len(dataset), files, str(summary) if summary.frames else "", agreement)
+    lines = [str(summary), *summary.survey.lines()] if summary.frames else []
+    return Audit(tuple(findings), len(dataset), files, "\n".join(lines), agreement)
+
+
+def _with_property(
+    audited: Audit, data: Sources, target: Target, format: str | None, labels: Mapping[str, str] | None
+) -> Audit:
+    """Return an audit with what is wrong with the values of a property, and without energies that are missed."""
+    findings = [finding for finding in audited.findings if finding.code not in _MISSED]
+    lines = [line for line in audited.label_lines.split("\n") if line]
+    try:
+        values = read_property(data, target, format=format, labels=labels, strict=False)
+    except InputError as error:
+        return replace(audited, findings=(*findings, Finding.from_error(error, "no property")))
+    reported = {(finding.file, finding.frame, finding.message) for finding in findings}
+    refused = (Finding.from_error(error, "property not usable") for error in values.left_out)
+    findings += (finding for finding in refused if (finding.file, finding.frame, finding.message) not in reported)
+    findings += check_property(values)
+    return replace(audited, findings=tuple(findings), label_lines="\n".join([*lines, *describe_target(values)]))
 
 
 def _collect(
@@ -109,6 +139,10 @@ def _check(dataset: Dataset, known: list[Finding]) -> tuple[list[Finding], Datas
     # That no frame has an energy may be known from reading, where the keys that are there were named, too.
     reported = {(finding.code, finding.field) for finding in known}
     return [f for f in findings if f.frame is not None or (f.code, f.field) not in reported], sound
+
+
+#: What nobody misses who looks at a property: energies, forces and stresses.
+_MISSED = ("missing labels", "label not read")
 
 
 def _is_unsound(findings: list[Finding]) -> bool:

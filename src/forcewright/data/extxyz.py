@@ -18,7 +18,10 @@ _TAKEN = ("lattice", "properties", "pbc")
 def read_extxyz(path: Path) -> RawFrames:
     """Yield the frames of an extended XYZ file, or their errors (`forcewright.extxyz.read_frames`)."""
     for frame in read_frames(path):
-        yield RawFrame(frame.structure, frame.info, frame.arrays) if isinstance(frame, ExtxyzFrame) else frame
+        if isinstance(frame, ExtxyzFrame):
+            yield RawFrame(frame.structure, frame.info, frame.arrays, frame.comment)
+        else:
+            yield frame
 
 
 def write_extxyz(dataset: Dataset, path: Path, columns: Columns = ()) -> None:

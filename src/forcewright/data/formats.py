@@ -19,10 +19,12 @@ from forcewright.data.atoms import raw_frame
 from forcewright.data.extxyz import read_extxyz, write_extxyz
 from forcewright.data.frame_checks import check_soundness
 from forcewright.data.labelling import PREDICTED, UNREAD, Labelled, LabelSummary, check_mapping, label_frame
+from forcewright.data.magres import read_magres
 from forcewright.data.mlearn import read_mlearn
 from forcewright.data.npz import read_npz, write_npz
+from forcewright.data.quantum_espresso import is_quantum_espresso, read_quantum_espresso
 from forcewright.data.raw import Columns, RawFrame, RawFrames
-from forcewright.data.vasprun import read_vasprun
+from forcewright.data.vasprun import read_vasprun, read_vasprun_with_eigenvalues
 from forcewright.errors import InputError
 from forcewright.files import as_path
 from forcewright.structure import Dataset, Frame, Labels, Structure
@@ -35,19 +37,22 @@ Sources: TypeAlias = Source | Iterable[Source]
 
 
 class Format(NamedTuple):
-    """One file format: its endings, its reader and, where there is one, its writer."""
+    """One file format: its endings, its reader and, where there is one, its writer; a reader of eigenvalues, too."""
 
     suffixes: tuple[str, ...]
     read: Callable[..., RawFrames]
     write: Callable[..., None] | None = None
+    with_eigenvalues: Callable[[Path], RawFrames] | None = None
 
 
 FORMATS: dict[str, Format] = {
     "extxyz": Format((".extxyz", ".xyz", ".extxyz.gz", ".xyz.gz"), read_extxyz, write_extxyz),
     "ase-db": Format((".db",), read_asedb, write_asedb),
-    "vasprun": Format(("vasprun.xml", "vasprun.xml.gz"), read_vasprun),
+    "vasprun": Format(("vasprun.xml", "vasprun.xml.gz"), read_vasprun, None, read_vasprun_with_eigenvalues),
+    "quantum-espresso": Format(("data-file-schema.xml", "data-file-schema.xml.gz"), read_quantum_espresso),
     "npz": Format((".npz",), read_npz, write_npz),
     "mlearn": Format((".json",), read_mlearn),
+    "magres": Format((".magres", ".magres.gz"), read_magres),
 }
 
 
@@ -222,7 +227,7 @@ def _in_memory(
 def _frames_of_file(
     path: Path, format: str | None, mapping: Mapping[str, str], summary: LabelSummary, options: Mapping[str, Any]
 ) -> Iterator[Frame | InputError]:
-    _require_file(path)
+    require_file(path)
     reader = FORMATS[find_format(path, format)].read
     index = -1
     for index, raw in enumerate(reader(path, **_options_of(reader, options, path))):
@@ -275,7 +280,8 @@ def _present(summary: LabelSummary) -> str:
     return f"the keys that are there: {', '.join(sorted(summary.present)) or 'none'}"
 
 
-def _require_file(path: Path) -> None:
+def require_file(path: Path) -> None:
+    """Raise `InputError` if there is no such file, or nothing in it."""
     if path.is_dir():
         raise InputError("is a folder, expected a file; give the files in it", file=path)
     if not path.exists():
@@ -299,8 +305,8 @@ def find_format(path: Path, format: str | None) -> str:
     for name, entry in FORMATS.items():
         if lower.endswith(entry.suffixes):
             return name
-    if lower.endswith((".xml", ".xml.gz")):  # people rename vasprun.xml
-        return "vasprun"
+    if lower.endswith((".xml", ".xml.gz")):  # people rename both
+        return "quantum-espresso" if is_quantum_espresso(path) else "vasprun"
     if advice := next((words for pattern, words in _ELSEWHERE.items() if fnmatch(lower, pattern)), None):
         raise InputError(advice, file=path)
     allowed = [suffix for entry in FORMATS.values() for suffix in entry.suffixes]

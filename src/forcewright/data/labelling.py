@@ -19,6 +19,7 @@ import numpy as np
 
 from forcewright.data.declared_units import DeclaredUnits, declared_units
 from forcewright.data.findings import Finding
+from forcewright.data.property_survey import Survey
 from forcewright.data.raw import RawFrame, plain
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Labels, from_voigt
@@ -39,7 +40,8 @@ _MEANINGS = {
 PREDICTED = "forcewright_"
 #: What ASE calls the calculator of a potential of ours (`PotentialCalculator`), also in databases and trajectories.
 OUR_CALCULATOR = "potentialcalculator"
-_LABEL_KEYS = {key.lower() for name, keys in STANDARD.items() if name != "group" for key in keys}
+#: Keys that hold energies, forces and stresses, in lower case.
+LABEL_KEYS = {key.lower() for name, keys in STANDARD.items() if name != "group" for key in keys}
 #: Names that labels have in files of others, in lower case.
 _LOOKALIKES = {
     "energy": re.compile(r"(?:[a-z0-9.]+[_-])?(?:total[_-]?|potential[_-]?|free[_-]?)?energy"),
@@ -77,7 +79,8 @@ class LabelSummary:
     ``keys`` counts, per property, the frames that carried it under each key; ``present`` counts every key of the
     files; ``dropped`` counts the per-atom columns that a Dataset does not carry. ``unread`` holds the first frame and
     the count of what looks like a label and is not read as one, ``differing`` the largest difference between two keys
-    of one property and in how many frames they differ. ``left_out`` counts broken frames.
+    of one property and in how many frames they differ. ``left_out`` counts broken frames, and ``survey`` holds
+    what else there is.
     """
 
     frames: int = 0
@@ -87,6 +90,7 @@ class LabelSummary:
     unread: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     differing: dict[tuple[str, str, str], tuple[float, int]] = field(default_factory=dict)
     left_out: int = 0
+    survey: Survey = field(default_factory=Survey)
 
     def count(self, name: str) -> int:
         """Return the number of frames with this property."""
@@ -97,7 +101,8 @@ class LabelSummary:
         self.frames += 1
         self.present.update([*raw.info, *raw.arrays])
         used = labelled.used
-        self.dropped.update(key for key in raw.arrays if key not in used.values() and key.lower() not in _LABEL_KEYS)
+        self.survey.add(raw, {*used.values(), *(key for key in raw.info if key.lower() in LABEL_KEYS)})
+        self.dropped.update(key for key in raw.arrays if key not in used.values() and key.lower() not in LABEL_KEYS)
         for name, key in used.items():
             self.keys.setdefault(name, Counter())[key] += 1
         for pair in labelled.unread.items():
@@ -183,7 +188,7 @@ def label_frame(raw: RawFrame, mapping: Mapping[str, str]) -> Labelled:
     stress, group = _stress(raw, mapping, units, used), _group(raw, mapping, used)
     spoken_for = {*mapping.values(), *units.keys, used.get("group", "")}
     info = {
-        key: plain(value) for key, value in raw.info.items() if key not in spoken_for and key.lower() not in _LABEL_KEYS
+        key: plain(value) for key, value in raw.info.items() if key not in spoken_for and key.lower() not in LABEL_KEYS
     }
     return Labelled(Labels(energy, forces, stress, group, info), used, _unread(raw, mapping, used), differing)
 
@@ -211,7 +216,7 @@ def _unread(raw: RawFrame, mapping: Mapping[str, str], used: Mapping[str, str]) 
         values = {**raw.info, **raw.arrays} if name == "forces" else raw.info
         for key, value in values.items():
             lower = key.lower()
-            if key in mapping.values() or lower in _LABEL_KEYS or _NO_LABEL.fullmatch(lower):
+            if key in mapping.values() or lower in LABEL_KEYS or _NO_LABEL.fullmatch(lower):
                 continue
             if pattern.fullmatch(lower) and _is_numeric(value) and np.shape(value) in shapes:
                 unread[name] = key

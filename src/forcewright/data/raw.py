@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from forcewright.data.eigenvalues import DensityOfStates, Eigenvalues
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray, Structure
 
@@ -18,12 +19,18 @@ class RawFrame:
     """One frame as it stands in a file.
 
     ``info`` holds what belongs to the whole frame and ``arrays`` what has one row per atom, under the keys of the
-    file; energies, forces and stresses are already in eV, eV/Å and eV/Å³ with the ASE sign.
+    file; energies, forces and stresses are already in eV, eV/Å and eV/Å³ with the ASE sign. ``comment`` is that of an
+    XYZ file which holds no ``key=value`` pair, ``eigenvalues`` and ``density`` are there where a reader was asked for
+    them; ``holds`` names what the file has of them.
     """
 
     structure: Structure
     info: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    comment: str = ""
+    eigenvalues: Eigenvalues | None = None
+    density: DensityOfStates | None = None
+    holds: tuple[str, ...] = ()
 
 
 #: Numbers of the atoms of each frame, (N, k) by their name, that a file holds beside the labels; empty for none.

@@ -3,6 +3,8 @@
 The energy is VASP's free energy, ``e_fr_energy``, because the forces and the stress are its derivatives. The value
 extrapolated to zero smearing (ASE's ``energy``) travels in ``info["e_0_energy"]``; ``labels={"energy": "e_0_energy"}``
 makes it the energy. VASP writes the stress in kbar, positive when compressed; here it is eV/Å³ with the ASE sign.
+
+Eigenvalues and densities of states, which can be most of the file, are read where they are asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from xml.etree import ElementTree
 import numpy as np
 from ase.data import atomic_masses, chemical_symbols
 
+from forcewright.data.eigenvalues import DensityOfStates, Eigenvalues
 from forcewright.data.raw import RawFrame, RawFrames
 from forcewright.errors import InputError
 from forcewright.plain_data import real
@@ -28,6 +31,7 @@ from forcewright.units import KBAR
 #: projected bands can be most of the file.
 _PARTS = frozenset({"atominfo", "parameters", "calculation"})
 _STEP_PARTS = frozenset({"scstep", "structure", "varray", "energy"})
+_ELECTRONIC_PARTS = frozenset({"eigenvalues", "dos"})
 #: VASP writes energies, and EDIFF, with eight decimals.
 _LAST_DECIMAL = 1.5e-8
 _KEEP_THE_REST = (
@@ -42,16 +46,27 @@ def read_vasprun(path: Path) -> RawFrames:
     Steps whose electronic loop ran to NELM, its last change of energy above EDIFF, carry
     ``info["scf_converged"] = False``.
     """
+    return _read(path, _PARTS, _STEP_PARTS)
+
+
+def read_vasprun_with_eigenvalues(path: Path) -> RawFrames:
+    """Yield the ionic steps with their eigenvalues and density of states; VASP may write only those of the last."""
+    return _read(path, _PARTS | {"kpoints"}, _STEP_PARTS | _ELECTRONIC_PARTS)
+
+
+def _read(path: Path, parts: frozenset[str], step_parts: frozenset[str]) -> RawFrames:
     opener = gzip.open if path.suffix == ".gz" else open
-    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0.0, "EDIFF": 1e-4}
+    header: dict[str, Any] = {"PSTRESS": 0.0, "NELM": 0.0, "EDIFF": 1e-4, "holds": set()}
     index = 0
     try:
         with opener(path, "rb") as stream:
-            for element in _parts(stream, path):
+            for element in _parts(stream, path, parts, step_parts, header["holds"]):
                 if element.tag == "atominfo":
                     header["numbers"] = _of_file(path, _numbers, element)
                 elif element.tag == "parameters":
                     _of_file(path, _take_parameters, element, header)
+                elif element.tag == "kpoints":
+                    header["weights"] = _of_file(path, _column, element, "varray[@name='weights']", "weights")
                 elif element.tag == "calculation":
                     try:
                         yield _step(element, header, path.name)
@@ -86,8 +101,13 @@ class _NoXmlError(ElementTree.ParseError):
     """Not even the first tag can be read."""
 
 
-def _parts(stream: Any, path: Path) -> Iterator[ElementTree.Element]:
-    """Yield each finished part of the file, and drop it and everything that is not needed at once."""
+def _parts(
+    stream: Any, path: Path, parts: frozenset[str], step_parts: frozenset[str], holds: set[str]
+) -> Iterator[ElementTree.Element]:
+    """Yield each finished part of the file, and drop it and everything that is not needed at once.
+
+    ``holds`` takes which electronic parts the step has that is yielded.
+    """
     open_elements: list[ElementTree.Element] = []
     try:
         for event, element in ElementTree.iterparse(stream, events=("start", "end")):
@@ -100,9 +120,12 @@ def _parts(stream: Any, path: Path) -> Iterator[ElementTree.Element]:
             open_elements.pop()
             tags = [parent.tag for parent in open_elements[1:3]] + [element.tag]
             is_part = len(open_elements) == 1
-            if is_part and element.tag in _PARTS:
+            if len(open_elements) == 2 and element.tag in _ELECTRONIC_PARTS:
+                holds.add(element.tag)
+            if is_part and element.tag in parts:
                 yield element
-            if open_elements and (is_part or not _is_needed(tags)):
+                holds.clear()
+            if open_elements and (is_part or not _is_needed(tags, parts, step_parts)):
                 open_elements[-1].remove(element)  # it alone: the parser is ahead of its events
     except ElementTree.ParseError as error:
         if not open_elements:
@@ -110,9 +133,9 @@ def _parts(stream: Any, path: Path) -> Iterator[ElementTree.Element]:
         raise
 
 
-def _is_needed(tags: Sequence[str]) -> bool:
+def _is_needed(tags: Sequence[str], parts: frozenset[str], step_parts: frozenset[str]) -> bool:
     """Whether an element with these ancestors below the root, and its own tag, belongs to something that is read."""
-    return tags[0] in _PARTS and (tags[0] != "calculation" or len(tags) < 2 or tags[1] in _STEP_PARTS)
+    return tags[0] in parts and (tags[0] != "calculation" or len(tags) < 2 or tags[1] in step_parts)
 
 
 def _numbers(element: ElementTree.Element) -> list[int]:
@@ -145,13 +168,15 @@ def _mass(text: str) -> float | None:
 
 
 def _take_parameters(element: ElementTree.Element, header: dict[str, Any]) -> None:
-    for name in ("PSTRESS", "NELM", "EDIFF"):
+    for name in ("PSTRESS", "NELM", "EDIFF", "NELECT"):
         parameter = next((item for item in element.iter("i") if item.get("name") == name), None)
         if parameter is not None and parameter.text:
             try:
                 header[name] = real(parameter.text)
             except ValueError:
                 raise InputError(f"{parameter.text.strip()!r} is not a number; correct the file", field=name) from None
+    spinors = next((item for item in element.iter("i") if item.get("name") == "LNONCOLLINEAR"), None)
+    header["spinors"] = spinors is not None and (spinors.text or "").strip().startswith("T")
 
 
 def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> RawFrame:
@@ -171,7 +196,74 @@ def _step(element: ElementTree.Element, header: dict[str, Any], name: str) -> Ra
     if stress is not None:
         info["stress"] = -KBAR * (stress + stress.T) / 2
     forces = _varray(element, "varray[@name='forces']", "forces", (len(numbers), 3))
-    return RawFrame(structure, info, {} if forces is None else {"forces": forces})
+    density = _density(element.find("dos"), len(numbers))
+    eigenvalues = _eigenvalues(element.find("eigenvalues"), header, None if density is None else density.fermi)
+    labels = {} if forces is None else {"forces": forces}
+    holds = tuple(sorted(header["holds"], reverse=True))
+    return RawFrame(structure, info, labels, eigenvalues=eigenvalues, density=density, holds=holds)
+
+
+def _eigenvalues(
+    element: ElementTree.Element | None, header: dict[str, Any], fermi: float | None
+) -> Eigenvalues | None:
+    """Return the eigenvalues of a step; None where VASP wrote none."""
+    if element is None:
+        return None
+    spins = [
+        [[(row.text or "").split() for row in point.iterfind("r")] for point in spin.iterfind("set")]
+        for spin in element.iterfind("array/set/set")
+    ]
+    table = _table(spins, "eigenvalues", 2)  # energy and occupation
+    return Eigenvalues.of(
+        table[..., 0], header.get("weights"), fermi=fermi, electrons=header.get("NELECT"),
+        occupations=table[..., 1], spinors=header.get("spinors", False),
+    )  # fmt: skip
+
+
+def _density(element: ElementTree.Element | None, atoms: int) -> DensityOfStates | None:
+    """Return the density of states of a step; None where there is none."""
+    total = None if element is None else element.find("total/array")
+    if element is None or total is None:
+        return None
+    spins = [[(row.text or "").split() for row in spin.iterfind("r")] for spin in total.iterfind("set/set")]
+    table = _table(spins, "dos", 3)  # energy, density and its integral
+    fermi = _number(element, "i[@name='efermi']", "efermi")
+    partial = element.find("partial/array")
+    if partial is None:
+        return DensityOfStates(table[0, :, 0], table[:, :, 1], fermi)
+    names = [(field.text or "").strip() for field in partial.iterfind("field")][1:]
+    ions = [
+        [[(row.text or "").split() for row in spin.iterfind("r")] for spin in ion.iterfind("set")]
+        for ion in partial.iterfind("set/set")
+    ]
+    projected = _table(ions, "partial", len(names) + 1)[..., 1:].transpose(0, 1, 3, 2)
+    if len(projected) != atoms:
+        raise InputError(f"holds {len(projected)} ions, expected {atoms}", field="partial")
+    return DensityOfStates(table[0, :, 0], table[:, :, 1], fermi, projected, tuple(names))
+
+
+def _table(rows: Sequence[Any], field: str, width: int) -> FloatArray:
+    """Return nested lists of words as an array whose last axis has some width."""
+    try:
+        values = np.array(rows, dtype=np.float64)
+    except ValueError:
+        raise InputError(f"a row does not hold numbers, or rows are missing {_STARS}", field=field) from None
+    if not values.size or values.ndim != {"dos": 3}.get(field, 4) or values.shape[-1] != width:
+        raise InputError(f"has shape {values.shape}, expected {width} numbers in each row", field=field)
+    if not np.isfinite(values).all():
+        raise InputError("holds NaN or infinity; the electronic loop went wrong, repeat the run", field=field)
+    return values
+
+
+def _column(element: ElementTree.Element, where: str, field: str) -> FloatArray | None:
+    """Return the numbers of a column of one number a row; None where it is not there."""
+    varray = element.find(where)
+    if varray is None:
+        return None
+    try:
+        return np.array([real((row.text or "").strip()) for row in varray.iterfind("v")])
+    except ValueError:
+        raise InputError(f"a row does not hold a number {_STARS}", field=field) from None
 
 
 def _converged(steps: Sequence[ElementTree.Element], longest: int, threshold: float) -> bool:

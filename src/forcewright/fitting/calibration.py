@@ -19,7 +19,7 @@ from forcewright.models.active_sets import active_sets, atomic_grades
 from forcewright.models.baseline import BaselinePotential
 from forcewright.potential import Environmental, Graded, Potential, Prediction, Varying
 from forcewright.structure import FloatArray
-from forcewright.uncertainty import Calibration, Span, calibrate
+from forcewright.uncertainty import NOVEL, Calibration, Span, calibrate
 
 _Environments = Mapping[int, FloatArray]
 
@@ -59,7 +59,7 @@ def with_grades(problem: Problem, potential: Potential, predictions: Sequence[Pr
         chemical_symbols[z]: Span(counts[z], len(known.inverse), known.spanned, known.rank) for z, known in sets.items()
     }
     known = calibrate(
-        held, measure="extrapolation grade", unit="", source=held_back_by(problem), spans=spans,
+        exchangeable(problem, held), measure="extrapolation grade", unit="", source=held_back_by(problem), spans=spans,
         errors=force_errors(problem, predictions),
     )  # fmt: skip
     return _calibrated(potential.with_active({z: known.inverse for z, known in sets.items()}), known)
@@ -80,7 +80,7 @@ def with_uncertainty(
     if not isinstance(potential, Varying) or not held:
         return potential
     known = calibrate(
-        held, measure="standard deviation", unit="eV", source=held_back_by(problem),
+        exchangeable(problem, held), measure="standard deviation", unit="eV", source=held_back_by(problem),
         errors=force_errors(problem, predictions),
     )  # fmt: skip
     return _calibrated(potential, known)
@@ -99,6 +99,12 @@ def force_errors(problem: Problem, predictions: Sequence[Prediction]) -> list[Fl
         else:
             lengths.append(np.linalg.norm(predicted.forces - known.forces, axis=1))
     return lengths
+
+
+def exchangeable(problem: Problem, held: Sequence[FloatArray]) -> list[FloatArray]:
+    """Return what is known of validation frames, empty for those that are there because they were new."""
+    labels = problem.validation.labels
+    return [np.zeros(0) if known.info.get(NOVEL) else values for known, values in zip(labels, held, strict=True)]
 
 
 def held_back_by(problem: Problem) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from forcewright.descriptors.environments import basis_for, describe, environments_of
-from forcewright.fitting.calibration import force_errors, held_back_by, remember
+from forcewright.descriptors.known_structures import KnownStructures, affordable
+from forcewright.fitting.calibration import exchangeable, force_errors, held_back_by, remember
 from forcewright.fitting.committee import fitted_members, members_without
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
@@ -44,6 +45,8 @@ def with_kinds(
     for kind in problem.settings.kinds:
         if kind == "distance":
             known[kind] = _distance(problem, potential, errors)
+        elif kind == "rematch":
+            known[kind] = _rematch(problem, potential, errors)
         elif isinstance(potential, Parametric) and trial is not None and trial.fit is not None:
             if kind == "committee" and final is not None and kept is not None:
                 known[kind] = _committee(problem, potential, trial, final, kept, errors)
@@ -58,7 +61,9 @@ def _calibrated(
     problem: Problem, kind: Kind, held: Sequence[FloatArray], errors: Sequence[FloatArray]
 ) -> dict[str, Any] | None:
     measure, unit = MEASURES[kind]
-    known = calibrate(held, measure=measure, unit=unit, source=held_back_by(problem), errors=errors)
+    known = calibrate(
+        exchangeable(problem, held), measure=measure, unit=unit, source=held_back_by(problem), errors=errors
+    )
     return None if known is None else known.to_dict()
 
 
@@ -137,3 +142,26 @@ def _distance(problem: Problem, potential: Potential, errors: Sequence[FloatArra
             everything = environments_of(basis, train + apart)
     calibration = _calibrated(problem, "distance", held, errors)
     return {"environments": everything.to_arrays(), "calibration": calibration}
+
+
+def _rematch(problem: Problem, potential: Potential, errors: Sequence[FloatArray]) -> dict[str, Any]:
+    """Return the training frames, and how far frames are from those of the other folds, or from all of training."""
+    species, cutoff = problem.everything.species, potential.cutoff
+    structures = problem.train.structures
+    few = affordable(structures)
+    known = KnownStructures.of(species, cutoff, [structures[k] for k in few.tolist()])
+    held: list[FloatArray] = [np.zeros(0)] * len(problem.validation)
+    if problem.external is None:
+        for k, distance in zip(few.tolist(), known.distances_to_others(problem.folds[few]), strict=True):
+            held[k] = np.full(len(structures[k]), distance)
+    else:
+        apart = problem.validation.structures
+        for k in affordable(apart).tolist():
+            held[k] = known.distances(apart[k])
+        if len(problem.everything) > len(problem.train):  # what was held back is fitted in the end
+            everything = problem.everything.structures
+            known = KnownStructures.of(species, cutoff, [everything[k] for k in affordable(everything).tolist()])
+    calibration = _calibrated(problem, "rematch", held, errors)
+    if calibration is not None:
+        calibration["tail"] = 0.0  # a match over more atoms is no larger
+    return {"structures": known.to_arrays(), "calibration": calibration}

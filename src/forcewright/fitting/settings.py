@@ -64,8 +64,11 @@ class LogRange(BaseModel):
     model_config = STRICT
 
     low: float = Field(gt=0)
+    """Lower end of the range."""
     high: float = Field(gt=0)
+    """Upper end of the range."""
     log: Literal[True] = True
+    """Always true here: the range is searched on a logarithmic scale."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -80,8 +83,11 @@ class GroupWeights(BaseModel):
     model_config = STRICT
 
     energy: Positive | LogRange | None = None
+    """Weight of the group's energies per atom (eV), or a range; the weight of all groups where not given."""
     force: Positive | LogRange | None = None
+    """Weight of the group's force components (eV/Å), or a range; the weight of all groups where not given."""
     stress: Positive | LogRange | None = None
+    """Weight of the group's virials per atom (eV), or a range; the weight of all groups where not given."""
 
 
 def _named(groups: Any) -> Any:
@@ -101,11 +107,13 @@ class WeightSettings(BaseModel):
     model_config = STRICT
 
     energy: Positive | LogRange | None = LogRange(low=100, high=15000)
-    """null: energies settle their zero alone (a constant of each element, where those are free)."""
+    """Weight of energies per atom, or a range that is searched. null: energies settle their zero alone (a constant of
+    each element, where those are free)."""
     force: Positive | LogRange | None = LogRange(low=0.1, high=500)
-    """null: forces are not fitted."""
+    """Weight of force components, or a range that is searched. null: forces are not fitted."""
     stress: Literal["auto"] | Positive | LogRange | None = "auto"
-    """auto: searched from 1 to 10,000 where frames have stresses; null: stresses are not fitted."""
+    """Weight of virials per atom, or a range that is searched. auto: searched from 1 to 10,000 where frames have
+    stresses; null: stresses are not fitted."""
     by: Literal["group", "all"] = "group"
     """Whether every group has weights of its own or all share one."""
     groups: Annotated[dict[str, GroupWeights], BeforeValidator(_named)] = Field(default_factory=dict)
@@ -196,9 +204,11 @@ class TargetAccuracy(BaseModel):
     model_config = STRICT
 
     energy_meV_per_atom: float | None = Field(default=None, gt=0)
+    """Energy error wanted; goes together with force_eV_per_A."""
     force_eV_per_A: float | None = Field(default=None, gt=0)
+    """Force error wanted; goes together with energy_meV_per_atom."""
     stress_GPa: float | None = Field(default=None, gt=0)
-    """0.1 GPa where not given."""
+    """Stress error wanted; 0.1 GPa where not given."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -291,7 +301,7 @@ def validation_of(value: Any) -> Any:
 
 
 #: Kinds of uncertainty that a fit can be asked for.
-FittedKind = Literal["committee", "standard_error", "distance"]
+FittedKind = Literal["committee", "standard_error", "distance", "rematch"]
 
 
 def _kinds_of(value: Any) -> Any:
@@ -350,7 +360,9 @@ class FitSettings(BaseModel):
     """What is fitted on top of: a saved potential, or {lammps: {pair_style: …, pair_coeff: …, charges: …}}, such as
     point charges. Its energies, forces and stresses are subtracted from the labels and added back by the potential."""
     validation: Annotated[ValidationSettings, BeforeValidator(validation_of)] = ValidationSettings()
+    """What the loss is measured on."""
     weights: WeightSettings = WeightSettings()
+    """Row weights of the fit; for linear families."""
     ridge: Positive | LogRange = LogRange(low=1e-12, high=1e-3)
     """Ridge λ: the damping of a function that makes forces of 1 eV/Å, relative to the sum of all squared weights of
     rows; it means the same beside ranges of weights and beside numbers. With prior.scale: data it is in units of the
@@ -358,8 +370,11 @@ class FitSettings(BaseModel):
     prior: Annotated[PriorSettings, BeforeValidator(_prior_of)] = PriorSettings()
     """How much harder some coefficients are damped than others."""
     loss: LossSettings = LossSettings()
+    """What is minimized."""
     study: TuneStudySettings = TuneStudySettings()
+    """How hyperparameters are searched."""
     search: SearchSettings = SearchSettings()
+    """The search for weights and ridge inside every trial; for linear families."""
     reference_energies: Literal["auto", "least_squares", "isolated", "zero"] | dict[str, float] = "auto"
     """Energy of the isolated atoms: from isolated atoms in the data (isolated), by least squares, zero (codes whose
     zero of energy is the atom, such as VASP), given per element, or auto: isolated atoms if present, else least
@@ -376,7 +391,7 @@ class FitSettings(BaseModel):
     """Fit a committee of potentials as well; for linear families."""
     uncertainty: Annotated[tuple[FittedKind, ...], BeforeValidator(_kinds_of)] = ()
     """Kinds of uncertainty that are calibrated on frames held back, beside the grades or variance that the family has
-    anyway: standard_error and committee (linear families), distance (all)."""
+    anyway: standard_error and committee (linear families), distance and rematch (all)."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
     threads: int = Field(default=1, ge=1)
@@ -422,7 +437,7 @@ class FitSettings(BaseModel):
         if self.family.is_linear:
             return
         kind = self.family.kind
-        if linear := [name for name in self.uncertainty if name != "distance"]:
+        if linear := [name for name in self.uncertainty if name not in ("distance", "rematch")]:
             problem = f"has {linear[0]}, which linear families know; {kind} can have distance"
             raise InputError(problem, field="uncertainty")
         for name in LINEAR_ONLY:

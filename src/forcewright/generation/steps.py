@@ -70,6 +70,7 @@ class Unchanged(Step):
     """The structure as it is."""
 
     kind: Literal["unchanged"] = "unchanged"
+    """The kind of step."""
 
     def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
         return iter([generated(_needed(start), "unchanged", start, group=group)])
@@ -80,6 +81,7 @@ class Rattle(Step):
 
     function = rattle
     kind: Literal["rattle"] = "rattle"
+    """The kind of step."""
     amplitudes_A: list[float]
     """Standard deviations of a coordinate."""
     count: Count = 1
@@ -90,6 +92,7 @@ class Strain(Step):
     """Random strains, or strains along named modes."""
 
     kind: Literal["strain"] = "strain"
+    """The kind of step."""
     largest: float | None = None
     """Bound of random components; with count."""
     count: Count = 1
@@ -111,6 +114,7 @@ class VolumeScan(Step):
     """Evenly spaced volumes."""
 
     kind: Literal["volume_scan"] = "volume_scan"
+    """The kind of step."""
     factors: Range = (0.9, 1.1)
     """First and last volume as factors."""
     count: Count = 11
@@ -125,6 +129,7 @@ class Supercell(Step):
 
     function = supercells
     kind: Literal["supercell"] = "supercell"
+    """The kind of step."""
     repeats: list[int | tuple[int, int, int]]
     """How often, along all vectors or each."""
 
@@ -134,6 +139,7 @@ class Vacancy(Step):
 
     function = vacancies
     kind: Literal["vacancy"] = "vacancy"
+    """The kind of step."""
     number: Count = 1
     """How many atoms of each structure."""
     count: Count = 1
@@ -156,6 +162,7 @@ class Interstitial(Separated):
 
     function = interstitials
     kind: Literal["interstitial"] = "interstitial"
+    """The kind of step."""
     species: str
     """Element."""
     number: Count = 1
@@ -171,6 +178,7 @@ class XVacancy(Step):
 
     function = x_vacancies
     kind: Literal["x_vacancy"] = "x_vacancy"
+    """The kind of step."""
     species: str
     """The element X."""
     count: Count = 1
@@ -186,6 +194,7 @@ class X2Interstitial(XVacancy):
 
     function = x2_interstitials
     kind: Literal["x2_interstitial"] = "x2_interstitial"  # type: ignore[assignment]
+    """The kind of step."""
     bond_A: float | None = Field(default=None, gt=0)
     """Distance of X from its neighbor; the sum of covalent radii by default."""
 
@@ -195,6 +204,7 @@ class Dimers(Step):
 
     needs_start: ClassVar[bool] = False
     kind: Literal["dimers"] = "dimers"
+    """The kind of step."""
     species: list[str]
     """Elements; every pair of them is made."""
     distances_A: Range
@@ -214,6 +224,7 @@ class Random(Separated):
     needs_start: ClassVar[bool] = False
     function = random_structures
     kind: Literal["random"] = "random"
+    """The kind of step."""
     factor: float = Field(default=0.8, gt=0)
     """Share of the sum of covalent radii for other pairs."""
     composition: dict[str, Annotated[int, Field(ge=0)]]
@@ -232,6 +243,7 @@ class Relax(Step):
     """The structure relaxed by a force field."""
 
     kind: Literal["relax"] = "relax"
+    """The kind of step."""
     potential: str | dict[str, Any]
     """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
     cell: Literal["none", "isotropic", "shape", "full"] = "none"
@@ -253,6 +265,7 @@ class MolecularDynamics(Step):
     """Frames of molecular dynamics with a force field."""
 
     kind: Literal["md"] = "md"
+    """The kind of step."""
     potential: str | dict[str, Any]
     """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
     stages: list[Stage]

@@ -138,6 +138,7 @@ class Candidate:
     walk: Walk
     index: int
     why: str
+    novel: bool = False  # whether it is chosen because it is new
 
     @property
     def frame(self) -> Snapshot:

@@ -30,6 +30,7 @@ from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Potential, Reference
 from forcewright.reference import VaspReference, label_all
 from forcewright.structure import Dataset, Frame, Labels
+from forcewright.uncertainty import NOVEL
 
 log = logging.getLogger("forcewright")
 
@@ -102,8 +103,7 @@ class Learner:
             folder = self.folder / "rounds" / f"{len(rounds):04d}"
             with writing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
-            settled = rounds[-1]["fit"].get("settled") if rounds else None
-            potential, facts = self._fitted(folder, data, len(rounds), settled)
+            potential, facts = self._fitted(folder, data, rounds)
             if (done := _stored(folder / "round.json")) is None:
                 began = time.monotonic()
                 capped = self._capped(rounds)
@@ -123,21 +123,25 @@ class Learner:
     # ------------------------------------------------------------------------------------- steps of a round
 
     def _fitted(
-        self, folder: Path, data: Dataset, number: int, settled: Mapping[str, Any] | None
+        self, folder: Path, data: Dataset, rounds: Sequence[Mapping[str, Any]]
     ) -> tuple[Potential, dict[str, Any]]:
         """Return the potential of a round as it is read from its folder, and what is told of its fit."""
-        kept = folder / "fit"
+        kept, unfinished, number = folder / "fit", folder / ".fit", len(rounds)
         if not (kept / "fit.json").is_file():
-            self.on_step(f"round {number}: fitting to {len(data)} frames")
-            began = time.monotonic()
-            fitted = self.parts.model.fit(data, number, settled)
-            facts = {**fitted.facts, "frames": len(data)}
-            if self.validation is not None:
-                facts["errors"] = evaluate(fitted.potential, self.validation).to_dict()
-            facts["wall_s"] = round(time.monotonic() - began, 3)
-            unfinished = folder / ".fit"
             shutil.rmtree(unfinished, ignore_errors=True)
-            fitted.potential.save(unfinished / "potential")
+            again = self.caps.retune_every is not None and number % self.caps.retune_every == 0
+            if rounds and not rounds[-1]["taken"] and not again:  # to the same data
+                shutil.copytree(folder.parent / f"{number - 1:04d}" / "fit" / "potential", unfinished / "potential")
+                facts = {**rounds[-1]["fit"], "searched": False, "wall_s": 0.0}
+            else:
+                self.on_step(f"round {number}: fitting to {len(data)} frames")
+                began = time.monotonic()
+                fitted = self.parts.model.fit(data, number, rounds[-1]["fit"].get("settled") if rounds else None)
+                facts = {**fitted.facts, "frames": len(data)}
+                if self.validation is not None:
+                    facts["errors"] = evaluate(fitted.potential, self.validation).to_dict()
+                facts["wall_s"] = round(time.monotonic() - began, 3)
+                fitted.potential.save(unfinished / "potential")
             write_json(unfinished / "fit.json", facts)
             shutil.rmtree(kept, ignore_errors=True)
             unfinished.rename(kept)
@@ -241,6 +245,8 @@ def _stored(path: Path) -> dict[str, Any] | None:
 
 def _named(labels: Labels, number: int, candidate: Candidate) -> Labels:
     info = {**labels.info, "round": number, "walker": candidate.walk.walker, "why": candidate.why}
+    if candidate.novel:
+        info[NOVEL] = True
     return Labels(labels.energy, labels.forces, labels.stress, GROUP, info)
 
 

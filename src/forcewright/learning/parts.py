@@ -34,6 +34,7 @@ from forcewright.uncertainty import Uncertainty, judge, uncertainty_of
 log = logging.getLogger("forcewright")
 
 _LAST = 60  # frames of a walk that are looked at for what may be labelled
+_FAR = 5.0  # times the factor at which walkers stop: beyond this a frame is labelled only if there is no other
 
 
 class FamilyModel:
@@ -132,7 +133,8 @@ class Walkers:
     def _frames_of(self, result: SimulationResult) -> list[Snapshot]:
         """Return the last frames of a run, or those around the first that was new where the run went on from there.
 
-        Where frames are taken evenly they are of the whole run.
+        Of the moments before it was stopped there are more, so that it is seen how it began. Where frames are taken
+        evenly they are of the whole run.
         """
         if self.policy.take == "evenly":
             known = [s for s in snapshots(result.trajectory) if np.isfinite(s.structure.positions).all()]
@@ -147,8 +149,12 @@ class Walkers:
             if np.isfinite(snapshot.structure.positions).all():
                 last.append(snapshot)
             if (snapshot.time or 0.0) >= first + 0.8 * _LAST * self.novelty.every_fs:
-                break
-        return list(last)
+                return list(last)
+        if result.dense is None:
+            return list(last)
+        dense = [s for s in snapshots(result.dense) if np.isfinite(s.structure.positions).all()]
+        since = (dense[0].time or 0.0) if dense else np.inf
+        return [s for s in last if (s.time or 0.0) < since] + dense  # its last moments, more closely
 
     def _run_settings(self, settings: WalkerSettings, stages: Sequence[Stage]) -> RunSettings:
         every = self.novelty.every_fs
@@ -191,10 +197,11 @@ class DiversePolicy:
         self.settings, self.sense, self.factor = settings, sense, factor
 
     def choose(self, walks: Sequence[Walk], count: int, rng: np.random.Generator) -> list[Candidate]:
-        """Return at most ``count`` frames of a round to label."""
-        candidates = [candidate for walk in walks for candidate in self._of(walk)]
-        if len(candidates) <= count:
-            return candidates
+        """Return at most ``count`` frames of a round to label, none of them twice."""
+        every = [candidate for walk in walks for candidate in self._of(walk)]
+        candidates = list({c.frame.structure.content_hash: c for c in reversed(every)}.values())[::-1]
+        if len(candidates) <= count or count < 1:
+            return candidates[: max(count, 0)]
         frames = [Frame(c.frame.structure, Labels(), f"#{k}") for k, c in enumerate(candidates)]
         chosen = select_cur(Dataset(tuple(frames)), count, rng, greedy=True, with_deviation=True)
         return [candidates[k] for k in sorted(chosen.tolist())]
@@ -210,7 +217,10 @@ class DiversePolicy:
         sensible = [k for k, s in enumerate(walk.frames) if self._is_sensible(s.structure)]
         new = [k for k in sensible if walk.novelty[k] > 1.0]
         if self.settings.take == "novel" and new:
-            return [Candidate(walk, k, _why(walk, k)) for k in new]
+            # what lies far outside is nowhere on a sound path: it spoils a fit, and teaches less than its beginnings
+            near = [k for k in new if walk.novelty[k] <= _FAR * self.factor]
+            few = near or [min(new, key=lambda k: float(walk.novelty[k]))]
+            return [Candidate(walk, k, _why(walk, k), novel=True) for k in few]
         count = min(len(sensible), self.settings.frames)  # nothing announced the failure: frames up to it
         even = np.unique(np.linspace(0, len(sensible) - 1, count).round().astype(np.int64)).tolist()
         alarm = walk.result.alarm

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from forcewright.configs import StrictModel
+from forcewright.configs import StrictModel, validate
 from forcewright.errors import InputError
 from forcewright.generation.random_structures import random_structures
 from forcewright.protocols.schedules import SCHEDULES
@@ -100,19 +100,22 @@ class WalkerSettings(StrictModel):
             raise InputError(
                 f"{kind!r} is not known; allowed are {', '.join(sorted(SCHEDULES))}", field="protocol.kind"
             )
-        return SCHEDULES[kind].model_validate(content).stages()
+        try:
+            return validate(SCHEDULES[kind], content).stages()
+        except InputError as error:
+            raise InputError(error.problem, field=".".join(filter(None, ["protocol", error.field]))) from None
 
 
 class NoveltySettings(StrictModel):
     """What counts as new."""
 
     kind: Kind = "committee"
-    """Kind of uncertainty that tells it: committee, standard_error, grade, variance or distance."""
+    """Kind of uncertainty that tells it: committee, standard_error, grade, variance, distance or rematch."""
     quantile: float = Field(default=0.99, ge=0.5, le=0.99)
     """Share of frames held back of the training data that are below the limit: its scale is theirs, never a number."""
     factor: float = Field(default=2.0, ge=1.0)
     """A walker is stopped where the novelty of an atom exceeds this multiple of the limit."""
-    every_fs: float = Field(default=50.0, gt=0)
+    every_fs: float = Field(default=50.0, gt=0, le=1e9)
     """Time between two looks, and between the frames of a walker that are kept."""
     members: int = Field(default=8, ge=2, le=1000)
     """Members of a committee."""

@@ -37,7 +37,10 @@ FAMILIES: dict[str, str] = {
 ENTRY_POINTS: Final = "forcewright.families"
 
 #: kinds that are read from disk like the families above, and fitted by nobody
-_NEVER_FITTED = {"pair_style": "forcewright.models.pair_style:KIND"}
+_NEVER_FITTED = {
+    "hot_electrons": "forcewright.properties.hot_electrons:KIND",
+    "pair_style": "forcewright.models.pair_style:KIND",
+}
 
 #: names of networks, which are an ``architecture`` of the kind ``graph``
 _ARCHITECTURES = ("mace", "nequip", "painn", "schnet", "tensornet")

@@ -37,6 +37,17 @@ def compression(
 ) -> Compression:  # fmt: skip
     """Relax a crystal under one pressure after another, each starting from the last relaxed structure.
 
+    Parameters
+    ----------
+    pressures_GPa
+        Pressures, one after another.
+    cell
+        What may change: the volume (isotropic), or the whole cell (full).
+    keep_symmetry
+        Keep the space group during relaxations, even if it is unstable.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
+
     Raises
     ------
     InputError

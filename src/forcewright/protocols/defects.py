@@ -166,10 +166,20 @@ def vacancy(
         Which atoms of the unit cell are removed, each in turn.
     repeat
         Unit cells of the supercell along each vector; by default enough for 15 Å between faces.
-    inward, perturbation_A
+    inward
         The lower energy of two relaxations counts: from the ideal positions, and from nearest neighbors moved by this
-        share of their distance towards the vacancy, with all atoms displaced at random with this standard deviation.
-        The first alone may end on a saddle point.
+        share of their distance towards the vacancy. The first alone may end on a saddle point.
+    perturbation_A
+        Standard deviation of the random displacements of all atoms in the second of them.
+    seed
+        Seed of the displacements.
+    relax_cell
+        Relax cell and positions of the crystal first.
+    chemical_potentials_eV
+        Energy of an atom of each element that leaves or enters; by default, in a crystal of one element, its energy
+        per atom.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------
@@ -227,8 +237,10 @@ def interstitials(
 
     Parameters
     ----------
-    structure, repeat
+    structure
         As in `vacancy`.
+    repeat
+        Unit cells of the supercell along each vector; by default enough for 15 Å between faces.
     sites
         Sites of the diamond structure by name: tetrahedral, hexagonal, dumbbell (<110> split), bond_center.
     positions_A
@@ -238,6 +250,15 @@ def interstitials(
     perturbation_A
         Standard deviation of random displacements at the start. Without them a site keeps its symmetry, even at a
         saddle point.
+    seed
+        Seed of the displacements.
+    relax_cell
+        Relax cell and positions of the crystal first.
+    chemical_potentials_eV
+        Energy of an atom of each element that leaves or enters; by default, in a crystal of one element, its energy
+        per atom.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------

@@ -56,6 +56,10 @@ def dimer_curve(
     ----------
     r_min_A
         Shortest distance; half the sum of the covalent radii by default.
+    r_max_A
+        Longest distance.
+    points
+        Number of distances.
 
     Raises
     ------

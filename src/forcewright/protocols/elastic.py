@@ -65,6 +65,8 @@ def elastic_constants(
         Relax cell and positions first; the constants are defined for a crystal without stress.
     relax_ions
         Relax the positions under strain; without it the constants are those of clamped ions.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------

@@ -83,12 +83,16 @@ def equation_of_state(
     ----------
     volume_range
         Volumes run from V (1 - range) to V (1 + range).
+    points
+        Number of volumes.
     relaxed
-        What is relaxed at each volume: nothing, the positions, or these and the shape of the cell.
+        What is relaxed at each volume: nothing (none), the positions (ions), or these and the shape of the cell.
     center
         Relax the structure first, so that its minimum lies in the middle of the volumes.
     keep_symmetry
         Keep the space group during relaxations, even if it is unstable.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.analyze import steinhardt
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import InputError
 from forcewright.neighbors import find_neighbors
-from forcewright.simulation import ForceField, Progress, RunSettings, SimulationResult, Stage, run
+from forcewright.simulation import ForceField, Progress, RunSettings, SimulationResult, Stage, planned_stage, run
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Frames, Snapshot, snapshots
 
@@ -49,12 +49,18 @@ class GrowthSettings(BaseModel):
     degree: int = Field(default=6, ge=2)
     """Degree l of the bond-orientational order that distinguishes crystal from melt."""
 
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        self.melting()
+        self.growing()
+        return self
+
     def melting(self) -> list[Stage]:
         """Return the stages that make the melt, at the volume of the crystal and back to the growth's temperature."""
         common = {"ensemble": "nvt", "timestep_fs": self.timestep_fs}
         melt = {"name": "melt", "temperature_K": self.melt_K, "time_ps": self.melt_ps}
         cool = {"name": "cool", "temperature_K": (self.melt_K, self.temperature_K), "time_ps": 1.0}
-        return [Stage.model_validate({**common, **stage}) for stage in (melt, cool)]
+        return [planned_stage({**common, **stage}) for stage in (melt, cool)]
 
     def growing(self) -> list[Stage]:
         """Return the stages of the stack: atoms that are too close are pushed apart, then it is annealed."""
@@ -63,7 +69,7 @@ class GrowthSettings(BaseModel):
         anneal = {"name": "grow", "temperature_K": self.temperature_K, "time_ps": self.time_ps,
                   "timestep_fs": self.timestep_fs, **ensemble}  # fmt: skip
         apart = {"name": "push apart", "ensemble": "relax", "fmax_eV_per_A": 1.0, "max_steps": 100}
-        return [Stage.model_validate(apart), Stage.model_validate(anneal)]
+        return [planned_stage(apart), planned_stage(anneal)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,6 +106,18 @@ def phase_energies(
 ) -> PhaseEnergies:  # fmt: skip
     """Compute equations of state of phases of an element, with fixed symmetry, against that of a given crystal.
 
+    Parameters
+    ----------
+    phases
+        Names of phases: diamond, hexagonal_diamond, fcc, bcc, hcp, simple_cubic, simple_hexagonal, beta_tin, bc8,
+        st12.
+    volume_range
+        Volumes run from V (1 - range) to V (1 + range).
+    points
+        Number of volumes.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
+
     Raises
     ------
     InputError

@@ -16,9 +16,10 @@ from forcewright.protocols.system import (
     AnyStructure,
     CalculatorSource,
     forces,
-    new_crystal,
+    require_crystal,
     require_positive,
     supercell_repeats,
+    with_calculator,
 )
 from forcewright.structure import FloatArray
 
@@ -71,6 +72,8 @@ def phonons(
     ----------
     repeat
         Unit cells of the supercell along each vector; by default enough for 12 Å between faces.
+    displacement_A
+        How far an atom is displaced.
     path
         Special points of the Bravais lattice, such as ``GXWKGL``; or corners in reciprocal vectors of the primitive
         cell; ASE's standard path (Setyawan and Curtarolo 2010) by default.
@@ -80,6 +83,8 @@ def phonons(
         Points of the Γ-centered mesh of the density of states along each reciprocal vector.
     relax_cell
         Relax cell and positions first.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------
@@ -91,7 +96,13 @@ def phonons(
         If the calculator or the relaxation fails.
     """
     require_positive(displacement_A=displacement_A, mesh=mesh, points=points)
-    atoms = new_crystal(calculator, structure)
+    atoms = with_calculator(calculator, structure)
+    if not atoms.pbc.all():
+        raise InputError(
+            "is not periodic in three directions, and phonons are those of a crystal; of a molecule ask for "
+            "`molecular_vibrations`", field="structure",
+        )  # fmt: skip
+    require_crystal(atoms)
     if relax_cell:
         atoms = relaxed_atoms(atoms, cell="full", fmax=fmax)
     phonon = _force_constants(atoms, supercell_repeats(atoms, repeat, _MIN_HEIGHT), displacement_A)

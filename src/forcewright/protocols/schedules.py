@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from forcewright.errors import InputError
-from forcewright.simulation.stages import Stage
+from forcewright.simulation.stages import Stage, planned_stage
 
 Positive = Annotated[float, Field(gt=0)]
 Kelvin = Annotated[float, Field(ge=0)]
@@ -38,13 +38,13 @@ class Schedule(BaseModel):
     """What may change at a pressure: the volume, or the whole cell."""
 
     def _stage(self, name: str, temperature: float | tuple[float, float], time_ps: float) -> Stage:
-        """Return a stage at the pressure, or at constant volume."""
+        """Return a stage at the pressure, or at constant volume; InputError where it has too many steps, or none."""
         stage = {"name": name, "temperature_K": temperature, "time_ps": time_ps, "timestep_fs": self.timestep_fs,
                  "thermostat_time_fs": self.thermostat_time_fs}  # fmt: skip
         if self.pressure_GPa is None:
-            return Stage.model_validate({**stage, "ensemble": "nvt", "thermostat": self.thermostat})
+            return planned_stage({**stage, "ensemble": "nvt", "thermostat": self.thermostat})
         pressure = {"pressure_GPa": self.pressure_GPa, "cell": self.cell, "barostat_time_fs": self.barostat_time_fs}
-        return Stage.model_validate({**stage, **pressure, "ensemble": "npt"})
+        return planned_stage({**stage, **pressure, "ensemble": "npt"})
 
     def _ramp(self, name: str, start_K: float, end_K: float, rate_K_per_s: float) -> Stage:
         """Return a stage that changes the temperature at a rate; InputError if start and end are equal."""
@@ -154,7 +154,7 @@ class MeltQuench(Schedule):
             stages.append(self._stage("anneal", anneal, self.anneal_ps))
         if self.relax:
             relaxation = {"pressure_GPa": self.pressure_GPa, "cell": self.cell, "fmax_eV_per_A": self.fmax_eV_per_A}
-            stages.append(Stage.model_validate({"name": "relax", "ensemble": "relax", **relaxation}))
+            stages.append(planned_stage({"name": "relax", "ensemble": "relax", **relaxation}))
         return stages
 
 

@@ -70,10 +70,18 @@ def surface_energies(
     ----------
     structure
         The conventional unit cell, to which the Miller indices refer.
-    thickness_A, vacuum_A
-        Minimum thickness of the slab, and the vacuum between slabs.
+    miller
+        Miller indices of the surfaces.
+    thickness_A
+        Minimum thickness of the slab.
+    vacuum_A
+        Vacuum between slabs.
     relaxed
         Relax the atoms of the slabs too.
+    relax_cell
+        Relax cell and positions of the crystal first.
+    fmax
+        Largest force in eV/Å at which a relaxation ends.
 
     Raises
     ------

@@ -81,6 +81,7 @@ class ComparisonConfig(BaseModel):
     model_config = STRICT
 
     data: ComparisonData
+    """Where the labelled structures lie."""
     families: Annotated[dict[Name, str | dict[str, Any]], BeforeValidator(_named_families)] = Field(min_length=1)
     """By name: what `forcewright tune` takes beside data and output (model, weights, study …); or the folder of a
     finished study, or a saved potential; or {lammps: {pair_style: …, pair_coeff: …}}."""

@@ -62,7 +62,7 @@ def draw_page(folder: RunFolder, compared: SpacesCompared, axes: tuple[str, str]
             ("frames of A", str(len(compared.a.frames))), ("frames of B", str(len(compared.b.frames))),
             ("descriptor", _descriptor(summary)), ("kernel", _kernel(summary)),
         ],
-        sections=sections, result=summary, citations=provenance.cited(["forcewright", "ase", *_cited(summary)]),
+        sections=sections, result=summary, citations=provenance.cited(["forcewright", "ase", *cited_keys(summary)]),
         links=[("map", "map.html")],
     )  # fmt: skip
     for name, figure in figures.items():
@@ -82,7 +82,8 @@ def _kernel(summary: Mapping[str, Any]) -> str:
     return str(summary["kernel"])
 
 
-def _cited(summary: Mapping[str, Any]) -> list[str]:
+def cited_keys(summary: Mapping[str, Any]) -> list[str]:
+    """Return the keys of what a comparison cites beside the programs."""
     keys = ["dscribe"] if summary["descriptor"] in ("soap", "acsf", "coulomb", "ewald") else []
     keys += ["rematch"] if summary["kernel"] in ("rematch", "best", "average") else []
     return [*keys, "umap"] if summary["map"] == "umap" else keys

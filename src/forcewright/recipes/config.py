@@ -69,9 +69,11 @@ class TuneConfig(FitSettings):
     """Everything `forcewright tune` needs."""
 
     data: DataSettings
+    """Where the labelled structures lie."""
     output: Path
     """Folder for everything that comes out."""
     validation: Annotated[StudyValidation, BeforeValidator(validation_of)] = StudyValidation()
+    """What the loss is measured on: folds (5 where nothing is said), a share held back, or a separate set."""
 
     @model_validator(mode="after")
     def _protocol(self) -> Self:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from forcewright.data import LabelSummary, Sources, read_with_summary, write
+from forcewright.data import LabelSummary, Sources, read_with_summary
+from forcewright.data.property_reading import kept_columns, write_with_columns
 from forcewright.structure import Dataset
 
 
@@ -15,6 +16,8 @@ def convert(
     on_read: Callable[[LabelSummary], None] = lambda summary: None, skip_broken: bool = False, **options: Any,
 ) -> Dataset:  # fmt: skip
     """Write what `forcewright.read` reads to a file whose ending decides the format, and return it.
+
+    Further real numbers and truth values of atoms, such as shieldings and their mask, are kept by .extxyz and .db.
 
     Parameters
     ----------
@@ -33,6 +36,8 @@ def convert(
     dataset, summary = read_with_summary(
         structures, format=format, labels=labels, require_energy=False, strict=not skip_broken, **options
     )
+    for name in kept_columns(output, summary):
+        summary.dropped.pop(name, None)
     on_read(summary)
-    write(dataset, output)
+    write_with_columns(dataset, output, structures, summary, labels=labels, format=format)
     return dataset

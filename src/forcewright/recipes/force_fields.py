@@ -2,9 +2,11 @@
 
 It is the path of a potential, or what labels structures as well (`forcewright.reference.settings`): ``{xtb: GFN1-xTB}``
 or ``{xtb: {method: …, accuracy: …}}``, ``{lammps: {pair_style: …, pair_coeff: …}}``, or
-``{ase: "module:factory", kwargs: {…}}``. The module of a factory is imported like any other: it must be installed or
-lie on ``PYTHONPATH``. The folder of the settings file is not searched, so that a file which happens to lie there never
-runs because of its name.
+``{ase: "module:factory", kwargs: {…}}``; or a potential with electrons at a temperature by a model of densities of
+states, ``{hot_electrons: {potential: …, dos: …, electronic_temperature_K: …}}``.
+
+The module of a factory is imported like any other: it must be installed or lie on ``PYTHONPATH``. The folder of the
+settings file is not searched, so that a file which happens to lie there never runs because of its name.
 """
 
 from __future__ import annotations
@@ -16,13 +18,16 @@ from typing import Any
 
 import ase.io
 from ase import Atoms
+from pydantic import Field
 
-from forcewright.configs import validate
+from forcewright.configs import StrictModel, validate
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
-from forcewright.models import potential_path
+from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
 from forcewright.potential import Potential
+from forcewright.properties.dos_model import DosModel
+from forcewright.properties.hot_electrons import HotElectronPotential
 from forcewright.reference.calculators import CalculatorReference
 from forcewright.reference.identity import hash_parts, identify, version_of
 from forcewright.reference.settings import CalculatorSettings, calculator_reference
@@ -30,10 +35,32 @@ from forcewright.structure import Frame, Labels
 from forcewright.trajectory import Snapshot
 
 
+class HotElectronSettings(StrictModel):
+    """A potential and a model of densities of states, together the free energy of hot electrons."""
+
+    potential: Path
+    """Folder or file of the potential, at 0 K."""
+    dos: Path
+    """Folder of the model of densities of states (`forcewright.properties.dos_model`)."""
+    electronic_temperature_K: float = Field(ge=0)
+    """Temperature of the electrons."""
+
+    def read(self, base: Path) -> HotElectronPotential:
+        """Return the potential; paths are relative to ``base``."""
+        try:
+            model = DosModel.load(base / self.dos)
+        except InputError as error:
+            raise InputError(error.problem, file=error.file, field="dos") from None
+        return HotElectronPotential(load(base / self.potential), model, self.electronic_temperature_K)
+
+
 class ForceFieldSettings(CalculatorSettings):
     """A source of forces that is not a file: exactly one of them."""
 
-    choices = "a path, or one of {xtb: ...}, {lammps: ...} and {ase: ...}"
+    choices = "a path, or one of {xtb: ...}, {lammps: ...}, {ase: ...} and {hot_electrons: ...}"
+
+    hot_electrons: HotElectronSettings | None = None
+    """A potential whose electrons have a temperature."""
 
 
 def force_field(source: str | Path | Potential | Mapping[str, Any], base: Path) -> ForceField:
@@ -93,6 +120,8 @@ def _of_settings(source: Mapping[str, Any], base: Path) -> ForceField:
         settings = validate(ForceFieldSettings, dict(source))
     except InputError as error:
         raise InputError(error.problem, field=".".join(filter(None, ["potential", error.field]))) from None
+    if settings.hot_electrons is not None:
+        return _of_potential(settings.hot_electrons.read(base))
     if settings.lammps is None:
         return calculator_reference(settings, field="potential")
     try:

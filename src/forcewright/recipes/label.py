@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 from forcewright.data import FORMATS, dataset_of, write
 from forcewright.data.formats import find_format
+from forcewright.data.raw import Columns
 from forcewright.errors import InputError
 from forcewright.files import write_table, writing
 from forcewright.potential import Failure
 from forcewright.recipes.reading import read_structures
 from forcewright.recipes.run_folder import read_config, with_absolute_paths
 from forcewright.reference import Labelling, Progress, ReferenceSettings, VaspReference, label_all, reference_from
+from forcewright.reference.properties import PER_ATOM
 from forcewright.structure import Dataset
 from forcewright.tables import Tabular
 
@@ -33,7 +36,8 @@ class LabelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     reference: ReferenceSettings
-    """What labels: one of {xtb: GFN1-xTB}, {lammps: ...}, {ase: ...}, {cp2k: ...}, {vasp: ...}, {potential: path}."""
+    """What labels: one of {xtb: GFN1-xTB}, {lammps: ...}, {ase: ...}, {cp2k: ...}, {pyscf: ...}, {vasp: ...},
+    {potential: path}."""
     structures: Annotated[list[Path] | InstanceOf[Dataset], BeforeValidator(_files_or_dataset)]
     """File or files of structures; labels in them are not looked at, groups and origins stay. In Python also ASE atoms
     or a dataset."""
@@ -144,9 +148,26 @@ def label(
     if output is None:
         return LabelResult(reference.name, labelled, labelling, None, None)
     if len(labelled):
-        write(labelled, output)
+        stripped, columns = _with_columns(labelled, settings.reference.properties, output)
+        write(stripped, output, columns=columns)
     listed = _list_failures(output.with_suffix(".failures.csv"), structures, labelling)
     return LabelResult(reference.name, labelled, labelling, output if len(labelled) else None, listed)
+
+
+def _with_columns(labelled: Dataset, names: Sequence[str], output: Path) -> tuple[Dataset, Columns]:
+    """Return the frames without properties of atoms, and those as columns, where the format has any."""
+    wanted = [name for name in names if name in PER_ATOM]
+    if not wanted or find_format(output, None) not in ("extxyz", "ase-db"):
+        return labelled, ()
+    columns = [
+        {name: np.array(labels.info[name]).reshape(len(structure), -1) for name in wanted}
+        for structure, labels, _ in labelled
+    ]
+    frames = []
+    for frame in labelled:
+        info = {key: value for key, value in frame.labels.info.items() if key not in wanted}
+        frames.append(frame._replace(labels=replace(frame.labels, info=info)))
+    return Dataset(tuple(frames), labelled.name, labelled.source), columns
 
 
 def _check_output(output: Path) -> None:

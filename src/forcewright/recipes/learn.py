@@ -94,7 +94,7 @@ class LearnConfig(StrictModel):
         asked: dict[str, Any] = {"model": self.model, "stability": "off", **self.fit}
         if kind == "committee":
             asked["committee"] = {"members": self.novelty.members}
-        elif kind in ("standard_error", "distance"):
+        elif kind in ("standard_error", "distance", "rematch"):
             asked["uncertainty"] = (kind,)
         settings = validate(FitSettings, asked)
         settings.refuse_what_does_not_apply()
@@ -252,18 +252,28 @@ def _check_elements(start: Dataset, walkers: Mapping[str, tuple[WalkerSettings, 
             raise InputError(f"holds no {symbols}, which walker {name} has; add labelled frames with it", field="start")
 
 
-def _refuse_another(
-    output: RunFolder, settings: LearnConfig, data: Sequence[Dataset],
-    walkers: Mapping[str, tuple[WalkerSettings, Snapshot]], reference: Reference,
-) -> None:  # fmt: skip
-    """Refuse to go on with a learner of another config or reference; caps alone may change from run to run."""
+def identity_of(
+    settings: LearnConfig, data: Sequence[Dataset], walkers: Mapping[str, tuple[WalkerSettings, Snapshot]],
+    reference: Reference,
+) -> str:  # fmt: skip
+    """Return a hash of all that decides what is learned; caps alone may change from run to run."""
     content = settings.model_dump(mode="json", exclude={"output", "workers", "start", "policy"})
+    if not settings.reference.properties:  # which earlier versions do not know, and go on without
+        del content["reference"]["properties"]
     policy = settings.policy.model_dump(
         mode="json", exclude={"max_labels", "max_hours", "max_reference_s", "max_rounds"}
     )
     read = [*(part.content_hash for part in data), *(shot.structure.content_hash for _, shot in walkers.values())]
     text = json.dumps([content, policy, read, reference.content_hash], sort_keys=True, default=str)
-    identity = hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_another(
+    output: RunFolder, settings: LearnConfig, data: Sequence[Dataset],
+    walkers: Mapping[str, tuple[WalkerSettings, Snapshot]], reference: Reference,
+) -> None:  # fmt: skip
+    """Refuse to go on with a learner of another config or reference."""
+    identity = identity_of(settings, data, walkers, reference)
     path = output / "learn.json"
     try:
         stored = parse_json(path.read_text(encoding="utf-8")).get("identity")

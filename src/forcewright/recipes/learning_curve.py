@@ -77,6 +77,7 @@ class LearningCurveConfig(BaseModel):
     model_config = STRICT
 
     data: CurveData
+    """Where the labelled structures lie."""
     families: dict[Name, dict[str, Any]] = Field(min_length=1)
     """By name: what `forcewright fit` takes beside data and output; hyperparameters are numbers, not ranges."""
     common: dict[str, Any] = Field(default_factory=dict)

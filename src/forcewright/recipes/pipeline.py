@@ -52,6 +52,7 @@ class _Verb:
 _READING = ("label", "skip_broken")
 _VERBS = {
     "analyze": _Verb(False, ("result.json",), (), ("what", "set", "skip", "every", "start_ps", "end_ps")),
+    "assess": _Verb(True, ("result.json",)),
     "check": _Verb(False, (), ("test",), ("format", "label", "stress_order", "energy_unit", "length_unit")),
     "compare": _Verb(True, ("result.json",), fresh=True),
     "compare-spaces": _Verb(
@@ -196,6 +197,8 @@ def stages_of(settings: PipelineConfig, folder: Path, file: Path) -> dict[str, S
 
 def _stage(name: str, content: Mapping[str, Any], folder: Path) -> Stage:
     verbs = [key for key in content if key in _VERBS]
+    if len(verbs) > 1:  # `label` is a command, and an option of others
+        verbs = [key for key in verbs if not any(key in _VERBS[other].options for other in verbs if other != key)]
     if len(verbs) != 1:
         wrong = next((key for key in content if key not in _VERBS), "")
         hint = did_you_mean(str(wrong), list(_VERBS)) if not verbs else "give one"

@@ -85,9 +85,9 @@ def predict(
     grades
         Whether every predicted frame also tells its largest extrapolation grade (``max_extrapolation_grade``).
     uncertainty
-        Kind of uncertainty that frames are judged by: grade, variance, committee, standard_error or distance. That of
-        each atom is then written as well (``forcewright_uncertainty``), and what 1 % of frames like the training data
-        exceed (``forcewright_uncertainty_limit``).
+        Kind of uncertainty that frames are judged by: grade, variance, committee, standard_error, distance or rematch.
+        That of each atom is then written as well (``forcewright_uncertainty``), and what 1 % of frames like the
+        training data exceed (``forcewright_uncertainty_limit``).
 
     Raises
     ------

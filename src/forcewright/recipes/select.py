@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from forcewright.configs import did_you_mean
-from forcewright.data import Sources, dataset_of, write
+from forcewright.data import Sources, read_with_summary
 from forcewright.data.leakage import NearCopy, near_copies
+from forcewright.data.property_reading import write_with_columns
 from forcewright.data.reference_energies import is_isolated_atom
 from forcewright.data.split import SPLITTERS
 from forcewright.errors import InputError
@@ -65,7 +66,7 @@ def select(
         arguments["potential"] = load(potential) if isinstance(potential, str | Path) else potential
     elif potential is not None:
         raise InputError(f"{by} uses no potential; leave it out", field="potential")
-    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
+    dataset, summary = read_with_summary(structures, labels=labels, require_energy=False, strict=not skip_broken)
     on_read(len(dataset))
     # reference energies hang on isolated atoms: they are selected first
     alone = np.array([is_isolated_atom(frame) for frame in dataset], dtype=bool)
@@ -78,7 +79,7 @@ def select(
     if not len(selected):
         raise InputError("no frame was selected; nothing is written", field="by")
     if output is not None:
-        write(selected, output)
+        write_with_columns(selected, output, structures, summary, labels=labels)
     return selected
 
 
@@ -146,12 +147,12 @@ def split(
         raise InputError("name two different files: one for training, one for test", field="output")
     arguments = dict(options or {})
     way = _function(SPLITTERS, by, "way to split", arguments)
-    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
+    dataset, summary = read_with_summary(structures, labels=labels, require_energy=False, strict=not skip_broken)
     parts = _call(way, dataset, test, np.random.default_rng(seed), **arguments)
     train, held = dataset[parts.train], dataset[parts.test]
     result = Split(train, held, len(parts.dropped), tuple(near_copies(train, held)))
     for part, path in zip((train, held), output or (), strict=output is not None):
-        write(part, path)
+        write_with_columns(part, path, structures, summary, labels=labels)
     return result
 
 

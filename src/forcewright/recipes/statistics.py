@@ -10,7 +10,9 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from forcewright.data import Sources, dataset_of
+from forcewright.data import Sources, Target, read_property, read_with_summary
+from forcewright.data.property_reading import read_target
+from forcewright.data.property_survey import PropertySummary
 from forcewright.data.statistics import UNITS, By, DatasetStatistics, VolumeSeries, histogram, volumes_over_time
 from forcewright.data.statistics import statistics as describe_sets
 from forcewright.files import atomic_path, write_table
@@ -33,10 +35,15 @@ _BINS = 60
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Statistics(Tabular):
-    """What frames hold: the statistics of each set of frames, and the volumes of trajectories over time."""
+    """What frames hold: the statistics of each set of frames, and the volumes of trajectories over time.
+
+    ``properties`` are those that were asked for, ``held`` has a line for each that the files hold.
+    """
 
     sets: tuple[DatasetStatistics, ...]
     volumes: tuple[VolumeSeries, ...]
+    properties: tuple[PropertySummary, ...] = ()
+    held: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         frames = sum(part.frames for part in self.sets)
@@ -48,6 +55,10 @@ class Statistics(Tabular):
             {"set": part.name, "quantity": quantity, "unit": UNITS[quantity], "count": s.count, "min": s.minimum,
              "max": s.maximum, "mean": s.mean, "std": s.std}
             for part in self.sets for quantity, s in part.summaries.items()
+        ] + [
+            {"set": "all", "quantity": f"{p.name}: {p.measure}", "unit": p.unit, "count": p.count, "min": p.minimum,
+             "max": p.maximum, "mean": p.mean, "std": p.std}
+            for p in self.properties
         ]  # fmt: skip
 
     def __str__(self) -> str:
@@ -58,12 +69,13 @@ class Statistics(Tabular):
         for part in self.sets:
             near = ", ".join(f"{pair} {closest.distance:.4g}" for pair, closest in part.shortest.items())
             lines += [f"{_short(part.name)[:28]:28s} shortest distances in Å: {near}"] if near else []
-        return "\n".join(lines)
+        return "\n".join([*lines, *map(str, self.properties), *self.held])
 
 
 def statistics(
     structures: Sources, output: str | Path | None = None, *, by: By = "group",
     labels: Mapping[str, str] | None = None, skip_broken: bool = False,
+    target: Target | Mapping[str, Any] | str | Path | None = None,
 ) -> Statistics:  # fmt: skip
     """Return the range, mean and spread of energies, forces and volumes, and how volumes change over time.
 
@@ -78,14 +90,21 @@ def statistics(
         What makes a set of frames: its file, its group, its trajectory, or nothing ("all").
     skip_broken
         Leave out frames that cannot be read, and warn of them.
+    target
+        A property whose values are described, too: a `forcewright.data.Target`, its plain data, or a YAML file.
 
     Raises
     ------
     InputError
-        If a file cannot be read or ``by`` is not known.
+        If a file cannot be read, a frame has no value of the property, or ``by`` is not known.
     """
-    dataset = dataset_of(structures, labels=labels, strict=not skip_broken)
-    result = Statistics(tuple(describe_sets(dataset, by)), tuple(volumes_over_time(dataset)))
+    asked = None if target is None else read_target(target)
+    dataset, summary = read_with_summary(structures, labels=labels, require_energy=False, strict=not skip_broken)
+    values = [] if asked is None else [read_property(structures, asked, labels=labels, strict=not skip_broken)]
+    result = Statistics(
+        tuple(describe_sets(dataset, by)), tuple(volumes_over_time(dataset)),
+        tuple(PropertySummary.of(held) for held in values if held.count), tuple(summary.survey.lines()),
+    )  # fmt: skip
     if output is not None:
         with RunFolder(output, "statistics") as folder:
             _write(folder, dataset, result, by)
@@ -104,7 +123,9 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
     ]  # fmt: skip
     volumes = [{"name": s.name, "frames": len(s.volumes), "correlation_length": s.correlation_length}
                for s in result.volumes]  # fmt: skip
-    content = {"by": by, "sets": sets, "volume_over_time": volumes, "units": dict(UNITS)}
+    content: dict[str, Any] = {"by": by, "sets": sets, "volume_over_time": volumes, "units": dict(UNITS)}
+    if result.properties or result.held:
+        content |= {"properties": [asdict(p) for p in result.properties], "held": list(result.held)}
     summary = folder.write_result(content, provenance.file_hashes(file for file in files if file.is_file()))
     write_table(folder / "statistics.csv", result.to_rows())
     figures = {"histograms": draw_histograms(result.sets)}
@@ -112,7 +133,7 @@ def _write(folder: RunFolder, dataset: Dataset, result: Statistics, by: By) -> N
     for name, figure in figures.items():
         with atomic_path(folder / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=150)
-    write_report(folder / "report.html", _page(dataset.name, result.sets, result.volumes, figures, summary))
+    write_report(folder / "report.html", _page(dataset.name, result, figures, summary))
 
 
 def draw_histograms(sets: Sequence[DatasetStatistics]) -> Figure:
@@ -158,12 +179,10 @@ def _short(name: str) -> str:
     return Path(name).name if "/" in name and ", " not in name else name
 
 
-def _page(
-    name: str, sets: Sequence[DatasetStatistics], series: Sequence[VolumeSeries], figures: Mapping[str, Figure],
-    summary: Mapping[str, Any],
-) -> PageContent:  # fmt: skip
+def _page(name: str, result: Statistics, figures: Mapping[str, Figure], summary: Mapping[str, Any]) -> PageContent:
+    sets, series = result.sets, result.volumes
     headings = [("set", ""), ("frames", ""), ("min", ""), ("max", ""), ("mean", ""), ("std", "")]
-    tables = [
+    tables: list[dict[str, Any]] = [
         {
             "caption": f"{_NAMES[quantity]} ({UNITS[quantity]})", "headings": headings, "style": "plain",
             "rows": [[_short(part.name), str(s.count), *(significant(v, 6) for v in (s.minimum, s.maximum, s.mean)),
@@ -180,6 +199,20 @@ def _page(
     if closest:
         columns = [("set", ""), ("pair", ""), ("shortest distance", "Å"), ("in frame", "")]
         tables.append({"caption": "Shortest distances", "headings": columns, "rows": closest, "style": "plain"})
+    properties = [
+        [f"{p.name} ({p.key})", p.kind, f"{p.frames} of {p.of_frames}", str(p.count), p.measure,
+         *(significant(v, 5) for v in (p.minimum, p.maximum, p.mean, p.std)), p.unit]
+        for p in result.properties
+    ]  # fmt: skip
+    if properties:
+        words = ("property", "kind", "frames", "values", "measure", "min", "max", "mean", "std", "unit")
+        tables.append({"caption": "Properties", "headings": [(word, "") for word in words], "rows": properties,
+                       "style": "plain"})  # fmt: skip
+    if result.held:
+        rows = [[line.strip().removeprefix("property ")] for line in result.held]
+        tables.append(
+            {"caption": "What else the files hold", "headings": [("key", "")], "rows": rows, "style": "plain"}
+        )
     sections = [
         Section("Ranges, means and standard deviations", norm, [], tables),
         Section("Histograms", "", [figures["histograms"]]),

@@ -122,7 +122,10 @@ def _as_config(data: Any, output: str | Path | None, settings: Mapping[str, Any]
         config = parse_config(with_files(data, Path.cwd()), folder=Path.cwd())
     elif isinstance(data, str | Path):
         if Path(data).suffix not in (".yaml", ".yml", ".json") and Path(data).is_file():
-            raise InputError("is no config; to fit its structures give model={...} as well", file=Path(data))
+            raise InputError(
+                "is no config; to fit its structures give model={...} as well (--model on the command line)",
+                file=Path(data),
+            )
         config = read_config(data)
     else:
         raise InputError(f"is a {type(data).__name__}; give a config, or structures with model={{...}}", field="model")

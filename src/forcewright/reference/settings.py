@@ -21,9 +21,11 @@ from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
 from forcewright.reference.checks import Scope
 from forcewright.reference.offered import offered_names, offered_reference
+from forcewright.reference.properties import PropertyName
+from forcewright.reference.pyscf import pyscf_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
-_OPTIONS = ("kwargs", "reuse", "offered")  # nothing that computes by itself
+_OPTIONS = ("kwargs", "reuse", "properties", "offered")  # nothing that computes by itself
 
 
 class XtbSettings(StrictModel):
@@ -55,6 +57,26 @@ class Cp2kSettings(StrictModel):
     """The program and its arguments as a list, where it is not found by itself."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Parameters such as basis_set, xc, cutoff (eV), max_scf, uks and inp."""
+
+
+class PyscfSettings(StrictModel):
+    """Molecules by PySCF; ``pyscf: pbe`` is short for ``pyscf: {xc: pbe}``."""
+
+    xc: str | None = None
+    """A functional such as pbe or b3lyp; Hartree–Fock where not given."""
+    basis: str = "def2-svp"
+    """Name of a basis set."""
+    charge: int = 0
+    """Of the molecule."""
+    multiplicity: int | None = Field(default=None, ge=1)
+    """Of the molecule; the lowest where not given."""
+    max_iterations: int = Field(default=100, ge=1)
+    """Longest self-consistent cycle."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _functional_alone(cls, value: Any) -> Any:
+        return {"xc": value} if isinstance(value, str) else value
 
 
 class VaspSettings(StrictModel):
@@ -106,12 +128,17 @@ class CalculatorSettings(StrictModel):
 class ReferenceSettings(CalculatorSettings):
     """What labels structures: exactly one of them."""
 
-    choices = "one of xtb, lammps, ase, cp2k, vasp, potential"
+    choices = "one of xtb, lammps, ase, cp2k, pyscf, vasp, potential"
 
     reuse: bool = False
     """Use one ASE calculator for all structures, where making one is slow."""
+    properties: tuple[PropertyName, ...] = ()
+    """What labels hold beside energy, forces and stress, as far as the program gives it: dipole, quadrupole,
+    polarizability, charges, magmoms, shielding, eigenvalues and others. For xtb, pyscf and ase."""
     cp2k: Cp2kSettings | None = None
     """CP2K."""
+    pyscf: PyscfSettings | None = None
+    """PySCF, for molecules."""
     vasp: VaspSettings | None = None
     """VASP, run by somebody else."""
     potential: Path | None = None
@@ -137,6 +164,8 @@ class ReferenceSettings(CalculatorSettings):
     def _reused(self) -> Self:
         if self.reuse and self.ase is None:
             raise ValueError("reuse is for ase")
+        if self.properties and self.xtb is None and self.pyscf is None and self.ase is None:
+            raise ValueError("properties are for xtb, pyscf and ase")
         return self
 
 
@@ -163,14 +192,16 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
     except InputError as error:
         (kind,) = parsed.kinds
         field = (error.field or "").removeprefix("reference.")
-        if field.split(".")[0] not in (kind, "kwargs"):
+        if field.split(".")[0] not in (kind, "kwargs", "properties"):
             field = ".".join(filter(None, [kind, field]))
         raise InputError(error.problem, file=error.file, field=f"reference.{field}") from None
 
 
 def _made(settings: ReferenceSettings, base: Path) -> Reference:
     if settings.xtb is not None or settings.ase is not None:
-        return calculator_reference(settings, reuse=settings.reuse)
+        return calculator_reference(settings, reuse=settings.reuse).with_properties(settings.properties)
+    if settings.pyscf is not None:
+        return pyscf_reference(**settings.pyscf.model_dump()).with_properties(settings.properties)
     if settings.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 

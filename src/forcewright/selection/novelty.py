@@ -49,8 +49,8 @@ def select_novelty(
         Only frames with an uncertainty above this are taken, so there may be fewer. What a grade means differs from fit
         to fit: outside is what exceeds the 99 % quantile that the potential keeps (`forcewright.uncertainty`).
     kind
-        Kind of uncertainty: grade, variance, committee, standard_error or distance; the first that the potential knows
-        where not given.
+        Kind of uncertainty: grade, variance, committee, standard_error, distance or rematch; the first that the
+        potential knows where not given.
 
     Raises
     ------

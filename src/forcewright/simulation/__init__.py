@@ -7,10 +7,11 @@ from forcewright.simulation.monitors import Alarm, Monitors
 from forcewright.simulation.result import SimulationResult, StageRecord, read_result
 from forcewright.simulation.run import ENGINES, Progress, run
 from forcewright.simulation.settings import DenseSettings, RunSettings, TrajectorySettings
-from forcewright.simulation.stages import Stage
+from forcewright.simulation.stages import Stage, planned_stage
 from forcewright.trajectory import Snapshot
 
 __all__ = [
     "ENGINES", "Alarm", "DenseSettings", "ForceField", "Monitors", "Progress", "RunSettings", "SimulationResult",
-    "Snapshot", "Stage", "StageRecord", "TrajectorySettings", "read_result", "run",
+    "Snapshot", "Stage", "StageRecord", "TrajectorySettings", "planned_stage", "read_result",
+    "run",
 ]  # fmt: skip

@@ -57,8 +57,8 @@ class Monitors(BaseModel):
     exceeds that, as 1 % of these do, and stop when it does by this factor; `warn` never stops, `off` does not look."""
 
     uncertainty: Kind | None = None
-    """Which uncertainty that is: grade, variance, committee, standard_error or distance; the first of them that the
-    potential knows where not given."""
+    """Which uncertainty that is: grade, variance, committee, standard_error, distance or rematch; the first of them
+    that the potential knows where not given."""
 
     pair_distance: Annotated[float, Field(gt=0, le=1)] | Literal["warn", "off"] = 0.7
     """For potentials that remember how close atoms of each pair of elements came in their training data: warn when

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from forcewright.configs import validate
+from forcewright.errors import InputError
 
 
 def _ends(value: Any) -> Any:
@@ -14,6 +18,8 @@ def _ends(value: Any) -> Any:
 
 #: Of heavy atoms; light ones need less (see `protocol_checks`).
 LONGEST_TIMESTEP_FS = 10.0
+#: Of a stage, which no computer takes in months: 10 µs at 1 fs.
+MOST_STEPS = 10**10
 
 Ramp = Annotated[tuple[float, float], BeforeValidator(_ends)]
 
@@ -40,15 +46,15 @@ class Stage(BaseModel):
     """Target pressure, compression positive, or its two ends; 0 by default in an npt stage."""
     thermostat: Literal["langevin", "nose-hoover", "bussi"] = "nose-hoover"
     """How an nvt stage holds its temperature; npt stages use Nosé–Hoover chains. Langevin at 0 K is friction alone."""
-    thermostat_time_fs: float = Field(default=100.0, gt=0)
+    thermostat_time_fs: float = Field(default=100.0, gt=0, le=1e9)
     """Time constant of the thermostat; for Langevin the inverse of the friction."""
     cell: Literal["isotropic", "full"] = "isotropic"
     """What may change in an npt stage or a relaxation at a pressure: the volume, or the whole cell."""
-    barostat_time_fs: float = Field(default=1000.0, gt=0)
+    barostat_time_fs: float = Field(default=1000.0, gt=0, le=1e9)
     """Time constant of the barostat."""
     fmax_eV_per_A: float = Field(default=0.01, gt=0)
     """A relaxation ends when no force is larger."""
-    max_steps: int = Field(default=1000, gt=0)
+    max_steps: int = Field(default=1000, gt=0, le=10**9)
     """A relaxation gives up after this many steps."""
 
     @model_validator(mode="after")
@@ -66,8 +72,13 @@ class Stage(BaseModel):
             raise ValueError(f"timestep_fs is {self.timestep_fs:g}, which no atom can follow: vibrations take 10 to "
                              f"200 fs, and a step is a twentieth of the fastest; 1 is usual, {LONGEST_TIMESTEP_FS:g} "
                              "the maximum")  # fmt: skip
-        if self.time_ps is not None and self.steps < 1:
-            raise ValueError(f"time_ps is {self.time_ps:g}, less than one step of {self.timestep_fs:g} fs")
+        if self.time_ps is not None:
+            steps = 1000.0 * self.time_ps / self.timestep_fs
+            if steps > MOST_STEPS:
+                raise ValueError(f"time_ps is {self.time_ps:g}, which is {steps:.3g} steps of {self.timestep_fs:g} fs; "
+                                 f"at most {MOST_STEPS:,} can be asked for")  # fmt: skip
+            if self.steps < 1:
+                raise ValueError(f"time_ps is {self.time_ps:g}, less than one step of {self.timestep_fs:g} fs")
         return self
 
     def _check_temperature(self) -> None:
@@ -97,6 +108,21 @@ class Stage(BaseModel):
         """Return the target in GPa, like `temperature_at`; 0 in an npt stage without one."""
         none = (0.0, 0.0) if self.ensemble == "npt" else None
         return _on_ramp(self.pressure_GPa or none, step, self.steps)
+
+
+def planned_stage(content: Mapping[str, Any]) -> Stage:
+    """Return a stage of numbers that were worked out.
+
+    Raises
+    ------
+    InputError
+        If they make no stage, such as one of too many steps; names the stage.
+    """
+    try:
+        return validate(Stage, content)
+    except InputError as error:
+        of = f"of the stage {content['name']!r}: " if content.get("name") else ""
+        raise InputError(f"{of}{error.problem}", field=error.field) from None
 
 
 def _on_ramp(ends: Ramp | None, step: int, steps: int) -> float | None:

@@ -21,13 +21,14 @@ from forcewright.force_field import ForceField
 from forcewright.plain_data import numbers, parse_json, real
 from forcewright.protocols.structures import repeat_snapshot
 from forcewright.protocols.survival import Survival, survival
-from forcewright.simulation import Monitors, RunSettings, SimulationResult, Stage, TrajectorySettings, run
+from forcewright.simulation import Monitors, RunSettings, SimulationResult, TrajectorySettings, planned_stage, run
 from forcewright.structure import FloatArray, Structure
 from forcewright.trajectory import Snapshot, read_thermo, snapshots
 from forcewright.validation.properties import Computed, Property, PropertySettings
 from forcewright.validation.tolerance import Tolerance
 
 Positive = Annotated[float, Field(gt=0)]
+Picoseconds = Annotated[float, Field(gt=0, le=1e7)]
 Repeat = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
@@ -57,11 +58,11 @@ class LiquidSettings(DynamicSettings):
     """Temperature of the liquid."""
     melt_K: Positive | None = None
     """Temperature at which the crystal is melted at constant volume; 1.6 times the liquid's by default."""
-    melt_ps: Positive = 5.0
+    melt_ps: Picoseconds = 5.0
     """How long it is melted."""
-    settle_ps: Positive = 5.0
+    settle_ps: Picoseconds = 5.0
     """How long the liquid equilibrates, at zero pressure."""
-    time_ps: Positive = 20.0
+    time_ps: Picoseconds = 20.0
     """How long it is sampled."""
     every_fs: Positive = 50.0
     """Time between sampled frames."""
@@ -176,9 +177,9 @@ class EnergyConservationSettings(DynamicSettings):
 
     temperature_K: Positive = 300.0
     """Temperature at which the crystal is equilibrated before."""
-    settle_ps: Positive = 1.0
+    settle_ps: Picoseconds = 1.0
     """How long it is equilibrated."""
-    time_ps: Positive = 5.0
+    time_ps: Picoseconds = 5.0
     """How long the energy is recorded."""
 
 
@@ -218,9 +219,9 @@ class SurvivalSettings(DynamicSettings):
 
     temperature_K: Positive
     """Temperature of the runs, high enough to be demanding."""
-    time_ps: Positive = 10.0
+    time_ps: Picoseconds = 10.0
     """How long each run is."""
-    runs: int = Field(default=5, ge=2)
+    runs: int = Field(default=5, ge=2, le=100_000)
     """Number of independent runs."""
     pressure_GPa: float | None = None
     """Pressure that is held; without it the volume is held."""
@@ -235,7 +236,7 @@ def _survival(force_field: ForceField, structure: Structure, settings: SurvivalS
     with scratch_folder("validate") as folder:
         runs: Survival = survival(
             force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
-            [Stage.model_validate({**stage, **held})], folder, runs=settings.runs, seed=settings.seed,
+            [planned_stage({**stage, **held})], folder, runs=settings.runs, seed=settings.seed,
             engine=settings.engine_for(force_field), settings=RunSettings(monitors=settings.monitors),
         )  # fmt: skip
     notes = {}
@@ -253,7 +254,7 @@ def _run(
     """Run stages from the repeated unit cell; ForcewrightError if a monitor stops them."""
     result = run(
         force_field, repeat_snapshot(Snapshot(structure), settings.repeat),
-        [Stage.model_validate(stage) for stage in stages], folder / "run", seed=settings.seed,
+        [planned_stage(stage) for stage in stages], folder / "run", seed=settings.seed,
         engine=settings.engine_for(force_field),
         settings=RunSettings(trajectory=TrajectorySettings(every_fs=every_fs, format="h5")),
     )  # fmt: skip
@@ -273,13 +274,16 @@ DYNAMIC_PROPERTIES = (
             "diffusion_cm2_per_s": Tolerance(0.3, relative=True),
         },
         differences=_liquid_difference,
+        meaning="The melted crystal, by molecular dynamics: g(r), angles, volume, diffusion.",
     ),
     Property(
         "energy_conservation", EnergyConservationSettings, _energy_conservation,
         {"": Tolerance(1e-5, relative=False), "spread_eV_per_atom": Tolerance(1e-3, relative=False)},
         better={"spread_eV_per_atom": "lower"},
+        meaning="Drift and spread of the total energy in molecular dynamics at constant energy.",
     ),
     Property(
-        "survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}, better={"share": "higher"}
+        "survival", SurvivalSettings, _survival, {"": Tolerance(0.0, relative=False)}, better={"share": "higher"},
+        meaning="Share of independent runs of molecular dynamics that come to their end.",
     ),
 )  # fmt: skip

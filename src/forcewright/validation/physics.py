@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 
 from forcewright.analyze.result import Result
 from forcewright.errors import ForcewrightError, StoppedError
@@ -30,7 +30,8 @@ Verdict = Literal["pass", "fail", "no reference", "failed", "stopped"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 _FIELDS: dict[str, Any] = {
-    name: (Annotated[item.settings | None, BeforeValidator(item.read)], None) for name, item in PROPERTIES.items()
+    name: (Annotated[item.settings | None, BeforeValidator(item.read)], Field(default=None, description=item.meaning))
+    for name, item in PROPERTIES.items()
 }
 
 #: The settings of each property that is asked for; None for the others.

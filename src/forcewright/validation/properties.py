@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from forcewright.analyze.result import Result
 from forcewright.errors import MissingExtraError
@@ -73,6 +73,7 @@ class Property:
     differences  numbers that compare curves of a potential with those of a reference and should be zero
     better       which way a number is better, so that one beyond its reference passes: ``higher`` or ``lower``
     extra        the extra of Forcewright that it needs, with the module that this installs
+    meaning      what it is, in a sentence
     ===========  ================================================================================================
     """
 
@@ -84,6 +85,7 @@ class Property:
     differences: Callable[[Computed, Computed], Mapping[str, float]] | None = None
     better: Mapping[str, Literal["higher", "lower"]] = field(default_factory=dict)
     extra: tuple[str, str] | None = None
+    meaning: str = ""
 
     def require_package(self) -> None:
         """Raise a `MissingExtraError` if a package that the property needs is not installed."""
@@ -112,15 +114,27 @@ class Property:
 
 
 def protocol_settings(protocol: Callable[..., Any], *, leave_out: frozenset[str] = frozenset()) -> type[Any]:
-    """Return a model of the keyword arguments of a protocol, with their defaults."""
-    hints = get_type_hints(protocol)
+    """Return a model of the keyword arguments of a protocol, with their defaults and what its docstring says."""
+    hints, meanings = get_type_hints(protocol), _meanings(protocol)
     fields: dict[str, Any] = {
-        name: (hints[name], parameter.default)
+        name: (hints[name], Field(default=parameter.default, description=meanings.get(name)))
         for name, parameter in inspect.signature(protocol).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in leave_out
     }
     title = "".join(part.capitalize() for part in protocol.__name__.split("_"))
     return create_model(f"{title}Settings", __base__=PropertySettings, **fields)
+
+
+def _meanings(function: Callable[..., Any]) -> dict[str, str]:
+    """Return what the section ``Parameters`` of a NumPy-style docstring says of each argument."""
+    section = (inspect.getdoc(function) or "").partition("\nParameters\n----------\n")[2].partition("\n\n")[0]
+    meanings: dict[str, list[str]] = {}
+    for line in section.splitlines():
+        if line.startswith(" "):
+            meanings[next(reversed(meanings))].append(line.strip())
+        else:
+            meanings[line.strip()] = []
+    return {name: " ".join(lines) for name, lines in meanings.items()}
 
 
 #: Units by the end of a number's name, longer ends first.
@@ -129,7 +143,7 @@ _UNITS = {
     "_eV_per_atom": "eV/atom", "_meV_per_atom": "meV/atom", "_J_per_m2": "J/m²", "_A3_per_atom": "Å³/atom",
     "_cm2_per_s": "cm²/s", "_g_per_cm3": "g/cm³", "_degree": "°", "_GPa": "GPa", "_THz": "THz", "_eV": "eV",
     "_eV_per_K": "eV/K", "_A3": "Å³", "_g_cm3": "g/cm³", "_S_per_m": "S/m", "_mS_per_cm": "mS/cm", "_kB": "k_B",
-    "_eV_per_A": "eV/Å", "_ps": "ps", "_fs": "fs", "_K": "K", "_A": "Å",
+    "_eV_per_A": "eV/Å", "_per_cm": "cm⁻¹", "_km_per_mol": "km/mol", "_ps": "ps", "_fs": "fs", "_K": "K", "_A": "Å",
 }  # fmt: skip
 
 

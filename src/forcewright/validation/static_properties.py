@@ -14,6 +14,7 @@ from forcewright.protocols.defects import DefectEnergies, interstitials, vacancy
 from forcewright.protocols.dimer import dimer_curve
 from forcewright.protocols.elastic import elastic_constants
 from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
+from forcewright.protocols.molecular_vibrations import MolecularVibrations, compare_vibrations, molecular_vibrations
 from forcewright.protocols.phases import phase_energies
 from forcewright.protocols.phonons import Phonons, phonons
 from forcewright.protocols.surfaces import surface_energies
@@ -124,6 +125,31 @@ def _band_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
     return {"bands_rms_THz": float(np.sqrt(np.mean((a.frequencies_THz - b.frequencies_THz) ** 2)))}
 
 
+def _vibrations(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
+    modes = molecular_vibrations(force_field.calculator, structure, **settings.arguments())
+    numbers: dict[str, float | bool] = {
+        "lowest_per_cm": float(modes.frequencies_per_cm[0]), "highest_per_cm": float(modes.frequencies_per_cm[-1]),
+        "zero_point_energy_eV": modes.zero_point_energy_eV, "stable": modes.stable,
+    }  # fmt: skip
+    if np.isfinite(modes.infrared_km_per_mol).all():
+        strongest = int(modes.infrared_km_per_mol.argmax())
+        numbers |= {
+            "strongest_infrared_per_cm": float(modes.frequencies_per_cm[strongest]),
+            "strongest_infrared_km_per_mol": float(modes.infrared_km_per_mol[strongest]),
+        }
+    return Computed(numbers, {"molecular_vibrations": modes}, {"stable": True})
+
+
+def _vibration_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
+    a, b = (computed.results["molecular_vibrations"] for computed in (ours, theirs))
+    assert isinstance(a, MolecularVibrations) and isinstance(b, MolecularVibrations)
+    errors = compare_vibrations(a, b)
+    return {
+        "matched_modes_rms_THz": errors.rms_THz, "wasserstein_THz": errors.wasserstein_THz,
+        "not_overlapping": 1.0 - errors.overlap,
+    }  # fmt: skip
+
+
 def _phases(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
     energies = phase_energies(force_field.calculator, structure, **settings.arguments())
     names = [name for name in energies.energies_eV if name != "given"]
@@ -153,16 +179,29 @@ STATIC_PROPERTIES = (
             "bulk_modulus_derivative": _relative(20), "curve_rms_meV_per_atom": Tolerance(2.0, relative=False),
         },
         differences=_curve_difference,
+        meaning="Energy over volume: lattice constant, equilibrium volume, bulk modulus and its derivative.",
     ),
-    Property("elastic", protocol_settings(elastic_constants), _elastic, {"": _relative(15), "stable": _EXACT}),
-    Property("vacancy", protocol_settings(vacancy), _vacancy, {"": Tolerance(0.3, relative=False)}),
     Property(
-        "interstitials", protocol_settings(interstitials), _interstitials, {"": Tolerance(0.3, relative=False)}, "sites"
+        "elastic", protocol_settings(elastic_constants), _elastic, {"": _relative(15), "stable": _EXACT},
+        meaning="Elastic constants, bulk and shear modulus, and whether the crystal is mechanically stable.",
     ),
-    Property("surfaces", protocol_settings(surface_energies), _surfaces, {"": _relative(10)}, "miller"),
+    Property(
+        "vacancy", protocol_settings(vacancy), _vacancy, {"": Tolerance(0.3, relative=False)},
+        meaning="Formation energies of vacancies.",
+    ),
+    Property(
+        "interstitials", protocol_settings(interstitials), _interstitials, {"": Tolerance(0.3, relative=False)},
+        "sites", meaning="Formation energies of interstitials; a list stands for sites.",
+    ),
+    Property(
+        "surfaces", protocol_settings(surface_energies), _surfaces, {"": _relative(10)}, "miller",
+        meaning="Surface energies; a list stands for miller.",
+    ),
     Property(
         "dimer", DimerSettings, _dimer,
         {"": _EXACT, "_bond_A": Tolerance(0.1, relative=False), "_well_depth_eV": _relative(20)}, "pairs",
+        meaning="Energy of two atoms over their distance: bond length, well depth, and whether the wall only rises; "
+        "a list stands for pairs.",
     ),
     Property(
         "phonons", protocol_settings(phonons), _phonons,
@@ -171,10 +210,25 @@ STATIC_PROPERTIES = (
             "bands_rms_THz": Tolerance(0.5, relative=False),
         },
         differences=_band_difference, extra=("phonons", "phonopy"),
+        meaning="Phonon bands and densities of states (extra phonons), and whether the crystal is dynamically stable.",
+    ),
+    Property(
+        "molecular_vibrations", protocol_settings(molecular_vibrations), _vibrations,
+        {
+            "": _relative(5), "lowest_per_cm": Tolerance(30.0, relative=False), "stable": _EXACT,
+            "zero_point_energy_eV": _relative(2), "strongest_infrared_km_per_mol": _relative(20),
+            "matched_modes_rms_THz": Tolerance(0.5, relative=False), "wasserstein_THz": Tolerance(0.5, relative=False),
+            "not_overlapping": Tolerance(0.25, relative=False),
+        },
+        differences=_vibration_difference,
     ),
     Property(
         "phases", protocol_settings(phase_energies), _phases,
         {"": _relative(3), "_eV_per_atom": Tolerance(0.03, relative=False)}, "phases",
+        meaning="Energies and volumes of phases of an element, against the given crystal; a list stands for phases.",
     ),
-    Property("compression", protocol_settings(compression), _compression, {"": _relative(2)}, "pressures_GPa"),
+    Property(
+        "compression", protocol_settings(compression), _compression, {"": _relative(2)}, "pressures_GPa",
+        meaning="Volumes of the relaxed crystal under pressures; a list stands for pressures_GPa.",
+    ),
 )  # fmt: skip

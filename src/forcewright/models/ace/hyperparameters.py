@@ -69,6 +69,7 @@ class AceModel(LinearHyperparameters):
     earlier_defaults: ClassVar[Mapping[str, object]] = {"radial": "SBessel"}
 
     kind: Literal["ace"] = "ace"
+    """The family: ACE."""
     functions: int = Field(default=300, ge=1, le=100_000)
     """Invariant functions per element, the first of a ladder in the order of their degree."""
     densities: int = Field(default=1, ge=1, le=8)

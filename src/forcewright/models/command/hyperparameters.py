@@ -66,6 +66,7 @@ class CommandModel(FittedHyperparameters):
     model_config = ConfigDict(populate_by_name=True)  # read back from where it was written by its own names
 
     kind: Literal["command"] = "command"
+    """The family: a program of yours."""
     parameters: dict[str, Annotated[Any, AfterValidator(plain_value)]] = Field(default_factory=dict)
     """Numbers and texts by name; ranges are of real numbers."""
     integers: dict[str, int] = Field(default_factory=dict)

@@ -107,14 +107,18 @@ class GroupSigmas(StrictModel):
     """Expected errors of one group, where they differ from the others'."""
 
     energy: float | None = Field(default=None, gt=0)
+    """Of the group's energies, in eV per atom; that of sigma where not given."""
     force: float | None = Field(default=None, gt=0)
+    """Of the group's force components, in eV/Å; that of sigma where not given."""
     virial: float | None = Field(default=None, gt=0)
+    """Of the group's virials, in eV per atom; that of sigma where not given."""
 
 
 class GapModel(FittedHyperparameters):
     """Hyperparameters of a GAP; a range may stand in the place of every number."""
 
     kind: Literal["gap"] = "gap"
+    """The family: GAP."""
     two_body: TwoBody | None = TwoBody()
     """The pair potential, or null for none."""
     soap: Soap | None = Soap()

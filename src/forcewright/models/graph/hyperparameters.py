@@ -38,6 +38,7 @@ class GraphModel(Architecture, FittedHyperparameters):
     """Hyperparameters of a graph network and its training, as they stand in the config."""
 
     kind: Literal["graph"] = "graph"
+    """The family: graph networks."""
     start_from: Path | None = None
     """Folder of a saved graph network to go on from (fine-tuning); its architecture may not be changed."""
     energy_offsets: Literal["fitted", "isolated"] = "fitted"

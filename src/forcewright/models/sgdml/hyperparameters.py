@@ -27,6 +27,7 @@ class SgdmlModel(FittedHyperparameters):
     """Hyperparameters of sGDML, as they stand in the config."""
 
     kind: Literal["sgdml"] = "sgdml"
+    """The family: sGDML."""
     n_train: int | None = Field(default=None, ge=2)
     """Structures in the kernel of each cell, drawn at random; all where not given. Memory grows with the square, time
     with the cube."""

@@ -82,6 +82,7 @@ class SnapModel(LinearHyperparameters):
 
     earlier_defaults: ClassVar[Mapping[str, object]] = {"zbl": None}
     kind: Literal["snap"] = "snap"
+    """The family: SNAP."""
     twojmax: int = Field(default=6, ge=0, le=MAX_TWOJMAX)
     """Twice the largest angular momentum J; cost and accuracy grow with it."""
     quadratic: bool = False

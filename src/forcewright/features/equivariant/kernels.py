@@ -1,0 +1,64 @@
+"""Loops over atoms: A_qnlm = Σ_j g_n(r_j) R_lm(r̂_j) over neighbors of channel q, and products coupled two by two."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from forcewright.features.ace.design import spherical_harmonics
+
+_kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"}, error_model="numpy")
+
+
+@_kernel
+def sum_neighbors(starts, vectors, g, channels, table, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (atoms, Q, K, (L + 1)²) from the pairs of every atom, ``starts`` (atoms + 1,).
+
+    ``vectors`` (M, 3), ``g`` (M, K) and ``channels`` (M,) are those of pairs; ``table`` is the recursion of harmonics.
+    """
+    size = len(table)
+    values, slopes = np.zeros((size, size, 2)), np.zeros((size, size, 2, 3))
+    real = np.zeros(size * size)
+    for i in range(len(starts) - 1):
+        for pair in range(starts[i], starts[i + 1]):
+            x, y, z = vectors[pair]
+            r = np.sqrt(x * x + y * y + z * z)
+            spherical_harmonics(x / r, y / r, z / r, table, values, slopes)
+            for l in range(size):  # noqa: E741
+                middle = l * l + l
+                real[middle] = values[l, 0, 0]
+                scale = np.sqrt(2.0)
+                for m in range(1, l + 1):
+                    scale = -scale
+                    real[middle + m] = scale * values[l, m, 0]
+                    real[middle - m] = scale * values[l, m, 1]
+            q = channels[pair]
+            for n in range(g.shape[1]):
+                for k in range(len(real)):
+                    out[i, q, n, k] += g[pair, n] * real[k]
+
+
+@_kernel
+def run_program(  # type: ignore[no-untyped-def]
+    leaves, steps, starts, entries, coefficients, size, outputs, out
+):
+    """Fill ``out`` (atoms, columns) with the numbers at ``outputs`` (columns,) of each atom's working memory.
+
+    The memory, ``size`` numbers, begins with the atom's ``leaves`` (atoms, V). Every step (left, right, coupling,
+    target) adds Σ C a_left b_right to its target, C being the ``coefficients`` [starts[c]:starts[c + 1]] at the
+    ``entries`` (m1, m2, m3) of its coupling c.
+    """
+    memory = np.zeros(size)
+    count = leaves.shape[1]
+    for i in range(len(leaves)):
+        for k in range(count):
+            memory[k] = leaves[i, k]
+        for k in range(count, size):
+            memory[k] = 0.0
+        for s in range(len(steps)):
+            left, right, coupling, target = steps[s]
+            for e in range(starts[coupling], starts[coupling + 1]):
+                a, b, c = entries[e]
+                memory[target + c] += coefficients[e] * memory[left + a] * memory[right + b]
+        for k in range(len(outputs)):
+            out[i, k] = memory[outputs[k]]

@@ -1,0 +1,1 @@
+"""Models of properties beside the energy, and what follows from them."""
