@@ -64,7 +64,8 @@ def _find_pair(path: Path) -> tuple[Path, Path]:
     if path.is_dir():
         candidates = sorted(path.glob("*.snapcoeff"))
         if len(candidates) != 1:
-            many = f"{len(candidates)} .snapcoeff files; name one of them" if candidates else "no potential (no potential.json, 0 .snapcoeff files)"
+            none = "no potential (no potential.json, 0 .snapcoeff files)"
+            many = f"{len(candidates)} .snapcoeff files; name one of them" if candidates else none
             raise InputError(f"holds {many}", file=path)
         path = candidates[0]
     pair = path.with_suffix(".snapcoeff"), path.with_suffix(".snapparam")
