@@ -8,7 +8,7 @@ EXTRAS := xtb,phonons,soap,gap,sgdml,graph,docs,dev
 # in constraints.txt as well, but not installed: long to compile, or many packages
 FURTHER := umap,dvc
 
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow lint docs lock clean
 
 # Stamps are written last: a set-up that was cut off is started over.
 $(BASE): pyproject.toml constraints.txt
@@ -37,6 +37,10 @@ test: lint
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+# The documentation site, build/site/index.html: opens from the disk and needs no network, as does the build.
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict
 
 # Resolve constraints.txt anew from the ranges in pyproject.toml.
 lock:

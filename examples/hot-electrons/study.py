@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "hot-electrons")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
-    hot = HotElectronPotential(pair_style_potential("sw", "* * Si.sw Si"), DosModel.load(arguments.dos), 5000.0)
+    hot = HotElectronPotential(pair_style_potential("sw", "* * Si.sw Si", Path()), DosModel.load(arguments.dos), 5000.0)
     print("Saved", hot.save(arguments.output / "potential"))
     figure = Figure(figsize=(9.6, 3.4), layout="constrained")
     left, middle, right = figure.subplots(1, 3)

@@ -21,7 +21,7 @@ from forcewright.neighbors import find_neighbors
 from forcewright.properties.density_of_states import smear
 from forcewright.properties.dos_model import DosData, DosModel, DosSettings, HeldBack, cross_validate_dos, fit_dos
 from forcewright.structure import FloatArray, IntArray, Structure
-from forcewright.trajectory import snapshots
+from forcewright.trajectory import read_thermo, snapshots
 
 ROOT = Path(__file__).parents[2]
 SMEARING = 0.3  # eV
@@ -96,16 +96,19 @@ def draw_map(model: DosModel, structures: tuple[Structure, ...], path: Path) -> 
 
 def draw_pressure(model: DosModel, folder: Path, path: Path) -> None:
     """Draw densities of atoms by coordination, and D at the Fermi level, along the compression."""
-    shots = [shot for shot in snapshots(folder / "trajectory.extxyz") if shot.stress is not None]
-    last = shots[-21:]
-    pressures = np.linspace(0.0, 20.0, len(last))
+    thermo = read_thermo(folder / "thermo.csv")
+    target = dict(zip(thermo["step"], thermo["target_pressure_GPa"], strict=True))
+    start = max(step for step, pressure in target.items() if pressure == 0)  # the compression begins
+    last = [shot for shot in snapshots(folder / "trajectory.extxyz") if shot.step >= start - 1]
+    pressures = np.array([target[shot.step] for shot in last])
     figure = Figure(figsize=(9.6, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     classes = {"3 or fewer": (0, 3), "4": (4, 4), "5": (5, 5), "6 or more": (6, 99)}
     colors = ("#88CCEE", "#332288", "#DDCC77", "#CC6677")
     table: dict[str, list[float]] = {name: [] for name in classes}
     parts: dict[str, list[float]] = {name: [] for name in classes}
-    for index in range(0, len(last), 4):
+    shown = np.unique(np.linspace(0, len(last) - 1, 6).astype(int))
+    for index in shown:
         structure = last[index].structure
         local, bonds = model.local(structure), coordination(structure)
         level = model.electronic_state(structure, 0.0).fermi
@@ -114,7 +117,7 @@ def draw_pressure(model: DosModel, folder: Path, path: Path) -> None:
             inside = (bonds >= low) & (bonds <= high)
             table[name].append(float(values[inside].mean()) if inside.sum() >= 5 else np.nan)
             parts[name].append(100 * float(inside.mean()))
-        if index + 4 >= len(last):
+        if index == shown[-1]:
             for (name, (low, high)), color in zip(classes.items(), colors, strict=True):
                 inside = (bonds >= low) & (bonds <= high)
                 if inside.sum() >= 5:
@@ -124,7 +127,7 @@ def draw_pressure(model: DosModel, folder: Path, path: Path) -> None:
         print(f"{pressures[index]:5.0f} GPa: D(E_F) {values.mean():.3f} per eV and atom; atoms with "
               + ", ".join(f"{name} neighbors {parts[name][-1]:.0f} %" for name in classes))  # fmt: skip
     for (name, values_of), color in zip(table.items(), colors, strict=True):
-        right.plot(pressures[::4], values_of, "o-", color=color, markersize=4, label=f"{name} neighbors")
+        right.plot(pressures[shown], values_of, "o-", color=color, markersize=4, label=f"{name} neighbors")
     left.set(xlabel="energy from the Fermi level (eV)", ylabel="states per eV and atom", xlim=(-14, 6))
     right.set(xlabel="pressure (GPa)", ylabel="D of an atom at the Fermi level (1/eV)")
     left.legend(frameon=False, fontsize=8)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from forcewright.recipes.learning_curve import learning_curve
     from forcewright.recipes.pipeline import pipeline
     from forcewright.recipes.predict import evaluate, predict
+    from forcewright.recipes.property_study import predict_property, tune_property
     from forcewright.recipes.rerun import rerun
     from forcewright.recipes.select import select, split
     from forcewright.recipes.simulate import simulate
@@ -44,14 +45,16 @@ _HOMES = {
     **dict.fromkeys(("ForcewrightError", "InputError"), "forcewright.errors"),
     **dict.fromkeys(("read", "write"), "forcewright.data"),
     "load": "forcewright.models",
+    **dict.fromkeys(("predict_property", "tune_property"), "forcewright.recipes.property_study"),
 }
 _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPackage`)
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
     "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate",
-    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "read", "report",
-    "rerun", "select", "simulate", "split", "statistics", "tune", "validate", "write",
+    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "predict_property",
+    "read", "report", "rerun", "select", "simulate", "split", "statistics", "tune", "tune_property", "validate",
+    "write",
 ]  # fmt: skip
 
 

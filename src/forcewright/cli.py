@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from functools import partial
@@ -25,6 +25,7 @@ from forcewright.configs import echo
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
 from forcewright.plain_data import parse_yaml
+from forcewright.recipes.property_kind import describes_property, property_folder
 from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
@@ -119,7 +120,22 @@ def tune(
     Example: `forcewright tune mo.yaml`. Run it again to resume. Without a config:
     `forcewright tune train.extxyz --model ace --test test.extxyz -o runs/x` does what `forcewright init` would write.
     """
+    if model is None and len(config) == 1 and describes_property(config[0]):
+        with _progress("fitting a property") as show:
+            show()
+            result = fw.tune_property(config[0], output=output, fresh=fresh)
+        _print_errors(result.to_rows(), result.summary["unit"])
+        _say_where(result.folder)
+        return
     _run_study(fw.tune, _study(config, model, test, output, settings, label, search=True), output, fresh)
+
+
+def _print_errors(rows: Sequence[Mapping[str, Any]], unit: str | None) -> None:
+    """Print the errors of a property: a line for each of its parts."""
+    for row in rows:
+        percent = "" if row["percent"] is None else f", {row['percent']:.3g} % of the spread"
+        which = f"{row['set']}: " if "set" in row else ""
+        _print(f"{which}{row['part']}: MAE {row['mae']:.4g}, RMSE {row['rmse']:.4g} {unit or ''}{percent}")
 
 
 @app.command()
@@ -266,6 +282,12 @@ def predict(
 
     Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
     """
+    if property_folder(potential) is not None:
+        _, errors = fw.predict_property(potential, files, output)
+        _print_errors(errors, None)
+        if output is not None:
+            _print(f"predictions written to {output}")
+        return
     predicted = fw.predict(potential, files, output, labels=_mapping(label), grades=grades, uncertainty=uncertainty)
     if predicted.errors is not None:
         _print(predicted.errors, soft_wrap=False)

@@ -40,6 +40,8 @@ def test_alignments_take_away_what_they_say_and_no_more():
     assert aligned(errors, counts, "none") == pytest.approx(errors)
     first = aligned(errors, counts, "first_frame")
     assert np.isnan(first[0]) and first[1:] == pytest.approx([0.3, -0.4])
+    late = aligned(np.array([np.nan, 1.0, 1.5]), counts, "first_frame")
+    assert np.isnan(late[:2]).all() and late[2] == pytest.approx(0.5)
     assert aligned(errors, counts, "constant") == pytest.approx(errors - errors.mean())
     # constants of two elements over two sets are found again, whatever is left is orthogonal to them
     compositions = [np.array([[1.0, 4.0], [2.0, 6.0]]), np.array([[3.0, 8.0], [2.0, 4.0]])]

@@ -16,6 +16,8 @@ from command_line import run_here
 
 import forcewright as fw
 from forcewright.errors import InputError
+from forcewright.recipes.assess_config import AssessConfig
+from forcewright.recipes.run_folder import read_config
 
 
 def frames(name: str, count: int, seed: int) -> list[Atoms]:
@@ -165,3 +167,30 @@ def test_on_the_command_line(folder: Path) -> None:
     assert ended.returncode == 0 and "overlap" in ended.stdout, ended.stderr
     ended = run_here("assess", "nothing.yaml", cwd=folder)
     assert ended.returncode == 1 and "nothing.yaml" in ended.stderr
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "zero-shot"
+PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "zero-shot" / "qm7x_C6H12O.extxyz.gz"
+
+
+def test_the_example_is_valid() -> None:
+    settings = read_config(AssessConfig, EXAMPLE / "assess.yaml").settings
+    assert len(settings.sets) == 15 and settings.models["SchNet"].keys()[3]["energy"] == "energy_schnet_4"
+
+
+@pytest.mark.skipif(not PUBLISHED.is_file(), reason="the published predictions are not in ../shared/data/zero-shot")
+def test_published_errors_are_found_again(tmp_path: Path) -> None:
+    models = {
+        name: {"energy": f"energy_{key}_{{seed}}", "forces": f"forces_{key}_{{seed}}", "seeds": [1, 2, 3, 4]}
+        for name, key in (("L2", "gomace_l2"), ("SchNet", "schnet"))
+    }
+    done = fw.assess(
+        {
+            "labels": {"energy": "castep_energy", "forces": "castep_forces"}, "sets": {"C6H12O": str(PUBLISHED)},
+            "models": models, "output": str(tmp_path / "out"),
+        }
+    )  # fmt: skip
+    errors = {row["model"]: (row["energy_rmse_meV_per_atom"], row["force_rmse_eV_per_A"]) for row in done.to_rows()}
+    # arXiv:2502.21317: 16 and 148 meV/atom, 0.33 and 1.85 eV/Å
+    assert [round(value) for value, _ in errors.values()] == [16, 148]
+    assert [round(value, 2) for _, value in errors.values()] == [0.33, 1.85]

@@ -1,5 +1,7 @@
 """Properties of labels: against tblite called directly, derivatives of the energy, and what ASE and we read back."""
 
+import os
+import shutil
 from pathlib import Path
 
 import ase.io
@@ -96,7 +98,7 @@ def test_properties_that_a_program_does_not_give_are_refused() -> None:
     with pytest.raises(InputError, match="EMT gives") as caught:
         reference_from({"ase": "ase.calculators.emt:EMT", "properties": ["dipole"]}, Path())
     assert caught.value.field == "reference.properties"
-    with pytest.raises(ValueError, match="for xtb, pyscf and ase"):
+    with pytest.raises(ValueError, match="for xtb, pyscf, espresso and ase"):
         reference_from({"potential": "x", "properties": ["dipole"]}, Path())
 
 
@@ -130,9 +132,61 @@ def test_pyscf_gives_derivatives_of_its_energy(xc: str | None) -> None:
         # what pyscf-properties 0.1 gives by coupled perturbed equations
         assert np.diag(tensor) / Bohr**3 == pytest.approx([0.04, 5.36, 2.21], abs=0.03)
     assert np.shape(labels.info["eigenvalues"]) == (1, 1, 7) and labels.info["k_weights"] == [1]
+    assert labels.info["electrons"] == 10
 
 
 def test_pyscf_refuses_crystals() -> None:
     pytest.importorskip("pyscf", reason="PySCF is absent (extra pyscf)")
     reference = reference_from({"pyscf": {"basis": "sto-3g"}}, Path())
     assert "computes molecules" in reference.label([Structure.from_ase(bulk("C", cubic=True))])[0].reason
+
+
+# Quantum ESPRESSO -------------------------------------------------------------------------------------------------
+
+ESPRESSO = {
+    "pseudopotentials": {"Si": "Si.upf"}, "kpoints": [2, 2, 2],
+    "input": {"system": {"ecutwfc": 12, "occupations": "smearing", "smearing": "fd", "degauss": 0.01}},
+}  # fmt: skip
+
+
+def test_espresso_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCEWRIGHT_ALLOW_COMMANDS", raising=False)
+    with pytest.raises(InputError, match="would run"):
+        reference_from({"espresso": {**ESPRESSO, "command": ["sh", "-c", "x"]}}, tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="is not installed"):
+        reference_from({"espresso": ESPRESSO}, tmp_path)
+    program = tmp_path / "pw.x"
+    program.write_text("#!/bin/sh\necho ' %%%%%%%%\n Error in routine cdiagh (7):\n eigenvectors failed\n %%%%%%%%'\n")
+    program.chmod(0o755)
+    with pytest.raises(InputError, match="does not exist"):
+        reference_from({"espresso": ESPRESSO}, tmp_path)
+    (tmp_path / "Si.upf").write_text("x")
+    with pytest.raises(InputError, match="ecutwfc"):
+        reference_from({"espresso": {**ESPRESSO, "input": {}}}, tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    reference = reference_from({"espresso": ESPRESSO}, tmp_path)
+    assert "Error in routine cdiagh (7)" in reference.label([Structure.from_ase(bulk("Si"))])[0].reason
+
+
+def test_espresso_forces_are_derivatives_and_states_hold_the_electrons() -> None:
+    """With QE's own Si.pz-vbc.UPF, in the folder that ESPRESSO_PSEUDO names, as pw.x itself looks for it."""
+    folder = Path(os.environ.get("ESPRESSO_PSEUDO", "."))
+    if shutil.which("pw.x") is None or not (folder / "Si.pz-vbc.UPF").is_file():
+        pytest.skip("pw.x or Si.pz-vbc.UPF is absent (ESPRESSO_PSEUDO)")
+    settings = {**ESPRESSO, "pseudopotentials": {"Si": "Si.pz-vbc.UPF"}, "folder": str(folder)}
+    reference = reference_from({"espresso": settings, "properties": ["eigenvalues"]}, Path())
+    atoms = bulk("Si")
+    energies = {}
+    for shift in (-0.01, 0.0, 0.01):
+        moved = atoms.copy()
+        moved.positions[1, 2] += 0.1 + shift
+        labels = reference.label([Structure.from_ase(moved)])[0]
+        energies[shift] = labels.energy
+        if not shift:
+            middle = labels
+    assert middle.forces[1, 2] == pytest.approx(-(energies[0.01] - energies[-0.01]) / 0.02, abs=5e-3)
+    assert middle.info["electrons"] == 8
+    levels, weights = np.array(middle.info["eigenvalues"]), np.array(middle.info["k_weights"])
+    filled = 1 / (1 + np.exp((levels - middle.info["fermi_level"]) / (0.01 * Hartree / 2)))
+    assert 2 * np.einsum("skn,k->", filled, weights) == pytest.approx(8, abs=1e-4)

@@ -4,7 +4,7 @@
 alignment       what is taken away from prediction less reference
 ==============  ====================================================================================================
 `none`          nothing
-`first_frame`   its value in the first frame of the set; that frame is not counted, for its error is zero by definition
+`first_frame`   its value in the first frame (that has both); which is not counted, for its error is zero by definition
 `constant`      its mean per atom over the set, times the number of atoms
 `per_element`   a constant for each element, by least squares of the errors per atom over all sets aligned this way
 ==============  ====================================================================================================
@@ -59,10 +59,9 @@ def aligned(differences: FloatArray, counts: FloatArray, alignment: Alignment) -
             "has another composition than the first frame, which energies are to be aligned by; use "
             "alignment: per_element or constant", frame=frame, field="alignment",
         )  # fmt: skip
-    if not known[0]:
-        return np.full(len(errors), np.nan)
-    errors -= errors[0]
-    errors[0] = np.nan
+    first = int(np.flatnonzero(known)[0])
+    errors -= errors[first]
+    errors[first] = np.nan
     return errors
 
 

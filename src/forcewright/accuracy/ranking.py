@@ -25,6 +25,7 @@ from forcewright.structure import FloatArray
 
 RESAMPLES = 500
 _INTERVAL = (5.0, 95.0)  # percent
+_SAME = 1e-12  # relative difference that is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,8 +38,10 @@ class Sampled:
 
     @property
     def standard_error(self) -> float:
-        """Standard deviation of the resamples."""
-        return float(np.std(self.samples, ddof=1)) if len(self.samples) > 1 else float("nan")
+        """Standard deviation of the resamples; NaN where they are all the same, as of a single frame."""
+        if len(self.samples) < 2 or np.ptp(self.samples) <= _SAME * abs(self.value):
+            return float("nan")
+        return float(np.std(self.samples, ddof=1))
 
 
 def draw_frames(frames: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> FloatArray:

@@ -375,9 +375,7 @@ class DosModel:
         """
         if self.spread is None:
             raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
-        count = len(structure)
-        features = self.environments.apply(structure, np.eye(self.environments.size)).sum(axis=0) / count
-        return self.spread.error(features, weights)
+        return self.spread.error(self.environments.mean_of(structure), weights)
 
     def derived_errors(self, structure: Structure, state: ElectronicState) -> dict[str, float]:
         """Return standard errors of what follows from a density, per atom but for the level; see `standard_error`.
@@ -387,12 +385,11 @@ class DosModel:
         """
         if self.spread is None:
             raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
-        count = len(structure)
-        features = self.environments.apply(structure, np.eye(self.environments.size)).sum(axis=0) / count
+        features = self.environments.mean_of(structure)
         cold, warm = (FermiWeights.of(self.grid, *at) for at in ((state.fermi, 0.0), (state.mu, state.temperature)))
         points = self.grid.points
         there = np.clip(1.0 - np.abs(points - state.fermi) / self.grid.step, 0.0, None)
-        density = state.at_fermi / count
+        density = state.at_fermi / len(structure)
         counted = self.spread.error(features, cold.number)
         return {
             "fermi": counted / density if density > 1e-9 else float("inf"),

@@ -138,10 +138,11 @@ class Environments:
         kept = values > _JITTER * values.max()
         return np.asarray(vectors[:, kept] / np.sqrt(values[kept]))
 
-    def of_structure(self, structure: Structure) -> FloatArray:
-        """Return the features of every atom (N, M)."""
+    def mean_of(self, structure: Structure) -> FloatArray:
+        """Return the mean features (M,) of the atoms of a structure."""
         pairs = self.basis.pairs(structure)
-        return self.features(self.scaled(self.basis.values(pairs), pairs.species))
+        z = self.scaled(self.basis.values(pairs), pairs.species)
+        return np.asarray(self.mean_features(z, np.array([0, len(z)]))[0])
 
     def mean_features(self, z: FloatArray, starts: IntArray) -> FloatArray:
         """Return the mean features (n, M) of structures whose atoms are rows ``starts[i]:starts[i + 1]`` of z."""

@@ -36,8 +36,8 @@ class LabelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     reference: ReferenceSettings
-    """What labels: one of {xtb: GFN1-xTB}, {lammps: ...}, {ase: ...}, {cp2k: ...}, {pyscf: ...}, {vasp: ...},
-    {potential: path}."""
+    """What labels: one of {xtb: GFN1-xTB}, {lammps: ...}, {ase: ...}, {cp2k: ...}, {espresso: ...}, {pyscf: ...},
+    {vasp: ...}, {potential: path}."""
     structures: Annotated[list[Path] | InstanceOf[Dataset], BeforeValidator(_files_or_dataset)]
     """File or files of structures; labels in them are not looked at, groups and origins stay. In Python also ASE atoms
     or a dataset."""

@@ -150,7 +150,9 @@ def _of_ase(calculator: Any) -> dict[str, Any]:
     try:
         spins, weights = calculator.get_number_of_spins(), np.asarray(calculator.get_k_point_weights())
         energies = np.array([[calculator.get_eigenvalues(k, s) for k in range(len(weights))] for s in range(spins)])
-        return {
+        counted = getattr(calculator, "get_number_of_electrons", None)
+        known = {} if counted is None else {"electrons": float(counted())}
+        return known | {
             "eigenvalues": energies.tolist(), "k_weights": (weights / weights.sum()).tolist(),
             "fermi_level": float(calculator.get_fermi_level()),
         }  # fmt: skip

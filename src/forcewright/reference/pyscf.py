@@ -173,6 +173,10 @@ class PyscfCalculator(Calculator):
         filled: FloatArray = np.atleast_2d(self._field_free.mo_occ)[spin]
         return filled
 
+    def get_number_of_electrons(self) -> float:
+        """Return the number of electrons."""
+        return float(np.sum(self._field_free.mo_occ))
+
     def get_fermi_level(self) -> float:
         """Return the middle between the highest occupied and the lowest empty orbital, in eV."""
         energies, filled = np.ravel(self._field_free.mo_energy), np.ravel(self._field_free.mo_occ) > 0

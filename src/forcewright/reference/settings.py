@@ -20,6 +20,7 @@ from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
 from forcewright.reference.checks import Scope
+from forcewright.reference.espresso import PROGRAM, espresso_reference
 from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.properties import PropertyName
 from forcewright.reference.pyscf import pyscf_reference
@@ -79,6 +80,21 @@ class PyscfSettings(StrictModel):
         return {"xc": value} if isinstance(value, str) else value
 
 
+class EspressoSettings(StrictModel):
+    """Quantum ESPRESSO's pw.x."""
+
+    pseudopotentials: dict[str, str] = Field(min_length=1)
+    """File of the pseudopotential of each element."""
+    folder: Path = Path(".")
+    """Where the files of the pseudopotentials lie."""
+    input: dict[str, dict[str, Any]]
+    """Namelists of pw.x, such as system with ecutwfc (Ry), occupations and degauss."""
+    kpoints: float | tuple[int, int, int] = 0.2
+    """Largest distance of k-points in 1/Å (with the factor 2π), or the numbers of points along three directions."""
+    command: tuple[str, ...] | None = None
+    """The program and its arguments as a list, where it is not found by itself."""
+
+
 class VaspSettings(StrictModel):
     """VASP: inputs are written to a folder, finished runs are read back from it."""
 
@@ -128,15 +144,17 @@ class CalculatorSettings(StrictModel):
 class ReferenceSettings(CalculatorSettings):
     """What labels structures: exactly one of them."""
 
-    choices = "one of xtb, lammps, ase, cp2k, pyscf, vasp, potential"
+    choices = "one of xtb, lammps, ase, cp2k, espresso, pyscf, vasp, potential"
 
     reuse: bool = False
     """Use one ASE calculator for all structures, where making one is slow."""
     properties: tuple[PropertyName, ...] = ()
     """What labels hold beside energy, forces and stress, as far as the program gives it: dipole, quadrupole,
-    polarizability, charges, magmoms, shielding, eigenvalues and others. For xtb, pyscf and ase."""
+    polarizability, charges, magmoms, shielding, eigenvalues and others. For xtb, pyscf, espresso and ase."""
     cp2k: Cp2kSettings | None = None
     """CP2K."""
+    espresso: EspressoSettings | None = None
+    """Quantum ESPRESSO."""
     pyscf: PyscfSettings | None = None
     """PySCF, for molecules."""
     vasp: VaspSettings | None = None
@@ -164,8 +182,8 @@ class ReferenceSettings(CalculatorSettings):
     def _reused(self) -> Self:
         if self.reuse and self.ase is None:
             raise ValueError("reuse is for ase")
-        if self.properties and self.xtb is None and self.pyscf is None and self.ase is None:
-            raise ValueError("properties are for xtb, pyscf and ase")
+        if self.properties and not {"xtb", "pyscf", "espresso", "ase"} & set(self.kinds):
+            raise ValueError("properties are for xtb, pyscf, espresso and ase")
         return self
 
 
@@ -202,6 +220,12 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
         return calculator_reference(settings, reuse=settings.reuse).with_properties(settings.properties)
     if settings.pyscf is not None:
         return pyscf_reference(**settings.pyscf.model_dump()).with_properties(settings.properties)
+    if settings.espresso is not None:
+        _require_consent(settings.espresso.command, PROGRAM[0], "espresso.command")
+        asked = settings.espresso.model_dump()
+        return espresso_reference(**{**asked, "folder": base / settings.espresso.folder}).with_properties(
+            settings.properties
+        )
     if settings.cp2k is not None:
         from forcewright.reference.cp2k import cp2k_reference
 
@@ -221,12 +245,12 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
     return potential_reference(base / settings.potential)
 
 
-def _require_consent(command: Sequence[str] | None) -> None:
-    """Refuse to run a program without consent, unless it is a CP2K that is installed."""
-    if command and not (re.fullmatch(r"cp2k[\w.]*", command[0]) or consented()):
+def _require_consent(command: Sequence[str] | None, known: str = r"cp2k[\w.]*", field: str = "cp2k.command") -> None:
+    """Refuse to run a program without consent, unless its name is that of the one that is meant."""
+    if command and not (re.fullmatch(known, command[0]) or consented()):
         raise InputError(
             f"would run {' '.join(command)!r} on this machine; if you trust where these settings come from, set "
-            f"{CONSENT}=1", field="cp2k.command",
+            f"{CONSENT}=1", field=field,
         )  # fmt: skip
 
 

@@ -1,0 +1,342 @@
+"""A study of a property beside the energy: from labeled structures to a model, its held-back errors and a page.
+
+A config with ``target:`` describes one; `forcewright tune` runs it, and `forcewright predict` uses its model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.data import chemical_symbols
+from matplotlib.figure import Figure
+from pydantic import Field, field_validator
+
+from forcewright.configs import StrictModel, validate
+from forcewright.data.folds import kfold
+from forcewright.data.properties import PropertySet, Target
+from forcewright.data.property_reading import read_property
+from forcewright.errors import InputError
+from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
+from forcewright.files import atomic_path, write_table
+from forcewright.properties.tensor_errors import errors_of, tensor_errors
+from forcewright.properties.tensor_model import TensorFit, TensorModel, TensorSettings, fit_tensors, rank_of
+from forcewright.recipes import provenance
+from forcewright.recipes.config import Paths
+from forcewright.recipes.property_kind import property_folder
+from forcewright.recipes.reading import read_structures
+from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
+from forcewright.report import Card, PageContent, Section, write_report
+from forcewright.report.drawing import MAIN, SOFT, dress, new_figure
+from forcewright.report.numbers import significant
+from forcewright.structure import FloatArray, Structure
+from forcewright.tables import Tabular
+
+_MOST_POINTS = 5000  # of a parity plot
+_AXES = {1: [""], 3: ["_x", "_y", "_z"], 9: [f"_{a}{b}" for a in "xyz" for b in "xyz"]}  # in the names of columns
+
+
+class PropertyModelSettings(TensorSettings):
+    """A linear model of covariant functions, or several of which the best is taken."""
+
+    alternatives: tuple[dict[str, Any], ...] = Field(default=(), max_length=20)
+    """What further candidates have other than this one, such as ``- {cutoff: 6}``."""
+
+    @field_validator("alternatives")
+    @classmethod
+    def _known(cls, alternatives: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        for changes in alternatives:
+            if unknown := set(changes) - set(TensorSettings.model_fields):
+                allowed = ", ".join(TensorSettings.model_fields)
+                raise ValueError(f"{sorted(unknown)[0]!r} is not known; allowed are {allowed}")
+        return alternatives
+
+    def candidates(self) -> list[TensorSettings]:
+        """Return the settings to choose from, this one first."""
+        mine = self.model_dump(exclude={"alternatives"})
+        return [validate(TensorSettings, {**mine, **changes}) for changes in ({}, *self.alternatives)]
+
+
+class PropertyData(StrictModel):
+    """Where structures with values lie; paths are relative to the config."""
+
+    train: Paths
+    """File or files to fit to."""
+    test: Paths | None = None
+    """File or files that are predicted once, at the end."""
+    skip_broken: bool = False
+    """Leave out frames without a usable value, and say so."""
+
+
+class PropertyConfig(StrictModel):
+    """Everything `forcewright tune` needs for a property."""
+
+    target: Target
+    data: PropertyData
+    output: Path
+    """Folder for everything that comes out."""
+    model: PropertyModelSettings = PropertyModelSettings()
+    folds: int = Field(default=5, ge=2, le=100)
+    """Parts of the frames that are held back in turn."""
+    seed: int = Field(default=0, ge=0)
+    """Of the folds."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PropertyResult(Tabular):
+    """What a study of a property leaves: its model, the content of result.json, and where they lie."""
+
+    model: TensorModel
+    summary: dict[str, Any]
+    folder: Path
+
+    def __repr__(self) -> str:
+        return f"PropertyResult({self.model!r}, {self.folder})"
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return the held-back errors, and those of the test set: a row for each part of the property."""
+        return [
+            {"set": name, **row} for name, rows in self.summary["errors"].items() for row in rows
+        ]  # fmt: skip
+
+
+def tune_property(
+    config: str | Path | Mapping[str, Any] | PropertyConfig, *, output: str | Path | None = None, fresh: bool = False
+) -> PropertyResult:  # fmt: skip
+    """Fit a property, predict every frame by a fit without its fold, and write model, tables, figure and page.
+
+    A study that has finished with the same config and data is read back.
+
+    Parameters
+    ----------
+    config
+        A YAML file or its content, see `PropertyConfig`.
+    output
+        Folder for everything, in place of that of the config.
+    fresh
+        Do the study again.
+
+    Raises
+    ------
+    InputError
+        If config or data are not usable; names file, frame and field.
+    """
+    read = read_config(PropertyConfig, config)
+    settings = with_absolute_paths(read.settings, read.folder)
+    if output is not None:
+        settings = settings.model_copy(update={"output": Path(output).resolve()})
+    if settings.target.grid is not None:
+        raise InputError(
+            "is a density of states; forcewright.properties.dos_model fits it in Python, studies take properties with "
+            "irreps", field="target.grid",
+        )  # fmt: skip
+    candidates = settings.model.candidates()
+    files = [*settings.data.train, *(settings.data.test or [])]
+    with RunFolder(settings.output, "tune") as folder, folder.logging():
+        data = read_property(list(settings.data.train), settings.target, strict=not settings.data.skip_broken)
+        test = None
+        if settings.data.test is not None:
+            test = read_property(list(settings.data.test), settings.target, strict=not settings.data.skip_broken)
+        hashes = provenance.file_hashes(files)
+        identity = _identity(settings, hashes)
+        earlier = folder.read_result()
+        if earlier is not None and earlier.get("study") == identity and not fresh and (folder / "model").is_dir():
+            return PropertyResult(TensorModel.load(folder / "model"), earlier, folder.path)
+        begun = time.monotonic()
+        folds = kfold(data.dataset, min(settings.folds, len(data)), rng=np.random.default_rng(settings.seed))
+        fit = fit_tensors(data, candidates, folds)
+        fit.model.save(folder / "model")
+        errors = {"held back": errors_of(fit)}
+        if test is not None:
+            predicted = _predictions(fit.model, test)
+            errors["test"] = tensor_errors(test.stacked(), _stack(test, predicted), test.target)
+        summary = {
+            "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
+            "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
+            "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
+            "warnings": [str(error) for error in data.left_out], "wall_s": time.monotonic() - begun,
+        }  # fmt: skip
+        return _write(folder, settings, fit, test, summary, hashes)
+
+
+def _identity(settings: PropertyConfig, hashes: Mapping[str, str]) -> str:
+    words = settings.model_dump(mode="json", exclude={"output", "data"})
+    content = {"settings": words, "data": sorted(hashes.values()), "sets": [len(settings.data.train)]}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _predictions(model: TensorModel, data: PropertySet) -> list[FloatArray]:
+    return [model.predict(structure) for structure in data.structures]
+
+
+def _stack(data: PropertySet, predicted: Sequence[FloatArray]) -> FloatArray:
+    """Return predictions (count, components) of all atoms with values, or of structures."""
+    if data.target.per == "structure":
+        return np.array(predicted)
+    return np.concatenate([values[mask] for values, mask in zip(predicted, data.mask, strict=True)])
+
+
+def _write(
+    folder: RunFolder, settings: PropertyConfig, fit: TensorFit, test: PropertySet | None, summary: dict[str, Any],
+    hashes: Mapping[str, str],
+) -> PropertyResult:  # fmt: skip
+    labels, predicted = fit.stacked()
+    rows = _rows("held back", fit.data, labels, predicted)
+    if test is not None:
+        rows += _rows("test", test, test.stacked(), _stack(test, _predictions(fit.model, test)))
+    write_table(folder / "predictions.csv", rows)
+    figure = draw_parity_of(fit.data.target, labels, predicted)
+    with atomic_path(folder / "parity.png") as temporary:
+        figure.savefig(temporary, dpi=150)
+    text = folder.write_config(settings, exclude_none=True)
+    content = folder.write_result(summary, hashes)
+    write_report(folder / "report.html", _page(folder.path.name, fit, content, figure, text))
+    return PropertyResult(fit.model, content, folder.path)
+
+
+def _rows(name: str, data: PropertySet, labels: FloatArray, predicted: FloatArray) -> list[dict[str, Any]]:
+    """Return a row for each value: frame, atom, labels and predictions component by component."""
+    axes = _AXES[data.target.components]
+    known = []
+    for (_, frame), structure, mask in zip(data.frames, data.structures, data.mask, strict=True):
+        atoms = np.flatnonzero(mask) if data.target.per == "atom" else [None]
+        known += [
+            {"set": name, "frame": frame, **({} if k is None else {"atom": int(k), "element":
+                                                                  chemical_symbols[structure.numbers[k]]})}
+            for k in atoms
+        ]  # fmt: skip
+    return [
+        {**row, **{f"label{a}": float(v) for a, v in zip(axes, left, strict=True)},
+         **{f"predicted{a}": float(v) for a, v in zip(axes, right, strict=True)}}
+        for row, left, right in zip(known, labels, predicted, strict=True)
+    ]  # fmt: skip
+
+
+def draw_parity_of(target: Target, labels: FloatArray, predicted: FloatArray) -> Figure:
+    """Return predictions against labels (n, components), a panel for each irrep in orthonormal components."""
+    rank = rank_of(target)
+    figure = new_figure(3.4)
+    panels = figure.subplots(1, max(len(target.orders), 2), squeeze=False)[0]
+    for ax in panels[len(target.orders) :]:
+        ax.set_axis_off()
+    unit = f" ({target.unit})" if target.unit else ""
+    for ax, order in zip(panels, target.orders, strict=False):
+        back = cartesian_basis(rank, Irrep(order, -1 if rank == 1 else 1)).T
+        if rank == 2 and order == 0:
+            back = back / np.sqrt(3)  # the isotropic value
+        x, y = (labels @ back).ravel(), (predicted @ back).ravel()
+        chosen = np.random.default_rng(0).permutation(len(x))[:_MOST_POINTS]
+        ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
+        ax.plot(ends, ends, color=SOFT, linewidth=0.8)
+        ax.plot(x[chosen], y[chosen], ".", color=MAIN, markersize=2, alpha=0.5)
+        title = "isotropic" if rank == 2 and order == 0 else f"{order}{target.parity}"
+        dress(ax, f"label{unit}", f"predicted{unit}", title)
+    return figure
+
+
+def _page(name: str, fit: TensorFit, summary: Mapping[str, Any], figure: Figure, text: str) -> PageContent:
+    target = fit.data.target
+    unit = target.unit or ""
+    headings = [("set", ""), ("part", ""), ("MAE", unit), ("RMSE", unit), ("RMSE", "% of the spread"), ("values", "")]
+    cells = [
+        [of, row["part"], significant(row["mae"]), significant(row["rmse"]),
+         "" if row["percent"] is None else significant(row["percent"]), str(row["values"])]
+        for of, rows in summary["errors"].items() for row in rows
+    ]  # fmt: skip
+    chosen = [
+        [part, str(number), f"{ridge:.0e}", str(candidate)]
+        for part, of in summary["choices"].items() for number, (ridge, candidate) in enumerate(of)
+    ]  # fmt: skip
+    whole = summary["errors"]["held back"][0]
+    return PageContent(
+        title=name, kicker="Forcewright property", warnings=list(summary["warnings"]),
+        summary=f"{target.name} ({target.irreps}, per {target.per}) of {summary['frames']} frames.",
+        cards=[Card("held-back MAE", significant(whole["mae"]), unit, "mean over the components"),
+               Card("held-back RMSE", significant(whole["rmse"]), unit,
+                    "" if whole["percent"] is None else f"{significant(whole['percent'])} % of the spread")],
+        facts=[("values", str(summary["values"])), ("cutoff", f"{fit.model.cutoff:g} Å")],
+        sections=[
+            Section("Errors", "Held-back values are those of fits without the frame's fold, whose ridge and settings "
+                    "were chosen by the other folds. Errors of an irrep are those of its orthonormal components.",
+                    [figure], [{"headings": headings, "rows": cells, "style": "plain"}]),
+            Section("What was chosen", "For each part of the property by fold, and last of the model itself: the "
+                    "ridge relative to the number of rows, and the candidate, 0 being the model of the config.", [],
+                    [{"headings": [("part", ""), ("fold", ""), ("ridge", ""), ("candidate", "")], "rows": chosen,
+                      "style": "plain"}]),
+        ],
+        result=dict(summary), config_text=text, citations=_citations(),
+    )  # fmt: skip
+
+
+def _citations() -> list[dict[str, str]]:
+    """Return what to cite: the atomic cluster expansion of tensors, and what everything stands on."""
+    covariant = "J. Nigam, S. Pozdnyakov, M. Ceriotti, J. Chem. Phys. 153, 121101 (2020)"
+    adapted = "A. Grisafi, D. M. Wilkins, G. Csányi, M. Ceriotti, Phys. Rev. Lett. 120, 036002 (2018)"
+    ours = [{"key": "covariant functions", "text": covariant}, {"key": "tensor regression", "text": adapted}]
+    return [*ours, *provenance.cited(["forcewright", "ase"])]
+
+
+def predict_property(
+    model: str | Path | TensorModel, structures: Any, output: str | Path | None = None
+) -> tuple[list[FloatArray], list[dict[str, Any]]]:
+    """Predict a property, and compare it with the labels where all frames have them.
+
+    Parameters
+    ----------
+    model
+        A model, its folder, or that of a study.
+    structures
+        Files or ASE atoms.
+    output
+        CSV file for the predictions.
+
+    Returns
+    -------
+    The property of each frame, and rows of errors; no rows where there are no labels.
+
+    Raises
+    ------
+    InputError
+        If there is no model of a property, or a frame holds an element that it does not know.
+    """
+    if not isinstance(model, TensorModel):
+        folder = property_folder(Path(model))
+        if folder is None:
+            raise InputError("is not the folder of a property model", file=Path(model))
+        model = TensorModel.load(folder)
+    target = model.target
+    dataset = read_structures(structures)
+    predicted = [model.predict(structure) for structure in dataset.structures]
+    try:
+        data = read_property(structures, target)
+    except InputError:
+        data = None  # structures without labels
+    if data is not None and len(data) == len(dataset):
+        labels, stacked = data.stacked(), _stack(data, predicted)
+        rows, errors = _rows("predicted", data, labels, stacked), tensor_errors(labels, stacked, target)
+    else:
+        rows, errors = _unlabeled(target, dataset.structures, predicted), []
+    if output is not None:
+        write_table(Path(output), rows)
+    return predicted, errors
+
+
+def _unlabeled(
+    target: Target, structures: Sequence[Structure], predicted: Sequence[FloatArray]
+) -> list[dict[str, Any]]:
+    """Return a row for each predicted value, of atoms that have one."""
+    axes = _AXES[target.components]
+    rows = []
+    for frame, (structure, values) in enumerate(zip(structures, predicted, strict=True)):
+        for atom, row in enumerate(np.atleast_2d(values)):
+            if np.isfinite(row).all():
+                which = {"atom": atom, "element": chemical_symbols[structure.numbers[atom]]}
+                named = {f"predicted{axis}": float(v) for axis, v in zip(axes, row, strict=True)}
+                rows.append({"frame": frame, **(which if target.per == "atom" else {}), **named})
+    return rows
