@@ -64,7 +64,9 @@ def _find_pair(path: Path) -> tuple[Path, Path]:
     if path.is_dir():
         candidates = sorted(path.glob("*.snapcoeff"))
         if len(candidates) != 1:
-            raise InputError(f"holds {len(candidates)} .snapcoeff files, exactly one is needed", file=path)
+            none = "no potential (no potential.json, 0 .snapcoeff files)"
+            many = f"{len(candidates)} .snapcoeff files; name one of them" if candidates else none
+            raise InputError(f"holds {many}", file=path)
         path = candidates[0]
     pair = path.with_suffix(".snapcoeff"), path.with_suffix(".snapparam")
     for file in pair:
