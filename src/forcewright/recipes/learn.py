@@ -35,6 +35,9 @@ from forcewright.structure import Dataset, Labels, atomic_number
 from forcewright.tables import Tabular
 from forcewright.trajectory import Snapshot
 
+#: keys of a reference that every version knows
+_FIRST = ("xtb", "lammps", "ase", "kwargs", "reuse", "cp2k", "vasp", "potential", "offered")
+
 #: settings of a fit that are the learner's business
 _OURS = ("model", "uncertainty", "stability", "committee")
 
@@ -258,8 +261,9 @@ def identity_of(
 ) -> str:  # fmt: skip
     """Return a hash of all that decides what is learned; caps alone may change from run to run."""
     content = settings.model_dump(mode="json", exclude={"output", "workers", "start", "policy"})
-    if not settings.reference.properties:  # which earlier versions do not know, and go on without
-        del content["reference"]["properties"]
+    for name, known in ReferenceSettings.model_fields.items():  # learners of versions that do not know it go on
+        if name not in _FIRST and getattr(settings.reference, name) == known.default:
+            del content["reference"][name]
     policy = settings.policy.model_dump(
         mode="json", exclude={"max_labels", "max_hours", "max_reference_s", "max_rounds"}
     )
