@@ -52,7 +52,7 @@ class KnownStructures:
         return AceDescriptor(basis_for(self.species, self.cutoff))
 
     @cached_property
-    def _itself(self) -> FloatArray:
+    def _self_matches(self) -> FloatArray:
         return _with_themselves(self.rows)
 
     def describe(self, structure: Structure) -> FloatArray:
@@ -70,12 +70,12 @@ class KnownStructures:
 
     def distance_of(self, rows: FloatArray) -> float:
         """Return the distance of a structure of these rows to the nearest that is known."""
-        kernel = _KERNEL.matrix([rows], self.rows)[0] / np.sqrt(_with_themselves([rows])[0] * self._itself)
+        kernel = _KERNEL.matrix([rows], self.rows)[0] / np.sqrt(_with_themselves([rows])[0] * self._self_matches)
         return float(kernel_distances(kernel).min())
 
     def distances_to_others(self, folds: IntArray) -> FloatArray:
         """Return the distance (A,) of each structure to the nearest of other folds; infinite where there is none."""
-        kernel = _KERNEL.matrix(self.rows) / np.sqrt(np.multiply.outer(self._itself, self._itself))
+        kernel = _KERNEL.matrix(self.rows) / np.sqrt(np.multiply.outer(self._self_matches, self._self_matches))
         others = np.not_equal.outer(folds, folds)
         return np.asarray(np.where(others, kernel_distances(kernel), np.inf).min(axis=1))
 
