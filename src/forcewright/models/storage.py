@@ -171,6 +171,8 @@ class PotentialFolder:
             held = read_arrays(path)
             for key, values in held.items():
                 require_finite(values, key)
+                if values.dtype.kind == "U" and name != KEPT:
+                    raise ValueError(f"{key} holds text in place of numbers")
         return held
 
     def array(self, name: str) -> NDArray[Any] | None:
@@ -249,7 +251,9 @@ def species_of(symbols: Sequence[str]) -> tuple[int, ...]:
 
 
 def require_finite(values: NDArray[Any], name: str) -> None:
-    """Raise a ValueError if an array holds floating-point numbers that are not finite."""
+    """Raise a ValueError if an array holds numbers that are not finite, or bytes in place of numbers or text."""
+    if values.dtype.kind not in "biufcU":
+        raise ValueError(f"{name} holds no numbers")
     if values.dtype.kind in "fc" and not np.isfinite(values).all():
         raise ValueError(f"{name} holds a number that is not finite")
 

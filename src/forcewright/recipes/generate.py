@@ -99,11 +99,11 @@ def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Roote
     for index, content in enumerate(recipes):
         here = f"{where}.{index}"
         kind = content.get("kind") if isinstance(content, Mapping) else None
-        if kind not in STEPS:
+        if not isinstance(kind, str) or kind not in STEPS:
             hint = did_you_mean(str(kind), list(STEPS))
             raise InputError(f"has the kind {kind!r}, which is not known; {hint}", file=file, field=here)
         try:
-            step = validate(STEPS[str(kind)], dict(content))
+            step = validate(STEPS[kind], dict(content))
         except InputError as error:
             raise _placed(error, here, file) from None
         parsed.append((step, _parse(step.then, f"{here}.then", file), here))

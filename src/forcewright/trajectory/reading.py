@@ -73,7 +73,11 @@ def count_frames(frames: Frames) -> int | None:
 
 
 def _read(path: Path) -> Iterator[Snapshot]:
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:  # a name longer than names may be
+        raise InputError(f"cannot be read: {error.strerror}", file=path) from None
+    if not exists:
         raise InputError("does not exist", file=path)
     if path.stat().st_size == 0:
         raise InputError("is empty; it holds no frame", file=path)
