@@ -152,27 +152,23 @@ def tune_property(
         folds = kfold(data.dataset, min(settings.folds, len(data)), rng=np.random.default_rng(settings.seed))
         fit = fit_tensors(data, candidates, folds)
         fit.model.save(folder / "model")
-        errors = {"held back": errors_of(fit)}
+        errors, tested = {"held back": errors_of(fit)}, None
         if test is not None:
-            predicted = _predictions(fit.model, test)
-            errors["test"] = tensor_errors(test.stacked(), _stack(test, predicted), test.target)
+            tested = _stack(test, [fit.model.predict(structure) for structure in test.structures])
+            errors["test"] = tensor_errors(test.stacked(), tested, test.target)
         summary = {
             "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
             "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
             "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
             "warnings": [str(error) for error in data.left_out], "wall_s": time.monotonic() - begun,
         }  # fmt: skip
-        return _write(folder, settings, fit, test, summary, hashes)
+        return _write(folder, settings, fit, test, tested, summary, hashes)
 
 
 def _identity(settings: PropertyConfig, hashes: Mapping[str, str]) -> str:
     words = settings.model_dump(mode="json", exclude={"output", "data"})
     content = {"settings": words, "data": sorted(hashes.values()), "sets": [len(settings.data.train)]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _predictions(model: TensorModel, data: PropertySet) -> list[FloatArray]:
-    return [model.predict(structure) for structure in data.structures]
 
 
 def _stack(data: PropertySet, predicted: Sequence[FloatArray]) -> FloatArray:
@@ -183,13 +179,13 @@ def _stack(data: PropertySet, predicted: Sequence[FloatArray]) -> FloatArray:
 
 
 def _write(
-    folder: RunFolder, settings: PropertyConfig, fit: TensorFit, test: PropertySet | None, summary: dict[str, Any],
-    hashes: Mapping[str, str],
+    folder: RunFolder, settings: PropertyConfig, fit: TensorFit, test: PropertySet | None, tested: FloatArray | None,
+    summary: dict[str, Any], hashes: Mapping[str, str],
 ) -> PropertyResult:  # fmt: skip
     labels, predicted = fit.stacked()
     rows = _rows("held back", fit.data, labels, predicted)
-    if test is not None:
-        rows += _rows("test", test, test.stacked(), _stack(test, _predictions(fit.model, test)))
+    if test is not None and tested is not None:
+        rows += _rows("test", test, test.stacked(), tested)
     write_table(folder / "predictions.csv", rows)
     figure = draw_parity_of(fit.data.target, labels, predicted)
     with atomic_path(folder / "parity.png") as temporary:
