@@ -16,7 +16,7 @@ from ase.calculators.emt import EMT
 from xdist.scheduler import LoadScopeScheduling
 
 from forcewright.data import write
-from forcewright.optimize.workers import WORKER_ENVIRONMENT
+from forcewright.execution.processes import WORKER_ENVIRONMENT
 from forcewright.stability import Probed
 from forcewright.structure import Dataset, Structure
 

@@ -30,8 +30,8 @@ from study_page import Findings, write_page
 
 import forcewright as fw
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.execution.processes import process_pool
 from forcewright.files import atomic_write
-from forcewright.optimize.workers import process_pool
 from forcewright.protocols.equation_of_state import EquationOfState, equation_of_state
 from forcewright.recipes.compare import family_config
 from forcewright.recipes.force_fields import force_field

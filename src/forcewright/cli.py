@@ -104,6 +104,10 @@ ModelKind = Annotated[
 ]
 TestFiles = Annotated[list[Path] | None, typer.Option("--test", help="With --model: test files. May be repeated.")]
 StudyOutput = Annotated[Path | None, typer.Option("--output", "-o", help="Folder for everything that comes out.")]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option("--executor", help="Where tasks run: local, dask, dask=ADDRESS, slurm or slurm=PARTITION."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="With --model: a further setting, as study.trials=8. May be repeated."),
@@ -113,7 +117,7 @@ Settings = Annotated[
 @app.command()
 def tune(
     config: ConfigOrData, model: ModelKind = None, test: TestFiles = None, output: StudyOutput = None,
-    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False,
+    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False, executor: ExecutorName = None,
 ) -> None:  # fmt: skip
     """Search hyperparameters, weights and ridge; write potential, tables and report.
 
@@ -127,7 +131,8 @@ def tune(
         _print_errors(result.to_rows(), result.summary["unit"])
         _say_where(result.folder)
         return
-    _run_study(fw.tune, _study(config, model, test, output, settings, label, search=True), output, fresh)
+    study = _study(config, model, test, output, settings, label, search=True)
+    _run_study(fw.tune, study, output, fresh, executor)
 
 
 def _print_errors(rows: Sequence[Mapping[str, Any]], unit: str | None) -> None:
@@ -141,14 +146,15 @@ def _print_errors(rows: Sequence[Mapping[str, Any]], unit: str | None) -> None:
 @app.command()
 def fit(
     config: ConfigOrData, model: ModelKind = None, test: TestFiles = None, output: StudyOutput = None,
-    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False,
+    settings: Settings = None, label: LabelMap = None, fresh: Fresh = False, executor: ExecutorName = None,
 ) -> None:  # fmt: skip
     """Fit one model whose hyperparameters are all given; only weights and ridge may be ranges.
 
     Example: `forcewright fit mo-fixed.yaml`. Without a config:
     `forcewright fit train.extxyz --model ace --test test.extxyz -o runs/x`.
     """
-    _run_study(fw.fit, _study(config, model, test, output, settings, label, search=False), output, fresh)
+    study = _study(config, model, test, output, settings, label, search=False)
+    _run_study(fw.fit, study, output, fresh, executor)
 
 
 def _study(
@@ -177,7 +183,7 @@ def _study(
     )
 
 
-def _run_study(run: Any, config: Any, output: Path | None, fresh: bool) -> None:
+def _run_study(run: Any, config: Any, output: Path | None, fresh: bool, executor: str | None) -> None:
     best = float("inf")
     # the part of the log that says which labels were found and which reference energies are used
     handler = logging.StreamHandler(sys.stderr)
@@ -197,7 +203,7 @@ def _run_study(run: Any, config: Any, output: Path | None, fresh: bool) -> None:
             show(description=f"best loss {best:.5g}", total=wanted, advance=1)
 
         try:
-            result = run(config, output=output, fresh=fresh, on_trial=on_trial)
+            result = run(config, output=output, fresh=fresh, on_trial=on_trial, executor=executor)
         finally:
             logger.removeHandler(handler)
     summary = result.summary
@@ -663,7 +669,7 @@ def learning_curve(config: Config) -> None:
 
 
 @app.command()
-def label(config: Config) -> None:
+def label(config: Config, executor: ExecutorName = None) -> None:
     """Label structures with a reference: xTB, LAMMPS, ASE, CP2K, VASP or a trained potential.
 
     Example: `forcewright label label.yaml`. Run it again to go on where it was stopped. What fails is listed beside the
@@ -678,7 +684,7 @@ def label(config: Config) -> None:
             now = f"{failed} without labels" if failed else "labelling"
             show(description=now, completed=state.done, total=state.total, left=_time_left(state.seconds_left))
 
-        result = fw.label(config, on_done=on_done)
+        result = fw.label(config, on_done=on_done, executor=executor)
     _print(result, "bold red" if result.labelling.failures else None)
     if result.output is not None:
         _print(f"written to {result.output}")

@@ -16,12 +16,13 @@ from optimize_objectives import SETTINGS, SPACE, dying, essence, failing, sleepy
 from pydantic import ValidationError
 
 from forcewright.errors import ForcewrightError, InputError
+from forcewright.execution.processes import process_pool
 from forcewright.optimize.evaluation import StudyError
 from forcewright.optimize.journal import TrialRecord, read_trials
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Integer, Params, Real, Space
 from forcewright.optimize.study import Study
-from forcewright.optimize.workers import Outcome, process_pool
+from forcewright.optimize.workers import Outcome
 
 
 @pytest.fixture

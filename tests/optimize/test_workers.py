@@ -11,11 +11,12 @@ import numpy as np
 import psutil
 import pytest
 
-from forcewright.optimize.workers import plain, process_pool
+from forcewright.execution.processes import process_pool
+from forcewright.optimize.workers import plain
 
 ORPHANS = """
 import os, sys, time
-from forcewright.optimize.workers import process_pool
+from forcewright.execution.processes import process_pool
 pool = process_pool(2)
 print(pool.submit(os.getpid).result(), flush=True)
 if sys.argv[1] == "busy":

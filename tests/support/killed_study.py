@@ -9,8 +9,8 @@ from pathlib import Path
 
 from optimize_objectives import SETTINGS, SPACE, napping
 
+from forcewright.execution.processes import process_pool
 from forcewright.optimize.study import Study
-from forcewright.optimize.workers import process_pool
 
 
 def note_worker(folder: str) -> None:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from forcewright.errors import InputError
+from forcewright.execution.settings import ExecutorSettings
 from forcewright.models import family_of
 from forcewright.models.family import Family
 from forcewright.optimize.settings import StudySettings
@@ -394,6 +395,9 @@ class FitSettings(BaseModel):
     anyway: standard_error and committee (linear families), distance and rematch (all)."""
     workers: int | None = Field(default=None, ge=1)
     """Worker processes; as many as there are cores where not given. The result does not depend on it."""
+    executor: ExecutorSettings = "local"
+    """Where trials run: local (processes of this machine), dask, {dask: {address: …}} or {slurm: {…}}. The result does
+    not depend on it."""
     threads: int = Field(default=1, ge=1)
     """Threads of each fit of a family that has a fit of its own (such as GAP). More threads may change last digits."""
     cache_GB: float = Field(default=1.0, ge=0, le=1e6)

@@ -12,15 +12,18 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
+from forcewright.execution.cluster import WORKER_DIED, TaskDiedError
+from forcewright.execution.pools import close_pool, open_pool, workers_of
+from forcewright.execution.processes import InProcess
 from forcewright.fitting.family_fit import evaluate_family_fit, fit_everything
 from forcewright.fitting.linear_trial import LinearTrial, evaluate_linear
 from forcewright.fitting.problem import Problem
 from forcewright.models import register_families
-from forcewright.optimize.evaluation import WORKER_DIED, StudyError
+from forcewright.optimize.evaluation import StudyError
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.space import Range, Space
 from forcewright.optimize.study import Study
-from forcewright.optimize.workers import InProcess, Objective, Outcome, evaluate, process_pool
+from forcewright.optimize.workers import Objective, Outcome, evaluate
 
 log = logging.getLogger("forcewright")
 
@@ -74,6 +77,7 @@ class Trials:
     def run(self, study: Study, on_trial: Listener | None = None) -> list[TrialRecord]:
         """Evaluate what a study lacks; return all its finished trials."""
         problem, wanted = self.problem, study.settings.trials
+        executor = problem.settings.executor
         for record in study.trials:
             if on_trial is not None:
                 on_trial(record, wanted)
@@ -90,9 +94,10 @@ class Trials:
             return study.run(self._evaluate_here, InProcess(), finished, in_flight=1)
 
         def pool() -> Executor:
-            return process_pool(problem.workers, receive_problem, (problem,))
+            return open_pool(executor, problem.workers, receive_problem, (problem,))
 
-        return study.run(evaluate_trial, pool, finished, in_flight=problem.workers)
+        in_flight = workers_of(executor, problem.workers)
+        return study.run(evaluate_trial, pool, finished, in_flight=in_flight)
 
     def _evaluate_here(self, params: dict[str, Any], index: int) -> Outcome:
         with threadpool_limits(1):  # as in a worker; the matrices are small
@@ -109,15 +114,15 @@ class Trials:
 
     def _in_worker(self, objective: Objective, record: TrialRecord, what: str) -> None:
         """Evaluate an objective in a process of its own, which may die without harm; what fails is a StudyError."""
-        pool: Any = process_pool(1, receive_problem, (self.problem,))
+        pool = open_pool(self.problem.settings.executor, 1, receive_problem, (self.problem,))
         try:
             evaluation = pool.submit(evaluate, objective, record.params, record.index).result()
-        except BrokenExecutor:
+        except (BrokenExecutor, TaskDiedError):
             raise StudyError(f"{what} failed: {WORKER_DIED}") from None
         except BaseException:
-            pool.shutdown(wait=True, kill_workers=True)
+            close_pool(pool, kill=True)
             raise
-        pool.shutdown(wait=True)
+        close_pool(pool, kill=False)
         if evaluation.error is not None:
             raise StudyError(f"{what} failed for trial {record.index}: {evaluation.error}")
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from forcewright.errors import ForcewrightError
+from forcewright.execution.cluster import WORKER_DIED
+from forcewright.execution.pools import close_pool
 from forcewright.optimize.sampler import Suggestion
 from forcewright.optimize.workers import Evaluation, Objective, evaluate, failure
 
 ExecutorOrFactory: TypeAlias = Executor | Callable[[], Executor]
-
-WORKER_DIED = "the worker process died: a crash in compiled code, too little memory, or it was killed"
 
 
 class StudyError(ForcewrightError):
@@ -83,7 +83,7 @@ class Evaluations:
         for future in self._futures:
             future.cancel()
         if self._factory is not None:
-            _shutdown(self._executor, kill)
+            close_pool(self._executor, kill=kill)
 
     def _submit(self, index: int) -> None:
         if self._is_broken:
@@ -104,7 +104,7 @@ class Evaluations:
             return None
         if not isinstance(error, Exception):
             raise error
-        return failure(f"{type(error).__name__}: {error}")
+        return failure(str(error) if isinstance(error, ForcewrightError) else f"{type(error).__name__}: {error}")
 
     def _renew(self) -> None:
         if self._factory is None:
@@ -113,14 +113,5 @@ class Evaluations:
                 f"a worker process died, and with it the executor, before or during one of the trials {indices}; "
                 "the study can be resumed (give a factory of executors, and a broken one is replaced)"
             )
-        _shutdown(self._executor, kill=True)
+        close_pool(self._executor, kill=True)
         self._executor, self._is_broken = self._factory(), False
-
-
-def _shutdown(executor: Any, kill: bool) -> None:
-    if not kill:
-        executor.shutdown(wait=True)
-    elif type(executor).__module__.startswith("loky"):
-        executor.shutdown(wait=True, kill_workers=True)
-    else:
-        executor.shutdown(wait=False, cancel_futures=True)

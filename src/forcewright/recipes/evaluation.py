@@ -9,11 +9,12 @@ from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, compare
 from forcewright.errors import ForcewrightError
+from forcewright.execution.cluster import WORKER_DIED
+from forcewright.execution.pools import close_pool
+from forcewright.execution.processes import process_pool
 from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.family_fit import predict_labelled
 from forcewright.models import FAMILIES, load, register_families
-from forcewright.optimize.evaluation import WORKER_DIED
-from forcewright.optimize.workers import process_pool
 from forcewright.potential import Potential, Prediction
 from forcewright.structure import Dataset
 
@@ -46,7 +47,7 @@ def evaluate_source(
     ForcewrightError
         If the potential cannot be read, does not know an element, or kills its process.
     """
-    pool: Any = process_pool(1)
+    pool = process_pool(1)
     try:
         predictions, cost = pool.submit(
             _predict_sets, source, dict(sets), dict(FAMILIES), allow_commands, kind
@@ -54,15 +55,15 @@ def evaluate_source(
     except BrokenExecutor:
         raise ForcewrightError(f"prediction failed: {WORKER_DIED}") from None
     except KeyboardInterrupt:
-        pool.shutdown(wait=True, kill_workers=True)
+        close_pool(pool, kill=True)
         raise
     except ForcewrightError:
-        pool.shutdown(wait=True)
+        close_pool(pool, kill=False)
         raise
     except Exception as error:  # anything may go wrong in somebody else's code
-        pool.shutdown(wait=True)
+        close_pool(pool, kill=False)
         raise ForcewrightError(f"prediction failed: {type(error).__name__}: {error}") from error
-    pool.shutdown(wait=True)
+    close_pool(pool, kill=False)
     return {name: compare(data, predictions[name]) for name, data in sets.items()}, cost
 
 

@@ -14,6 +14,7 @@ from forcewright.data import FORMATS, dataset_of, write
 from forcewright.data.formats import find_format
 from forcewright.data.raw import Columns
 from forcewright.errors import InputError
+from forcewright.execution.settings import ExecutorSettings, executor_from
 from forcewright.files import write_table, writing
 from forcewright.potential import Failure
 from forcewright.recipes.reading import read_structures
@@ -45,6 +46,8 @@ class LabelConfig(BaseModel):
     """File of labelled structures; its ending decides the format. Needed in a file."""
     workers: int = Field(default=1, ge=1)
     """Structures computed at the same time, each by one process with one thread."""
+    executor: ExecutorSettings = "local"
+    """Where they are computed: local (processes of this machine), dask, {dask: {address: …}} or {slurm: {…}}."""
     cache: Path = Path("label-cache")
     """Folder that keeps every label; references share it. Run again to go on where it was stopped. Without output
     labels are kept only where a folder is named."""
@@ -107,7 +110,7 @@ class LabelResult(Tabular):
 
 def label(
     config: str | Path | Mapping[str, Any] | LabelConfig, *, base: str | Path | None = None,
-    on_done: Callable[[Progress], None] | None = None,
+    on_done: Callable[[Progress], None] | None = None, executor: Any = None,
 ) -> LabelResult:  # fmt: skip
     """Label structures, and write them where the config names a file; what fails is listed and left out.
 
@@ -119,6 +122,8 @@ def label(
         Folder that paths are relative to; that of the YAML file, else the current one.
     on_done
         Called after every structure.
+    executor
+        Where to compute, in place of the config's: ``"dask"``, ``"slurm=PARTITION"`` …
 
     Raises
     ------
@@ -129,6 +134,8 @@ def label(
     """
     read, folder, file = read_config(LabelConfig, config, base=base)
     settings = with_absolute_paths(read, folder)
+    if executor is not None:
+        settings = settings.model_copy(update={"executor": executor_from(executor)})
     output = settings.output
     caches = output is not None or "cache" in read.model_fields_set  # nothing is written that nobody asked for
     if output is not None:
@@ -142,7 +149,7 @@ def label(
     labelling = label_all(
         reference, structures, cache=settings.cache if caches and not by_hand else None,
         workers=0 if by_hand else settings.workers,
-        retry_failures=settings.retry_failures, on_done=on_done,
+        retry_failures=settings.retry_failures, on_done=on_done, executor=settings.executor,
     )  # fmt: skip
     labelled = labelling.dataset(structures, structures.name if output is None else output.stem)
     if output is None:

@@ -215,7 +215,7 @@ def _curve(
 
 def _identity(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     """Return what of a config the errors of a fit depend on."""
-    left_out = ("workers", "output", "data", "committee")
+    left_out = ("workers", "executor", "output", "data", "committee")
     return {name: value for name, value in in_earlier_words(config, asked).items() if name not in left_out}
 
 

@@ -16,6 +16,8 @@ from forcewright.configs import validate
 from forcewright.data import dataset_of, read, require_forces
 from forcewright.data.labelling import UNREAD
 from forcewright.errors import InputError
+from forcewright.execution.pools import require_executor
+from forcewright.execution.settings import executor_from
 from forcewright.features.row_cache import RowCache
 from forcewright.files import as_path
 from forcewright.fitting.alternatives import settle_model
@@ -76,7 +78,8 @@ def tune(
     settings
         Whatever else may stand in a config, see `forcewright.fitting.settings.FitSettings`: ``weights`` and ``ridge``
         (searched within wide ranges where nothing is said), ``loss``, ``study`` (``{"trials": 32}``),
-        ``reference_energies``, ``committee`` (a number of members), ``workers`` …
+        ``reference_energies``, ``committee`` (a number of members), ``workers`` … To a config ``executor`` alone may
+        be added: ``"dask"``, ``"slurm=PARTITION"`` …
 
     Raises
     ------
@@ -142,10 +145,14 @@ def _run(
     With an output folder the latter is a study of a config that names copies of the structures there.
     """
     config = None
+    settings = {name: value for name, value in settings.items() if name != "executor" or value is not None}
     if output is not None:
         as_path(output)  # before anything is read
     if model is None:
-        config = _as_config(data, output, {"test": test, "validation": validation, "labels": labels, **settings})
+        rest = {name: value for name, value in settings.items() if name != "executor"}
+        config = _as_config(data, output, {"test": test, "validation": validation, "labels": labels, **rest})
+        if (executor := settings.get("executor")) is not None:
+            config = config.model_copy(update={"executor": executor_from(executor)})
         model = config.model
     elif isinstance(model, str):
         model = {"kind": model}
@@ -164,6 +171,7 @@ def _run(
     checked = validate(FitSettings, content)
     checked.refuse_what_does_not_apply()
     checked.family.require_packages()
+    require_executor(checked.executor)
     inputs = Inputs(read(data, labels=labels), None if test is None else dataset_of(test, labels=labels), external)
     inputs.require_sound()
     if "forces" not in checked.left_out:
@@ -185,6 +193,7 @@ def _run(
 def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | None) -> TuneResult:
     """Run or resume the study of a config."""
     config.family.require_packages()
+    require_executor(config.executor)
     ranges = search_ranges(config.model)
     with RunFolder(config.output, command) as folder, ResourceMonitor() as monitor, folder.logging():
         inputs = read_inputs(config)

@@ -9,14 +9,15 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
 from forcewright.errors import InputError
-from forcewright.optimize.workers import process_pool
+from forcewright.execution.cluster import TaskDiedError
+from forcewright.execution.pools import close_pool, open_pool, workers_of
+from forcewright.execution.settings import ExecutorSettings
 from forcewright.potential import Failure, Reference
 from forcewright.reference.cache import LabelCache
 from forcewright.reference.checks import Scope, failure_of
@@ -93,6 +94,7 @@ class Labelling:
 def label_all(
     reference: Reference, structures: Dataset | Sequence[Structure], *, cache: str | Path | None = None,
     workers: int = 1, retry_failures: bool = False, on_done: Callable[[Progress], None] | None = None,
+    executor: ExecutorSettings = "local",
 ) -> Labelling:  # fmt: skip
     """Label structures, several at a time.
 
@@ -110,6 +112,8 @@ def label_all(
         Try again what failed before in a way that is expected to repeat itself.
     on_done
         Called after every structure.
+    executor
+        "local", or the cluster whose workers compute, which see the cache.
 
     Raises
     ------
@@ -142,7 +146,7 @@ def label_all(
             tally.add(first, known)
     cached = tally.done - len(refused)
     tally.begin()
-    for index, result, _ in _computed(reference, kept, missing, workers):
+    for index, result, _ in _computed(reference, kept, missing, workers, executor):
         tally.add(index, result)
     return Labelling(tally.ordered(), cached, time.perf_counter() - start)
 
@@ -199,7 +203,7 @@ def _with(before: Labels, labels: Labels) -> Labels:
 
 
 def _computed(
-    reference: Reference, cache: LabelCache | None, items: Sequence[_Item], workers: int
+    reference: Reference, cache: LabelCache | None, items: Sequence[_Item], workers: int, executor: ExecutorSettings
 ) -> Iterator[_Result]:
     if workers == 0:
         for item in items:
@@ -207,16 +211,21 @@ def _computed(
         return
     left = deque(items)
     while left:
-        suspects = yield from _with_pool(reference, cache, left, min(workers, len(left)))
-        yield from _singly(reference, cache, suspects)
+
+        def pool(count: int) -> Executor:
+            return open_pool(executor, count, _start, (reference, cache))
+
+        suspects = yield from _with_pool(pool, left, min(workers_of(executor, workers), len(left)))
+        yield from _singly(pool, cache, suspects)
 
 
 def _with_pool(
-    reference: Reference, cache: LabelCache | None, left: deque[_Item], workers: int
+    new_pool: Callable[[int], Executor], left: deque[_Item], workers: int
 ) -> Generator[_Result, None, list[_Item]]:
     """Yield results until nothing is left or a worker dies; return what was being computed when it did."""
-    pool = process_pool(workers, _start, (reference, cache))
+    pool = new_pool(workers)
     running: dict[Future[list[_Result]], list[_Item]] = {}
+    suspects: list[_Item] = []
     spent, count = 0.0, 0
     try:
         while left or running:
@@ -229,37 +238,37 @@ def _with_pool(
                     left.popleft()
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in finished:
-                results = future.result()
+                try:
+                    results = future.result()
+                except TaskDiedError:  # of a cluster, whose other workers go on
+                    suspects += running.pop(future)
+                    continue
                 del running[future]
                 spent, count = spent + sum(seconds for *_, seconds in results), count + len(results)
                 yield from results
-    except BrokenProcessPool:
-        return [item for chunk in running.values() for item in chunk]
+    except BrokenExecutor:
+        return suspects + [item for chunk in running.values() for item in chunk]
     finally:
-        _end(pool)
-    return []
+        close_pool(pool, kill=True)
+    return suspects
 
 
-def _singly(reference: Reference, cache: LabelCache | None, items: Sequence[_Item]) -> Iterator[_Result]:
+def _singly(new_pool: Callable[[int], Executor], cache: LabelCache | None, items: Sequence[_Item]) -> Iterator[_Result]:
     """Yield results of structures one of which has killed its process."""
     left = deque(items)
     while left:
-        pool = process_pool(1, _start, (reference, cache))
+        pool = new_pool(1)
         try:
             while left:
                 index, structure = left[0]
                 known = cache.get(structure) if cache is not None else None
                 yield from [(index, known, 0.0)] if known is not None else pool.submit(_label_here, [left[0]]).result()
                 left.popleft()
-        except BrokenProcessPool:
+        except (BrokenExecutor, TaskDiedError):
             died = Failure("the process that computed it died; the program crashed or there was not enough memory")
             yield left.popleft()[0], died, 0.0
         finally:
-            _end(pool)
-
-
-def _end(pool: Executor) -> None:
-    pool.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]  # loky's own argument
+            close_pool(pool, kill=True)
 
 
 _held: tuple[Reference, LabelCache | None] | None = None  # of a worker process

@@ -1,0 +1,1 @@
+"""Where many independent tasks run: worker processes here, a Dask cluster, or jobs of Slurm."""
