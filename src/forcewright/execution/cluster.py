@@ -119,6 +119,7 @@ def _of_slurm(settings: SlurmSettings) -> Any:
         security=Security.temporary(), shared_temp_directory=str(_LOGS),
         scheduler_options={"dashboard": False, "dashboard_address": ":0"},
         job_script_prologue=["export DASK_DISTRIBUTED__WORKER__DAEMON=False"],
+        worker_extra_args=["--memory-limit", "0"],  # Slurm sees to that
         silence_logs="critical",
     )  # fmt: skip
     cluster.adapt(minimum_jobs=settings.jobs, maximum_jobs=settings.jobs)  # keeps that many, whatever happens to them
