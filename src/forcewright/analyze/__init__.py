@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from forcewright.analyze.ring_statistics import RingStatistics, rings
     from forcewright.analyze.scattering import StructureFactor, structure_factor, structure_factor_from_rdf
     from forcewright.analyze.self_diffusion import Conductivity, Diffusion, diffusion, nernst_einstein
+    from forcewright.analyze.spectroscopy import InfraredSpectrum, RamanSpectrum, ir, raman
     from forcewright.analyze.unwrapping import unwrap
     from forcewright.analyze.van_hove_correlation import VanHove, van_hove
     from forcewright.analyze.velocity import VelocityAutocorrelation, VibrationalDensity, vacf, vdos
@@ -54,6 +55,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "ring_statistics": ("RingStatistics", "rings"),
     "scattering": ("StructureFactor", "structure_factor", "structure_factor_from_rdf"),
     "self_diffusion": ("Conductivity", "Diffusion", "diffusion", "nernst_einstein"),
+    "spectroscopy": ("InfraredSpectrum", "RamanSpectrum", "ir", "raman"),
     "unwrapping": ("unwrap",),
     "van_hove_correlation": ("VanHove", "van_hove"),
     "velocity": ("VelocityAutocorrelation", "VibrationalDensity", "vacf", "vdos"),
@@ -62,13 +64,14 @@ _HOMES = {name: f"forcewright.analyze.{module}" for module, names in _MODULES.it
 
 __all__ = [
     "AlignedBonds", "AngularDistribution", "ArrheniusFit", "BondOrder", "BondStatistics", "CenterDistance",
-    "Conductivity", "Coordination", "DensityGrid", "Diffusion", "HydrogenBonds", "MeanSquaredDisplacement",
-    "RadialDistribution", "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor",
-    "TetrahedralOrder", "Thermodynamics", "VanHove", "VelocityAutocorrelation", "VibrationalDensity", "adf",
-    "aligned_bonds", "arrhenius", "block_mean", "bond_statistics", "coordination", "density_grid", "diffusion",
-    "distance_from_center", "find_polyhedra", "hydrogen_bonds", "msd", "nernst_einstein", "rdf", "rings",
-    "site_occupation", "soap_similarity", "steinhardt", "structure_factor", "structure_factor_from_rdf",
-    "tetrahedral_order", "thermodynamics", "unwrap", "vacf", "van_hove", "vdos",
+    "Conductivity", "Coordination", "DensityGrid", "Diffusion", "HydrogenBonds", "InfraredSpectrum",
+    "MeanSquaredDisplacement", "RadialDistribution", "RamanSpectrum", "Result", "RingStatistics", "Similarity",
+    "Site", "SiteOccupation", "StructureFactor", "TetrahedralOrder", "Thermodynamics", "VanHove",
+    "VelocityAutocorrelation", "VibrationalDensity", "adf", "aligned_bonds", "arrhenius", "block_mean",
+    "bond_statistics", "coordination", "density_grid", "diffusion", "distance_from_center", "find_polyhedra",
+    "hydrogen_bonds", "ir", "msd", "nernst_einstein", "raman", "rdf", "rings", "site_occupation", "soap_similarity",
+    "steinhardt", "structure_factor", "structure_factor_from_rdf", "tetrahedral_order", "thermodynamics", "unwrap",
+    "vacf", "van_hove", "vdos",
 ]  # fmt: skip
 
 

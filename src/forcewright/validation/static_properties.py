@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,19 @@ class DimerSettings(protocol_settings(dimer_curve)):  # type: ignore[misc]
 
     pairs: tuple[tuple[str, str], ...] | None = None
     """Pairs of elements; all of the structure by default."""
+
+
+_HARMONIC = protocol_settings(molecular_vibrations, leave_out=frozenset({"dipole", "polarizability"}))
+
+
+class VibrationSettings(_HARMONIC):  # type: ignore[misc, valid-type]
+    """Settings of vibrations of molecules."""
+
+    dipole: bool | Path | None = None
+    """Folder of a model of dipoles (that of its study will do) for infrared intensities; by default those of the
+    potential where it has them."""
+    polarizability: bool | Path | None = None
+    """Folder of a model of polarizabilities for Raman activities; true for those of the potential."""
 
 
 def _equation_of_state(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
@@ -213,7 +227,7 @@ STATIC_PROPERTIES = (
         meaning="Phonon bands and densities of states (extra phonons), and whether the crystal is dynamically stable.",
     ),
     Property(
-        "molecular_vibrations", protocol_settings(molecular_vibrations), _vibrations,
+        "molecular_vibrations", VibrationSettings, _vibrations,
         {
             "": _relative(5), "lowest_per_cm": Tolerance(30.0, relative=False), "stable": _EXACT,
             "zero_point_energy_eV": _relative(2), "strongest_infrared_km_per_mol": _relative(20),
@@ -221,7 +235,8 @@ STATIC_PROPERTIES = (
             "not_overlapping": Tolerance(0.25, relative=False),
         },
         differences=_vibration_difference,
-        meaning="Harmonic vibrations of a molecule: modes, zero-point energy, infrared intensities.",
+        meaning="Harmonic vibrations of a molecule: modes, zero-point energy, infrared and Raman "
+        "intensities.",
     ),
     Property(
         "phases", protocol_settings(phase_energies), _phases,
