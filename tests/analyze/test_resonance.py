@@ -82,3 +82,36 @@ def test_what_has_no_tensor_is_refused():
         analyze.nmr([Atoms("NO", [[0, 0, 0], [0, 0, 1]])], model=model("shielding", 1, 2, 3))
     with pytest.raises(InputError, match="predicts dipole.*shielding or electric field gradients"):
         analyze.nmr(hopping(3), model=model("dipole", 1, 2, 3))
+
+
+def test_spectra_of_models_beside_one_another(tmp_path):
+    pytest.importorskip("mrsimulator", reason="mrsimulator, which spectra of powders need, is not installed")
+    models = {"one way": model("shielding", 400, 400, 490), "another-way": model("shielding", 410, 410, 470)}
+    options = {"isotope": "29Si", "reference_ppm": 330.0, "model": models}
+    fast = analyze.nmr_spectrum(hopping(30), **options)
+    assert list(fast.intensity) == ["one way", "another-way"] and fast.nuclei == 1 and fast.frames == 30
+    assert fast.center_ppm["one way"] == pytest.approx(-100, abs=0.1)
+    spread = {}
+    for motion in ("fast", "frozen"):
+        made = analyze.nmr_spectrum(hopping(30), motion=motion, **options)
+        line = made.intensity["one way"]
+        spread[motion] = np.trapezoid(line * (made.shift_ppm + 100) ** 2, made.shift_ppm)
+    assert spread["frozen"] == pytest.approx(2 / 15 * (30**2 + 30**2 + 60**2), rel=0.03) and spread["fast"] < 1
+    written = analyze(
+        list(hopping(6)), ["nmr_spectrum"], tmp_path, options={"nmr_spectrum": {**options, "map": "anisotropy"}}
+    )
+    assert written["nmr_spectrum"].maps["one way"].shape == (128, 256)
+    assert (tmp_path / "nmr_spectrum.png").exists()
+
+
+def test_spectra_that_cannot_be_are_refused():
+    shielding = model("shielding", 400, 400, 490)
+    with pytest.raises(InputError, match="is missing; give a model of shieldings"):
+        analyze.nmr_spectrum(hopping(3), isotope="29Si")
+    with pytest.raises(InputError, match="same names"):
+        analyze.nmr_spectrum(hopping(3), isotope="29Si", model={"a": shielding},
+                             gradients={"b": model("efg", -1, -1, 2), "c": model("efg", -1, -1, 2)})  # fmt: skip
+    with pytest.raises(InputError, match="no atom of Al"):
+        analyze.nmr_spectrum(hopping(3), isotope="27Al", model=shielding)
+    with pytest.raises(InputError, match="fast or frozen"):
+        analyze.nmr_spectrum(hopping(3), isotope="29Si", model=shielding, motion="slow")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from forcewright.analyze.hydrogen_bonding import HydrogenBonds, hydrogen_bonds
     from forcewright.analyze.occupation import Site, SiteOccupation, find_polyhedra, site_occupation
     from forcewright.analyze.radial import RadialDistribution, rdf
-    from forcewright.analyze.resonance import NuclearResonance, nmr
+    from forcewright.analyze.resonance import NuclearResonance, NuclearSpectrum, nmr, nmr_spectrum
     from forcewright.analyze.result import Result
     from forcewright.analyze.ring_statistics import RingStatistics, rings
     from forcewright.analyze.scattering import StructureFactor, structure_factor, structure_factor_from_rdf
@@ -52,7 +52,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "hydrogen_bonding": ("HydrogenBonds", "hydrogen_bonds"),
     "occupation": ("Site", "SiteOccupation", "find_polyhedra", "site_occupation"),
     "radial": ("RadialDistribution", "rdf"),
-    "resonance": ("NuclearResonance", "nmr"),
+    "resonance": ("NuclearResonance", "NuclearSpectrum", "nmr", "nmr_spectrum"),
     "result": ("Result",),
     "ring_statistics": ("RingStatistics", "rings"),
     "scattering": ("StructureFactor", "structure_factor", "structure_factor_from_rdf"),
@@ -67,12 +67,12 @@ _HOMES = {name: f"forcewright.analyze.{module}" for module, names in _MODULES.it
 __all__ = [
     "AlignedBonds", "AngularDistribution", "ArrheniusFit", "BondOrder", "BondStatistics", "CenterDistance",
     "Conductivity", "Coordination", "DensityGrid", "Diffusion", "HydrogenBonds", "InfraredSpectrum",
-    "MeanSquaredDisplacement", "NuclearResonance", "RadialDistribution", "RamanSpectrum", "Result",
-    "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor", "TetrahedralOrder",
+    "MeanSquaredDisplacement", "NuclearResonance", "NuclearSpectrum", "RadialDistribution", "RamanSpectrum",
+    "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor", "TetrahedralOrder",
     "Thermodynamics", "VanHove", "VelocityAutocorrelation", "VibrationalDensity", "adf", "aligned_bonds",
     "arrhenius", "block_mean", "bond_statistics", "coordination", "density_grid", "diffusion",
-    "distance_from_center", "find_polyhedra", "hydrogen_bonds", "ir", "msd", "nernst_einstein", "nmr", "raman",
-    "rdf", "rings", "site_occupation", "soap_similarity", "steinhardt", "structure_factor",
+    "distance_from_center", "find_polyhedra", "hydrogen_bonds", "ir", "msd", "nernst_einstein", "nmr",
+    "nmr_spectrum", "raman", "rdf", "rings", "site_occupation", "soap_similarity", "steinhardt", "structure_factor",
     "structure_factor_from_rdf", "tetrahedral_order", "thermodynamics", "unwrap", "vacf", "van_hove", "vdos",
 ]  # fmt: skip
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -14,10 +15,13 @@ from forcewright.analyze.property_sources import PropertySource, property_source
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.properties.nuclear_resonance import QUADRUPOLE_MOMENTS, describe_field_gradient, describe_shielding
+from forcewright.properties.powder_spectra import Map, Sites, powder_spectra
 from forcewright.structure import FloatArray, IntArray
-from forcewright.trajectory import Frames
+from forcewright.trajectory import Frames, Snapshot
 
 _BINS = 200
+_MOST_NUCLEI = 2000  # of frames that do not move, for each model
+_POINTS = {"none": 2048, "anisotropy": 256, "3qmas": 256}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,12 +107,7 @@ def nmr(
     symbols: tuple[str, ...] = ()
     series: list[FloatArray] = []
     for frame, snapshot in enumerate(same_atoms(frames, ordered=True)):
-        try:
-            tensors = source.values(snapshot.structure)
-        except InputError as error:
-            raise InputError(error.problem, frame=frame, field=error.field) from None
-        except ForcewrightError as error:
-            raise ForcewrightError(f"frame {frame}: {error}") from error
+        tensors = _tensors(source, snapshot, frame)
         if sums is None:
             atoms, symbols = _atoms(tensors, snapshot.structure.numbers, element)
             sums = np.zeros((len(atoms), 9))
@@ -139,6 +138,16 @@ def nmr(
         atoms, averaged, instantaneous, deviation, stacked.std(axis=0), (sums / count).reshape(-1, 3, 3), symbols,
         means[0], means[1], tuple(averaged), grid, density, source.kind, ", ".join(isotopes.values()), count,
     )  # fmt: skip
+
+
+def _tensors(source: PropertySource, snapshot: Snapshot, frame: int) -> FloatArray:
+    """Return the tensors (N, 9) of a frame, which errors name."""
+    try:
+        return source.values(snapshot.structure)
+    except InputError as error:
+        raise InputError(error.problem, frame=frame, field=error.field) from None
+    except ForcewrightError as error:
+        raise ForcewrightError(f"frame {frame}: {error}") from error
 
 
 def _atoms(tensors: FloatArray, numbers: IntArray, element: str | None) -> tuple[IntArray, tuple[str, ...]]:
@@ -197,3 +206,149 @@ def _distribution(series: FloatArray, of: dict[str, Any]) -> tuple[FloatArray, d
         smooth = np.convolve(np.histogram(series[:, mask], edges)[0], kernel, mode="same")
         density[name] = smooth / (smooth.sum() * (grid[1] - grid[0]))
     return grid, density
+
+
+@dataclass(frozen=True, eq=False)
+class NuclearSpectrum(Result):
+    """Spectra of a powder, by model: ``intensity`` (P,) of unit area at ``shift_ppm`` (P,).
+
+    ``center_ppm`` are their first moments. Of a map ``maps`` (Q, P) have ``second_ppm`` (Q,) as their other axis.
+    ``frames`` were read, ``nuclei`` make each spectrum.
+    """
+
+    shift_ppm: FloatArray
+    intensity: dict[str, FloatArray]
+    center_ppm: dict[str, float]
+    second_ppm: FloatArray
+    maps: dict[str, FloatArray]
+    isotope: str
+    field_T: float
+    spinning: str
+    linewidth_ppm: float
+    motion: str
+    map: str
+    frames: int
+    nuclei: int
+
+    def _draw(self, ax: Axes) -> None:
+        if self.maps:
+            for k, (name, values) in enumerate(self.maps.items()):
+                levels = values.max() * np.geomspace(0.03, 0.9, 9)
+                ax.contour(self.shift_ppm, self.second_ppm, values, levels=levels, colors=f"C{k}", linewidths=0.8)
+                ax.plot([], [], color=f"C{k}", label=name)
+            words = {"anisotropy": "anisotropic shift (ppm)", "3qmas": "isotropic 3QMAS shift (ppm)"}
+            ax.set(xlabel=f"{self.isotope} shift (ppm)", ylabel=words[self.map])
+            ax.invert_yaxis()
+        else:
+            height = max(float(values.max()) for values in self.intensity.values())
+            for k, (name, values) in enumerate(self.intensity.items()):
+                ax.plot(self.shift_ppm, values - 1.08 * k * height, color=f"C{k}", linewidth=1.2, label=name)
+            ax.set(xlabel=f"{self.isotope} shift (ppm)", ylabel="intensity", yticks=[], title=self.spinning)
+        ax.set_xlim(float(self.shift_ppm[-1]), float(self.shift_ppm[0]))
+        if len(self.intensity) > 1:
+            ax.legend(frameon=False)
+
+
+def nmr_spectrum(
+    frames: Frames, *, isotope: str, model: Any = None, gradients: Any = None, reference_ppm: float = 0.0,
+    field_T: float = 9.4, spinning_kHz: float = 0.0, linewidth_ppm: float = 0.5,
+    range_ppm: tuple[float, float] | None = None, motion: Literal["fast", "frozen"] = "fast", map: Map = "none",
+) -> NuclearSpectrum:  # fmt: skip
+    """Compute the NMR spectrum of a powder of what a trajectory shows: static, spinning, or a map of two shifts.
+
+    Needs mrsimulator (extra nmr).
+
+    Parameters
+    ----------
+    isotope
+        Such as 29Si.
+    model
+        Folder of a model of shieldings (that of its study will do), or several by name, whose spectra are put beside
+        one another; in Python also models and ASE calculators.
+    gradients
+        The same of electric field gradients; one goes with all models of shieldings.
+    reference_ppm
+        Shielding of the reference compound; shifts are this less the shielding.
+    field_T
+        Magnetic flux density.
+    spinning_kHz
+        Spinning at the magic angle; 0 for a static sample, .inf without sidebands.
+    linewidth_ppm
+        Full width at half maximum of the Gaussian that everything is broadened with.
+    range_ppm
+        Lowest and highest shift; by default as far as there is intensity.
+    motion
+        Whether motion is fast, so that the tensors of each atom are averaged, or frozen, so that every frame is a
+        sample of its own.
+    map
+        none, anisotropy (anisotropic over isotropic shift) or 3qmas.
+
+    Raises
+    ------
+    MissingExtraError
+        If mrsimulator is not installed.
+    InputError
+        If there is no model, a model does not fit, no atom of the isotope has a tensor, or a setting is not valid.
+    """
+    if motion not in ("fast", "frozen"):
+        raise InputError(f"is {motion!r}; it may be fast or frozen", field="motion")
+    shieldings = {name: property_source(part, ("shielding",)) for name, part in _named(model).items()}
+    fields = {name: property_source(part, ("efg",), "gradients") for name, part in _named(gradients).items()}
+    if not shieldings and not fields:
+        raise InputError(
+            "is missing; give a model of shieldings, or one of field gradients as gradients", field="model"
+        )
+    if len(fields) == 1 and shieldings:
+        fields = dict.fromkeys(shieldings, next(iter(fields.values())))
+    if shieldings and fields and set(fields) != set(shieldings):
+        raise InputError(f"are named {', '.join(fields)}, the models {', '.join(shieldings)}; give the same names",
+                         field="gradients")  # fmt: skip
+    symbol = isotope.lstrip("0123456789")
+    held: dict[tuple[str, str], list[FloatArray]] = {}
+    atoms: IntArray | None = None
+    count = 0
+    for frame, snapshot in enumerate(same_atoms(frames, ordered=True)):
+        count += 1
+        for kind, sources in (("shielding", shieldings), ("gradient", fields)):
+            for name, source in sources.items():
+                tensors = _tensors(source, snapshot, frame)
+                if atoms is None:
+                    atoms, _ = _atoms(tensors, snapshot.structure.numbers, symbol)
+                if not np.isfinite(tensors[atoms]).all():
+                    raise InputError(
+                        f"the {kind} of an atom of {symbol} by {name} is missing or not finite", frame=frame
+                    )
+                held.setdefault((kind, name), []).append(tensors[atoms])
+    assert atoms is not None
+    step = max(1, -(-count * len(atoms) // _MOST_NUCLEI))
+    chosen = {
+        key: np.mean(parts, axis=0) if motion == "fast" else np.concatenate(parts[::step])
+        for key, parts in held.items()
+    }
+    sites = {
+        name: Sites(isotope, chosen.get(("shielding", name)), chosen.get(("gradient", name)), reference_ppm)
+        for name in shieldings or fields
+    }
+    made = powder_spectra(
+        sites, field_T=field_T, spinning_kHz=spinning_kHz, linewidth_ppm=linewidth_ppm, range_ppm=range_ppm,
+        points=_POINTS.get(map, 2048), map=map,
+    )  # fmt: skip
+    first = next(iter(made.values()))
+    spinning = {0.0: "static", np.inf: "spinning without sidebands"}.get(
+        spinning_kHz, f"spinning at {spinning_kHz:g} kHz"
+    )
+    return NuclearSpectrum(
+        first.shift_ppm, {name: part.intensity for name, part in made.items()},
+        {name: part.center_ppm for name, part in made.items()}, first.second_ppm,
+        {name: part.map for name, part in made.items() if map != "none"}, isotope, field_T, spinning, linewidth_ppm,
+        motion, map, count, len(next(iter(sites.values()))),
+    )  # fmt: skip
+
+
+def _named(model: Any) -> dict[str, Any]:
+    """Return models by name; a command line gives names as parts of pairs."""
+    if model is None:
+        return {}
+    if isinstance(model, Mapping):
+        return {"-".join(map(str, key)) if isinstance(key, tuple) else str(key): part for key, part in model.items()}
+    return {"model": model}
