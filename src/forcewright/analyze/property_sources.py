@@ -52,6 +52,8 @@ class PropertySource:
 def load_property_model(path: str | Path) -> TensorModel:
     """Return a saved property model, by its folder or that of its study; `InputError` if there is none."""
     folder = Path(path)
+    if not any((part / "potential.json").is_file() for part in (folder, folder / "model")):
+        raise InputError("holds no property model; give the folder of one, or that of its study", file=folder)
     return TensorModel.load(folder / "model" if (folder / "model").is_dir() else folder)
 
 

@@ -131,11 +131,9 @@ class RamanSpectrum(Result):
 
 
 def _upper(frequency: FloatArray, values: FloatArray) -> float:
-    """Return up to where a spectrum is drawn: where all but a thousandth of it lies, and a little more."""
-    below = np.cumsum(np.maximum(values, 0.0))
-    if not below[-1] > 0:
-        return float(frequency[-1])
-    return float(frequency[min(int(1.05 * np.searchsorted(below, 0.999 * below[-1])) + 1, len(below) - 1)])
+    """Return up to where a spectrum is drawn: a little beyond the last point that can be seen."""
+    seen = np.flatnonzero(values > 0.004 * values.max())
+    return float(min(1.08 * frequency[seen[-1]], frequency[-1])) if len(seen) else float(frequency[-1])
 
 
 def ir(
@@ -422,7 +420,9 @@ class _Bonds:
             self._pairs = np.stack([first[kept], second[kept]], axis=1)
             masses, symbols = snapshot.masses, [chemical_symbols[z] for z in structure.numbers]
             self._reduced = 1.0 / (1.0 / masses[first[kept]] + 1.0 / masses[second[kept]])
-            self._names = ["-".join(sorted((symbols[i], symbols[j]))) for i, j in self._pairs]
+            self._names = [
+                "-".join(sorted((symbols[i], symbols[j]), key=lambda s: (s == "H", s))) for i, j in self._pairs
+            ]
             self._sums = np.zeros((2, len(kept)))
         vectors = structure.positions[self._pairs[:, 1]] - structure.positions[self._pairs[:, 0]]
         if structure.pbc.any():
