@@ -15,12 +15,13 @@ from forcewright.analyze.property_sources import PropertySource, property_source
 from forcewright.analyze.result import Axes, Result
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.properties.nuclear_resonance import QUADRUPOLE_MOMENTS, describe_field_gradient, describe_shielding
-from forcewright.properties.powder_spectra import Map, Sites, powder_spectra
+from forcewright.properties.powder_spectra import Map, Sites, powder_spectra, require_mrsimulator
 from forcewright.structure import FloatArray, IntArray
 from forcewright.trajectory import Frames, Snapshot
 
 _BINS = 200
 _MOST_NUCLEI = 2000  # of frames that do not move, for each model
+_PPM = dict.fromkeys(("isotropic", "shift", "anisotropy", "span"), "_ppm")
 _POINTS = {"none": 2048, "anisotropy": 256, "3qmas": 256}
 
 
@@ -51,7 +52,7 @@ class NuclearResonance(Result):
     values: FloatArray
     density: dict[str, FloatArray]
     kind: str
-    isotopes: str
+    isotopes: str | None
     frames: int
 
     def _draw(self, ax: Axes) -> None:
@@ -127,16 +128,18 @@ def nmr(
     deviation = np.array([block_mean(column).error if count > 1 else np.nan for column in stacked.T])
     names = sorted(set(symbols), key=symbols.index)
     of = {name: np.array([symbol == name for symbol in symbols]) for name in names}
-    means = [
-        {quantity if len(of) == 1 else f"{name} {quantity}": float(_size(quantity, values[mask]).mean())
-         for quantity, values in parts.items() for name, mask in of.items()}
-        for parts in (averaged, instantaneous)
-    ]  # fmt: skip
+    means: list[dict[str, float]] = []
+    for parts in (averaged, instantaneous):
+        means.append({})
+        for quantity, values in parts.items():
+            for name, mask in of.items():
+                key = f"{'' if len(of) == 1 else f'{name} '}{quantity}{_PPM.get(quantity, '')}"
+                means[-1][key] = float(_size(quantity, values[mask]).mean())
     grid, density = _distribution(stacked, of)
     isotopes = {name: isotope or _isotope(name) for name in names} if source.kind == "efg" else {}
     return NuclearResonance(
         atoms, averaged, instantaneous, deviation, stacked.std(axis=0), (sums / count).reshape(-1, 3, 3), symbols,
-        means[0], means[1], tuple(averaged), grid, density, source.kind, ", ".join(isotopes.values()), count,
+        means[0], means[1], tuple(averaged), grid, density, source.kind, ", ".join(isotopes.values()) or None, count,
     )  # fmt: skip
 
 
@@ -290,6 +293,7 @@ def nmr_spectrum(
     InputError
         If there is no model, a model does not fit, no atom of the isotope has a tensor, or a setting is not valid.
     """
+    require_mrsimulator()  # before minutes are spent
     if motion not in ("fast", "frozen"):
         raise InputError(f"is {motion!r}; it may be fast or frozen", field="motion")
     shieldings = {name: property_source(part, ("shielding",)) for name, part in _named(model).items()}

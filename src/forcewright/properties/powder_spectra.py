@@ -103,6 +103,12 @@ class PowderSpectrum:
         return float(np.trapezoid(self.intensity * self.shift_ppm, self.shift_ppm))
 
 
+def require_mrsimulator() -> None:
+    """Raise `MissingExtraError` if mrsimulator is not installed."""
+    if find_spec("mrsimulator") is None:
+        raise MissingExtraError("mrsimulator", "nmr", "an NMR spectrum of a powder")
+
+
 def powder_spectra(
     sites: Mapping[str, Sites], *, field_T: float = 9.4, spinning_kHz: float = 0.0, linewidth_ppm: float = 0.5,
     range_ppm: tuple[float, float] | None = None, points: int = 1024, map: Map = "none",
@@ -134,8 +140,7 @@ def powder_spectra(
     InputError
         If an argument is not valid, the isotope is not known, or a map is not one of such nuclei.
     """
-    if find_spec("mrsimulator") is None:
-        raise MissingExtraError("mrsimulator", "nmr", "an NMR spectrum of a powder")
+    require_mrsimulator()
     if map not in ("none", "anisotropy", "3qmas"):
         raise InputError(f"is {map!r}; it may be none, anisotropy or 3qmas", field="map")
     for name, value in {"field_T": field_T, "linewidth_ppm": linewidth_ppm}.items():
