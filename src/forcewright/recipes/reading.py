@@ -20,7 +20,7 @@ def read_structures(structures: Sources, *, labels: Mapping[str, str] | None = N
     InputError
         If a file does not exist or cannot be read, or a frame is not usable; names file, frame and field.
     """
-    if isinstance(structures, Dataset) or not any(map(_is_foreign, as_sources(structures))):
+    if not is_foreign(structures):
         return dataset_of(structures, labels=labels)
     frames: list[Frame] = []
     sources = as_sources(structures)
@@ -33,6 +33,11 @@ def read_structures(structures: Sources, *, labels: Mapping[str, str] | None = N
             frames.append(Frame(shot.structure, known, f"{source}#{index}"))
     files = [source for source in sources if isinstance(source, Path)]
     return dataset_of(Dataset(tuple(frames), files[0].stem, ", ".join(map(str, files))))
+
+
+def is_foreign(structures: Sources) -> bool:
+    """Whether there are files among structures that no reader of labelled structures takes."""
+    return not isinstance(structures, Dataset) and any(map(_is_foreign, as_sources(structures)))
 
 
 def _is_foreign(source: object) -> bool:
