@@ -10,7 +10,7 @@ from ase.io import write
 from typer.testing import CliRunner
 
 import forcewright.data.property_reading as property_reading
-import forcewright.recipes.property_study as property_study
+import forcewright.recipes.reading as reading
 from forcewright.cli import app
 from forcewright.errors import InputError
 from forcewright.properties.tensor_model import TensorModel
@@ -84,7 +84,7 @@ def test_files_are_read_once(config, monkeypatch):
     monkeypatch.setattr(
         property_reading, "_take_file", lambda path, *rest: (read.append(path.name), taken(path, *rest))
     )
-    monkeypatch.setattr(property_study, "read_structures", None)
+    monkeypatch.setattr(reading, "read_structures", None)
     assert predict_property(run, config.parent / "test.extxyz")[1]
     predicted, errors = predict_property(run, unlabeled)
     assert len(predicted) == 2 and not errors

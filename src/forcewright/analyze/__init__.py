@@ -66,14 +66,14 @@ _HOMES = {name: f"forcewright.analyze.{module}" for module, names in _MODULES.it
 
 __all__ = [
     "AlignedBonds", "AngularDistribution", "ArrheniusFit", "BondOrder", "BondStatistics", "CenterDistance",
-    "Conductivity", "Coordination", "DensityGrid", "Diffusion", "HydrogenBonds", "InfraredSpectrum",
-    "MeanSquaredDisplacement", "NuclearResonance", "NuclearSpectrum", "RadialDistribution", "RamanSpectrum",
-    "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor", "TetrahedralOrder",
-    "Thermodynamics", "VanHove", "VelocityAutocorrelation", "VibrationalDensity", "adf", "aligned_bonds",
-    "arrhenius", "block_mean", "bond_statistics", "coordination", "density_grid", "diffusion",
-    "distance_from_center", "find_polyhedra", "hydrogen_bonds", "ir", "msd", "nernst_einstein", "nmr",
-    "nmr_spectrum", "raman", "rdf", "rings", "site_occupation", "soap_similarity", "steinhardt", "structure_factor",
-    "structure_factor_from_rdf", "tetrahedral_order", "thermodynamics", "unwrap", "vacf", "van_hove", "vdos",
+    "Conductivity", "Coordination", "DensityGrid", "Diffusion", "HydrogenBonds", "MeanSquaredDisplacement",
+    "RadialDistribution", "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor",
+    "TetrahedralOrder", "Thermodynamics", "VanHove", "VelocityAutocorrelation", "VibrationalDensity", "adf",
+    "aligned_bonds", "arrhenius", "block_mean", "bond_statistics", "coordination", "density_grid", "diffusion",
+    "distance_from_center", "find_polyhedra", "hydrogen_bonds", "msd", "nernst_einstein", "rdf", "rings",
+    "site_occupation", "soap_similarity", "steinhardt", "structure_factor", "structure_factor_from_rdf",
+    "tetrahedral_order", "thermodynamics", "unwrap", "vacf", "van_hove", "vdos",
+    "InfraredSpectrum", "NuclearResonance", "NuclearSpectrum", "RamanSpectrum", "ir", "nmr", "nmr_spectrum", "raman",
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from pydantic import Field, field_validator
 from forcewright.configs import StrictModel, validate
 from forcewright.data.folds import kfold
 from forcewright.data.properties import PropertySet, Target
-from forcewright.data.property_reading import read_property, read_structures_with_property
+from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
 from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
 from forcewright.files import atomic_path, write_table
@@ -30,7 +30,7 @@ from forcewright.properties.tensor_model import TensorFit, TensorModel, TensorSe
 from forcewright.recipes import provenance
 from forcewright.recipes.config import Paths
 from forcewright.recipes.property_kind import property_folder
-from forcewright.recipes.reading import is_foreign, read_structures
+from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import MAIN, SOFT, dress, new_figure
@@ -307,11 +307,7 @@ def predict_property(
             raise InputError("is not the folder of a property model", file=Path(model))
         model = TensorModel.load(folder)
     target = model.target
-    data = None
-    if is_foreign(structures):
-        dataset = read_structures(structures)  # formats without values, such as cif
-    else:
-        dataset, data = read_structures_with_property(structures, target)
+    dataset, data = read_with_property(structures, target)
     predicted = [model.predict(structure) for structure in dataset.structures]
     if data is not None:
         labels, stacked = data.stacked(), _stack(data, predicted)
