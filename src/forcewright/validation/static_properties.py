@@ -160,7 +160,7 @@ def _vibrations(force_field: ForceField, structure: Structure, settings: Propert
 def _by_itself(settings: VibrationSettings, reference: ForceField) -> VibrationSettings:
     """Return settings with which a reference computes dipoles and polarizabilities itself, where it can."""
     calculator = reference.calculator()
-    able = is_tblite(calculator) or "polarizability" in calculator.implemented_properties
+    able = is_tblite(calculator) or "polarizability" in getattr(calculator, "implemented_properties", ())
     asked = True if settings.polarizability and able else None
     changed: VibrationSettings = settings.model_copy(update={"dipole": None, "polarizability": asked})
     return changed
