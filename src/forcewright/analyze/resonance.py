@@ -247,7 +247,10 @@ class NuclearSpectrum(Result):
             for k, (name, values) in enumerate(self.intensity.items()):
                 ax.plot(self.shift_ppm, values - 1.08 * k * height, color=f"C{k}", linewidth=1.2, label=name)
             ax.set(xlabel=f"{self.isotope} shift (ppm)", ylabel="intensity", yticks=[], title=self.spinning)
-        ax.set_xlim(float(self.shift_ppm[-1]), float(self.shift_ppm[0]))
+        together = np.sum(list(self.intensity.values()), axis=0)
+        seen = self.shift_ppm[together > 0.002 * together.max()]
+        beside = 0.08 * (seen[-1] - seen[0])
+        ax.set_xlim(float(seen[-1] + beside), float(seen[0] - beside))
         if len(self.intensity) > 1:
             ax.legend(frameon=False)
 

@@ -271,7 +271,9 @@ def _range(sites: Any, nucleus: _Nucleus, spin: float, linewidth: float) -> tupl
             rate = 3 * coupling / (2 * order * (2 * order - 1))
             if order % 1 == 0.5:
                 second = 1e6 * rate**2 / (6 * nucleus.larmor_MHz**2) * (order * (order + 1) - 0.75)
-                low, high = low - 2.6 * second, high + 1.2 * second
+                # Of a static sample the ends are -4/3 and 2/3 for η = 1; spinning without sidebands about halves it.
+                below, above = (0.65, 0.2) if spin >= _FAST else (1.4, 0.75)
+                low, high = low - below * second, high + above * second
             else:
                 low, high = low - 1e6 * rate / nucleus.larmor_MHz, high + 1e6 * rate / nucleus.larmor_MHz
         lows.append((part.shifts + low).min())
