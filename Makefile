@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BASE := $(VENV)/.base
 READY := $(VENV)/.ready
-EXTRAS := xtb,phonons,soap,gap,sgdml,graph,slurm,docs,dev
+EXTRAS := xtb,pyscf,nmr,phonons,soap,gap,sgdml,graph,slurm,docs,dev
 # in constraints.txt as well, but not installed: long to compile, or many packages
 FURTHER := umap,dvc
 

@@ -14,8 +14,11 @@ from ase.calculators.morse import MorsePotential
 from ase.optimize import BFGS
 from ase.vibrations import Infrared, Vibrations
 
+from forcewright.data.properties import Target
+from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
 from forcewright.force_field import ForceField
+from forcewright.properties.tensor_model import TensorSettings, fit_tensors
 from forcewright.protocols.molecular_vibrations import compare_vibrations, molecular_vibrations
 from forcewright.protocols.phonons import phonons
 from forcewright.structure import Structure
@@ -122,3 +125,43 @@ def test_validate_judges_them_against_a_reference() -> None:
     assert rows["highest_per_cm"].unit == "cm⁻¹" and rows["highest_per_cm"].value > 3000
     for number in ("matched_modes_rms_THz", "wasserstein_THz", "not_overlapping", "zero_point_energy_eV", "stable"):
         assert rows[number].verdict == "pass"
+
+
+def test_a_reference_computes_its_intensities_itself(tmp_path: Path) -> None:
+    tblite = pytest.importorskip("tblite.ase", reason="tblite, which has dipoles, is not installed")
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(12):  # fixed charges, as far from what GFN2 has as may be
+        atoms = molecule("H2O")
+        atoms.positions += rng.normal(scale=0.05, size=(3, 3))
+        atoms.info["dipole"] = np.array([-2.0, 1.0, 1.0]) @ atoms.positions
+        frames.append(atoms)
+    data = read_property(frames, Target(name="dipole"))
+    settings = TensorSettings(cutoff=3.0, degrees=(4.0, 4.0), nmax=4, lmax=2)
+    fit_tensors(data, [settings], np.arange(12) % 3).model.save(tmp_path / "model")
+
+    def engine() -> object:
+        return tblite.TBLite(method="GFN2-xTB", verbosity=0, accuracy=0.01)
+
+    force_field = ForceField("GFN2", engine, "0")  # type: ignore[arg-type]
+    asked = ValidationConfig(
+        structure={"molecule": "H2O"},  # type: ignore[arg-type]
+        properties={"molecular_vibrations": {"dipole": str(tmp_path), "polarizability": True}},
+    ).asked()
+    report = validate(force_field, Structure.from_ase(molecule("H2O")), asked, force_field)
+    rows = {row.number: row for row in report.rows}
+    alone = molecular_vibrations(engine, molecule("H2O"))
+    strongest = rows["strongest_infrared_km_per_mol"]
+    assert strongest.reference == pytest.approx(alone.infrared_km_per_mol.max(), rel=1e-3)
+    assert abs(strongest.value - strongest.reference) > 100 and rows["infrared_rms_km_per_mol"].verdict == "fail"
+    assert (
+        rows["raman_rms_A4_per_u"].value == pytest.approx(0, abs=1e-6)
+        and rows["strongest_raman_A4_per_u"].unit == "Å⁴/u"
+    )
+
+
+def test_what_gives_no_dipole_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="EMT gives no dipole"):
+        molecular_vibrations(EMT, molecule("H2O"), relax=False, dipole=True)
+    with pytest.raises(InputError, match="holds no property model"):
+        molecular_vibrations(EMT, molecule("H2O"), relax=False, polarizability=tmp_path)

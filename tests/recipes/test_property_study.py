@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.io import write
 from typer.testing import CliRunner
 
+import forcewright.data.property_reading as property_reading
+import forcewright.recipes.reading as reading
 from forcewright.cli import app
 from forcewright.errors import InputError
 from forcewright.properties.tensor_model import TensorModel
@@ -71,6 +73,26 @@ def test_a_study_from_the_command_line(config):
     unlabeled[0].calc = TensorModel.load(run / "model").calculator()
     np.testing.assert_allclose(unlabeled[0].get_dipole_moment(), predicted[0])
     assert len((config.parent / "unlabeled.csv").read_text().splitlines()) == 3
+
+
+def test_files_are_read_once(config, monkeypatch):
+    run = tune_property(config).folder
+    unlabeled = config.parent / "unlabeled.extxyz"
+    write(unlabeled, list(_frames(2, 3, labeled=False)))
+    read = []
+    taken = property_reading._take_file
+    monkeypatch.setattr(
+        property_reading, "_take_file", lambda path, *rest: (read.append(path.name), taken(path, *rest))
+    )
+    monkeypatch.setattr(reading, "read_structures", None)
+    assert predict_property(run, config.parent / "test.extxyz")[1]
+    predicted, errors = predict_property(run, unlabeled)
+    assert len(predicted) == 2 and not errors
+    assert read == ["test.extxyz", "unlabeled.extxyz"]
+    cut_off = config.parent / "cut_off.extxyz"
+    cut_off.write_text("".join(unlabeled.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"cut_off\.extxyz.*frame 1"):
+        predict_property(run, cut_off)
 
 
 def test_mistakes_are_told(config, tmp_path):

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from forcewright.analyze.hydrogen_bonding import HydrogenBonds, hydrogen_bonds
     from forcewright.analyze.occupation import Site, SiteOccupation, find_polyhedra, site_occupation
     from forcewright.analyze.radial import RadialDistribution, rdf
+    from forcewright.analyze.resonance import NuclearResonance, NuclearSpectrum, nmr, nmr_spectrum
     from forcewright.analyze.result import Result
     from forcewright.analyze.ring_statistics import RingStatistics, rings
     from forcewright.analyze.scattering import StructureFactor, structure_factor, structure_factor_from_rdf
     from forcewright.analyze.self_diffusion import Conductivity, Diffusion, diffusion, nernst_einstein
+    from forcewright.analyze.spectroscopy import InfraredSpectrum, RamanSpectrum, ir, raman
     from forcewright.analyze.unwrapping import unwrap
     from forcewright.analyze.van_hove_correlation import VanHove, van_hove
     from forcewright.analyze.velocity import VelocityAutocorrelation, VibrationalDensity, vacf, vdos
@@ -50,10 +52,12 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "hydrogen_bonding": ("HydrogenBonds", "hydrogen_bonds"),
     "occupation": ("Site", "SiteOccupation", "find_polyhedra", "site_occupation"),
     "radial": ("RadialDistribution", "rdf"),
+    "resonance": ("NuclearResonance", "NuclearSpectrum", "nmr", "nmr_spectrum"),
     "result": ("Result",),
     "ring_statistics": ("RingStatistics", "rings"),
     "scattering": ("StructureFactor", "structure_factor", "structure_factor_from_rdf"),
     "self_diffusion": ("Conductivity", "Diffusion", "diffusion", "nernst_einstein"),
+    "spectroscopy": ("InfraredSpectrum", "RamanSpectrum", "ir", "raman"),
     "unwrapping": ("unwrap",),
     "van_hove_correlation": ("VanHove", "van_hove"),
     "velocity": ("VelocityAutocorrelation", "VibrationalDensity", "vacf", "vdos"),
@@ -69,6 +73,7 @@ __all__ = [
     "distance_from_center", "find_polyhedra", "hydrogen_bonds", "msd", "nernst_einstein", "rdf", "rings",
     "site_occupation", "soap_similarity", "steinhardt", "structure_factor", "structure_factor_from_rdf",
     "tetrahedral_order", "thermodynamics", "unwrap", "vacf", "van_hove", "vdos",
+    "InfraredSpectrum", "NuclearResonance", "NuclearSpectrum", "RamanSpectrum", "ir", "nmr", "nmr_spectrum", "raman",
 ]  # fmt: skip
 
 

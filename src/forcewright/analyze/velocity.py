@@ -20,7 +20,7 @@ from forcewright.trajectory import Frames, Snapshot
 _log = logging.getLogger(__name__)
 
 _THZ = 1000.0  # THz in 1/fs
-_UNLIKE = 0.4  # a vibration at three quarters of the highest frequency has that much, one beyond it 0.64 and more
+UNLIKE = 0.4  # a vibration at three quarters of the highest frequency has that much, one beyond it 0.64 and more
 
 #: Windows W(τ) for x = τ / longest lag, 1 at 0.
 WINDOWS: dict[str, Callable[[FloatArray], FloatArray]] = {
@@ -141,7 +141,7 @@ def vdos(
         raise InputError(f"is {window!r}; it may be {', '.join(WINDOWS)}", field="window")
     if normalize not in ("modes", "unit"):
         raise InputError(f"is {normalize!r}; it may be modes or unit", field="normalize")
-    motion = _Motion()
+    motion = Motion()
     velocities = _velocities(frames, dt_fs, motion)
     quarter = max(min(velocities.times[-1] / 4, 5000.0), velocities.dt)
     lags = count_lags(velocities, quarter if max_lag_fs is None else max_lag_fs)
@@ -151,13 +151,13 @@ def vdos(
     shape = WINDOWS[window](np.arange(lags) / lags)
     # Padded: twice as fine as the resolution.
     frequency = np.arange(2 * lags, dtype=float) * (_THZ / (4 * lags * velocities.dt))
-    density = {name: _cosine_transform(shape * values) for name, values in sums.items()}
+    density = {name: cosine_transform(shape * values) for name, values in sums.items()}
     atoms = len(velocities.structure)
     states = 1.0 if normalize == "unit" else float(3 * atoms - 3 if atoms > 1 else 3)
     scale = states / np.trapezoid(density["total"], frequency)
     scaled = {name: scale * values for name, values in density.items()}
     highest, unlike = _THZ / (2 * velocities.dt), motion.unlike(velocities.dt)
-    if not (sampled := unlike <= _UNLIKE):
+    if not (sampled := unlike <= UNLIKE):
         _log.warning(
             "frames %g fs apart hold frequencies up to %.4g THz, and atoms move faster than that: vibrations above it "
             "appear below it; write frames more often", velocities.dt, highest,
@@ -165,7 +165,7 @@ def vdos(
     return VibrationalDensity(frequency, scaled, _THZ / (2 * lags * velocities.dt), highest, sampled)
 
 
-class _Motion:
+class Motion:
     """Compares displacements between frames with the velocities at both ends.
 
     For a vibration of frequency ν the mean of the velocities is cos(π ν dt) of that in the middle, the displacement
@@ -199,7 +199,7 @@ class _Motion:
         return float(np.sqrt(max(*shares, 0.0))) if shares else 0.0
 
 
-def _velocities(frames: Frames, dt_fs: float | None, motion: _Motion | None = None) -> VectorSeries:
+def _velocities(frames: Frames, dt_fs: float | None, motion: Motion | None = None) -> VectorSeries:
     count = 0
 
     def velocities_of(snapshot: Snapshot) -> FloatArray:
@@ -231,7 +231,7 @@ def _autocorrelations(velocities: VectorSeries, lags: int, weights: FloatArray) 
     return sums | {"total": np.sum(list(sums.values()), axis=0)}
 
 
-def _cosine_transform(values: FloatArray) -> FloatArray:
+def cosine_transform(values: FloatArray) -> FloatArray:
     """Return Σ_τ over positive and negative lags of C(τ) cos(2πντ), at twice as many frequencies as lags."""
     lags = len(values)
     symmetric = np.zeros(4 * lags)

@@ -67,6 +67,35 @@ def read_property(
         another length; if no frame has a value; names file, frame and field.
     """
     taken = _Taken(target, strict)
+    return taken.finish(_take(sources, target, format, labels, taken))
+
+
+def read_structures_with_property(sources: Sources, target: Target) -> tuple[Dataset, PropertySet | None]:
+    """Read structures once, with the values of a property where every frame has one that can be used.
+
+    Raises
+    ------
+    InputError
+        If a frame cannot be read; names file and frame.
+    """
+    files = [source for source in as_sources(sources) if isinstance(source, Path)]
+    if target.file is not None and not _beside_all(target.file, files):
+        target = target.model_copy(update={"file": None})  # these have no file of values
+    taken = _Taken(target, strict=False)
+    source = _take(sources, target, None, None, taken)
+    if taken.unread:
+        raise taken.unread[0]
+    known = taken.frames and not taken.left_out
+    return _dataset(taken.structures, source), taken.finish(source) if known else None
+
+
+def _beside_all(file: Path, files: list[Path]) -> bool:
+    alone = "{stem}" in file.name or len(files) == 1
+    return alone and all(beside_structures(file, path).is_file() for path in files)
+
+
+def _take(sources: Sources, target: Target, format: str | None, labels: Mapping[str, str] | None, taken: _Taken) -> str:
+    """Take the frames of all sources, and return the names of the files among them."""
     several = as_sources(sources)
     files = [source for source in several if isinstance(source, Path)]
     if target.file is not None and "{stem}" not in target.file.name and len(files) != 1:
@@ -81,7 +110,7 @@ def read_property(
         else:
             raw = raw_frame(source) if isinstance(source, Atoms) else _raw_of(source)
             taken.add(raw, _Arrays({}), position, None, mapping)
-    return taken.finish(", ".join(map(str, files)))
+    return ", ".join(map(str, files))
 
 
 class _Taken:
@@ -89,6 +118,8 @@ class _Taken:
 
     def __init__(self, target: Target, strict: bool) -> None:
         self.target, self.strict = target, strict
+        self.structures: list[Frame] = []  # those without a value as well
+        self.unread: list[InputError] = []  # why a frame is not even a structure
         self.frames: list[Frame] = []
         self.values: list[FloatArray] = []
         self.masks: list[NDArray[np.bool_]] = []
@@ -106,6 +137,12 @@ class _Taken:
             frame = Frame(raw.structure, _labels_of(raw, mapping), f"{file or ''}#{index}")
             for finding in check_soundness(frame._replace(labels=Labels()), index):
                 raise finding.to_error()
+        except InputError as error:
+            self.refuse(error, file, index)
+            self.unread.append(InputError(error.problem, file=error.file or file, frame=index, field=error.field))
+            return
+        self.structures.append(frame)
+        try:
             mask = _mask_of(raw, arrays, self.target)
             values, eigenvalues = _values_of(raw, arrays, self.target, mask)
         except InputError as error:
@@ -121,10 +158,18 @@ class _Taken:
             first = f"; the first frame: {self.left_out[0]}" if self.left_out else ""
             raise InputError(f"no frame has a value of {self.target.name}{first}", file=source or None,
                              field=self.target.where)  # fmt: skip
-        dataset = Dataset(tuple(self.frames), Path(source.split(", ")[0]).stem if source else "", source)
         return PropertySet(
-            self.target, dataset, tuple(self.values), tuple(self.masks), tuple(self.eigenvalues), tuple(self.left_out)
+            self.target,
+            _dataset(self.frames, source),
+            tuple(self.values),
+            tuple(self.masks),
+            tuple(self.eigenvalues),
+            tuple(self.left_out),
         )
+
+
+def _dataset(frames: list[Frame], source: str) -> Dataset:
+    return Dataset(tuple(frames), Path(source.split(", ")[0]).stem if source else "", source)
 
 
 def _take_file(path: Path, format: str | None, mapping: Mapping[str, str], taken: _Taken) -> None:
@@ -145,6 +190,7 @@ def _take_file(path: Path, format: str | None, mapping: Mapping[str, str], taken
     for index, item in enumerate(items):
         if isinstance(item, InputError):
             taken.refuse(item, path, index)
+            taken.unread.append(InputError(item.problem, file=item.file or path, frame=index, field=item.field))
             continue
         held = _Arrays(
             arrays,

@@ -1,14 +1,17 @@
-"""Vibrations of a molecule: harmonic frequencies, modes and infrared intensities by central differences.
+"""Vibrations of a molecule: harmonic frequencies, modes, infrared and Raman intensities by central differences.
 
 With masses m and displacements x the coordinates √m·x obey Newton's equations with the mass-weighted Hessian
 H_ij = ∂²E/∂x_i∂x_j / √(m_i m_j); its eigenvalues are ω². Translations and rotations are projected out, so that 3N - 6
 modes are left, 3N - 5 of a linear molecule (Wilson, Decius and Cross, Molecular Vibrations, 1955, ch. 2). The
-integrated infrared absorption of mode k with the normal coordinate Q_k is N_A / (12 ε₀ c²) |∂μ/∂Q_k|².
+integrated infrared absorption of mode k with the normal coordinate Q_k is N_A / (12 ε₀ c²) |∂μ/∂Q_k|², and its Raman
+activity 45 a'² + 7 γ'² with the derivatives of the mean and of the anisotropy of the polarizability (Long, The Raman
+Effect, 2002, ch. 5), γ² = 3/2 tr (α - a)².
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,9 @@ from ase import units
 from scipy.optimize import linear_sum_assignment
 
 from forcewright.accuracy.spectra import Spectrum, overlap, wasserstein
+from forcewright.analyze.property_sources import PropertySource, property_source
 from forcewright.analyze.result import Axes, Result
+from forcewright.analyze.spectroscopy import KM_PER_MOL
 from forcewright.errors import InputError
 from forcewright.protocols.relaxation import relaxed_atoms
 from forcewright.protocols.system import (
@@ -39,8 +44,6 @@ _MOST = 2000  # atoms: of more a Hessian is no longer made
 THZ = 1e-12 * float(np.sqrt(units._e / units._amu)) * 1e10 / (2.0 * np.pi)
 #: 1 THz as a wavenumber in cm⁻¹
 PER_CM = 1e10 / units._c
-#: |∂μ/∂Q|² of 1 (e Å)² / (u Å²) as an integrated absorption in km/mol
-KM_PER_MOL = 1e-3 * units._Nav * units._e**2 / units._amu / (12.0 * units._eps0 * units._c**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,8 @@ class MolecularVibrations(Result):
     """Normal modes of a molecule, ascending; imaginary frequencies are negative.
 
     ``frequencies_THz`` and ``frequencies_per_cm`` (M,); ``modes`` (M, N, 3) are eigenvectors in mass-weighted
-    coordinates, of length 1; ``infrared_km_per_mol`` (M,) is NaN where the calculator has no dipoles.
+    coordinates, of length 1; ``infrared_km_per_mol`` (M,) is NaN where nothing gives dipoles, and ``raman_A4_per_u``
+    (M,) with the ``depolarization`` 3 γ'²/(45 a'² + 4 γ'²) of polarized light where nothing gives polarizabilities.
     ``density_of_states`` (G,) over ``dos_frequencies_THz`` (G,) integrates to M. ``zero_point_energy_eV`` is ½ Σ hν of
     the real modes. ``rigid_THz`` is the largest frequency that the Hessian itself has for translations and rotations:
     zero but for the noise of forces and what the relaxation left. ``stable`` says whether no mode is imaginary.
@@ -67,6 +71,8 @@ class MolecularVibrations(Result):
     rigid_THz: float
     linear: bool
     stable: bool
+    raman_A4_per_u: FloatArray = field(default_factory=lambda: np.empty(0))
+    depolarization: FloatArray = field(default_factory=lambda: np.empty(0))
 
     @property
     def spectrum(self) -> Spectrum:
@@ -76,16 +82,21 @@ class MolecularVibrations(Result):
     def _draw(self, ax: Axes) -> None:
         ax.plot(self.dos_frequencies_THz, self.density_of_states, color="C0", linewidth=1)
         ax.set(xlabel="frequency (THz)", ylabel="density of states (1/THz)")
-        known = np.isfinite(self.infrared_km_per_mol)
-        if known.any() and self.infrared_km_per_mol[known].max() > 0:
-            height = 0.9 * self.density_of_states.max() / self.infrared_km_per_mol[known].max()
-            ax.vlines(self.frequencies_THz[known], 0, height * self.infrared_km_per_mol[known], color="C3")
-            ax.set_title("red: infrared intensities")
+        shown = {"infrared": ("C3", self.infrared_km_per_mol), "Raman": ("C2", self.raman_A4_per_u)}
+        words = []
+        for sign, (name, (color, values)) in zip((1, -1), shown.items(), strict=True):
+            if not len(values) or not np.isfinite(values).all() or not values.max() > 0:
+                continue
+            height = sign * 0.9 * self.density_of_states.max() / values.max()
+            ax.vlines(self.frequencies_THz, 0, height * values, color=color)
+            words.append(f"{'red' if sign > 0 else 'green, downward'}: {name}")
+        if words:
+            ax.set_title("; ".join(words))
 
 
 def molecular_vibrations(
     calculator: CalculatorSource, structure: AnyStructure, *, displacement_A: float = 0.01, width_THz: float = 0.3,
-    relax: bool = True, fmax: float = 1e-3,
+    relax: bool = True, fmax: float = 1e-3, dipole: Any = None, polarizability: Any = None,
 ) -> MolecularVibrations:  # fmt: skip
     """Compute harmonic vibrations of a molecule from forces on displaced atoms, each forth and back.
 
@@ -99,11 +110,15 @@ def molecular_vibrations(
         Relax the positions first: away from a minimum frequencies mean little.
     fmax
         Largest force on an atom after that, in eV/Å.
+    dipole, polarizability
+        What gives them, for infrared and Raman intensities: the folder of a property model or of its study, a model, an
+        ASE calculator, or true for the calculator of the forces. Its dipoles are taken by themselves where it has them;
+        polarizabilities, which may cost several times as much as forces, only where they are asked for.
 
     Raises
     ------
     InputError
-        If the structure is no molecule, or an argument is invalid.
+        If the structure is not a molecule, or an argument is invalid.
     ForcewrightError
         If the calculator or the relaxation fails.
     """
@@ -111,7 +126,8 @@ def molecular_vibrations(
     atoms = _molecule(with_calculator(calculator, structure))
     if relax:
         atoms = relaxed_atoms(atoms, fmax=fmax)
-    hessian, dipole_gradient = _derivatives(atoms, displacement_A)
+    sources = _sources(atoms.calc, dipole, polarizability)
+    hessian, slopes = _derivatives(atoms, displacement_A, sources)
     masses = atoms.get_masses()
     roots = np.sqrt(np.repeat(masses, 3))
     weighted = hessian / roots[:, None] / roots
@@ -121,9 +137,11 @@ def molecular_vibrations(
     squares, vectors = np.linalg.eigh(inner.T @ weighted @ inner)
     modes = (inner @ vectors).T  # (M, 3N), orthonormal
     frequencies = THZ * np.sign(squares) * np.sqrt(np.abs(squares))
-    infrared = np.full(len(frequencies), np.nan)
-    if dipole_gradient is not None:
-        infrared = KM_PER_MOL * np.sum((modes / roots @ dipole_gradient) ** 2, axis=1)
+    infrared, activity, depolarization = np.full((3, len(frequencies)), np.nan)
+    if "dipole" in slopes:
+        infrared = KM_PER_MOL * np.sum((modes / roots @ slopes["dipole"]) ** 2, axis=1)
+    if "polarizability" in slopes:
+        activity, depolarization = _raman(modes / roots @ slopes["polarizability"])
     grid, density = _density(frequencies, width_THz)
     return MolecularVibrations(
         frequencies_THz=frequencies, frequencies_per_cm=PER_CM * frequencies, infrared_km_per_mol=infrared,
@@ -131,7 +149,8 @@ def molecular_vibrations(
         numbers=atoms.numbers.copy(), positions_A=atoms.positions.copy(), masses_u=masses,
         zero_point_energy_eV=0.5e12 * units._hplanck / units._e * float(np.sum(frequencies[frequencies > 0])),
         rigid_THz=THZ * float(np.sqrt(np.abs(np.linalg.eigvalsh(rigid.T @ weighted @ rigid)).max())),
-        linear=rigid.shape[1] == 5, stable=bool((frequencies > -_IMAGINARY).all()),
+        linear=rigid.shape[1] == 5, stable=bool((frequencies > -_IMAGINARY).all()), raman_A4_per_u=activity,
+        depolarization=depolarization,
     )  # fmt: skip
 
 
@@ -160,23 +179,52 @@ def _molecule(atoms: Any) -> Any:
     return atoms
 
 
-def _derivatives(atoms: Any, displacement: float) -> tuple[FloatArray, FloatArray | None]:
-    """Return the Hessian (3N, 3N) in eV/Å², and the derivatives of the dipole (3N, 3) in e where there are dipoles."""
+def _sources(calculator: Any, dipole: Any, polarizability: Any) -> list[PropertySource]:
+    """Return what gives dipoles and polarizabilities, where it is asked or the calculator has dipoles."""
+    if dipole is None and "dipole" in getattr(calculator, "implemented_properties", ()):
+        dipole = True
+    asked = {"dipole": dipole, "polarizability": polarizability}
+    return [
+        property_source(calculator if source is True else source, (kind,), field=kind)
+        for kind, source in asked.items() if source not in (None, False)
+    ]  # fmt: skip
+
+
+def _derivatives(
+    atoms: Any, displacement: float, sources: Sequence[PropertySource]
+) -> tuple[FloatArray, dict[str, FloatArray]]:
+    """Return the Hessian (3N, 3N) in eV/Å², and derivatives (3N, components) of properties by displacements in Å."""
     start = atoms.positions.copy()
-    has_dipoles = "dipole" in getattr(atoms.calc, "implemented_properties", ())
-    hessian, gradient = np.empty((start.size, start.size)), np.empty((start.size, 3))
+    hessian = np.empty((start.size, start.size))
+    slopes = {source.kind: np.empty((start.size, 9 if source.kind == "polarizability" else 3)) for source in sources}
     for k in range(start.size):
         sides = []
         for sign in (1.0, -1.0):
             atoms.positions = start + sign * displacement * np.eye(start.size)[k].reshape(-1, 3)
-            with explained(atoms):
-                dipole = np.array(atoms.get_dipole_moment(), dtype=np.float64) if has_dipoles else np.zeros(3)
-            sides.append((forces(atoms).ravel(), dipole))
-        (ahead, mu_ahead), (behind, mu_behind) = sides
-        hessian[k] = -(ahead - behind) / (2.0 * displacement)
-        gradient[k] = (mu_ahead - mu_behind) / (2.0 * displacement)
+            sides.append([forces(atoms).ravel(), *(_values(source, atoms) for source in sources)])
+        ahead, behind = sides
+        hessian[k] = -(ahead[0] - behind[0]) / (2.0 * displacement)
+        for source, after, before in zip(sources, ahead[1:], behind[1:], strict=True):
+            slopes[source.kind][k] = (after - before) / (2.0 * displacement)
     atoms.positions = start
-    return 0.5 * (hessian + hessian.T), gradient if has_dipoles else None
+    return 0.5 * (hessian + hessian.T), slopes
+
+
+def _values(source: PropertySource, atoms: Any) -> FloatArray:
+    with explained(atoms):
+        return source.values(atoms).ravel()
+
+
+def _raman(slopes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return activities in Å⁴/u and depolarization ratios of derivatives (M, 9) by normal coordinates."""
+    tensors = slopes.reshape(-1, 3, 3)
+    mean = np.trace(tensors, axis1=1, axis2=2) / 3.0
+    rest = (tensors + np.swapaxes(tensors, 1, 2)) / 2.0 - mean[:, None, None] * np.eye(3)
+    anisotropy = 1.5 * np.sum(rest**2, axis=(1, 2))
+    activity = 45.0 * mean**2 + 7.0 * anisotropy
+    ratio = np.divide(3.0 * anisotropy, 45.0 * mean**2 + 4.0 * anisotropy, out=np.full_like(activity, np.nan),
+                      where=activity > 1e-12)  # fmt: skip
+    return activity, ratio
 
 
 def _rigid_motions(positions: FloatArray, masses: FloatArray) -> FloatArray:

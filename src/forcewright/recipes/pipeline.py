@@ -230,6 +230,8 @@ def _with_config(name: str, verb: str, config: Any, options: Mapping[str, Any], 
 
 def _written_by(verb: str, content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a command leaves in its output folder; of a run of dynamics also what analyses read."""
+    if verb == "tune" and "target" in content:  # of a property beside the energy
+        return ("model", "result.json")
     if verb != "simulate" or content.get("runs", 1) != 1 or "protocol" in content:
         return _VERBS[verb].writes
     trajectory = content.get("trajectory")
@@ -250,7 +252,7 @@ def _with_files(name: str, verb: str, files: Any, options: Mapping[str, Any]) ->
     reads = [*files_read, *(
         path for key in known.reads if key in options for path in _texts(options[key], key)
         if key != "reference" or ":" not in path  # a reference may be settings, {xtb: GFN1-xTB}, in place of a file
-    )]  # fmt: skip
+    ), *(_models_of(options.get("set", ())) if verb == "analyze" else ())]  # fmt: skip
     words = [verb]
     if verb == "predict":
         if "potential" not in options:
@@ -266,6 +268,15 @@ def _with_files(name: str, verb: str, files: Any, options: Mapping[str, Any]) ->
         name, verb, tuple(words), None, tuple(map(os.path.normpath, reads)), tuple(map(os.path.normpath, writes)),
         os.path.normpath(outputs[0]) if known.writes else None,
     )  # fmt: skip
+
+
+def _models_of(options: Any) -> list[str]:
+    """Return the folders of models that analyses are set to, as in ``ir.model=runs/dipole``."""
+    pairs = options.items() if isinstance(options, Mapping) else (str(text).split("=", 1) for text in options)
+    named = [(str(pair[0]), pair[1]) for pair in map(tuple, pairs) if len(pair) == 2]
+    models = [value for name, value in named if name.endswith((".model", ".gradients"))]
+    several = [part for value in models for part in (value.values() if isinstance(value, Mapping) else [value])]
+    return [part for part in several if isinstance(part, str) and not part.startswith("{")]
 
 
 def _texts(value: Any, key: str) -> list[str]:

@@ -30,7 +30,7 @@ from forcewright.properties.tensor_model import TensorFit, TensorModel, TensorSe
 from forcewright.recipes import provenance
 from forcewright.recipes.config import Paths
 from forcewright.recipes.property_kind import property_folder
-from forcewright.recipes.reading import read_structures
+from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, write_report
 from forcewright.report.drawing import MAIN, SOFT, dress, new_figure
@@ -307,13 +307,9 @@ def predict_property(
             raise InputError("is not the folder of a property model", file=Path(model))
         model = TensorModel.load(folder)
     target = model.target
-    dataset = read_structures(structures)
+    dataset, data = read_with_property(structures, target)
     predicted = [model.predict(structure) for structure in dataset.structures]
-    try:
-        data = read_property(structures, target)
-    except InputError:
-        data = None  # structures without labels
-    if data is not None and len(data) == len(dataset):
+    if data is not None:
         labels, stacked = data.stacked(), _stack(data, predicted)
         rows, errors = _rows("predicted", data, labels, stacked), tensor_errors(labels, stacked, target)
     else:

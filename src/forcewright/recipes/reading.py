@@ -7,6 +7,8 @@ from pathlib import Path
 
 from forcewright.data import Sources, dataset_of
 from forcewright.data.formats import as_sources, find_format
+from forcewright.data.properties import PropertySet, Target
+from forcewright.data.property_reading import read_structures_with_property
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, Frame, Labels
 from forcewright.trajectory import snapshots
@@ -20,7 +22,7 @@ def read_structures(structures: Sources, *, labels: Mapping[str, str] | None = N
     InputError
         If a file does not exist or cannot be read, or a frame is not usable; names file, frame and field.
     """
-    if isinstance(structures, Dataset) or not any(map(_is_foreign, as_sources(structures))):
+    if not _any_foreign(structures):
         return dataset_of(structures, labels=labels)
     frames: list[Frame] = []
     sources = as_sources(structures)
@@ -33,6 +35,23 @@ def read_structures(structures: Sources, *, labels: Mapping[str, str] | None = N
             frames.append(Frame(shot.structure, known, f"{source}#{index}"))
     files = [source for source in sources if isinstance(source, Path)]
     return dataset_of(Dataset(tuple(frames), files[0].stem, ", ".join(map(str, files))))
+
+
+def read_with_property(structures: Sources, target: Target) -> tuple[Dataset, PropertySet | None]:
+    """Return structures as `read_structures` does, with the values of a property where all have one that can be used.
+
+    Raises
+    ------
+    InputError
+        As `read_structures`.
+    """
+    if _any_foreign(structures):  # formats without values, such as cif
+        return read_structures(structures), None
+    return read_structures_with_property(structures, target)
+
+
+def _any_foreign(structures: Sources) -> bool:
+    return not isinstance(structures, Dataset) and any(map(_is_foreign, as_sources(structures)))
 
 
 def _is_foreign(source: object) -> bool:

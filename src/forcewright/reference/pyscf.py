@@ -123,6 +123,9 @@ class PyscfCalculator(Calculator):
             mean = (dft.RKS if restricted else dft.UKS)(molecule)
             mean.xc = self.xc
         mean.conv_tol, mean.max_cycle, mean.verbose = 1e-11, self.max_iterations, 0
+        mean.chkfile = None  # of thousands of structures nothing is read back
+        if (scratch := getattr(mean, "_chkfile", None)) is not None:
+            scratch.close()
         if field.any():
             core = mean.get_hcore() + np.einsum("x,xij->ij", field, molecule.intor_symmetric("int1e_r"))
             mean.get_hcore = lambda *rest: core

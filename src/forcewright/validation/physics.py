@@ -159,7 +159,7 @@ def validate(
             continue
         theirs, problem = None, ""
         if reference is not None:
-            theirs, problem, _ = _compute(item, reference, structure, settings)
+            theirs, problem, _ = _compute(item, reference, structure, settings, is_reference=True)
         rows += _compare(item, settings, ours, theirs, problem)
         results[name] = ours.results
         if theirs is not None:
@@ -171,10 +171,16 @@ def validate(
 
 
 def _compute(
-    item: Property, force_field: ForceField, structure: Structure, settings: PropertySettings
+    item: Property,
+    force_field: ForceField,
+    structure: Structure,
+    settings: PropertySettings,
+    *,
+    is_reference: bool = False,
 ) -> tuple[Computed | None, str, Verdict]:
     """Return what was computed, or why it could not be, and the verdict on what could not."""
     try:
+        settings = item.of_reference(settings, force_field) if is_reference else settings
         return item.run(force_field, structure, settings), "", "pass"
     except StoppedError as error:
         return None, str(error), "stopped"

@@ -72,6 +72,7 @@ class Property:
     list_means   the setting that a list in place of settings stands for, if one is allowed
     differences  numbers that compare curves of a potential with those of a reference and should be zero
     better       which way a number is better, so that one beyond its reference passes: ``higher`` or ``lower``
+    of_reference settings with which a reference is computed, where they differ; takes them and its force field
     extra        the extra of Forcewright that it needs, with the module that this installs
     meaning      what it is, in a sentence
     ===========  ================================================================================================
@@ -84,6 +85,7 @@ class Property:
     list_means: str | None = None
     differences: Callable[[Computed, Computed], Mapping[str, float]] | None = None
     better: Mapping[str, Literal["higher", "lower"]] = field(default_factory=dict)
+    of_reference: Callable[[Any, ForceField], Any] = lambda settings, reference: settings
     extra: tuple[str, str] | None = None
     meaning: str = ""
 
@@ -145,6 +147,7 @@ _UNITS = {
     "_eV_per_atom": "eV/atom", "_meV_per_atom": "meV/atom", "_J_per_m2": "J/m²", "_A3_per_atom": "Å³/atom",
     "_cm2_per_s": "cm²/s", "_g_per_cm3": "g/cm³", "_degree": "°", "_GPa": "GPa", "_THz": "THz", "_eV": "eV",
     "_eV_per_K": "eV/K", "_A3": "Å³", "_g_cm3": "g/cm³", "_S_per_m": "S/m", "_mS_per_cm": "mS/cm", "_kB": "k_B",
+    "_A4_per_u": "Å⁴/u", "_eA": "e·Å", "_nm": "nm", "_ppm": "ppm", "_MHz": "MHz", "_kHz": "kHz", "_T": "T",
     "_eV_per_A": "eV/Å", "_per_cm": "cm⁻¹", "_km_per_mol": "km/mol", "_ps": "ps", "_fs": "fs", "_K": "K", "_A": "Å",
 }  # fmt: skip
 

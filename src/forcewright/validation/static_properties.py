@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations_with_replacement
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from forcewright.protocols.molecular_vibrations import MolecularVibrations, comp
 from forcewright.protocols.phases import phase_energies
 from forcewright.protocols.phonons import Phonons, phonons
 from forcewright.protocols.surfaces import surface_energies
+from forcewright.reference.properties import is_tblite
 from forcewright.structure import VOIGT, Structure
 from forcewright.validation.properties import Computed, Property, PropertySettings, protocol_settings
 from forcewright.validation.tolerance import Tolerance
@@ -28,6 +30,19 @@ class DimerSettings(protocol_settings(dimer_curve)):  # type: ignore[misc]
 
     pairs: tuple[tuple[str, str], ...] | None = None
     """Pairs of elements; all of the structure by default."""
+
+
+_HARMONIC = protocol_settings(molecular_vibrations, leave_out=frozenset({"dipole", "polarizability"}))
+
+
+class VibrationSettings(_HARMONIC):  # type: ignore[misc, valid-type]
+    """Settings of vibrations of molecules."""
+
+    dipole: bool | Path | None = None
+    """Folder of a model of dipoles (that of its study will do) for infrared intensities; by default those of the
+    potential where it has them."""
+    polarizability: bool | Path | None = None
+    """Folder of a model of polarizabilities for Raman activities; true for those of the potential."""
 
 
 def _equation_of_state(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
@@ -137,17 +152,36 @@ def _vibrations(force_field: ForceField, structure: Structure, settings: Propert
             "strongest_infrared_per_cm": float(modes.frequencies_per_cm[strongest]),
             "strongest_infrared_km_per_mol": float(modes.infrared_km_per_mol[strongest]),
         }
+    if np.isfinite(modes.raman_A4_per_u).all():
+        numbers["strongest_raman_A4_per_u"] = float(modes.raman_A4_per_u.max())
     return Computed(numbers, {"molecular_vibrations": modes}, {"stable": True})
+
+
+def _by_itself(settings: VibrationSettings, reference: ForceField) -> VibrationSettings:
+    """Return settings with which a reference computes dipoles and polarizabilities itself, where it can."""
+    calculator = reference.calculator()
+    able = is_tblite(calculator) or "polarizability" in getattr(calculator, "implemented_properties", ())
+    asked = True if settings.polarizability and able else None
+    changed: VibrationSettings = settings.model_copy(update={"dipole": None, "polarizability": asked})
+    return changed
 
 
 def _vibration_difference(ours: Computed, theirs: Computed) -> dict[str, float]:
     a, b = (computed.results["molecular_vibrations"] for computed in (ours, theirs))
     assert isinstance(a, MolecularVibrations) and isinstance(b, MolecularVibrations)
     errors = compare_vibrations(a, b)
-    return {
+    differences = {
         "matched_modes_rms_THz": errors.rms_THz, "wasserstein_THz": errors.wasserstein_THz,
         "not_overlapping": 1.0 - errors.overlap,
     }  # fmt: skip
+    for name, number in {
+        "infrared_km_per_mol": "infrared_rms_km_per_mol",
+        "raman_A4_per_u": "raman_rms_A4_per_u",
+    }.items():
+        off = getattr(a, name)[errors.partners] - getattr(b, name)
+        if np.isfinite(off).all():
+            differences[number] = float(np.sqrt(np.mean(off**2)))
+    return differences
 
 
 def _phases(force_field: ForceField, structure: Structure, settings: PropertySettings) -> Computed:
@@ -213,15 +247,18 @@ STATIC_PROPERTIES = (
         meaning="Phonon bands and densities of states (extra phonons), and whether the crystal is dynamically stable.",
     ),
     Property(
-        "molecular_vibrations", protocol_settings(molecular_vibrations), _vibrations,
+        "molecular_vibrations", VibrationSettings, _vibrations,
         {
             "": _relative(5), "lowest_per_cm": Tolerance(30.0, relative=False), "stable": _EXACT,
             "zero_point_energy_eV": _relative(2), "strongest_infrared_km_per_mol": _relative(20),
+            "strongest_raman_A4_per_u": _relative(20), "infrared_rms_km_per_mol": Tolerance(10.0, relative=False),
+            "raman_rms_A4_per_u": Tolerance(10.0, relative=False),
             "matched_modes_rms_THz": Tolerance(0.5, relative=False), "wasserstein_THz": Tolerance(0.5, relative=False),
             "not_overlapping": Tolerance(0.25, relative=False),
         },
-        differences=_vibration_difference,
-        meaning="Harmonic vibrations of a molecule: modes, zero-point energy, infrared intensities.",
+        differences=_vibration_difference, of_reference=_by_itself,
+        meaning="Harmonic vibrations of a molecule: modes, zero-point energy, infrared and Raman "
+        "intensities.",
     ),
     Property(
         "phases", protocol_settings(phase_energies), _phases,
