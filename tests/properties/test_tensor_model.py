@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import scipy.linalg
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
@@ -16,6 +17,7 @@ from forcewright.errors import InputError
 from forcewright.properties import tensor_model
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
 from forcewright.properties.tensor_model import TensorModel, TensorSettings, fit_tensors
+from forcewright.properties.tensor_regression import whitened
 from forcewright.structure import Structure
 
 SETTINGS = TensorSettings(cutoff=4.0, degrees=(4, 4), nmax=5, lmax=2)
@@ -256,3 +258,44 @@ def test_what_cannot_be_fitted_is_refused(monkeypatch):
         fit_tensors(data, SETTINGS, np.arange(10) % 2)
     with pytest.raises(InputError, match="Si"):
         _fit("dipole").model.predict(Structure([14], [[0, 0, 0]]))
+
+
+def test_a_robust_fit_survives_wrong_frames_and_errors_in_common():
+    rng = np.random.default_rng(8)
+    target, clean = _labeled("shielding", 60, 8)
+    frames = []
+    for number, (structure, values, mask) in enumerate(zip(clean.structures, clean.values, clean.mask, strict=True)):
+        shift = rng.normal(scale=0.3) * np.eye(3).ravel()
+        gross = 5.0 * rng.normal(size=9) if number % 10 == 0 else 0.0
+        arrays = {"numbers": structure.numbers, "positions": structure.positions}
+        atoms = Atoms(**arrays)
+        atoms.arrays["ms"] = np.nan_to_num(values) + shift + gross
+        atoms.arrays["known"] = mask
+        frames.append(atoms)
+    target = Target(**{**PROPERTIES["shielding"][0], "key": "ms"})
+    data, folds = read_property(frames, target), np.arange(60) % 5
+    plain = fit_tensors(data, SETTINGS, folds)
+    robust = fit_tensors(data, SETTINGS, folds, robust=True, frame_error=10.0)
+    wrong = [
+        np.mean([np.nanmean(np.abs(p - v)) for p, v in zip(fit.predicted, clean.values, strict=True)])
+        for fit in (plain, robust)
+    ]
+    assert wrong[1] < 0.5 * wrong[0]
+    structure, mask = data.structures[0], data.mask[0]
+    _, errors = robust.model.predict_with_errors(structure)
+    assert np.nanmax(errors) < 1.0
+    with pytest.raises(InputError, match="three folds"):
+        fit_tensors(data, SETTINGS, folds % 2, robust=True)
+
+
+def test_rows_without_their_common_error_give_generalized_least_squares():
+    rng = np.random.default_rng(9)
+    counts, ratio = [1, 3, 4], 2.5
+    parts = [(rng.normal(size=(n, 1, 3)), rng.normal(size=(n, 1))) for n in counts]
+    rows, values = (np.concatenate(x)[:, 0] for x in zip(*parts, strict=True))
+    covariance = scipy.linalg.block_diag(*[np.eye(n) + ratio for n in counts])
+    left = rows.T @ np.linalg.solve(covariance, rows)
+    expected = np.linalg.solve(left, rows.T @ np.linalg.solve(covariance, values))
+    white = [whitened(*part, ratio) for part in parts]
+    rows, values = (np.concatenate(x)[:, 0] for x in zip(*white, strict=True))
+    np.testing.assert_allclose(np.linalg.lstsq(rows, values)[0], expected)

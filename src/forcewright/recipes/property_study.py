@@ -84,6 +84,12 @@ class PropertyConfig(StrictModel):
     model: PropertyModelSettings = PropertyModelSettings()
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the frames that are held back in turn."""
+    robust: bool = False
+    """Choose by absolute errors, and let frames count less the worse fits without them predict them: for data in which
+    some labels are off."""
+    frame_error: float = Field(default=0.0, ge=0, le=1e6)
+    """Variance of an error that the invariant values of a frame's atoms have in common, such as the shift of computed
+    shieldings of a crystal, relative to that of each atom's own error; 0 if they have none."""
     seed: int = Field(default=0, ge=0)
     """Of the folds."""
 
@@ -150,7 +156,7 @@ def tune_property(
             return PropertyResult(TensorModel.load(folder / "model"), earlier, folder.path)
         begun = time.monotonic()
         folds = kfold(data.dataset, min(settings.folds, len(data)), rng=np.random.default_rng(settings.seed))
-        fit = fit_tensors(data, candidates, folds)
+        fit = fit_tensors(data, candidates, folds, robust=settings.robust, frame_error=settings.frame_error)
         fit.model.save(folder / "model")
         errors, tested = {"held back": errors_of(fit)}, None
         if test is not None:

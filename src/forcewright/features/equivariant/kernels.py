@@ -1,4 +1,4 @@
-"""Loops over atoms: A_qnlm = Σ_j g_n(r_j) R_lm(r̂_j) over neighbors of channel q, and products coupled two by two."""
+"""Loops over atoms: A_qnlm = Σ_j w_q(j) g_n(r_j) R_lm(r̂_j) over neighbors, and products coupled two by two."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _kernel = numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "n
 
 
 @_kernel
-def sum_neighbors(starts, vectors, g, channels, table, out):  # type: ignore[no-untyped-def]
+def sum_neighbors(starts, vectors, g, weights, table, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` (atoms, Q, K, (L + 1)²) from the pairs of every atom, ``starts`` (atoms + 1,).
 
-    ``vectors`` (M, 3), ``g`` (M, K) and ``channels`` (M,) are those of pairs; ``table`` is the recursion of harmonics.
+    ``vectors`` (M, 3), ``g`` (M, K) and ``weights`` (M, Q) are those of pairs; ``table`` is the recursion of harmonics.
     """
     size = len(table)
     values, slopes = np.zeros((size, size, 2)), np.zeros((size, size, 2, 3))
@@ -32,10 +32,12 @@ def sum_neighbors(starts, vectors, g, channels, table, out):  # type: ignore[no-
                     scale = -scale
                     real[middle + m] = scale * values[l, m, 0]
                     real[middle - m] = scale * values[l, m, 1]
-            q = channels[pair]
-            for n in range(g.shape[1]):
-                for k in range(len(real)):
-                    out[i, q, n, k] += g[pair, n] * real[k]
+            for q in range(weights.shape[1]):
+                if weights[pair, q] != 0.0:
+                    for n in range(g.shape[1]):
+                        scaled = weights[pair, q] * g[pair, n]
+                        for k in range(len(real)):
+                            out[i, q, n, k] += scaled * real[k]
 
 
 @_kernel

@@ -120,7 +120,6 @@ def harmonics_of(vectors: FloatArray, lmax: int) -> FloatArray:
     values = np.zeros((count, 1, 1, (lmax + 1) ** 2))
     alone = np.arange(count + 1)  # every vector is the only neighbor of an atom
     sum_neighbors(
-        alone, np.ascontiguousarray(vectors), np.ones((count, 1)), np.zeros(count, dtype=np.int64), recursion(lmax),
-        values,
+        alone, np.ascontiguousarray(vectors), np.ones((count, 1)), np.ones((count, 1)), recursion(lmax), values,
     )  # fmt: skip
     return values[:, 0, 0]
