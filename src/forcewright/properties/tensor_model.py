@@ -430,13 +430,9 @@ def fit_tensors(
         not fit into memory.
     """
     several = [candidates] if isinstance(candidates, TensorSettings) else list(candidates)
-    numbers = np.asarray(folds, dtype=np.int64)
-    if numbers.shape != (len(data),) or len(np.unique(numbers)) < 2:
-        raise InputError(f"needs a fold for each of {len(data)} frames, and two folds or more", field="folds")
+    numbers = _checked(folds, data, robust)
     parts = _parts(data.target, elements_of(data))
     count = int(numbers.max()) + 1
-    if robust and count < 3:
-        raise InputError("a robust fit needs three folds or more", field="folds")
     best: dict[_Part, list[_Choice]] = {part: [_Choice(np.inf, 0, 1.0)] * (count + 1) for part in parts}
     solutions: dict[tuple[_Part, int], FloatArray] = {}
     made: tuple[_Equations, dict[_Part, Chosen]] | None = None
@@ -476,6 +472,27 @@ def fit_tensors(
     )
     predicted = _held_back(data, several, numbers, best, solutions)
     return TensorFit(model, data, predicted, numbers, choices)
+
+
+def judge_tensors(
+    data: PropertySet, settings: TensorSettings, folds: ArrayLike, *, robust: bool = False, frame_error: float = 0.0
+) -> dict[str, tuple[list[float], float]]:
+    """Return for each part of a property how well settings do: for every fold, by the other folds, and for the whole.
+
+    `fit_tensors` chooses among candidates by the same numbers; parameters and errors are its own.
+    """
+    prepared = _Equations.of(data, settings, _checked(folds, data, robust), frame_error, keep=robust)
+    judged = {part: prepared.choose(part) for part in _parts(data.target, elements_of(data))}
+    return {_name(part): (of.scores, of.whole) for part, of in judged.items()}
+
+
+def _checked(folds: ArrayLike, data: PropertySet, robust: bool) -> IntArray:
+    numbers = np.asarray(folds, dtype=np.int64)
+    if numbers.shape != (len(data),) or len(np.unique(numbers)) < 2:
+        raise InputError(f"needs a fold for each of {len(data)} frames, and two folds or more", field="folds")
+    if robust and int(numbers.max()) < 2:
+        raise InputError("a robust fit needs three folds or more", field="folds")
+    return numbers
 
 
 def _held_back(

@@ -25,11 +25,15 @@ from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
 from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
 from forcewright.files import atomic_path, write_table
+from forcewright.fitting.hyperparameters import ends_of, filled, ranges_within
+from forcewright.optimize.settings import StudySettings
+from forcewright.optimize.space import Range
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
 from forcewright.properties.tensor_model import TensorFit, TensorModel, TensorSettings, fit_tensors, rank_of
 from forcewright.recipes import provenance
 from forcewright.recipes.config import Paths
 from forcewright.recipes.property_kind import property_folder
+from forcewright.recipes.property_search import search_settings
 from forcewright.recipes.reading import read_structures
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, write_report
@@ -81,7 +85,10 @@ class PropertyConfig(StrictModel):
     data: PropertyData
     output: Path
     """Folder for everything that comes out."""
-    model: PropertyModelSettings = PropertyModelSettings()
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the model, see `PropertyModelSettings`; ranges such as ``{low: 4, high: 6}`` are searched."""
+    study: StudySettings = StudySettings(trials=16, initial=8)
+    """How ranges are searched; without any nothing is."""
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the frames that are held back in turn."""
     robust: bool = False
@@ -92,6 +99,21 @@ class PropertyConfig(StrictModel):
     shieldings of a crystal, relative to that of each atom's own error; 0 if they have none."""
     seed: int = Field(default=0, ge=0)
     """Of the folds."""
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_usable(cls, model: dict[str, Any]) -> dict[str, Any]:
+        ranges = ranges_within(model, PropertyModelSettings)
+        if ranges and "alternatives" in model:
+            raise ValueError("has ranges and alternatives; search the ones or list the others")
+        for end in ends_of(ranges):
+            validate(PropertyModelSettings, filled(model, end))
+        return model
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The ranges to search, by name."""
+        return ranges_within(self.model, PropertyModelSettings)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,7 +164,8 @@ def tune_property(
             "is a density of states; forcewright.properties.dos_model fits it in Python, studies take properties with "
             "irreps", field="target.grid",
         )  # fmt: skip
-    candidates = settings.model.candidates()
+    ranges = settings.ranges
+    candidates = [] if ranges else validate(PropertyModelSettings, settings.model).candidates()
     files = [*settings.data.train, *(settings.data.test or [])]
     with RunFolder(settings.output, "tune") as folder, folder.logging():
         data = read_property(list(settings.data.train), settings.target, strict=not settings.data.skip_broken)
@@ -156,7 +179,22 @@ def tune_property(
             return PropertyResult(TensorModel.load(folder / "model"), earlier, folder.path)
         begun = time.monotonic()
         folds = kfold(data.dataset, min(settings.folds, len(data)), rng=np.random.default_rng(settings.seed))
-        fit = fit_tensors(data, candidates, folds, robust=settings.robust, frame_error=settings.frame_error)
+        how: dict[str, Any] = {"robust": settings.robust, "frame_error": settings.frame_error}
+        warnings = [str(error) for error in data.left_out]
+        if fresh:
+            folder.discard(("journal.log", "journal.log.lock", "trials.csv"))
+        if ranges:
+            found = search_settings(
+                data, settings.model, ranges, settings.study, folds, journal=folder / "journal.log",
+                fingerprint=_identity(settings.model_copy(update={"study": StudySettings()}), hashes), **how,
+            )  # fmt: skip
+            write_table(folder / "trials.csv", [
+                {"trial": r.index, "state": r.state, **r.params, "loss": r.loss, "seconds": r.seconds}
+                for r in found.records
+            ])  # fmt: skip
+            warnings += found.warnings
+            candidates = [validate(TensorSettings, filled(settings.model, params)) for params in found.params]
+        fit = fit_tensors(data, candidates, folds, **how)
         fit.model.save(folder / "model")
         errors, tested = {"held back": errors_of(fit)}, None
         if test is not None:
@@ -166,13 +204,22 @@ def tune_property(
             "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
             "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
             "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
-            "warnings": [str(error) for error in data.left_out], "wall_s": time.monotonic() - begun,
+            "warnings": warnings, "wall_s": time.monotonic() - begun,
         }  # fmt: skip
         return _write(folder, settings, fit, test, tested, summary, hashes)
 
 
 def _identity(settings: PropertyConfig, hashes: Mapping[str, str]) -> str:
     words = settings.model_dump(mode="json", exclude={"output", "data"})
+    for name in ("robust", "frame_error", "study"):  # studies of the version before these keys go on
+        if words[name] == PropertyConfig.model_fields[name].get_default(call_default_factory=True) or (
+            name == "study" and not settings.ranges
+        ):
+            del words[name]
+    if not settings.ranges:
+        words["model"] = validate(PropertyModelSettings, settings.model).model_dump(mode="json")
+        if words["model"]["spread"] == 1:
+            del words["model"]["spread"]
     content = {"settings": words, "data": sorted(hashes.values()), "sets": [len(settings.data.train)]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
