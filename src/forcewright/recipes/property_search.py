@@ -31,7 +31,7 @@ log = logging.getLogger("forcewright")
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search leaves.
 
     Attributes
@@ -52,7 +52,7 @@ class Found:
 def search_settings(
     data: PropertySet, content: Mapping[str, Any], ranges: Mapping[str, Range], settings: StudySettings,
     folds: IntArray, *, journal: Path | None, fingerprint: str, robust: bool, frame_error: float,
-) -> Found:  # fmt: skip
+) -> SearchResult:  # fmt: skip
     """Search the ranges among a model's settings, or go on where the journal ends.
 
     Parameters
@@ -93,7 +93,7 @@ def search_settings(
     if failed:
         warnings.append(f"{len(failed)} of {len(records)} trials failed, the first by: {failed[0].error}")
     order = sorted(complete, key=lambda record: (record.index != best.index, record.index))
-    return Found([dict(record.params) for record in order if record.index in taken], records, warnings)
+    return SearchResult([dict(record.params) for record in order if record.index in taken], records, warnings)
 
 
 def _taken(complete: Sequence[TrialRecord]) -> set[int]:

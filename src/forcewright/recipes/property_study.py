@@ -184,16 +184,16 @@ def tune_property(
         if fresh:
             folder.discard(("journal.log", "journal.log.lock", "trials.csv"))
         if ranges:
-            found = search_settings(
+            searched = search_settings(
                 data, settings.model, ranges, settings.study, folds, journal=folder / "journal.log",
                 fingerprint=_identity(settings.model_copy(update={"study": StudySettings()}), hashes), **how,
             )  # fmt: skip
             write_table(folder / "trials.csv", [
                 {"trial": r.index, "state": r.state, **r.params, "loss": r.loss, "seconds": r.seconds}
-                for r in found.records
+                for r in searched.records
             ])  # fmt: skip
-            warnings += found.warnings
-            candidates = [validate(TensorSettings, filled(settings.model, params)) for params in found.params]
+            warnings += searched.warnings
+            candidates = [validate(TensorSettings, filled(settings.model, params)) for params in searched.params]
         fit = fit_tensors(data, candidates, folds, **how)
         fit.model.save(folder / "model")
         errors, tested = {"held back": errors_of(fit)}, None
