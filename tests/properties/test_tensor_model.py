@@ -13,8 +13,11 @@ from scipy.spatial.transform import Rotation
 
 from forcewright.data.properties import Target
 from forcewright.data.property_reading import read_property
+from forcewright.descriptors.descriptor import unit_rows
 from forcewright.errors import InputError
+from forcewright.features.equivariant.spherical import Irrep
 from forcewright.properties import tensor_model
+from forcewright.properties.kernel_basis import KernelSettings
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
 from forcewright.properties.tensor_model import TensorModel, TensorSettings, fit_tensors
 from forcewright.properties.tensor_regression import whitened
@@ -75,7 +78,13 @@ PROPERTIES = {
     "shielding": ({"name": "shielding", "mask": "known"}, _any_tensor),
     "charges": ({"name": "charges"}, _scalar),
     "moment": ({"name": "moment", "irreps": "1e", "per": "atom"}, _axial),
+    "scalar by a kernel": ({"name": "gap", "irreps": "0e", "reduce": "sum"}, _scalar),
+    "charges by a kernel": ({"name": "charges"}, _scalar),
 }
+#: Settings other than `SETTINGS`.
+OTHERS = dict.fromkeys(
+    ("scalar by a kernel", "charges by a kernel"), KernelSettings(descriptor="ace", cutoff=4.0, representatives=60)
+)
 
 
 def _frames(count, seed):
@@ -106,7 +115,7 @@ def _labeled(name, count, seed):
 @cache
 def _fit(name):
     _, data = _labeled(name, 40, 1)
-    return fit_tensors(data, SETTINGS, np.arange(40) % 4)
+    return fit_tensors(data, OTHERS.get(name, SETTINGS), np.arange(40) % 4)
 
 
 @pytest.fixture(name="fit", params=list(PROPERTIES))
@@ -299,3 +308,29 @@ def test_rows_without_their_common_error_give_generalized_least_squares():
     white = [whitened(*part, ratio) for part in parts]
     rows, values = (np.concatenate(x)[:, 0] for x in zip(*white, strict=True))
     np.testing.assert_allclose(np.linalg.lstsq(rows, values)[0], expected)
+
+
+def test_a_kernel_with_all_atoms_is_kernel_ridge_regression():
+    fit, ridge = _fit("scalar by a kernel"), 1e-6
+    settings = OTHERS["scalar by a kernel"].model_copy(update={"representatives": 10_000})
+    structures = fit.data.structures[:8]
+    basis = settings.basis_for((1, 8), (Irrep(0, 1),), structures)
+    rows = [unit_rows(basis.descriptor.rows(structure)) for structure in structures]
+
+    def kernel(i, j):
+        same = structures[i].numbers[:, None] == structures[j].numbers
+        return np.sum((rows[i] @ rows[j].T) ** 2 * same)
+
+    exact = np.array([[kernel(i, j) for j in range(8)] for i in range(8)])
+    functions = [basis.evaluate(structure)[Irrep(0, 1)][:, :, 0] for structure in structures]
+    sums = np.array([
+        np.concatenate([values[s.numbers == z].sum(axis=0) for z in (1, 8)])
+        for s, values in zip(structures, functions, strict=True)
+    ])  # fmt: skip
+    np.testing.assert_allclose(sums @ sums.T, exact, rtol=1e-5)
+    labels = np.array(fit.data.values[:8])[:, 0]
+    dual = exact @ np.linalg.solve(exact + ridge * np.eye(8), labels)
+    primal = sums @ np.linalg.solve(sums.T @ sums + ridge * np.eye(sums.shape[1]), sums.T @ labels)
+    np.testing.assert_allclose(primal, dual, rtol=1e-4)
+    with pytest.raises(InputError, match="no rotation changes"):
+        fit_tensors(_labeled("dipole", 8, 1)[1], settings, np.arange(8) % 2)

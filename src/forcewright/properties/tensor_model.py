@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import scipy.linalg
@@ -33,6 +33,7 @@ from forcewright.features.equivariant.basis import EquivariantBasis
 from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
 from forcewright.linalg.many_targets import FoldEquations, predicted_bytes
 from forcewright.models.storage import PotentialFolder, species_of, write_potential
+from forcewright.properties.kernel_basis import KernelBasis, KernelSettings
 from forcewright.properties.tensor_regression import Chosen, KeptRows, Normal, choose, choose_robustly, whitened
 from forcewright.structure import FloatArray, IntArray, Structure, atomic_number, require_known_species
 
@@ -80,6 +81,31 @@ class TensorSettings(StrictModel):
             groups, self.radial, self.decay, self.spread,
         )  # fmt: skip
 
+    def basis_for(
+        self, species: Sequence[int], irreps: Sequence[Irrep], structures: Sequence[Structure]
+    ) -> EquivariantBasis:
+        """Return the functions; they do not depend on structures."""
+        del structures
+        return self.basis(species, irreps)
+
+    def basis_from(
+        self, species: Sequence[int], irreps: Sequence[Irrep], arrays: Mapping[str, FloatArray]
+    ) -> EquivariantBasis:
+        """Return the functions; they do not depend on arrays."""
+        del arrays
+        return self.basis(species, irreps)
+
+
+Settings: TypeAlias = TensorSettings | KernelSettings
+"""What a model of a property is made of."""
+Basis: TypeAlias = EquivariantBasis | KernelBasis
+"""Its functions."""
+
+
+def settings_class(content: Any) -> type[TensorSettings] | type[KernelSettings]:
+    """Return which settings plain data are: those with ``kind: kernel``, or others."""
+    return KernelSettings if isinstance(content, Mapping) and content.get("kind") == "kernel" else TensorSettings
+
 
 def irreps_of(target: Target) -> tuple[Irrep, ...]:
     """Return the irreps of a target; `InputError` if it is a function of energy."""
@@ -107,7 +133,11 @@ def _parts(target: Target, elements: Sequence[int]) -> list[_Part]:
 
 
 def _design(
-    basis: EquivariantBasis, target: Target, structure: Structure, parts: Sequence[_Part], atoms: IntArray | None = None
+    basis: Basis,
+    target: Target,
+    structure: Structure,
+    parts: Sequence[_Part],
+    atoms: IntArray | None = None,
 ) -> Iterator[tuple[_Part, IntArray, FloatArray]]:
     """Yield for each part the atoms it is about, and its rows (atoms or 1, 2l + 1, columns); constants of 0e last."""
     atoms = np.arange(len(structure)) if atoms is None else atoms
@@ -149,18 +179,23 @@ class TensorModel:
         (G + λD)⁻¹ (columns, columns) times the variance of the residuals, for standard errors; may be empty.
     about
         What the model remembers of its fit, as plain data.
+    basis
+        The functions as they are evaluated; those of the settings by default.
     """
 
     target: Target
-    settings: TensorSettings
+    settings: Settings
     species: tuple[int, ...]
     elements: tuple[int, ...]
     coefficients: Mapping[_Part, FloatArray]
     inverses: Mapping[_Part, FloatArray] = field(default_factory=dict, repr=False)
     about: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    basis: Basis | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "basis", self.settings.basis(self.species, irreps_of(self.target)))
+        if self.basis is None:
+            made = self.settings.basis_from(self.species, irreps_of(self.target), {})
+            object.__setattr__(self, "basis", made)
 
     def __repr__(self) -> str:
         symbols = ", ".join(chemical_symbols[z] for z in self.elements)
@@ -186,7 +221,7 @@ class TensorModel:
         return self._evaluate(structure, errors=True)
 
     def _evaluate(self, structure: Structure, *, errors: bool = False) -> tuple[FloatArray, FloatArray]:
-        basis: EquivariantBasis = self.basis  # type: ignore[attr-defined]
+        basis = cast(Basis, self.basis)
         require_known_species(structure, self.species, knower="the model")
         count = len(structure) if self.target.per == "atom" else 1
         result = np.zeros((count, self.target.components))
@@ -211,6 +246,8 @@ class TensorModel:
         """Write the model into a folder and return it."""
         arrays = {_name(part): values for part, values in self.coefficients.items()}
         arrays |= {f"inverse_{_name(part)}": v.astype(np.float32) for part, v in self.inverses.items()}
+        if isinstance(self.basis, KernelBasis):
+            arrays |= self.basis.arrays()
         content = {
             "target": self.target.model_dump(mode="json", exclude_none=True), "about": dict(self.about),
             "settings": self.settings.model_dump(mode="json"),
@@ -224,15 +261,20 @@ class TensorModel:
         """Read a model that `save` wrote; `InputError` if a file is missing or damaged."""
         with PotentialFolder(folder, KIND) as saved:
             target = validate(Target, saved.content["target"], saved.file)
-            settings = validate(TensorSettings, saved.content["settings"], saved.file)
+            settings: Settings = validate(
+                settings_class(saved.content["settings"]), saved.content["settings"], saved.file
+            )
             elements = species_of(saved.content["elements"])
             held = saved.arrays(_ARRAYS)
             parts = _parts(target, elements)
             coefficients = {part: np.asarray(held[_name(part)], dtype=np.float64) for part in parts}
             inverses = {p: np.asarray(held[f"inverse_{_name(p)}"], np.float64) for p in parts
                         if f"inverse_{_name(p)}" in held}  # fmt: skip
-            model = cls(target, settings, saved.species, elements, coefficients, inverses, saved.content["about"])
-            for part, columns in _columns(model.basis, parts).items():  # type: ignore[attr-defined]
+            basis = settings.basis_from(saved.species, irreps_of(target), held)
+            model = cls(
+                target, settings, saved.species, elements, coefficients, inverses, saved.content["about"], basis
+            )
+            for part, columns in _columns(basis, parts).items():
                 if coefficients[part].shape != (columns,):
                     raise ValueError(f"{_name(part)} has shape {coefficients[part].shape}, expected {(columns,)}")
         return model
@@ -247,11 +289,9 @@ def _name(part: _Part) -> str:
     return f"{part.irrep}_{'-'.join(chemical_symbols[z] for z in part.elements)}"
 
 
-def _columns(basis: EquivariantBasis, parts: Iterable[_Part]) -> dict[_Part, int]:
+def _columns(basis: Basis, parts: Iterable[_Part]) -> dict[_Part, int]:
     """Return the number of columns of each part, constants included."""
-    return {
-        part: len(part.elements) * (len(basis.functions[part.irrep]) + (part.irrep == Irrep(0, 1))) for part in parts
-    }
+    return {part: len(part.elements) * (len(basis.ranks(part.irrep)) + (part.irrep == Irrep(0, 1))) for part in parts}
 
 
 # ------------------------------------------------------------------------------------------------- fitting
@@ -264,20 +304,20 @@ class _Equations:
     ``squares`` is the sum of squares of each column over all rows, as they are before they are whitened.
     """
 
-    settings: TensorSettings
-    basis: EquivariantBasis
+    settings: Settings
+    basis: Basis
     equations: Mapping[_Part, FoldEquations]
     kept: Mapping[_Part, KeptRows]
     squares: Mapping[_Part, FloatArray]
 
     @classmethod
     def of(
-        cls, data: PropertySet, settings: TensorSettings, folds: IntArray, frame_error: float = 0.0, *,
+        cls, data: PropertySet, settings: Settings, folds: IntArray, frame_error: float = 0.0, *,
         keep: bool = False,
     ) -> _Equations:  # fmt: skip
         """Accumulate the rows of all frames, some thousands at a time, or keep them."""
         target, species = data.target, data.dataset.species
-        basis = settings.basis(species, irreps_of(target))
+        basis = settings.basis_for(species, irreps_of(target), data.structures)
         parts = _parts(target, elements_of(data))
         number = int(folds.max()) + 1
         columns = _columns(basis, parts)
@@ -329,8 +369,7 @@ class _Equations:
         """Return d of every column: the mean square of all functions of its rank and center; 0 for constants."""
         held = self.equations[part]
         squares = self.squares[part] / max(int(held.counts.sum()), 1)
-        functions = self.basis.functions[part.irrep]
-        ranks = np.array([len(f.factors) for f in functions], dtype=np.int64)
+        ranks = self.basis.ranks(part.irrep)
         result = np.zeros(len(squares))
         for block in range(len(part.elements)):
             columns = block * len(ranks) + np.arange(len(ranks))
@@ -398,7 +437,7 @@ def elements_of(data: PropertySet) -> tuple[int, ...]:
 
 
 def fit_tensors(
-    data: PropertySet, candidates: TensorSettings | Sequence[TensorSettings], folds: ArrayLike, *,
+    data: PropertySet, candidates: Settings | Sequence[Settings], folds: ArrayLike, *,
     standard_errors: bool = True, robust: bool = False, frame_error: float = 0.0,
 ) -> TensorFit:  # fmt: skip
     """Fit a property that turns with a structure, and predict every frame by a fit without its fold.
@@ -429,16 +468,18 @@ def fit_tensors(
         If there are fewer than two folds, or three for a robust fit, the target is on a grid, or the equations would
         not fit into memory.
     """
-    several = [candidates] if isinstance(candidates, TensorSettings) else list(candidates)
+    several = [candidates] if isinstance(candidates, TensorSettings | KernelSettings) else list(candidates)
     numbers = _checked(folds, data, robust)
     parts = _parts(data.target, elements_of(data))
     count = int(numbers.max()) + 1
     best: dict[_Part, list[_Choice]] = {part: [_Choice(np.inf, 0, 1.0)] * (count + 1) for part in parts}
     solutions: dict[tuple[_Part, int], FloatArray] = {}
+    bases: list[Basis] = []
     made: tuple[_Equations, dict[_Part, Chosen]] | None = None
     smallest, chosen = np.inf, 0
     for number, settings in enumerate(several):
         prepared = _Equations.of(data, settings, numbers, frame_error, keep=robust)
+        bases.append(prepared.basis)
         tried = {part: prepared.choose(part) for part in parts}
         for part, of in tried.items():
             for fold, (score, ridge) in enumerate(zip(of.scores, of.ridges, strict=False)):
@@ -468,14 +509,21 @@ def fit_tensors(
     choices = {_name(part): [(c.ridge, c.candidate) for c in best[part]] for part in parts}
     about = {"frames": len(data), "values": data.count, "ridges": {_name(p): whole[p] for p in parts}}
     model = TensorModel(
-        data.target, several[chosen], data.dataset.species, elements_of(data), coefficients, inverses, about
+        data.target,
+        several[chosen],
+        data.dataset.species,
+        elements_of(data),
+        coefficients,
+        inverses,
+        about,
+        prepared.basis,
     )
-    predicted = _held_back(data, several, numbers, best, solutions)
+    predicted = _held_back(data, bases, numbers, best, solutions)
     return TensorFit(model, data, predicted, numbers, choices)
 
 
 def judge_tensors(
-    data: PropertySet, settings: TensorSettings, folds: ArrayLike, *, robust: bool = False, frame_error: float = 0.0
+    data: PropertySet, settings: Settings, folds: ArrayLike, *, robust: bool = False, frame_error: float = 0.0
 ) -> dict[str, tuple[list[float], float]]:
     """Return for each part of a property how well settings do: for every fold, by the other folds, and for the whole.
 
@@ -496,16 +544,15 @@ def _checked(folds: ArrayLike, data: PropertySet, robust: bool) -> IntArray:
 
 
 def _held_back(
-    data: PropertySet, several: Sequence[TensorSettings], folds: IntArray, best: Mapping[_Part, Sequence[_Choice]],
+    data: PropertySet, bases: Sequence[Basis], folds: IntArray, best: Mapping[_Part, Sequence[_Choice]],
     solutions: Mapping[tuple[_Part, int], FloatArray],
 ) -> tuple[FloatArray, ...]:  # fmt: skip
     """Return the values of every frame by the fits without its fold."""
     target = data.target
     result = [np.full(values.shape, np.nan) for values in data.values]
-    for number, settings in enumerate(several):
+    for number, basis in enumerate(bases):
         if not any(choice.candidate == number for of in best.values() for choice in of[:-1]):
             continue
-        basis = settings.basis(data.dataset.species, irreps_of(target))
         for frame, (structure, mask) in enumerate(zip(data.structures, data.mask, strict=True)):
             fold = int(folds[frame])
             parts = [part for part, of in best.items() if of[fold].candidate == number]

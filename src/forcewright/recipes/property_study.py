@@ -29,7 +29,14 @@ from forcewright.fitting.hyperparameters import ends_of, filled, ranges_within
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
-from forcewright.properties.tensor_model import TensorFit, TensorModel, TensorSettings, fit_tensors, rank_of
+from forcewright.properties.tensor_model import (
+    Settings,
+    TensorFit,
+    TensorModel,
+    fit_tensors,
+    rank_of,
+    settings_class,
+)
 from forcewright.recipes import provenance
 from forcewright.recipes.config import Paths
 from forcewright.recipes.property_kind import property_folder
@@ -46,25 +53,23 @@ _MOST_POINTS = 5000  # of a parity plot
 _AXES = {1: [""], 3: ["_x", "_y", "_z"], 9: [f"_{a}{b}" for a in "xyz" for b in "xyz"]}  # in the names of columns
 
 
-class PropertyModelSettings(TensorSettings):
-    """A linear model of covariant functions, or several of which the best is taken."""
+def candidates_of(content: Mapping[str, Any]) -> list[Settings]:
+    """Return the settings under ``model:``, and those that differ as ``alternatives`` say.
 
-    alternatives: tuple[dict[str, Any], ...] = Field(default=(), max_length=20)
-    """What further candidates have other than this one, such as ``- {cutoff: 6}``."""
-
-    @field_validator("alternatives")
-    @classmethod
-    def _known(cls, alternatives: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for changes in alternatives:
-            if unknown := set(changes) - set(TensorSettings.model_fields):
-                allowed = ", ".join(TensorSettings.model_fields)
-                raise ValueError(f"{sorted(unknown)[0]!r} is not known; allowed are {allowed}")
-        return alternatives
-
-    def candidates(self) -> list[TensorSettings]:
-        """Return the settings to choose from, this one first."""
-        mine = self.model_dump(exclude={"alternatives"})
-        return [validate(TensorSettings, {**mine, **changes}) for changes in ({}, *self.alternatives)]
+    Raises `InputError` if a setting is unknown or out of bounds.
+    """
+    mine = {key: value for key, value in content.items() if key != "alternatives"}
+    others = content.get("alternatives", ())
+    if not isinstance(others, list | tuple) or len(others) > 20 or not all(isinstance(o, Mapping) for o in others):
+        raise InputError("is a list of at most 20 mappings, such as - {cutoff: 6}", field="model.alternatives")
+    result: list[Settings] = []
+    for changes in ({}, *others):
+        whole = {**mine, **changes}
+        try:
+            result.append(validate(settings_class(whole), whole))
+        except InputError as error:
+            raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
+    return result
 
 
 class PropertyData(StrictModel):
@@ -86,7 +91,9 @@ class PropertyConfig(StrictModel):
     output: Path
     """Folder for everything that comes out."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the model, see `PropertyModelSettings`; ranges such as ``{low: 4, high: 6}`` are searched."""
+    """Settings of a linear model (`TensorSettings`), or with ``kind: kernel`` of a kernel (`KernelSettings`); ranges
+    such as ``{low: 4, high: 6}`` are searched, and the best is taken of what stands under ``alternatives``, such as
+    ``- {cutoff: 6}``."""
     study: StudySettings = StudySettings(trials=16, initial=8)
     """How ranges are searched; without any nothing is."""
     folds: int = Field(default=5, ge=2, le=100)
@@ -103,17 +110,17 @@ class PropertyConfig(StrictModel):
     @field_validator("model")
     @classmethod
     def _model_is_usable(cls, model: dict[str, Any]) -> dict[str, Any]:
-        ranges = ranges_within(model, PropertyModelSettings)
+        ranges = ranges_within(model, settings_class(model))
         if ranges and "alternatives" in model:
             raise ValueError("has ranges and alternatives; search the ones or list the others")
         for end in ends_of(ranges):
-            validate(PropertyModelSettings, filled(model, end))
+            candidates_of(filled(model, end))
         return model
 
     @property
     def ranges(self) -> dict[str, Range]:
         """The ranges to search, by name."""
-        return ranges_within(self.model, PropertyModelSettings)
+        return ranges_within(self.model, settings_class(self.model))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -165,7 +172,7 @@ def tune_property(
             "irreps", field="target.grid",
         )  # fmt: skip
     ranges = settings.ranges
-    candidates = [] if ranges else validate(PropertyModelSettings, settings.model).candidates()
+    candidates = [] if ranges else candidates_of(settings.model)
     files = [*settings.data.train, *(settings.data.test or [])]
     with RunFolder(settings.output, "tune") as folder, folder.logging():
         data = read_property(list(settings.data.train), settings.target, strict=not settings.data.skip_broken)
@@ -193,7 +200,7 @@ def tune_property(
                 for r in searched.records
             ])  # fmt: skip
             warnings += searched.warnings
-            candidates = [validate(TensorSettings, filled(settings.model, params)) for params in searched.params]
+            candidates = [candidates_of(filled(settings.model, params))[0] for params in searched.params]
         fit = fit_tensors(data, candidates, folds, **how)
         fit.model.save(folder / "model")
         errors, tested = {"held back": errors_of(fit)}, None
@@ -217,9 +224,10 @@ def _identity(settings: PropertyConfig, hashes: Mapping[str, str]) -> str:
         ):
             del words[name]
     if not settings.ranges:
-        words["model"] = validate(PropertyModelSettings, settings.model).model_dump(mode="json")
-        if words["model"]["spread"] == 1:
+        words["model"] = candidates_of(settings.model)[0].model_dump(mode="json")
+        if words["model"].get("spread") == 1:
             del words["model"]["spread"]
+        words["model"]["alternatives"] = settings.model.get("alternatives", [])
     content = {"settings": words, "data": sorted(hashes.values()), "sets": [len(settings.data.train)]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -112,6 +112,10 @@ class EquivariantBasis:
         """The products that evaluate them."""
         return compile_program(dict(self.functions), self.limits)
 
+    def ranks(self, irrep: Irrep) -> IntArray:
+        """Return the number of factors of each function of an irrep."""
+        return np.array([len(function.factors) for function in self.functions[irrep]], dtype=np.int64)
+
     def evaluate(self, structure: Structure, atoms: IntArray | None = None) -> dict[Irrep, FloatArray]:
         """Return the functions (atoms, functions, 2l + 1) of each irrep, of some atoms or of all.
 
