@@ -164,6 +164,29 @@ def test_it_is_smooth_in_the_positions(fit):
     np.testing.assert_allclose(fine, best, atol=3e-3 * max(np.abs(best).max(), 1e-3))
 
 
+def test_gradients_are_finite_differences(fit):
+    periodic = Structure([8, 1, 1, 8], np.random.default_rng(4).uniform(0, 3, (4, 3)), np.eye(3) * 3.1, [True] * 3)
+    if isinstance(fit.model.settings, KernelSettings):
+        with pytest.raises(InputError, match="no gradients"):
+            fit.model.gradients(periodic)
+        return
+    for structure in (fit.data.structures[2], periodic):
+        gradients = fit.model.gradients(structure)
+        per_atom = fit.data.target.per == "atom"
+        count = len(structure)
+        assert gradients.shape == ((count,) if per_atom else ()) + (fit.data.target.components, count, 3)
+        along = np.random.default_rng(5).normal(size=(count, 3))
+
+        def at(step, structure=structure, along=along):
+            moved = Structure(structure.numbers, structure.positions + step * along, structure.cell, structure.pbc)
+            return fit.model.predict(moved)
+
+        coarse, fine = ((at(h) - at(-h)) / (2 * h) for h in (2e-4, 1e-4))
+        expected = (4 * fine - coarse) / 3
+        slope = np.einsum("...cia,ia->...c", gradients, along)
+        np.testing.assert_allclose(slope, expected, atol=1e-6 * max(1.0, np.nanmax(np.abs(expected))))
+
+
 def test_a_saved_model_predicts_the_same(fit, tmp_path):
     model = TensorModel.load(fit.model.save(tmp_path / "model"))
     for structure in fit.data.structures[:3]:

@@ -238,6 +238,36 @@ class TensorModel:
         deviation = np.sqrt(np.maximum(squares, 0.0))
         return (result, deviation) if self.target.per == "atom" else (result[0], deviation[0])
 
+    def gradients(self, structure: Structure) -> FloatArray:
+        """Return the derivatives of the property with the position of every atom, per Å.
+
+        Returns
+        -------
+        (components, N, 3), or (N, components, N, 3) of a property of atoms, NaN at elements without values; an atom
+        moves with all its periodic images.
+
+        Raises
+        ------
+        InputError
+            If the structure holds an element that the training data did not, or the model is a kernel.
+        """
+        if not isinstance(self.basis, EquivariantBasis):
+            raise InputError("a kernel has no gradients; use differences of predictions", field="model")
+        per_atom, count = self.target.per == "atom", len(structure)
+        result = np.zeros((count if per_atom else 1, self.target.components, count, 3))
+        for part, values in self.coefficients.items():
+            functions = len(self.basis.ranks(part.irrep))
+            coefficients = np.zeros((count, functions))
+            for block, z in enumerate(part.elements):
+                coefficients[structure.numbers == z] = values[block * functions : (block + 1) * functions]
+            slopes = self.basis.gradients(structure, part.irrep, coefficients, per_atom=per_atom)
+            back = cartesian_basis(rank_of(self.target), _usual(part.irrep, self.target))
+            result += np.einsum("...mia,mc->...cia", slopes, back)
+        if self.target.per == "structure":
+            return np.asarray(result[0] / count if self.target.reduce == "mean" else result[0])
+        result[~np.isin(structure.numbers, self.elements)] = np.nan
+        return result
+
     def calculator(self) -> PropertyCalculator:
         """Return an ASE calculator of this property."""
         return PropertyCalculator([self])

@@ -13,9 +13,9 @@ from forcewright.features.ace.design import recursion
 from forcewright.features.ace.expansion import Bond, RadialFamily
 from forcewright.features.ace.radial import radial_functions
 from forcewright.features.equivariant.functions import Function, Limits, Program, compile_program, enumerate_functions
-from forcewright.features.equivariant.kernels import run_program, sum_neighbors
+from forcewright.features.equivariant.kernels import pull_neighbors, pull_program, run_program, sum_neighbors
 from forcewright.features.equivariant.spherical import Irrep
-from forcewright.neighbors import find_neighbors
+from forcewright.neighbors import Neighbors, find_neighbors
 from forcewright.structure import FloatArray, IntArray, Structure, require_known_species
 
 _CHUNK_BYTES = 64_000_000  # of an atom's sums and functions that are held at once
@@ -123,11 +123,7 @@ class EquivariantBasis:
         """
         require_known_species(structure, self.species, knower="the basis")
         atoms = np.arange(len(structure)) if atoms is None else np.asarray(atoms)
-        neighbors = find_neighbors(structure, self.cutoff)
-        bond = Bond(self.family, self.cutoff, np.eye(self.nmax)[:, None, :], self.decay)
-        g = radial_functions(bond, neighbors.distances, "distance")[0].T
-        elements = np.searchsorted(np.array(self.species), structure.numbers)
-        weights = self.weights[elements[neighbors.indices]]
+        neighbors, g, _, weights = self._pairs(structure)
         program = self.program
         outputs = np.concatenate(list(program.outputs.values()))
         parts = []
@@ -135,13 +131,7 @@ class EquivariantBasis:
         size = max(1, _CHUNK_BYTES // (8 * (leaf_count + len(outputs))))
         for begin in range(0, len(atoms), size):
             chosen = atoms[begin : begin + size]
-            pairs = np.concatenate([np.arange(neighbors.starts[i], neighbors.starts[i + 1]) for i in chosen])
-            starts = np.concatenate([[0], np.cumsum(np.diff(neighbors.starts)[chosen])])
-            sums = np.zeros((len(chosen), self.limits.channels, self.nmax, (self.lmax + 1) ** 2))
-            sum_neighbors(
-                starts, np.ascontiguousarray(neighbors.vectors[pairs]), np.ascontiguousarray(g[pairs]),
-                np.ascontiguousarray(weights[pairs]), recursion(self.lmax), sums,
-            )  # fmt: skip
+            sums = self._sums(neighbors, g, weights, chosen)
             out = np.zeros((len(chosen), len(outputs)))
             run_program(
                 sums.reshape(len(chosen), -1), program.steps, program.starts, program.entries, program.coefficients,
@@ -155,3 +145,69 @@ class EquivariantBasis:
             result[irrep] = block.reshape(len(atoms), -1, irrep.size)
             start += len(places)
         return result
+
+    def gradients(
+        self, structure: Structure, irrep: Irrep, coefficients: FloatArray, *, per_atom: bool = False
+    ) -> FloatArray:
+        """Return the derivatives of Σ_i Σ_f c_if φ_f(i) with the position of every atom, or of each term of the sum.
+
+        Parameters
+        ----------
+        coefficients
+            c (N, functions) of an irrep.
+        per_atom
+            Whether each atom i stands alone.
+
+        Returns
+        -------
+        (2l + 1, N, 3) or (N, 2l + 1, N, 3), per Å; an atom moves with all its periodic images.
+
+        Raises
+        ------
+        InputError
+            If the structure holds an element that the basis does not.
+        """
+        require_known_species(structure, self.species, knower="the basis")
+        neighbors, g, dg, weights = self._pairs(structure)
+        program, count = self.program, len(structure)
+        begins = np.ascontiguousarray(program.outputs[irrep][:: irrep.size])
+        result = np.zeros((count if per_atom else 1, irrep.size, count, 3))
+        width = self.limits.channels * self.nmax * (self.lmax + 1) ** 2
+        size = max(1, _CHUNK_BYTES // (8 * width * (irrep.size + 1)))
+        for begin in range(0, count, size):
+            chosen = np.arange(begin, min(begin + size, count))
+            sums = self._sums(neighbors, g, weights, chosen)
+            slopes = np.zeros((len(chosen), irrep.size, width))
+            pull_program(
+                sums.reshape(len(chosen), -1), program.steps, program.starts, program.entries, program.coefficients,
+                program.size, begins, np.ascontiguousarray(coefficients[chosen]), slopes,
+            )  # fmt: skip
+            pairs = slice(neighbors.starts[chosen[0]], neighbors.starts[chosen[-1] + 1])
+            rows = chosen if per_atom else np.zeros_like(chosen)
+            pull_neighbors(
+                neighbors.starts[chosen[0] : chosen[-1] + 2] - neighbors.starts[chosen[0]], chosen,
+                np.ascontiguousarray(neighbors.indices[pairs]), np.ascontiguousarray(neighbors.vectors[pairs]),
+                np.ascontiguousarray(g[pairs]), np.ascontiguousarray(dg[pairs]), np.ascontiguousarray(weights[pairs]),
+                recursion(self.lmax), slopes.reshape(len(chosen), irrep.size, self.limits.channels, self.nmax, -1),
+                rows, result,
+            )  # fmt: skip
+        return result if per_atom else result[0]
+
+    def _pairs(self, structure: Structure) -> tuple[Neighbors, FloatArray, FloatArray, FloatArray]:
+        """Return the pairs, their radial functions (M, K) with derivatives, and their weights in the channels."""
+        neighbors = find_neighbors(structure, self.cutoff)
+        bond = Bond(self.family, self.cutoff, np.eye(self.nmax)[:, None, :], self.decay)
+        g, dg = radial_functions(bond, neighbors.distances, "distance")
+        elements = np.searchsorted(np.array(self.species), structure.numbers)
+        return neighbors, g.T, dg.T, self.weights[elements[neighbors.indices]]
+
+    def _sums(self, neighbors: Neighbors, g: FloatArray, weights: FloatArray, chosen: IntArray) -> FloatArray:
+        """Return the sums A (atoms, Q, K, (L + 1)²) of chosen atoms."""
+        pairs = np.concatenate([np.arange(neighbors.starts[i], neighbors.starts[i + 1]) for i in chosen])
+        starts = np.concatenate([[0], np.cumsum(np.diff(neighbors.starts)[chosen])])
+        sums = np.zeros((len(chosen), self.limits.channels, self.nmax, (self.lmax + 1) ** 2))
+        sum_neighbors(
+            starts, np.ascontiguousarray(neighbors.vectors[pairs]), np.ascontiguousarray(g[pairs]),
+            np.ascontiguousarray(weights[pairs]), recursion(self.lmax), sums,
+        )  # fmt: skip
+        return sums
