@@ -323,7 +323,8 @@ def _page(name: str, fit: TensorFit, summary: Mapping[str, Any], figure: Figure,
                     "were chosen by the other folds. Errors of an irrep are those of its orthonormal components.",
                     [figure], [{"headings": headings, "rows": cells, "style": "plain"}]),
             Section("What was chosen", "For each part of the property by fold, and last of the model itself: the "
-                    "ridge relative to the number of rows, and the candidate, 0 being the model of the config.", [],
+                    "ridge relative to the number of rows, and the candidate, 0 being the model of the config, or of a "
+                    "search its best trial.", [],
                     [{"headings": [("part", ""), ("fold", ""), ("ridge", ""), ("candidate", "")], "rows": chosen,
                       "style": "plain"}]),
         ],
