@@ -2,8 +2,8 @@
 
 Data lie in ../shared/data/{nmr,dipoles} (its README names sources). Five folds by structure, drawn with seed 0; the
 ridge, and the settings where there are several, are chosen by folds that the errors have not been measured on. Settings
-here were picked by folds drawn with seed 1.
-Names of sets as arguments restrict the table.
+of si29 and dimer-polarizability were picked by hand on folds of the same frames drawn with seed 1. Names of sets as
+arguments restrict the table.
 """
 
 from __future__ import annotations
