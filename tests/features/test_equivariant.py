@@ -8,7 +8,7 @@ from scipy.special import sph_harm_y
 from forcewright.errors import InputError
 from forcewright.features.ace.basis import AceBasis, RadialSettings
 from forcewright.features.ace.basis_functions import generate_functions
-from forcewright.features.equivariant.basis import EquivariantBasis
+from forcewright.features.equivariant.basis import EquivariantBasis, element_weights
 from forcewright.features.equivariant.couplings import independent_chains
 from forcewright.features.equivariant.spherical import (
     Irrep,
@@ -146,3 +146,20 @@ def test_groups_of_elements_and_their_mistakes():
             EquivariantBasis((1, 8), (Irrep(1, -1),), 4.0, (3, 3), 3, 2, groups=groups).evaluate(structure)
     with pytest.raises(InputError, match="more than"):
         _ = EquivariantBasis((1, 8), (Irrep(0, 1),), 4.0, (90, 90, 90), 30, 0).functions
+
+
+def test_elements_of_a_group_are_told_apart_by_degrees():
+    alkali = (3, 11, 19, 4)  # Li, Na, K and Be
+    every = element_weights(alkali, 4)
+    table = np.array([[1, 1], [2, 1], [3, 1], [1, 2]])  # row and column
+    distances = ((table[:, None] - table) ** 2).sum(axis=2)
+    similarity = np.exp(-distances / (2 * 1.6**2))
+    kernel = every @ every.T
+    np.testing.assert_allclose(kernel / kernel[0, 0], similarity, atol=1e-12)
+    few = element_weights(alkali, 2)
+    np.testing.assert_allclose(few, every[:, :2])
+    np.testing.assert_array_equal(element_weights((8,), 3), [[1.0]])
+    basis = EquivariantBasis((1, 3, 11), (Irrep(1, -1),), 4.0, (3, 3), 3, 2, groups=((1,), (3, 4, 11)), spread=2)
+    assert basis.weights.shape == (3, 3)
+    np.testing.assert_array_equal(basis.weights[0], [1, 0, 0])
+    np.testing.assert_allclose(basis.weights[1:, 1:], element_weights((3, 4, 11), 2)[[0, 2]])

@@ -7,15 +7,20 @@ from functools import cache
 
 import numpy as np
 import pytest
+import scipy.linalg
 from ase import Atoms
 from scipy.spatial.transform import Rotation
 
 from forcewright.data.properties import Target
 from forcewright.data.property_reading import read_property
+from forcewright.descriptors.descriptor import unit_rows
 from forcewright.errors import InputError
+from forcewright.features.equivariant.spherical import Irrep
 from forcewright.properties import tensor_model
+from forcewright.properties.kernel_basis import KernelSettings
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
 from forcewright.properties.tensor_model import TensorModel, TensorSettings, fit_tensors
+from forcewright.properties.tensor_regression import whitened
 from forcewright.structure import Structure
 
 SETTINGS = TensorSettings(cutoff=4.0, degrees=(4, 4), nmax=5, lmax=2)
@@ -73,7 +78,13 @@ PROPERTIES = {
     "shielding": ({"name": "shielding", "mask": "known"}, _any_tensor),
     "charges": ({"name": "charges"}, _scalar),
     "moment": ({"name": "moment", "irreps": "1e", "per": "atom"}, _axial),
+    "scalar by a kernel": ({"name": "gap", "irreps": "0e", "reduce": "sum"}, _scalar),
+    "charges by a kernel": ({"name": "charges"}, _scalar),
 }
+#: Settings other than `SETTINGS`.
+OTHERS = dict.fromkeys(
+    ("scalar by a kernel", "charges by a kernel"), KernelSettings(descriptor="ace", cutoff=4.0, representatives=60)
+)
 
 
 def _frames(count, seed):
@@ -104,7 +115,7 @@ def _labeled(name, count, seed):
 @cache
 def _fit(name):
     _, data = _labeled(name, 40, 1)
-    return fit_tensors(data, SETTINGS, np.arange(40) % 4)
+    return fit_tensors(data, OTHERS.get(name, SETTINGS), np.arange(40) % 4)
 
 
 @pytest.fixture(name="fit", params=list(PROPERTIES))
@@ -151,6 +162,29 @@ def test_it_is_smooth_in_the_positions(fit):
     coarse, fine = slope(2e-3), slope(1e-3)
     best = (4 * fine - coarse) / 3  # what Richardson leaves is of fourth order
     np.testing.assert_allclose(fine, best, atol=3e-3 * max(np.abs(best).max(), 1e-3))
+
+
+def test_gradients_are_finite_differences(fit):
+    periodic = Structure([8, 1, 1, 8], np.random.default_rng(4).uniform(0, 3, (4, 3)), np.eye(3) * 3.1, [True] * 3)
+    if isinstance(fit.model.settings, KernelSettings):
+        with pytest.raises(InputError, match="no gradients"):
+            fit.model.gradients(periodic)
+        return
+    for structure in (fit.data.structures[2], periodic):
+        gradients = fit.model.gradients(structure)
+        per_atom = fit.data.target.per == "atom"
+        count = len(structure)
+        assert gradients.shape == ((count,) if per_atom else ()) + (fit.data.target.components, count, 3)
+        along = np.random.default_rng(5).normal(size=(count, 3))
+
+        def at(step, structure=structure, along=along):
+            moved = Structure(structure.numbers, structure.positions + step * along, structure.cell, structure.pbc)
+            return fit.model.predict(moved)
+
+        coarse, fine = ((at(h) - at(-h)) / (2 * h) for h in (2e-4, 1e-4))
+        expected = (4 * fine - coarse) / 3
+        slope = np.einsum("...cia,ia->...c", gradients, along)
+        np.testing.assert_allclose(slope, expected, atol=1e-6 * max(1.0, np.nanmax(np.abs(expected))))
 
 
 def test_a_saved_model_predicts_the_same(fit, tmp_path):
@@ -256,3 +290,70 @@ def test_what_cannot_be_fitted_is_refused(monkeypatch):
         fit_tensors(data, SETTINGS, np.arange(10) % 2)
     with pytest.raises(InputError, match="Si"):
         _fit("dipole").model.predict(Structure([14], [[0, 0, 0]]))
+
+
+def test_a_robust_fit_survives_wrong_frames_and_errors_in_common():
+    rng = np.random.default_rng(8)
+    target, clean = _labeled("shielding", 60, 8)
+    frames = []
+    for number, (structure, values, mask) in enumerate(zip(clean.structures, clean.values, clean.mask, strict=True)):
+        shift = rng.normal(scale=0.3) * np.eye(3).ravel()
+        gross = 5.0 * rng.normal(size=9) if number % 10 == 0 else 0.0
+        arrays = {"numbers": structure.numbers, "positions": structure.positions}
+        atoms = Atoms(**arrays)
+        atoms.arrays["ms"] = np.nan_to_num(values) + shift + gross
+        atoms.arrays["known"] = mask
+        frames.append(atoms)
+    target = Target(**{**PROPERTIES["shielding"][0], "key": "ms"})
+    data, folds = read_property(frames, target), np.arange(60) % 5
+    plain = fit_tensors(data, SETTINGS, folds)
+    robust = fit_tensors(data, SETTINGS, folds, robust=True, frame_error=10.0)
+    wrong = [
+        np.mean([np.nanmean(np.abs(p - v)) for p, v in zip(fit.predicted, clean.values, strict=True)])
+        for fit in (plain, robust)
+    ]
+    assert wrong[1] < 0.5 * wrong[0]
+    structure, mask = data.structures[0], data.mask[0]
+    _, errors = robust.model.predict_with_errors(structure)
+    assert np.nanmax(errors) < 1.0
+    with pytest.raises(InputError, match="three folds"):
+        fit_tensors(data, SETTINGS, folds % 2, robust=True)
+
+
+def test_rows_without_their_common_error_give_generalized_least_squares():
+    rng = np.random.default_rng(9)
+    counts, ratio = [1, 3, 4], 2.5
+    parts = [(rng.normal(size=(n, 1, 3)), rng.normal(size=(n, 1))) for n in counts]
+    rows, values = (np.concatenate(x)[:, 0] for x in zip(*parts, strict=True))
+    covariance = scipy.linalg.block_diag(*[np.eye(n) + ratio for n in counts])
+    left = rows.T @ np.linalg.solve(covariance, rows)
+    expected = np.linalg.solve(left, rows.T @ np.linalg.solve(covariance, values))
+    white = [whitened(*part, ratio) for part in parts]
+    rows, values = (np.concatenate(x)[:, 0] for x in zip(*white, strict=True))
+    np.testing.assert_allclose(np.linalg.lstsq(rows, values)[0], expected)
+
+
+def test_a_kernel_with_all_atoms_is_kernel_ridge_regression():
+    fit, ridge = _fit("scalar by a kernel"), 1e-6
+    settings = OTHERS["scalar by a kernel"].model_copy(update={"representatives": 10_000})
+    structures = fit.data.structures[:8]
+    basis = settings.basis_for((1, 8), (Irrep(0, 1),), structures)
+    rows = [unit_rows(basis.descriptor.rows(structure)) for structure in structures]
+
+    def kernel(i, j):
+        same = structures[i].numbers[:, None] == structures[j].numbers
+        return np.sum((rows[i] @ rows[j].T) ** 2 * same)
+
+    exact = np.array([[kernel(i, j) for j in range(8)] for i in range(8)])
+    functions = [basis.evaluate(structure)[Irrep(0, 1)][:, :, 0] for structure in structures]
+    sums = np.array([
+        np.concatenate([values[s.numbers == z].sum(axis=0) for z in (1, 8)])
+        for s, values in zip(structures, functions, strict=True)
+    ])  # fmt: skip
+    np.testing.assert_allclose(sums @ sums.T, exact, rtol=1e-5)
+    labels = np.array(fit.data.values[:8])[:, 0]
+    dual = exact @ np.linalg.solve(exact + ridge * np.eye(8), labels)
+    primal = sums @ np.linalg.solve(sums.T @ sums + ridge * np.eye(sums.shape[1]), sums.T @ labels)
+    np.testing.assert_allclose(primal, dual, rtol=1e-4)
+    with pytest.raises(InputError, match="no rotation changes"):
+        fit_tensors(_labeled("dipole", 8, 1)[1], settings, np.arange(8) % 2)

@@ -13,7 +13,8 @@ import forcewright.data.property_reading as property_reading
 import forcewright.recipes.reading as reading
 from forcewright.cli import app
 from forcewright.errors import InputError
-from forcewright.properties.tensor_model import TensorModel
+from forcewright.properties.tensor_model import TensorModel, judge_tensors
+from forcewright.recipes import property_search
 from forcewright.recipes.property_study import predict_property, tune_property
 
 MODEL = {"cutoff": 4.0, "degrees": [3, 3], "nmax": 4, "lmax": 2, "alternatives": [{"cutoff": 1.1}]}
@@ -103,8 +104,45 @@ def test_mistakes_are_told(config, tmp_path):
         ({"target": {"name": "dipole", "key": "nothing"}}, "nothing"),
         ({"target": {"name": "dos", "grid": {"low": 0, "high": 1, "step": 0.1}}}, "dos_model"),
         ({"folds": 1}, "folds"),
+        ({"model": {"kind": "kernel", "zeta": 0}}, "zeta"),
+        ({"model": {"kind": "kernel", "descriptor": "ace"}}, "no rotation changes"),
     ):
         with pytest.raises(InputError, match=problem):
             tune_property({**content, **changes}, output=tmp_path / "run")
     with pytest.raises(InputError, match="property model"):
         predict_property(tmp_path, [])
+
+
+def test_ranges_are_searched_resumed_and_named_at_their_ends(config, tmp_path, monkeypatch):
+    content = json.loads(config.read_text())
+    content |= {
+        "data": {"train": str(config.parent / "train.extxyz")}, "folds": 3, "study": {"trials": 5, "initial": 3},
+        "model": {**MODEL, "cutoff": {"low": 1.0, "high": 1.3}, "degrees": [3, {"low": 1, "high": 3}]},
+    }  # fmt: skip
+    del content["model"]["alternatives"]
+    done = []
+
+    def interrupted(*arguments, **how):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(arguments[1])
+        return judge_tensors(*arguments, **how)
+
+    monkeypatch.setattr(property_search, "judge_tensors", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune_property(content, output=tmp_path / "run")
+    done.clear()
+    resumed = tune_property(content, output=tmp_path / "run")
+    assert len(done) == 2  # three were in the journal
+    monkeypatch.setattr(property_search, "judge_tensors", judge_tensors)
+    whole = tune_property(content, output=tmp_path / "whole")
+    assert resumed.summary["errors"] == whole.summary["errors"]
+    assert resumed.summary["settings"] == whole.summary["settings"]
+    rows = list(csv.DictReader((tmp_path / "run" / "trials.csv").read_text().splitlines()))
+    best = min(rows, key=lambda row: float(row["loss"]))
+    assert resumed.summary["settings"]["cutoff"] == pytest.approx(float(best["cutoff"]))
+    assert any("model.cutoff" in text and "upper end" in text for text in resumed.summary["warnings"])
+    with pytest.raises(InputError, match="ranges and alternatives"):
+        tune_property({**content, "model": {**content["model"], "alternatives": [{"nmax": 3}]}})
+    with pytest.raises(InputError, match="nmax"):
+        tune_property({**content, "model": {"nmax": {"low": 0, "high": 3}}})

@@ -22,24 +22,38 @@ def search_ranges(model: Mapping[str, Any]) -> dict[str, Range]:
     InputError
         If the family is unknown, a hyperparameter is unknown or out of bounds, or a range is malformed.
     """
-    hyperparameters = family_of(str(model.get("kind", ""))).hyperparameters
+    ranges = ranges_within(model, family_of(str(model.get("kind", ""))).hyperparameters)
+    for end in ends_of(ranges):
+        fill_model(model, end)
+    return ranges
+
+
+def ranges_within(content: Mapping[str, Any], settings: type[BaseModel]) -> dict[str, Range]:
+    """Return the ranges in what stands under ``model:`` by dotted name; ``settings`` tell what is a whole number.
+
+    Raises `InputError` if a range is malformed.
+    """
     ranges: dict[str, Range] = {}
 
     def collect(items: Iterable[tuple[Any, Any]], prefix: str) -> None:
         for key, value in items:
             name = f"{prefix}{key}"
             if is_range(value):
-                is_integer = _takes_integers(hyperparameters, name.split("."))
+                is_integer = _takes_integers(settings, name.split("."))
                 ranges[name] = parse_range(value, is_integer, field=f"model.{name}")
             elif isinstance(value, Mapping):
                 collect(value.items(), f"{name}.")
-            elif isinstance(value, list):
+            elif isinstance(value, list | tuple):
                 collect(enumerate(value), f"{name}.")
 
-    collect(model.items(), "")
-    for last in (False, True):
-        fill_model(model, {name: _end(r, last) for name, r in ranges.items()})
+    collect(content.items(), "")
     return ranges
+
+
+def ends_of(ranges: Mapping[str, Range]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the parameters at the lower ends of all ranges, and at the upper ones."""
+    lower, upper = ({name: _end(r, last) for name, r in ranges.items()} for last in (False, True))
+    return lower, upper
 
 
 def _takes_integers(annotation: Any, path: Sequence[str]) -> bool:
@@ -63,6 +77,15 @@ def _end(r: Range, last: bool) -> Any:
 
 def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters | FittedHyperparameters:
     """Return the hyperparameters of the family with values in place of the ranges."""
+    family = family_of(str(model.get("kind", "")))
+    try:
+        return validate(family.hyperparameters, filled(model, params))
+    except InputError as error:
+        raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
+
+
+def filled(content: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data with parameters, by dotted name, in place of its ranges."""
 
     def fill(value: Any, name: str) -> Any:
         if name in params:
@@ -70,13 +93,10 @@ def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyp
         prefix = f"{name}." if name else ""
         if isinstance(value, Mapping):
             return {key: fill(part, f"{prefix}{key}") for key, part in value.items()}
-        return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if isinstance(value, list) else value
+        is_list = isinstance(value, list | tuple)
+        return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if is_list else value
 
-    family = family_of(str(model.get("kind", "")))
-    try:
-        return validate(family.hyperparameters, fill(model, ""))
-    except InputError as error:
-        raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
+    return {key: fill(value, str(key)) for key, value in content.items()}
 
 
 def linear_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters:

@@ -10,7 +10,7 @@ from forcewright.fitting.hyperparameters import search_ranges
 from forcewright.fitting.linear_trial import LinearTrial
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import LogRange
-from forcewright.optimize.space import Integer, Real
+from forcewright.optimize.space import Integer, Range, Real
 
 _WIDER = 100.0  # times as far as a default, where one has to be stated
 _NEAR = 0.01  # of the range, on the scale it is searched on
@@ -26,13 +26,19 @@ def at_range_ends(problem: Problem, params: Mapping[str, Any], trial: LinearTria
     trial
         The fit with them, whose weights and ridge are looked at as well; None for a family with a fit of its own.
     """
+    sentences = params_at_ends(search_ranges(problem.model), params)
+    return sentences if trial is None else [*sentences, *_of_weights(problem, trial)]
+
+
+def params_at_ends(ranges: Mapping[str, Range], params: Mapping[str, Any]) -> list[str]:
+    """Return in sentences which parameters of ``model:`` lie at an end of their range."""
     sentences = []
-    for name, limits in search_ranges(problem.model).items():
+    for name, limits in ranges.items():
         if isinstance(limits, Real | Integer) and name in params:
             end = _end(params[name], limits.low, limits.high, log=limits.log, near=isinstance(limits, Real))
             if end is not None:
                 sentences.append(_sentence(f"model.{name}", f"{params[name]:.4g}", end, limits.low, limits.high))
-    return sentences if trial is None else [*sentences, *_of_weights(problem, trial)]
+    return sentences
 
 
 def _of_weights(problem: Problem, trial: LinearTrial) -> list[str]:

@@ -12,10 +12,9 @@ all these functions together, so that the smallest ones, which are the least smo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import scipy.linalg
@@ -34,13 +33,14 @@ from forcewright.features.equivariant.basis import EquivariantBasis
 from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
 from forcewright.linalg.many_targets import FoldEquations, predicted_bytes
 from forcewright.models.storage import PotentialFolder, species_of, write_potential
+from forcewright.properties.kernel_basis import KernelBasis, KernelSettings
+from forcewright.properties.tensor_regression import Chosen, KeptRows, Normal, choose, choose_robustly, whitened
 from forcewright.structure import FloatArray, IntArray, Structure, atomic_number, require_known_species
 
 KIND = "tensor-property"
 _ARRAYS = "coefficients.npz"
 _ROWS_AT_ONCE = 4096
 _MOST_BYTES = 8e9  # of normal equations
-_RIDGES = tuple((10.0 ** np.arange(-12.0, 1.0)).tolist())
 
 
 class TensorSettings(StrictModel):
@@ -62,6 +62,9 @@ class TensorSettings(StrictModel):
     """Their λ."""
     groups: tuple[tuple[str, ...], ...] | None = None
     """Elements that are not told apart as neighbors, group by group; all are told apart by default."""
+    spread: int = Field(default=1, ge=1, le=8)
+    """Channels of a group of several elements: with more than one they are told apart by degrees, by their places in
+    the periodic table."""
     scaling: float = Field(default=0.0, ge=0, le=1)
     """0 damps functions by their size, 1 all alike, whatever their size."""
     rank_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
@@ -75,8 +78,33 @@ class TensorSettings(StrictModel):
             groups = tuple(kept for group in groups if (kept := tuple(z for z in group if z in species)))
         return EquivariantBasis(
             tuple(sorted(species)), tuple(irreps), self.cutoff, self.degrees, self.nmax, self.lmax, self.l_weight,
-            groups, self.radial, self.decay,
+            groups, self.radial, self.decay, self.spread,
         )  # fmt: skip
+
+    def basis_for(
+        self, species: Sequence[int], irreps: Sequence[Irrep], structures: Sequence[Structure]
+    ) -> EquivariantBasis:
+        """Return the functions; they do not depend on structures."""
+        del structures
+        return self.basis(species, irreps)
+
+    def basis_from(
+        self, species: Sequence[int], irreps: Sequence[Irrep], arrays: Mapping[str, FloatArray]
+    ) -> EquivariantBasis:
+        """Return the functions; they do not depend on arrays."""
+        del arrays
+        return self.basis(species, irreps)
+
+
+Settings: TypeAlias = TensorSettings | KernelSettings
+"""What a model of a property is made of."""
+Basis: TypeAlias = EquivariantBasis | KernelBasis
+"""Its functions."""
+
+
+def settings_class(content: Any) -> type[TensorSettings] | type[KernelSettings]:
+    """Return which settings plain data are: those with ``kind: kernel``, or others."""
+    return KernelSettings if isinstance(content, Mapping) and content.get("kind") == "kernel" else TensorSettings
 
 
 def irreps_of(target: Target) -> tuple[Irrep, ...]:
@@ -105,7 +133,11 @@ def _parts(target: Target, elements: Sequence[int]) -> list[_Part]:
 
 
 def _design(
-    basis: EquivariantBasis, target: Target, structure: Structure, parts: Sequence[_Part], atoms: IntArray | None = None
+    basis: Basis,
+    target: Target,
+    structure: Structure,
+    parts: Sequence[_Part],
+    atoms: IntArray | None = None,
 ) -> Iterator[tuple[_Part, IntArray, FloatArray]]:
     """Yield for each part the atoms it is about, and its rows (atoms or 1, 2l + 1, columns); constants of 0e last."""
     atoms = np.arange(len(structure)) if atoms is None else atoms
@@ -147,18 +179,23 @@ class TensorModel:
         (G + λD)⁻¹ (columns, columns) times the variance of the residuals, for standard errors; may be empty.
     about
         What the model remembers of its fit, as plain data.
+    basis
+        The functions as they are evaluated; those of the settings by default.
     """
 
     target: Target
-    settings: TensorSettings
+    settings: Settings
     species: tuple[int, ...]
     elements: tuple[int, ...]
     coefficients: Mapping[_Part, FloatArray]
     inverses: Mapping[_Part, FloatArray] = field(default_factory=dict, repr=False)
     about: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    basis: Basis | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "basis", self.settings.basis(self.species, irreps_of(self.target)))
+        if self.basis is None:
+            made = self.settings.basis_from(self.species, irreps_of(self.target), {})
+            object.__setattr__(self, "basis", made)
 
     def __repr__(self) -> str:
         symbols = ", ".join(chemical_symbols[z] for z in self.elements)
@@ -184,7 +221,7 @@ class TensorModel:
         return self._evaluate(structure, errors=True)
 
     def _evaluate(self, structure: Structure, *, errors: bool = False) -> tuple[FloatArray, FloatArray]:
-        basis: EquivariantBasis = self.basis  # type: ignore[attr-defined]
+        basis = cast(Basis, self.basis)
         require_known_species(structure, self.species, knower="the model")
         count = len(structure) if self.target.per == "atom" else 1
         result = np.zeros((count, self.target.components))
@@ -201,6 +238,36 @@ class TensorModel:
         deviation = np.sqrt(np.maximum(squares, 0.0))
         return (result, deviation) if self.target.per == "atom" else (result[0], deviation[0])
 
+    def gradients(self, structure: Structure) -> FloatArray:
+        """Return the derivatives of the property with the position of every atom, per Å.
+
+        Returns
+        -------
+        (components, N, 3), or (N, components, N, 3) of a property of atoms, NaN at elements without values; an atom
+        moves with all its periodic images.
+
+        Raises
+        ------
+        InputError
+            If the structure holds an element that the training data did not, or the model is a kernel.
+        """
+        if not isinstance(self.basis, EquivariantBasis):
+            raise InputError("a kernel has no gradients; use differences of predictions", field="model")
+        per_atom, count = self.target.per == "atom", len(structure)
+        result = np.zeros((count if per_atom else 1, self.target.components, count, 3))
+        for part, values in self.coefficients.items():
+            functions = len(self.basis.ranks(part.irrep))
+            coefficients = np.zeros((count, functions))
+            for block, z in enumerate(part.elements):
+                coefficients[structure.numbers == z] = values[block * functions : (block + 1) * functions]
+            slopes = self.basis.gradients(structure, part.irrep, coefficients, per_atom=per_atom)
+            back = cartesian_basis(rank_of(self.target), _usual(part.irrep, self.target))
+            result += np.einsum("...mia,mc->...cia", slopes, back)
+        if self.target.per == "structure":
+            return np.asarray(result[0] / count if self.target.reduce == "mean" else result[0])
+        result[~np.isin(structure.numbers, self.elements)] = np.nan
+        return result
+
     def calculator(self) -> PropertyCalculator:
         """Return an ASE calculator of this property."""
         return PropertyCalculator([self])
@@ -209,6 +276,8 @@ class TensorModel:
         """Write the model into a folder and return it."""
         arrays = {_name(part): values for part, values in self.coefficients.items()}
         arrays |= {f"inverse_{_name(part)}": v.astype(np.float32) for part, v in self.inverses.items()}
+        if isinstance(self.basis, KernelBasis):
+            arrays |= self.basis.arrays()
         content = {
             "target": self.target.model_dump(mode="json", exclude_none=True), "about": dict(self.about),
             "settings": self.settings.model_dump(mode="json"),
@@ -222,15 +291,20 @@ class TensorModel:
         """Read a model that `save` wrote; `InputError` if a file is missing or damaged."""
         with PotentialFolder(folder, KIND) as saved:
             target = validate(Target, saved.content["target"], saved.file)
-            settings = validate(TensorSettings, saved.content["settings"], saved.file)
+            settings: Settings = validate(
+                settings_class(saved.content["settings"]), saved.content["settings"], saved.file
+            )
             elements = species_of(saved.content["elements"])
             held = saved.arrays(_ARRAYS)
             parts = _parts(target, elements)
             coefficients = {part: np.asarray(held[_name(part)], dtype=np.float64) for part in parts}
             inverses = {p: np.asarray(held[f"inverse_{_name(p)}"], np.float64) for p in parts
                         if f"inverse_{_name(p)}" in held}  # fmt: skip
-            model = cls(target, settings, saved.species, elements, coefficients, inverses, saved.content["about"])
-            for part, columns in _columns(model.basis, parts).items():  # type: ignore[attr-defined]
+            basis = settings.basis_from(saved.species, irreps_of(target), held)
+            model = cls(
+                target, settings, saved.species, elements, coefficients, inverses, saved.content["about"], basis
+            )
+            for part, columns in _columns(basis, parts).items():
                 if coefficients[part].shape != (columns,):
                     raise ValueError(f"{_name(part)} has shape {coefficients[part].shape}, expected {(columns,)}")
         return model
@@ -245,11 +319,9 @@ def _name(part: _Part) -> str:
     return f"{part.irrep}_{'-'.join(chemical_symbols[z] for z in part.elements)}"
 
 
-def _columns(basis: EquivariantBasis, parts: Iterable[_Part]) -> dict[_Part, int]:
+def _columns(basis: Basis, parts: Iterable[_Part]) -> dict[_Part, int]:
     """Return the number of columns of each part, constants included."""
-    return {
-        part: len(part.elements) * (len(basis.functions[part.irrep]) + (part.irrep == Irrep(0, 1))) for part in parts
-    }
+    return {part: len(part.elements) * (len(basis.ranks(part.irrep)) + (part.irrep == Irrep(0, 1))) for part in parts}
 
 
 # ------------------------------------------------------------------------------------------------- fitting
@@ -257,55 +329,77 @@ def _columns(basis: EquivariantBasis, parts: Iterable[_Part]) -> dict[_Part, int
 
 @dataclass(frozen=True, eq=False)
 class _Equations:
-    """The normal equations of every part by fold, over one basis."""
+    """The normal equations of every part by fold, over one basis, or the rows themselves.
 
-    settings: TensorSettings
-    basis: EquivariantBasis
+    ``squares`` is the sum of squares of each column over all rows, as they are before they are whitened.
+    """
+
+    settings: Settings
+    basis: Basis
     equations: Mapping[_Part, FoldEquations]
+    kept: Mapping[_Part, KeptRows]
+    squares: Mapping[_Part, FloatArray]
 
     @classmethod
-    def of(cls, data: PropertySet, settings: TensorSettings, folds: IntArray) -> _Equations:
-        """Accumulate the rows of all frames, some thousands at a time."""
+    def of(
+        cls, data: PropertySet, settings: Settings, folds: IntArray, frame_error: float = 0.0, *,
+        keep: bool = False,
+    ) -> _Equations:  # fmt: skip
+        """Accumulate the rows of all frames, some thousands at a time, or keep them."""
         target, species = data.target, data.dataset.species
-        basis = settings.basis(species, irreps_of(target))
+        basis = settings.basis_for(species, irreps_of(target), data.structures)
         parts = _parts(target, elements_of(data))
         number = int(folds.max()) + 1
         columns = _columns(basis, parts)
         needed = sum(predicted_bytes(count, 1, number) for count in columns.values())
+        if keep:  # and a weighted copy of them
+            needed += sum(16 * data.count * part.irrep.size * count for part, count in columns.items())
         if needed > _MOST_BYTES:
             raise InputError(
                 f"makes {max(columns.values()):,} columns, whose equations need {needed / 1e9:.1f} GB; take smaller "
                 "degrees, or fewer groups of elements", field="degrees",
             )  # fmt: skip
         equations = {part: FoldEquations(count, 1, number) for part, count in columns.items()}
+        squares = {part: np.zeros(count) for part, count in columns.items()}
         waiting: dict[_Part, list[tuple[FloatArray, FloatArray, IntArray]]] = {part: [] for part in parts}
 
         def flush(part: _Part) -> None:
             if waiting[part]:
-                rows, values, fold = (np.concatenate(x) for x in zip(*waiting[part], strict=True))
-                equations[part].add(rows, values, fold)
+                rows, values, frames = (np.concatenate(x) for x in zip(*waiting[part], strict=True))
+                flat = rows.reshape(-1, rows.shape[2])
+                equations[part].add(flat, values.ravel(), np.repeat(folds[frames], rows.shape[1]))
                 waiting[part].clear()
 
         for frame, (structure, values, mask) in enumerate(zip(data.structures, data.values, data.mask, strict=True)):
             atoms = np.flatnonzero(mask) if target.per == "atom" else None
             for part, atoms_of, rows in _design(basis, target, structure, parts, atoms):
-                wanted = (
-                    np.atleast_2d(values)[atoms_of] @ cartesian_basis(rank_of(target), _usual(part.irrep, target)).T
-                )
-                flat = rows.reshape(-1, rows.shape[2])
-                waiting[part].append((flat, wanted.ravel(), np.full(len(flat), folds[frame])))
-                if sum(len(x[1]) for x in waiting[part]) >= _ROWS_AT_ONCE:
+                if not len(atoms_of):
+                    continue
+                back = cartesian_basis(rank_of(target), _usual(part.irrep, target)).T
+                wanted = np.atleast_2d(values)[atoms_of] @ back
+                squares[part] += np.einsum("amp,amp->p", rows, rows)
+                if frame_error > 0 and target.per == "atom" and part.irrep == Irrep(0, 1):
+                    rows, wanted = whitened(rows, wanted, frame_error)  # noqa: PLW2901
+                waiting[part].append((rows, wanted, np.full(len(rows), frame)))
+                if not keep and sum(x[1].size for x in waiting[part]) >= _ROWS_AT_ONCE:
                     flush(part)
+        kept = {}
         for part in parts:
-            flush(part)
-        return cls(settings, basis, equations)
+            if keep:
+                ratio = frame_error if target.per == "atom" and part.irrep == Irrep(0, 1) else 0.0
+                rows, values, frames = (np.concatenate(x) for x in zip(*waiting[part], strict=True))
+                kept[part] = KeptRows(rows, values, frames, folds[frames], ratio)
+                waiting[part].clear()
+                equations[part] = kept[part].plain
+            else:
+                flush(part)
+        return cls(settings, basis, equations, kept, squares)
 
     def damping(self, part: _Part) -> FloatArray:
         """Return d of every column: the mean square of all functions of its rank and center; 0 for constants."""
         held = self.equations[part]
-        squares = np.diagonal(held.gram.sum(axis=0)) / max(int(held.counts.sum()), 1)
-        functions = self.basis.functions[part.irrep]
-        ranks = np.array([len(f.factors) for f in functions], dtype=np.int64)
+        squares = self.squares[part] / max(int(held.counts.sum()), 1)
+        ranks = self.basis.ranks(part.irrep)
         result = np.zeros(len(squares))
         for block in range(len(part.elements)):
             columns = block * len(ranks) + np.arange(len(ranks))
@@ -317,6 +411,12 @@ class _Equations:
                 result[alike] = max(total, 1e-300) * weight * relative**self.settings.scaling
         return result
 
+    def choose(self, part: _Part) -> Chosen:
+        """Choose the ridges of a part."""
+        if self.kept:
+            return choose_robustly(self.kept[part], self.damping(part))
+        return choose(self.equations[part], self.damping(part))
+
 
 class _Choice(NamedTuple):
     """What one fold's fit is made with, and how it did in the folds it was chosen by."""
@@ -324,66 +424,6 @@ class _Choice(NamedTuple):
     score: float
     candidate: int
     ridge: float
-
-
-class _Normal:
-    """The normal equations of some folds, columns scaled so that damped ones are damped alike."""
-
-    def __init__(self, held: FoldEquations, damping: FloatArray, without: Sequence[int]) -> None:
-        kept = [fold for fold in range(len(held.counts)) if fold not in without]
-        gram = held.gram[kept].sum(axis=0)
-        self.rows = int(held.counts[kept].sum())
-        diagonal = np.where(damping > 0, damping, np.diagonal(gram) / max(self.rows, 1))
-        self.scale = 1.0 / np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
-        self.damped = np.where(damping > 0, float(self.rows), 0.0)
-        # constants of elements are not to be told apart where all structures have the same composition
-        self.floor = self.rows * np.where(damping > 0, 1e-13, 1e-9)
-        self.gram = gram * np.outer(self.scale, self.scale)
-        self.right = held.right[kept].sum(axis=0)[:, 0] * self.scale
-
-    def factor(self, ridge: float) -> Any:
-        """Return the Cholesky factor at a ridge relative to the number of rows."""
-        matrix = self.gram.copy()
-        matrix[np.diag_indices(len(matrix))] += ridge * self.damped + self.floor
-        return scipy.linalg.cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False)
-
-    def solve(self, ridge: float) -> FloatArray:
-        """Return the coefficients (p,) at a ridge."""
-        return np.asarray(self.scale * scipy.linalg.cho_solve(self.factor(ridge), self.right, check_finite=False))
-
-    def solutions(self) -> FloatArray:
-        """Return the coefficients (p, L) at all ridges; those that rounding makes unsolvable are not finite."""
-        result = np.full((len(self.right), len(_RIDGES)), np.nan)
-        for k, ridge in enumerate(_RIDGES):
-            with suppress(np.linalg.LinAlgError):
-                result[:, k] = self.solve(ridge)
-        return result
-
-
-def _errors(x: FloatArray, held: FoldEquations, fold: int) -> FloatArray:
-    """Return the sum of squared errors (L,) of solutions (p, L) in one fold; infinite for what is no solution."""
-    squares = np.einsum("pl,pl->l", x, held.gram[fold] @ x - 2 * held.right[fold]) + held.squares[fold, 0]
-    return np.where(np.isfinite(squares), np.maximum(squares, 0.0), np.inf)
-
-
-def _choose(held: FoldEquations, damping: FloatArray) -> tuple[FloatArray, FloatArray, list[FloatArray]]:
-    """Return errors at all relative ridges for each fold: of two of the other folds, and of itself; and the solutions.
-
-    Fold f is judged by fits without it and one neighboring fold in turn, which that neighbor judges: what chooses the
-    ridge of a fold has not seen the fold.
-    """
-    number = len(held.counts)
-    inner, outer, solutions = np.zeros((number, len(_RIDGES))), np.zeros((number, len(_RIDGES))), []
-    pairs = {tuple(sorted((f, (f + 1) % number))) for f in range(number)} if number > 2 else set()
-    for first, second in sorted(pairs):
-        x = _Normal(held, damping, (first, second)).solutions()
-        inner[first] += _errors(x, held, second)
-        inner[second] += _errors(x, held, first)
-    for fold in range(number):
-        x = _Normal(held, damping, (fold,)).solutions()
-        outer[fold] = _errors(x, held, fold)
-        solutions.append(x)
-    return inner, outer, solutions
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,8 +467,8 @@ def elements_of(data: PropertySet) -> tuple[int, ...]:
 
 
 def fit_tensors(
-    data: PropertySet, candidates: TensorSettings | Sequence[TensorSettings], folds: ArrayLike, *,
-    standard_errors: bool = True,
+    data: PropertySet, candidates: Settings | Sequence[Settings], folds: ArrayLike, *,
+    standard_errors: bool = True, robust: bool = False, frame_error: float = 0.0,
 ) -> TensorFit:  # fmt: skip
     """Fit a property that turns with a structure, and predict every frame by a fit without its fold.
 
@@ -446,45 +486,46 @@ def fit_tensors(
         Fold of each frame, from 0; frames of one fold are held back together.
     standard_errors
         Whether the model keeps what standard errors need.
+    robust
+        Choose by absolute errors, and let frames count less the worse fits without them predict them.
+    frame_error
+        Variance of an error that the invariant values of a frame's atoms have in common, relative to that of each
+        atom's own error; 0 if they have none.
 
     Raises
     ------
     InputError
-        If there are fewer than two folds, the target is on a grid, or the equations would not fit into memory.
+        If there are fewer than two folds, or three for a robust fit, the target is on a grid, or the equations would
+        not fit into memory.
     """
-    several = [candidates] if isinstance(candidates, TensorSettings) else list(candidates)
-    numbers = np.asarray(folds, dtype=np.int64)
-    if numbers.shape != (len(data),) or len(np.unique(numbers)) < 2:
-        raise InputError(f"needs a fold for each of {len(data)} frames, and two folds or more", field="folds")
+    several = [candidates] if isinstance(candidates, TensorSettings | KernelSettings) else list(candidates)
+    numbers = _checked(folds, data, robust)
     parts = _parts(data.target, elements_of(data))
     count = int(numbers.max()) + 1
     best: dict[_Part, list[_Choice]] = {part: [_Choice(np.inf, 0, 1.0)] * (count + 1) for part in parts}
     solutions: dict[tuple[_Part, int], FloatArray] = {}
-    every: list[tuple[_Equations, dict[_Part, float], float]] = []
+    bases: list[Basis] = []
+    made: tuple[_Equations, dict[_Part, Chosen]] | None = None
+    smallest, chosen = np.inf, 0
     for number, settings in enumerate(several):
-        prepared = _Equations.of(data, settings, numbers)
-        whole: dict[_Part, float] = {}
-        total = 0.0
-        for part in parts:
-            held, damping = prepared.equations[part], prepared.damping(part)
-            inner, outer, fitted = _choose(held, damping)
-            judged = inner if count > 2 else outer
-            for fold in range(count):
-                k = int(np.argmin(judged[fold]))
-                if judged[fold, k] < best[part][fold].score:
-                    best[part][fold] = _Choice(float(judged[fold, k]), number, _RIDGES[k])
-                    solutions[part, fold] = fitted[fold][:, k].copy()
-            k = int(np.argmin(outer.sum(axis=0)))
-            whole[part] = _RIDGES[k]
-            total += float(outer.sum(axis=0)[k]) / max(float(held.squares.sum()), 1e-300)
-        if not every or total < every[0][2]:
-            every = [(prepared, whole, total)]
-            chosen = number
-    prepared, whole, _ = every[0]
+        prepared = _Equations.of(data, settings, numbers, frame_error, keep=robust)
+        bases.append(prepared.basis)
+        tried = {part: prepared.choose(part) for part in parts}
+        for part, of in tried.items():
+            for fold, (score, ridge) in enumerate(zip(of.scores, of.ridges, strict=False)):
+                if score < best[part][fold].score:
+                    best[part][fold] = _Choice(score, number, ridge)
+                    solutions[part, fold] = of.solutions[fold]
+        total = sum(of.whole for of in tried.values())
+        if made is None or total < smallest:
+            made, smallest, chosen = (prepared, tried), total, number
+    assert made is not None
+    prepared, tried = made
+    whole = {part: of.ridges[-1] for part, of in tried.items()}
     coefficients, inverses = {}, {}
     for part in parts:
-        held, damping = prepared.equations[part], prepared.damping(part)
-        normal, ridge = _Normal(held, damping, ()), whole[part]
+        held, damping = tried[part].equations, prepared.damping(part)
+        normal, ridge = Normal(held, damping, ()), whole[part]
         factor = normal.factor(ridge)
         z = scipy.linalg.cho_solve(factor, normal.right)
         coefficients[part] = normal.scale * z
@@ -498,23 +539,50 @@ def fit_tensors(
     choices = {_name(part): [(c.ridge, c.candidate) for c in best[part]] for part in parts}
     about = {"frames": len(data), "values": data.count, "ridges": {_name(p): whole[p] for p in parts}}
     model = TensorModel(
-        data.target, several[chosen], data.dataset.species, elements_of(data), coefficients, inverses, about
+        data.target,
+        several[chosen],
+        data.dataset.species,
+        elements_of(data),
+        coefficients,
+        inverses,
+        about,
+        prepared.basis,
     )
-    predicted = _held_back(data, several, numbers, best, solutions)
+    predicted = _held_back(data, bases, numbers, best, solutions)
     return TensorFit(model, data, predicted, numbers, choices)
 
 
+def judge_tensors(
+    data: PropertySet, settings: Settings, folds: ArrayLike, *, robust: bool = False, frame_error: float = 0.0
+) -> dict[str, tuple[list[float], float]]:
+    """Return for each part of a property how well settings do: for every fold, by the other folds, and for the whole.
+
+    `fit_tensors` chooses among candidates by the same numbers; parameters and errors are its own.
+    """
+    prepared = _Equations.of(data, settings, _checked(folds, data, robust), frame_error, keep=robust)
+    judged = {part: prepared.choose(part) for part in _parts(data.target, elements_of(data))}
+    return {_name(part): (of.scores, of.whole) for part, of in judged.items()}
+
+
+def _checked(folds: ArrayLike, data: PropertySet, robust: bool) -> IntArray:
+    numbers = np.asarray(folds, dtype=np.int64)
+    if numbers.shape != (len(data),) or len(np.unique(numbers)) < 2:
+        raise InputError(f"needs a fold for each of {len(data)} frames, and two folds or more", field="folds")
+    if robust and int(numbers.max()) < 2:
+        raise InputError("a robust fit needs three folds or more", field="folds")
+    return numbers
+
+
 def _held_back(
-    data: PropertySet, several: Sequence[TensorSettings], folds: IntArray, best: Mapping[_Part, Sequence[_Choice]],
+    data: PropertySet, bases: Sequence[Basis], folds: IntArray, best: Mapping[_Part, Sequence[_Choice]],
     solutions: Mapping[tuple[_Part, int], FloatArray],
 ) -> tuple[FloatArray, ...]:  # fmt: skip
     """Return the values of every frame by the fits without its fold."""
     target = data.target
     result = [np.full(values.shape, np.nan) for values in data.values]
-    for number, settings in enumerate(several):
+    for number, basis in enumerate(bases):
         if not any(choice.candidate == number for of in best.values() for choice in of[:-1]):
             continue
-        basis = settings.basis(data.dataset.species, irreps_of(target))
         for frame, (structure, mask) in enumerate(zip(data.structures, data.mask, strict=True)):
             fold = int(folds[frame])
             parts = [part for part, of in best.items() if of[fold].candidate == number]

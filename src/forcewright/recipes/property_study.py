@@ -25,11 +25,22 @@ from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
 from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
 from forcewright.files import atomic_path, write_table
+from forcewright.fitting.hyperparameters import ends_of, filled, ranges_within
+from forcewright.optimize.settings import StudySettings
+from forcewright.optimize.space import Range
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
-from forcewright.properties.tensor_model import TensorFit, TensorModel, TensorSettings, fit_tensors, rank_of
+from forcewright.properties.tensor_model import (
+    Settings,
+    TensorFit,
+    TensorModel,
+    fit_tensors,
+    rank_of,
+    settings_class,
+)
 from forcewright.recipes import provenance
 from forcewright.recipes.config import Paths
 from forcewright.recipes.property_kind import property_folder
+from forcewright.recipes.property_search import search_settings
 from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, write_report
@@ -42,25 +53,23 @@ _MOST_POINTS = 5000  # of a parity plot
 _AXES = {1: [""], 3: ["_x", "_y", "_z"], 9: [f"_{a}{b}" for a in "xyz" for b in "xyz"]}  # in the names of columns
 
 
-class PropertyModelSettings(TensorSettings):
-    """A linear model of covariant functions, or several of which the best is taken."""
+def candidates_of(content: Mapping[str, Any]) -> list[Settings]:
+    """Return the settings under ``model:``, and those that differ as ``alternatives`` say.
 
-    alternatives: tuple[dict[str, Any], ...] = Field(default=(), max_length=20)
-    """What further candidates have other than this one, such as ``- {cutoff: 6}``."""
-
-    @field_validator("alternatives")
-    @classmethod
-    def _known(cls, alternatives: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
-        for changes in alternatives:
-            if unknown := set(changes) - set(TensorSettings.model_fields):
-                allowed = ", ".join(TensorSettings.model_fields)
-                raise ValueError(f"{sorted(unknown)[0]!r} is not known; allowed are {allowed}")
-        return alternatives
-
-    def candidates(self) -> list[TensorSettings]:
-        """Return the settings to choose from, this one first."""
-        mine = self.model_dump(exclude={"alternatives"})
-        return [validate(TensorSettings, {**mine, **changes}) for changes in ({}, *self.alternatives)]
+    Raises `InputError` if a setting is unknown or out of bounds.
+    """
+    mine = {key: value for key, value in content.items() if key != "alternatives"}
+    others = content.get("alternatives", ())
+    if not isinstance(others, list | tuple) or len(others) > 20 or not all(isinstance(o, Mapping) for o in others):
+        raise InputError("is a list of at most 20 mappings, such as - {cutoff: 6}", field="model.alternatives")
+    result: list[Settings] = []
+    for changes in ({}, *others):
+        whole = {**mine, **changes}
+        try:
+            result.append(validate(settings_class(whole), whole))
+        except InputError as error:
+            raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
+    return result
 
 
 class PropertyData(StrictModel):
@@ -81,11 +90,37 @@ class PropertyConfig(StrictModel):
     data: PropertyData
     output: Path
     """Folder for everything that comes out."""
-    model: PropertyModelSettings = PropertyModelSettings()
+    model: dict[str, Any] = Field(default_factory=dict)
+    """Settings of a linear model (`TensorSettings`), or with ``kind: kernel`` of a kernel (`KernelSettings`); ranges
+    such as ``{low: 4, high: 6}`` are searched, and the best is taken of what stands under ``alternatives``, such as
+    ``- {cutoff: 6}``."""
+    study: StudySettings = StudySettings(trials=16, initial=8)
+    """How ranges are searched; without any nothing is."""
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the frames that are held back in turn."""
+    robust: bool = False
+    """Choose by absolute errors, and let frames count less the worse fits without them predict them: for data in which
+    some labels are off."""
+    frame_error: float = Field(default=0.0, ge=0, le=1e6)
+    """Variance of an error that the invariant values of a frame's atoms have in common, such as the shift of computed
+    shieldings of a crystal, relative to that of each atom's own error; 0 if they have none."""
     seed: int = Field(default=0, ge=0)
     """Of the folds."""
+
+    @field_validator("model")
+    @classmethod
+    def _model_is_usable(cls, model: dict[str, Any]) -> dict[str, Any]:
+        ranges = ranges_within(model, settings_class(model))
+        if ranges and "alternatives" in model:
+            raise ValueError("has ranges and alternatives; search the ones or list the others")
+        for end in ends_of(ranges):
+            candidates_of(filled(model, end))
+        return model
+
+    @property
+    def ranges(self) -> dict[str, Range]:
+        """The ranges to search, by name."""
+        return ranges_within(self.model, settings_class(self.model))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,7 +171,8 @@ def tune_property(
             "is a density of states; forcewright.properties.dos_model fits it in Python, studies take properties with "
             "irreps", field="target.grid",
         )  # fmt: skip
-    candidates = settings.model.candidates()
+    ranges = settings.ranges
+    candidates = [] if ranges else candidates_of(settings.model)
     files = [*settings.data.train, *(settings.data.test or [])]
     with RunFolder(settings.output, "tune") as folder, folder.logging():
         data = read_property(list(settings.data.train), settings.target, strict=not settings.data.skip_broken)
@@ -150,7 +186,22 @@ def tune_property(
             return PropertyResult(TensorModel.load(folder / "model"), earlier, folder.path)
         begun = time.monotonic()
         folds = kfold(data.dataset, min(settings.folds, len(data)), rng=np.random.default_rng(settings.seed))
-        fit = fit_tensors(data, candidates, folds)
+        how: dict[str, Any] = {"robust": settings.robust, "frame_error": settings.frame_error}
+        warnings = [str(error) for error in data.left_out]
+        if fresh:
+            folder.discard(("journal.log", "journal.log.lock", "trials.csv"))
+        if ranges:
+            searched = search_settings(
+                data, settings.model, ranges, settings.study, folds, journal=folder / "journal.log",
+                fingerprint=_identity(settings.model_copy(update={"study": StudySettings()}), hashes), **how,
+            )  # fmt: skip
+            write_table(folder / "trials.csv", [
+                {"trial": r.index, "state": r.state, **r.params, "loss": r.loss, "seconds": r.seconds}
+                for r in searched.records
+            ])  # fmt: skip
+            warnings += searched.warnings
+            candidates = [candidates_of(filled(settings.model, params))[0] for params in searched.params]
+        fit = fit_tensors(data, candidates, folds, **how)
         fit.model.save(folder / "model")
         errors, tested = {"held back": errors_of(fit)}, None
         if test is not None:
@@ -160,13 +211,23 @@ def tune_property(
             "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
             "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
             "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
-            "warnings": [str(error) for error in data.left_out], "wall_s": time.monotonic() - begun,
+            "warnings": warnings, "wall_s": time.monotonic() - begun,
         }  # fmt: skip
         return _write(folder, settings, fit, test, tested, summary, hashes)
 
 
 def _identity(settings: PropertyConfig, hashes: Mapping[str, str]) -> str:
     words = settings.model_dump(mode="json", exclude={"output", "data"})
+    for name in ("robust", "frame_error", "study"):  # studies of the version before these keys go on
+        if words[name] == PropertyConfig.model_fields[name].get_default(call_default_factory=True) or (
+            name == "study" and not settings.ranges
+        ):
+            del words[name]
+    if not settings.ranges:
+        words["model"] = candidates_of(settings.model)[0].model_dump(mode="json")
+        if words["model"].get("spread") == 1:
+            del words["model"]["spread"]
+        words["model"]["alternatives"] = settings.model.get("alternatives", [])
     content = {"settings": words, "data": sorted(hashes.values()), "sets": [len(settings.data.train)]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -262,7 +323,8 @@ def _page(name: str, fit: TensorFit, summary: Mapping[str, Any], figure: Figure,
                     "were chosen by the other folds. Errors of an irrep are those of its orthonormal components.",
                     [figure], [{"headings": headings, "rows": cells, "style": "plain"}]),
             Section("What was chosen", "For each part of the property by fold, and last of the model itself: the "
-                    "ridge relative to the number of rows, and the candidate, 0 being the model of the config.", [],
+                    "ridge relative to the number of rows, and the candidate, 0 being the model of the config, or of a "
+                    "search its best trial.", [],
                     [{"headings": [("part", ""), ("fold", ""), ("ridge", ""), ("candidate", "")], "rows": chosen,
                       "style": "plain"}]),
         ],

@@ -61,7 +61,7 @@ def real_coupling(l1: int, l2: int, l3: int) -> FloatArray:
     ⟨l1 m1 l2 m2 | l3 m3⟩ is imaginary and its imaginary part stands here: antisymmetric like a cross product.
     """
     left, right, out = (real_from_complex(l) for l in (l1, l2, l3))  # noqa: E741
-    tensor = np.einsum("abc,ia,jb,kc->ijk", coupling_tensor(l1, l2, l3), left.conj(), right.conj(), out)
+    tensor = np.einsum("abc,ia,jb,kc->ijk", coupling_tensor(l1, l2, l3), left.conj(), right.conj(), out, optimize=True)
     real: FloatArray = np.ascontiguousarray(tensor.imag if (l1 + l2 + l3) % 2 else tensor.real)
     real.flags.writeable = False
     return real
@@ -120,7 +120,6 @@ def harmonics_of(vectors: FloatArray, lmax: int) -> FloatArray:
     values = np.zeros((count, 1, 1, (lmax + 1) ** 2))
     alone = np.arange(count + 1)  # every vector is the only neighbor of an atom
     sum_neighbors(
-        alone, np.ascontiguousarray(vectors), np.ones((count, 1)), np.zeros(count, dtype=np.int64), recursion(lmax),
-        values,
+        alone, np.ascontiguousarray(vectors), np.ones((count, 1)), np.ones((count, 1)), recursion(lmax), values,
     )  # fmt: skip
     return values[:, 0, 0]
