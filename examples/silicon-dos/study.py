@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 
 from forcewright.data import Target, read_property
 from forcewright.neighbors import find_neighbors
-from forcewright.properties.density_of_states import smear
 from forcewright.properties.dos_model import DosData, DosModel, DosSettings, HeldBack, cross_validate_dos, fit_dos
 from forcewright.structure import FloatArray, IntArray, Structure
 from forcewright.trajectory import read_thermo, snapshots
@@ -32,11 +31,10 @@ def read(folder: Path) -> DosData:
     """Return the structures with their densities; one of the 262 labels is empty and is left out."""
     target = Target(
         name="dos", key="dos_per_atom", grid={"low": -15.0, "high": 9.9, "step": 0.1, "zero": "fermi"}, reduce="mean",
-        file=folder / "si_deepdos.npz",
+        file=folder / "si_deepdos.npz", smearing_eV=SMEARING,
     )  # fmt: skip
     properties = read_property(folder / "si_deepdos.extxyz", target, strict=False)
-    data = DosData.of_properties(properties[[k for k, values in enumerate(properties.values) if np.any(values)]])
-    return DosData.of(data.structures, data.grid, smear(data.grid, data.densities, SMEARING))
+    return DosData.of_properties(properties[[k for k, values in enumerate(properties.values) if np.any(values)]])
 
 
 def draw_held_back(result: HeldBack, path: Path) -> None:

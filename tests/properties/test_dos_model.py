@@ -9,14 +9,15 @@ from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
 import forcewright
+from forcewright.data.properties import Grid
 from forcewright.errors import InputError
 from forcewright.potential import Prediction
-from forcewright.properties.density_of_states import EnergyGrid, cumulative, shift
+from forcewright.properties.density_of_states import cumulative, shift
 from forcewright.properties.dos_model import DosData, DosModel, DosSettings, cross_validate_dos, fit_dos
 from forcewright.properties.hot_electrons import HotElectronPotential, describe
 from forcewright.structure import Structure
 
-GRID = EnergyGrid(-8.0, 0.2, 76)
+GRID = Grid.spanning(-8.0, 0.2, 76)
 SMALL = {"cutoff": 4.5, "nradmax": [4, 3], "lmax": [0, 2], "functions": 20, "environments": 60}
 
 
