@@ -37,6 +37,8 @@ from forcewright.data.property_units import require_unit, unit_factor
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, FloatArray, Structure
 
+#: Density of states at the Fermi level (states/eV per atom) below which a structure is taken for gapped.
+GAPPED = 0.05
 _MOST_POINTS = 100_000
 _IRREP = re.compile(r"(?:1x)?([0-9]+)([eo])")
 

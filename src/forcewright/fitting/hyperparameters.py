@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -13,16 +13,23 @@ from forcewright.models import family_of
 from forcewright.models.family import FittedHyperparameters, LinearHyperparameters
 from forcewright.optimize.space import Categorical, Range, is_range, parse_range
 
+Settings = TypeVar("Settings", bound=BaseModel)
 
-def search_ranges(model: Mapping[str, Any]) -> dict[str, Range]:
+
+def search_ranges(model: Mapping[str, Any], settings: type[BaseModel] | None = None) -> dict[str, Range]:
     """Return the search ranges in a model's config by dotted name, after checking the model at both their ends.
+
+    Parameters
+    ----------
+    settings
+        What the model is made of; the hyperparameters of the family that ``kind`` names where not given.
 
     Raises
     ------
     InputError
         If the family is unknown, a hyperparameter is unknown or out of bounds, or a range is malformed.
     """
-    hyperparameters = family_of(str(model.get("kind", ""))).hyperparameters
+    hyperparameters = settings or family_of(str(model.get("kind", ""))).hyperparameters
     ranges: dict[str, Range] = {}
 
     def collect(items: Iterable[tuple[Any, Any]], prefix: str) -> None:
@@ -38,7 +45,7 @@ def search_ranges(model: Mapping[str, Any]) -> dict[str, Range]:
 
     collect(model.items(), "")
     for last in (False, True):
-        fill_model(model, {name: _end(r, last) for name, r in ranges.items()})
+        fill_settings(hyperparameters, model, {name: _end(r, last) for name, r in ranges.items()})
     return ranges
 
 
@@ -61,8 +68,8 @@ def _end(r: Range, last: bool) -> Any:
     return r.high if last else r.low
 
 
-def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters | FittedHyperparameters:
-    """Return the hyperparameters of the family with values in place of the ranges."""
+def fill_settings(settings: type[Settings], model: Mapping[str, Any], params: Mapping[str, Any]) -> Settings:
+    """Return settings with values in place of the ranges of a config."""
 
     def fill(value: Any, name: str) -> Any:
         if name in params:
@@ -72,11 +79,15 @@ def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyp
             return {key: fill(part, f"{prefix}{key}") for key, part in value.items()}
         return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if isinstance(value, list) else value
 
-    family = family_of(str(model.get("kind", "")))
     try:
-        return validate(family.hyperparameters, fill(model, ""))
+        return validate(settings, fill(model, ""))
     except InputError as error:
         raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
+
+
+def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters | FittedHyperparameters:
+    """Return the hyperparameters of the family with values in place of the ranges."""
+    return fill_settings(family_of(str(model.get("kind", ""))).hyperparameters, model, params)
 
 
 def linear_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters:

@@ -19,12 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
-from forcewright.data.properties import Grid
+from forcewright.data.properties import GAPPED, Grid
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
-
-#: Density of states at the Fermi level (states/eV per atom) below which a structure is taken for gapped.
-GAPPED = 0.05
 
 Integral = Callable[[FloatArray], FloatArray]
 

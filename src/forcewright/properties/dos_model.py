@@ -93,17 +93,20 @@ class DosData:
         States/eV per atom (n, m) on the grid.
     fermi
         Fermi levels (n,) in eV on the grid; 0 where the labels count from it.
+    weights
+        Of the structures in a fit (n,).
     """
 
     structures: tuple[Structure, ...]
     grid: Grid
     densities: FloatArray
     fermi: FloatArray
+    weights: FloatArray
 
     @classmethod
     def of(
         cls, structures: Sequence[Structure], grid: Grid | ArrayLike, densities: ArrayLike,
-        fermi: ArrayLike = 0.0,
+        fermi: ArrayLike = 0.0, weights: ArrayLike = 1.0,
     ) -> DosData:  # fmt: skip
         """Check and take data; energies of the grid may be given as an array.
 
@@ -126,8 +129,11 @@ class DosData:
                 f"of frame {', '.join(map(str, empty[:10]))} is zero at all energies: the label is missing; leave the "
                 "frame out", field="density",
             )  # fmt: skip
-        levels = np.broadcast_to(np.asarray(fermi, dtype=np.float64), (len(values),)).copy()
-        return cls(tuple(structures), energies, values, levels)
+        levels, factors = (np.broadcast_to(np.asarray(x, dtype=np.float64), (len(values),)).copy()
+                           for x in (fermi, weights))  # fmt: skip
+        if not (np.isfinite(factors).all() and (factors > 0).all()):
+            raise InputError("of structures must be numbers above 0", field="weights")
+        return cls(tuple(structures), energies, values, levels, factors)
 
     @classmethod
     def of_properties(cls, properties: PropertySet) -> DosData:
@@ -160,7 +166,7 @@ class DosData:
         indices = np.arange(len(self))[np.asarray(chosen)]
         return replace(
             self, structures=tuple(self.structures[i] for i in indices), densities=self.densities[indices],
-            fermi=self.fermi[indices],
+            fermi=self.fermi[indices], weights=self.weights[indices],
         )  # fmt: skip
 
     @property
@@ -235,6 +241,13 @@ class Spread:
         novelty = float(apart @ self.precision @ apart)
         variance = float(np.sum((weights @ self.factor) ** 2))
         return float(np.sqrt(variance * (1.0 + max(novelty, 0.0)) / (1.0 + float(self.usual[0]))))
+
+    def errors(self, features: FloatArray) -> FloatArray:
+        """Return the standard errors (m,) of D at every energy of the grid, of a structure with mean features φ."""
+        apart = features - self.mean
+        novelty = max(float(apart @ self.precision @ apart), 0.0)
+        factor = (1.0 + novelty) / (1.0 + float(self.usual[0]))
+        return np.asarray(np.sqrt(np.square(self.factor).sum(axis=1) * factor))
 
     def arrays(self) -> dict[str, FloatArray]:
         """Return its arrays by name."""
@@ -388,15 +401,18 @@ class DosModel:
             raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
         return self.spread.error(self.environments.mean_of(structure), weights)
 
-    def derived_errors(self, structure: Structure, state: ElectronicState) -> dict[str, float]:
+    def derived_errors(
+        self, structure: Structure, state: ElectronicState, features: FloatArray | None = None
+    ) -> dict[str, float]:  # fmt: skip
         """Return standard errors of what follows from a density, per atom but for the level; see `standard_error`.
 
         ``fermi`` in eV (infinite where there are no states), ``band_energy`` and ``free_energy_change`` in eV/atom,
         ``at_fermi`` in states/eV and atom. First order in the error of the density, at a fixed number of electrons.
+        ``features`` are the mean ones (M,), where they are there already.
         """
         if self.spread is None:
             raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
-        features = self.environments.mean_of(structure)
+        features = self.environments.mean_of(structure) if features is None else features
         cold, warm = (FermiWeights.of(self.grid, *at) for at in ((state.fermi, 0.0), (state.mu, state.temperature)))
         points = self.grid.points
         there = np.clip(1.0 - np.abs(points - state.fermi) / self.grid.step, 0.0, None)
@@ -409,9 +425,12 @@ class DosModel:
             "free_energy_change": self.spread.error(features, state.gradient),
         }
 
-    def charges(self, structure: Structure) -> FloatArray:
-        """Return by how much each atom's electrons (N,) up to the Fermi level exceed those it brings; the sum is 0."""
-        local = self.local(structure)
+    def charges(self, structure: Structure, local: FloatArray | None = None) -> FloatArray:
+        """Return by how much each atom's electrons (N,) up to the Fermi level exceed those it brings; the sum is 0.
+
+        ``local`` is what the method of that name returns, where it is there already.
+        """
+        local = self.local(structure) if local is None else local
         state = electronic_state(self.grid, local.sum(axis=0), self.electrons_of(structure), 0.0)
         held = np.array([np.interp(state.fermi, self.grid.points, row) for row in cumulative(self.grid, local)])
         kinds = np.searchsorted(np.array(self.species), structure.numbers)
@@ -594,6 +613,22 @@ class HeldBack:
     def errors(self) -> DosErrors:
         """Errors with energies as the model counts them."""
         return dos_errors(self.data.grid, self.reference, self.predicted, self.training_mean, self.fermi)
+
+    @property
+    def target_percent(self) -> float:
+        """Error (%) in what is fitted: of the cumulative distribution where that is the target, else of the density."""
+        if self.settings[0].target != "cumulative":
+            return self.errors.percent
+        grid = self.data.grid
+        wrong, spread = (cumulative(grid, self.reference - other) for other in (self.predicted, self.training_mean))
+        return 100.0 * float(np.sqrt(np.square(wrong).sum() / max(float(np.square(spread).sum()), 1e-300)))
+
+    def some(self, rows: Sequence[int]) -> HeldBack:
+        """Return some of the structures."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        names = ("data", "predicted", "reference", "relabeled", "training_mean", "label_mean", "fermi", "folds",
+                 "electrons")  # fmt: skip
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
 
     @property
     def label_errors(self) -> DosErrors:
@@ -816,27 +851,29 @@ def _fit(
         folds = rng.permutation(np.arange(len(data)) % 5)
     center, shifts = 0.0, np.zeros(len(data))
     if settings.reference == "fitted":
-        shifts = _fitted_shifts(kernel, grid, data.densities, composition, settings, folds)
+        shifts = _fitted_shifts(kernel, grid, data.densities, composition, data.weights, settings, folds)
     elif settings.reference != "labels":
         levels = _levels(settings, data, composition @ electrons)
         center = float(np.median(levels))
         shifts = center - levels
     densities = shift(grid, data.densities, shifts)
-    ridges, score = _choose(kernel, grid, densities, composition, settings, folds)
+    ridges, score = _choose(kernel, grid, densities, composition, data.weights, settings, folds)
     back = None
     targets = densities
     if settings.target == "components":
         back = Components.of(densities, min(settings.components, *densities.shape)).vectors
         targets = densities @ back.T
-    weights, constants = _solve(kernel, design, targets, composition, ridges)
+    weights, constants = _solve(kernel, design, targets, composition, data.weights, ridges)
     if back is not None:
         mean = densities.mean(axis=0)
         weights, constants = weights @ back, constants @ back + (mean - (mean @ back.T) @ back)
     zero_weights, zero_constants = np.zeros((design.shape[1], 1)), np.zeros((len(basis.species), 1))
     if settings.reference != "labels":
         open_ridge = settings.model_copy(update={"ridge": None, "target": "values"})
-        ridge, _ = _choose(kernel, grid, shifts[:, None], composition, open_ridge, folds)
-        zero_weights, zero_constants = _solve(kernel, design, shifts[:, None], composition, ridge)
+        ridge, _ = _choose(kernel, grid, shifts[:, None], composition, data.weights, open_ridge, folds)
+        zero_weights, zero_constants = _solve(
+            kernel, design, shifts[:, None], composition, data.weights, ridge
+        )  # fmt: skip
     if root is not None:
         weights, zero_weights = root @ weights, root @ zero_weights
     spread = None
@@ -855,19 +892,27 @@ def _fit(
 
 
 def _solve(
-    kernel: FloatArray, design: FloatArray, targets: FloatArray, composition: FloatArray, ridges: Any
-) -> tuple[FloatArray, FloatArray]:
+    kernel: FloatArray, design: FloatArray, targets: FloatArray, composition: FloatArray, factors: FloatArray,
+    ridges: Any,
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Return weights (r, k) of the design and constants (S, k) of the species for targets (n, k)."""
-    constants = np.linalg.lstsq(composition, targets, rcond=None)[0]
-    fit = KernelFit.of(kernel, targets - composition @ constants)
+    constants = _constants(composition, targets, factors)
+    fit = KernelFit.of(kernel, targets - composition @ constants, factors)
     dual = fit.dual(ridges * float(fit.values.mean()))
-    weights = design.T @ (dual - dual.mean(axis=0))  # the kernel is centered over the training structures
-    return weights, constants + fit.mean - design.mean(axis=0) @ weights
+    middle = fit.weights @ design / len(design)  # the kernel is centered over the training structures
+    weights = design.T @ dual - np.outer(middle, dual.sum(axis=0))
+    return weights, constants + fit.mean - middle @ weights
+
+
+def _constants(composition: FloatArray, targets: FloatArray, factors: FloatArray) -> FloatArray:
+    """Return what each species brings (S, k) by weighted least squares."""
+    root = np.sqrt(factors)[:, None]
+    return np.asarray(np.linalg.lstsq(composition * root, targets * root, rcond=None)[0])
 
 
 def _choose(
-    kernel: FloatArray, grid: Grid, densities: FloatArray, composition: FloatArray, settings: DosSettings,
-    folds: IntArray,
+    kernel: FloatArray, grid: Grid, densities: FloatArray, composition: FloatArray, factors: FloatArray,
+    settings: DosSettings, folds: IntArray,
 ) -> tuple[Any, float]:  # fmt: skip
     """Return the ridge, or that of every component, and the error in the folds it was chosen by.
 
@@ -875,18 +920,17 @@ def _choose(
     what components cut off is part of it.
     """
     candidates = np.array(RIDGES if settings.ridge is None else [settings.ridge])
-    constants = np.linalg.lstsq(composition, densities, rcond=None)[0]
-    targets = densities - composition @ constants
+    targets = densities - composition @ _constants(composition, densities, factors)
     spread, cut, parts = densities - densities.mean(axis=0), 0.0, None
     if settings.target == "components":
         parts = Components.of(densities, min(settings.components, *densities.shape))
-        cut = float(np.square(spread - spread @ parts.vectors.T @ parts.vectors).sum())
+        cut = float((factors @ np.square(spread - spread @ parts.vectors.T @ parts.vectors)).sum())
         targets = targets @ parts.vectors.T
-    wrong = cross_validate_kernel(kernel, targets, folds, candidates) - targets
+    wrong = cross_validate_kernel(kernel, targets, folds, candidates, weights=factors) - targets
     if settings.target == "cumulative":
         wrong, spread = cumulative(grid, wrong), cumulative(grid, spread)
-    squares = np.square(wrong).sum(axis=1)  # (L, m)
-    whole = max(float(np.square(spread).sum()), 1e-300)
+    squares = np.einsum("n,lnm->lm", factors, np.square(wrong))
+    whole = max(float((factors @ np.square(spread)).sum()), 1e-300)
     if parts is not None:
         best = candidates[np.argmin(squares, axis=0)]
         return best, 100.0 * float(np.sqrt((squares.min(axis=0).sum() + cut) / whole))
@@ -896,19 +940,21 @@ def _choose(
 
 
 def _fitted_shifts(
-    kernel: FloatArray, grid: Grid, densities: FloatArray, composition: FloatArray, settings: DosSettings,
-    folds: IntArray,
+    kernel: FloatArray, grid: Grid, densities: FloatArray, composition: FloatArray, factors: FloatArray,
+    settings: DosSettings, folds: IntArray,
 ) -> FloatArray:  # fmt: skip
     """Return the shift of every training structure (n,), from weights and shifts in turn; their mean is 0."""
     shifts = np.zeros(len(densities))
     for _ in range(_ROUNDS):
         moved = shift(grid, densities, shifts)
-        ridge, _ = _choose(kernel, grid, moved, composition, settings.model_copy(update={"target": "values"}), folds)
-        constants = np.linalg.lstsq(composition, moved, rcond=None)[0]
-        fit = KernelFit.of(kernel, moved - composition @ constants)
+        of_values = settings.model_copy(update={"target": "values"})
+        ridge, _ = _choose(kernel, grid, moved, composition, factors, of_values, folds)
+        constants = _constants(composition, moved, factors)
+        fit = KernelFit.of(kernel, moved - composition @ constants, factors)
         factor = fit.values / (fit.values + ridge * fit.values.mean())
-        hat = np.einsum("nk,k,nk->n", fit.vectors, factor, fit.vectors) + 1.0 / len(moved)
-        fitted = composition @ constants + fit.mean + (fit.vectors * factor) @ fit.turned
+        hat = np.einsum("nk,k,nk->n", fit.vectors, factor, fit.vectors) + fit.weights / len(moved)
+        inside = (fit.vectors * factor) @ fit.turned / np.sqrt(fit.weights)[:, None]
+        fitted = composition @ constants + fit.mean + inside
         alone = moved + (fitted - moved) / (1.0 - hat)[:, None]  # of the fit without the structure
         change = _best_shifts(grid, densities, alone)
         change -= change.mean()
