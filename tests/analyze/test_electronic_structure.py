@@ -66,7 +66,7 @@ def test_command_line_writes_table_figure_and_page(frames, model, tmp_path):
               f"dos.cutoff={CUTOFF}", "-o", str(tmp_path / "out")], catch_exceptions=False,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "fermi level" in done.output.lower()
+    assert "mean Fermi level" in done.output
     header = (tmp_path / "out" / "dos.csv").read_text().splitlines()[0]
     assert header.startswith("energies_eV,mean,deviation,by_coordination_")
     assert (tmp_path / "out" / "dos.png").stat().st_size > 1000

@@ -65,7 +65,8 @@ _HOMES = {name: f"forcewright.analyze.{module}" for module, names in _MODULES.it
 __all__ = [
     "AlignedBonds", "AngularDistribution", "ArrheniusFit", "BondOrder", "BondStatistics", "CenterDistance",
     "Conductivity", "Coordination", "DensityGrid", "Diffusion", "ElectronicDensity", "HydrogenBonds",
-    "MeanSquaredDisplacement", "RadialDistribution", "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor",
+    "MeanSquaredDisplacement", "RadialDistribution", "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation",
+    "StructureFactor",
     "TetrahedralOrder", "Thermodynamics", "VanHove", "VelocityAutocorrelation", "VibrationalDensity", "adf",
     "aligned_bonds", "arrhenius", "block_mean", "bond_statistics", "coordination", "density_grid", "diffusion",
     "distance_from_center", "dos", "find_polyhedra", "hydrogen_bonds", "msd", "nernst_einstein", "rdf", "rings",

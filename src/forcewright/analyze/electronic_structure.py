@@ -46,11 +46,15 @@ class ElectronicDensity(Result):
     fermi_level_error_eV    standard error of the Fermi level (F,) against a calculation; empty where not asked for
     band_energy_error_eV    standard error of the band energy per atom (F,); empty where not asked for
     cutoff                  longest bonds in Å, for pairs of species
+    mean_...                means over the frames
     frames                  number of frames
     ======================  =========================================================================================
     """
 
-    units = {"cutoff": "Å", "mean_fermi_level_eV": "eV"}
+    units = {
+        "cutoff": "Å", "charges_by_class": "e", "mean_fermi_level_eV": "eV", "mean_band_energy_eV": "eV per atom",
+        "mean_dos_at_fermi_level": "states/eV per atom",
+    }  # fmt: skip
 
     energies_eV: FloatArray
     mean: FloatArray
@@ -68,7 +72,7 @@ class ElectronicDensity(Result):
     band_energy_error_eV: FloatArray
     mean_fermi_level_eV: float
     mean_band_energy_eV: float
-    mean_at_fermi_level: float
+    mean_dos_at_fermi_level: float
     cutoff: dict[tuple[str, str], float]
     frames: int
 
@@ -172,7 +176,7 @@ def dos(frames: Frames, model: Any, cutoff: Cutoff = None, errors: bool = False)
         charges_by_class={name: tally.charge(part) for name, part in zip(names, parts, strict=True)},
         fermi_level_error_eV=of_errors[:, 0], band_energy_error_eV=of_errors[:, 1],
         mean_fermi_level_eV=float(followed[:, 0].mean()), mean_band_energy_eV=float(followed[:, 1].mean()),
-        mean_at_fermi_level=float(followed[:, 2].mean()), cutoff=bonds.table, frames=number,
+        mean_dos_at_fermi_level=float(followed[:, 2].mean()), cutoff=bonds.table, frames=number,
     )  # fmt: skip
 
 
@@ -234,7 +238,7 @@ class _Tally:
         return np.asarray(self.local[mask].sum(axis=0) / np.sum(self.counts, axis=0)[mask].sum())
 
     def charge(self, mask: Any) -> float:
-        return float(self.charges[mask].sum() / np.sum(self.counts, axis=0)[mask].sum())
+        return round(float(self.charges[mask].sum() / np.sum(self.counts, axis=0)[mask].sum()), 9)
 
     def share(self, mask: Any) -> float:
         return float(np.sum(self.counts, axis=0)[mask].sum() / np.sum(self.counts))
