@@ -184,11 +184,7 @@ def _load(folder: Any) -> DosModel:
     if not isinstance(folder, str | Path):
         raise InputError(f"is a {type(folder).__name__}; give the folder of a model of densities of states",
                          field="model")  # fmt: skip
-    for path in (Path(folder), Path(folder) / "model"):
-        if (path / "dos.json").is_file():
-            return DosModel.load(path)
-    raise InputError("holds no model of densities of states; forcewright tune fits one to a target with a grid",
-                     file=Path(folder), field="model")  # fmt: skip
+    return DosModel.load(folder)
 
 
 def _at(points: FloatArray, local: FloatArray, energy: float) -> FloatArray:

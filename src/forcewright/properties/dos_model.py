@@ -486,14 +486,20 @@ class DosModel:
 
     @classmethod
     def load(cls, folder: str | Path) -> DosModel:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the model in the folder of a study.
 
         Raises
         ------
         InputError
             If a file is missing, damaged, or of a newer version.
         """
-        file = Path(folder) / "dos.json"
+        folder = Path(folder)
+        if not (folder / "dos.json").is_file() and (folder / "model" / "dos.json").is_file():
+            folder = folder / "model"
+        file = folder / "dos.json"
+        if not file.is_file():
+            raise InputError("holds no model of densities of states; forcewright tune fits one to a target with a grid",
+                             file=folder)  # fmt: skip
         content = read_json(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError("is not a model of densities of states saved by Forcewright", file=file)
@@ -504,7 +510,7 @@ class DosModel:
             species = tuple(chemical_symbols.index(symbol) for symbol in content["species"])
             grid = Grid.spanning(**content["grid"])
             arrays = {
-                name: np.asarray(held, dtype=np.float64) for name, held in read_arrays(Path(folder) / "dos.npz").items()
+                name: np.asarray(held, dtype=np.float64) for name, held in read_arrays(folder / "dos.npz").items()
             }
             basis = settings.environment.basis(species)
             model = cls(

@@ -57,8 +57,15 @@ _MOST_CHARGED = 50  # structures of the training data whose charges are shown
 Listener = Callable[[TrialRecord, int], None]
 
 
+class DosStudySettings(StudySettings):
+    """How many trials there are, how their hyperparameters are chosen and when the search ends."""
+
+    trials: int = Field(default=16, ge=1)
+    """Number of trials; may be raised later to continue the same study."""
+
+
 class DosConfig(StrictModel):
-    """Everything `forcewright tune` needs for a density of states."""
+    """Everything `forcewright tune` needs for a density of states: a config whose target has a grid."""
 
     target: Target
     """What the labels are and where they stand, with a grid of energies."""
@@ -70,7 +77,7 @@ class DosConfig(StrictModel):
     """Settings of the model (`forcewright.properties.dos_model.DosSettings`), in which a range ``{low, high, log}``
     may stand for every number, and ``{choices: [...]}`` for every name. ``environment.length`` and
     ``environment.scaling`` are searched where nothing is said of them."""
-    study: StudySettings = StudySettings(trials=16, initial=16)
+    study: DosStudySettings = DosStudySettings()
     """How many trials there are and how they are chosen; the first ones, or with ``sampler: hammersley`` all, know
     nothing of the errors of others."""
     folds: int = Field(default=5, ge=2, le=100)
