@@ -497,7 +497,7 @@ class DosModel:
         if not (folder / "dos.json").is_file() and (folder / "model" / "dos.json").is_file():
             folder = folder / "model"
         file = folder / "dos.json"
-        if not file.is_file():
+        if folder.is_dir() and not file.is_file():
             raise InputError("holds no model of densities of states; forcewright tune fits one to a target with a grid",
                              file=folder)  # fmt: skip
         content = read_json(file)
