@@ -138,6 +138,8 @@ def _tune_property(config: Path, output: Path | None, fresh: bool) -> None:
         result = fw.tune_property(config, output=output, fresh=fresh, on_trial=on_trial)
     for warning in result.summary["warnings"]:
         _print(warning, "bold red", soft_wrap=False)
+    for sentence in result.summary.get("at_range_ends", []):
+        _print(sentence, "yellow", soft_wrap=False)
     _print_errors(result.to_rows(), result.summary.get("unit"))
     _say_where(result.folder)
 

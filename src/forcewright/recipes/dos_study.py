@@ -219,7 +219,7 @@ def tune_dos(
             "electrons": {chemical_symbols[z]: n for z, n in zip(model.species, model.electrons.tolist(), strict=True)},
             "truncation_percent": _truncation(held, folds) if model.settings.target == "components" else None,
             "search_learned": any(record.phase not in ("initial", "hammersley", "random") for record in records),
-            "warnings": [*left_out, *_at_ends(chosen.best, ranges)],
+            "warnings": left_out, "at_range_ends": _at_ends(chosen.best, ranges),
             "wall_s": time.monotonic() - begun, "cpu_s": time.process_time() - cpu,
         }  # fmt: skip
         about = {"held_back": summary["errors"]["held back"], "frames": len(data), "files": list(map(str, files))}
@@ -335,7 +335,7 @@ def _at_ends(best: DosSettings, ranges: Mapping[str, Range]) -> list[str]:
             value = value[int(part)] if isinstance(value, tuple) else getattr(value, part)
         low, high = getattr(known, "low", None), getattr(known, "high", None)
         if low is not None and high is not None and not low + 0.02 * (high - low) < value < high - 0.02 * (high - low):
-            words.append(f"{name} = {value:.3g} was chosen at an end of its range ({low:g} to {high:g}); widen it")
+            words.append(f"{name} = {value:.3g} lies at an end of its range, {low:g} to {high:g}")
     return words
 
 
