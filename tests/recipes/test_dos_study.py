@@ -15,7 +15,10 @@ from forcewright.cli import app
 from forcewright.errors import InputError
 from forcewright.properties.dos_model import DosModel
 from forcewright.recipes import dos_study
+from forcewright.recipes.config import read_config as read_tune_config
 from forcewright.recipes.dos_study import DosConfig, tune_dos
+from forcewright.recipes.run_folder import read_config
+from forcewright.recipes.simulate import SimulateConfig
 
 KEYS = {"low": GRID.low, "high": GRID.high, "step": GRID.step, "zero": "fermi"}
 
@@ -245,3 +248,11 @@ def test_earlier_models_are_read(run):
 
 def test_settings_say_what_they_are():
     assert DosConfig.model_fields["study"].default.trials == 16
+
+
+def test_configs_of_the_example_can_be_read():
+    example = Path(__file__).parents[2] / "examples" / "silicon-dos"
+    _, ranges = read_config(DosConfig, example / "dos.yaml").settings.searched()
+    assert set(ranges) == {"filling", "environment.cutoff", "environment.length", "environment.scaling"}
+    assert read_config(SimulateConfig, example / "compress.yaml").settings.stages[-1].pressure_GPa == (0.0, 20.0)
+    assert read_tune_config(example / "ace.yaml").model["functions"] == 300
