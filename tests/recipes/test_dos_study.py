@@ -74,6 +74,7 @@ def test_a_study_leaves_model_tables_figures_and_page(run):
     np.testing.assert_allclose(held["labels"], np.load(run.parent / "train.npz")["dos"])
     for name in ("parity-held-back.png", "curves-test.png"):
         assert (run / name).stat().st_size > 1000
+    assert "Ben Mahmoud" in fw.cite(run)
     page = (run / "report.html").read_text()
     for words in ("What was chosen", "Charges by atom", "median of 30", "Held-back structures"):
         assert words in page
@@ -248,6 +249,13 @@ def test_earlier_models_are_read(run):
 
 def test_settings_say_what_they_are():
     assert DosConfig.model_fields["study"].default.trials == 16
+
+
+def test_a_pipeline_knows_what_a_study_writes(run, config):
+    stages = {"fit": {"tune": "dos.yaml"}, "seen": {"predict": "test.extxyz", "potential": "run", "output": "seen.npz"}}
+    (config.parent / "pipeline.yaml").write_text(json.dumps({"stages": stages}))
+    assert list(fw.pipeline(config.parent / "pipeline.yaml", dvc=True).states) == ["fit", "seen"]
+    assert "run/model" in (config.parent / "dvc.yaml").read_text()
 
 
 def test_configs_of_the_example_can_be_read():

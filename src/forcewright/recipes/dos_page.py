@@ -114,7 +114,7 @@ def page_of(
                ("time", f"{summary['cpu_s']:.0f} s of CPU")],
         sections=[*_error_sections(judged, summary), _choice_section(records, summary),
                   *_search_section(trials), *_charge_section(charges, summary)],
-        result=dict(summary), config_text=text, citations=_citations(),
+        result=dict(summary), config_text=text, citations=citations(),
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _charge_section(charges: Mapping[str, Any], summary: Mapping[str, Any]) -> l
     return [Section("Charges by atom", text, [figure], [{"headings": headings, "rows": rows, "style": "plain"}])]
 
 
-def _citations() -> list[dict[str, str]]:
+def citations() -> list[dict[str, str]]:
     """Return what to cite: learning densities of states of atoms, and what everything stands on."""
     learned = "C. Ben Mahmoud, A. Anelli, G. Csányi, M. Ceriotti, Phys. Rev. B 102, 235130 (2020)"
     return [{"key": "densities of states of atoms", "text": learned}, *provenance.cited(["forcewright", "ase"])]

@@ -36,7 +36,7 @@ from forcewright.optimize.workers import InProcess, Outcome
 from forcewright.properties.density_of_states import Components, dos_errors, find_empty, trapezoid
 from forcewright.properties.dos_model import DosData, DosModel, DosSettings, DosValidation, HeldBack, compare_dos
 from forcewright.recipes import provenance
-from forcewright.recipes.dos_page import draw_curves, draw_parity, page_of
+from forcewright.recipes.dos_page import citations, draw_curves, draw_parity, page_of
 from forcewright.recipes.property_config import LeaveOut, PropertyData, cut
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import write_report
@@ -220,7 +220,7 @@ def tune_dos(
             "truncation_percent": _truncation(held, folds) if model.settings.target == "components" else None,
             "search_learned": any(record.phase not in ("initial", "hammersley", "random") for record in records),
             "warnings": left_out, "at_range_ends": _at_ends(chosen.best, ranges),
-            "wall_s": time.monotonic() - begun, "cpu_s": time.process_time() - cpu,
+            "citations": citations(), "wall_s": time.monotonic() - begun, "cpu_s": time.process_time() - cpu,
         }  # fmt: skip
         about = {"held_back": summary["errors"]["held back"], "frames": len(data), "files": list(map(str, files))}
         model = replace(model, about=about)

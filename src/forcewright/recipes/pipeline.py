@@ -230,6 +230,8 @@ def _with_config(name: str, verb: str, config: Any, options: Mapping[str, Any], 
 
 def _written_by(verb: str, content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a command leaves in its output folder; of a run of dynamics also what analyses read."""
+    if verb == "tune" and "target" in content:  # of a property beside the energy
+        return ("model", "result.json")
     if verb != "simulate" or content.get("runs", 1) != 1 or "protocol" in content:
         return _VERBS[verb].writes
     trajectory = content.get("trajectory")

@@ -155,7 +155,8 @@ def tune_property(
             "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
             "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
             "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
-            "warnings": [str(error) for error in data.left_out], "wall_s": time.monotonic() - begun,
+            "warnings": [str(error) for error in data.left_out], "citations": _citations(),
+            "wall_s": time.monotonic() - begun,
         }  # fmt: skip
         return _write(folder, settings, fit, test, tested, summary, hashes)
 
