@@ -30,6 +30,7 @@ from forcewright.trajectory import Snapshot, read_thermo, snapshots
 
 HERE = Path(__file__).resolve().parent
 BONDED = 2.85  # Å: up to the first minimum of g(r) of amorphous silicon
+CLASSES = (4, 8)  # neighbors that are told apart
 ENDS = 3  # frames that are averaged at either end of the compression
 
 
@@ -64,9 +65,9 @@ def compression(folder: Path) -> tuple[list[Snapshot], FloatArray]:
 
 def draw_pressure(model: DosModel, shots: list[Snapshot], pressures: FloatArray, path: Path) -> None:
     """Draw densities of atoms by coordination at both ends of the compression, and what changes on the way."""
-    whole = analyze.dos(shots, model, cutoff=BONDED)
-    ends = [analyze.dos(part, model, cutoff=BONDED) for part in (shots[:ENDS], shots[-ENDS:])]
-    names = sorted({*whole.share, *ends[0].share, *ends[1].share}, key=lambda name: int(name.split()[0]))
+    whole, *ends = (analyze.dos(part, model, cutoff=BONDED, classes=CLASSES)
+                    for part in (shots, shots[:ENDS], shots[-ENDS:]))  # fmt: skip
+    names = sorted(whole.share, key=lambda name: int(name.split()[0]))
     colors = dict(zip(names, PALETTE, strict=False))
     figure = new_figure(3.3, 12.0)
     panels = figure.subplots(1, 4)

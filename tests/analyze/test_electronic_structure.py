@@ -56,6 +56,12 @@ def test_averages_are_those_of_single_structures(frames, model):
     assert result.share[name] == pytest.approx(inside.mean())
     np.testing.assert_allclose(result.by_coordination[name], locals_[inside].mean(axis=0))
     assert np.isnan(result.time_ps).all()
+    middle = int(np.median(counts))
+    fixed = analyze.dos(frames, model, cutoff=CUTOFF, classes=(middle, middle + 1))
+    assert set(fixed.share) <= {f"{middle} or fewer", f"{middle + 1} or more"}
+    assert fixed.share[f"{middle} or fewer"] == pytest.approx((counts <= middle).mean())
+    with pytest.raises(InputError, match="the smaller first"):
+        analyze.dos(frames, model, cutoff=CUTOFF, classes=(5, 4))
 
 
 def test_command_line_writes_table_figure_and_page(frames, model, tmp_path):

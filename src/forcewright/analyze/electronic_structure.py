@@ -107,7 +107,9 @@ class ElectronicDensity(Result):
         energy.spines["right"].set_visible(True)
 
 
-def dos(frames: Frames, model: Any, cutoff: Cutoff = None, errors: bool = False) -> ElectronicDensity:
+def dos(
+    frames: Frames, model: Any, cutoff: Cutoff = None, errors: bool = False, classes: tuple[int, int] | None = None
+) -> ElectronicDensity:  # fmt: skip
     """Average densities of states, of all atoms and by coordination; follow Fermi level and band energy.
 
     Densities are averaged at the energies that the model counts, as they are. The Fermi level follows from the density
@@ -124,6 +126,9 @@ def dos(frames: Frames, model: Any, cutoff: Cutoff = None, errors: bool = False)
         Longest bond in Å that counts a neighbor, as in `coordination`.
     errors
         Whether standard errors of Fermi level and band energy are computed, which takes as long again.
+    classes
+        Smallest and largest number of neighbors that are told apart; fewer and more join these. Where not given,
+        numbers at either end that less than 1 % of the atoms have join the next.
 
     Raises
     ------
@@ -131,6 +136,9 @@ def dos(frames: Frames, model: Any, cutoff: Cutoff = None, errors: bool = False)
         If there is no frame, the composition changes, the model cannot be read or does not know an element, or a
         density does not hold the electrons.
     """
+    if classes is not None and not 0 <= classes[0] < classes[1] <= _MOST:
+        raise InputError(f"are {classes}; give two numbers of neighbors, the smaller first, up to {_MOST}",
+                         field="classes")  # fmt: skip
     known = model if isinstance(model, DosModel) else _load(model)
     bonds, stream = bonded(frames, cutoff)
     grid, species = known.grid, bonds.species
@@ -164,7 +172,7 @@ def dos(frames: Frames, model: Any, cutoff: Cutoff = None, errors: bool = False)
     beyond = float(cumulative(grid, mean)[-1] * count - known.electrons_of(structure)) / count
     if beyond < 0.05:
         _log.warning("the grid holds only %.3f states per atom above the Fermi level", beyond)
-    names, parts = tally.classes(species)
+    names, parts = tally.classes(species, classes)
     return ElectronicDensity(
         energies_eV=grid.points, mean=mean, deviation=np.sqrt(np.maximum(squares / number - mean**2, 0.0)),
         by_coordination={name: tally.mean(part) for name, part in zip(names, parts, strict=True)},
@@ -214,15 +222,15 @@ class _Tally:
         self.counts.append(counts)
         self.levels.append(levels)
 
-    def classes(self, species: tuple[str, ...]) -> tuple[list[str], list[Any]]:
-        """Return names and masks (species, numbers) of classes; rare ones at the ends are joined to the next."""
+    def classes(self, species: tuple[str, ...], ends: tuple[int, int] | None) -> tuple[list[str], list[Any]]:
+        """Return names and masks (species, numbers) of classes; those beyond ends, or rare ones, join the next."""
         counts = np.sum(self.counts, axis=0)
         names, masks = [], []
         for kind, symbol in enumerate(species):
-            for low, high in _joined(counts[kind]):
+            first, last = counts[kind].nonzero()[0][[0, -1]] if ends is None else (0, _MOST)
+            for low, high in _joined(counts[kind]) if ends is None else _told_apart(counts[kind], *ends):
                 mask = np.zeros(counts.shape, dtype=bool)
                 mask[kind, low : high + 1] = True
-                first, last = counts[kind].nonzero()[0][[0, -1]]
                 number = str(low) if low == high else f"{high} or fewer" if low == first else f"{low} or more"
                 if first == low and high == last and low < high:
                     number = f"{low} to {high}"
@@ -246,6 +254,12 @@ class _Tally:
         pairs = [(levels[mask].sum(), counts[mask].sum())
                  for levels, counts in zip(self.levels, self.counts, strict=True)]  # fmt: skip
         return np.array([level / count if count else np.nan for level, count in pairs])
+
+
+def _told_apart(counts: FloatArray, least: int, most: int) -> list[tuple[int, int]]:
+    """Return the first and last number of neighbors of each class that has atoms, with everything beyond two ends."""
+    classes = [(0, least), *((number, number) for number in range(least + 1, most)), (most, _MOST)]
+    return [(low, high) for low, high in classes if counts[low : high + 1].any()]
 
 
 def _joined(counts: FloatArray) -> list[tuple[int, int]]:
