@@ -217,6 +217,8 @@ def test_unknown_fermi_levels_ask_for_electrons(config, tmp_path):
     del content["model"]["electrons"]
     with pytest.raises(fw.ForcewrightError, match="electrons: "):
         tune_dos(content, output=tmp_path / "open")
+    content["model"]["electrons"] = {"Al": 3.0}
+    assert tune_dos(content, output=tmp_path / "open").summary["errors"] == known.summary["errors"]
 
 
 def test_empty_labels_are_named_or_left_out(config, tmp_path):

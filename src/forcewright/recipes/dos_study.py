@@ -28,6 +28,7 @@ from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
 from forcewright.files import atomic_path, write_arrays, write_table
 from forcewright.fitting.hyperparameters import fill_settings, search_ranges
+from forcewright.optimize.evaluation import StudyError
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, Space
@@ -201,7 +202,11 @@ def tune_dos(
         folds = cut(properties.dataset, settings.folds, settings.leave_out, settings.seed)
         validation = DosValidation(data, folds, seed=settings.seed)
         with threadpool_limits(1):  # so that results depend on no number of threads
-            records = _search(settings, content, ranges, validation, folder.path, on_trial)
+            try:
+                records = _search(settings, content, ranges, validation, folder.path, on_trial)
+            except StudyError:
+                folder.discard(("journal.log", "journal.log.lock"))  # of nothing that a mended config would go on with
+                raise
             chosen = choose(records, content, validation)
             held = validation.held_back(chosen.by_fold)
             model = validation.fit_all(chosen.best, settings.target)
