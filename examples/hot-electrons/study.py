@@ -1,6 +1,6 @@
 """Silicon with hot electrons, from data at 0 K: free energy, equation of state, heat capacity.
 
-    python examples/silicon-dos/study.py       # fits the model of densities of states
+    forcewright tune examples/silicon-dos/dos.yaml       # fits the model of densities of states
     python examples/hot-electrons/study.py [--dos runs/silicon-dos/model] [--output runs/hot-electrons]
 
 The ground potential is Stillinger-Weber, through LAMMPS; any potential will do, as the electrons come from the

@@ -125,19 +125,38 @@ def tune(
     `forcewright tune train.extxyz --model ace --test test.extxyz -o runs/x` does what `forcewright init` would write.
     """
     if model is None and len(config) == 1 and describes_property(config[0]):
-        with _progress("fitting a property") as show:
-            show()
-            result = fw.tune_property(config[0], output=output, fresh=fresh)
-        _print_errors(result.to_rows(), result.summary["unit"])
-        _say_where(result.folder)
+        _tune_property(config[0], output, fresh)
         return
     study = _study(config, model, test, output, settings, label, search=True)
     _run_study(fw.tune, study, output, fresh, executor)
 
 
+def _tune_property(config: Path, output: Path | None, fresh: bool) -> None:
+    with _progress("fitting a property", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as show:
+
+        def on_trial(record: Any, wanted: int) -> None:
+            error = f"%RMSE {record.loss:.2f}" if record.loss is not None else f"failed: {record.error}"
+            if record.loss is None or not _err.is_terminal:
+                _say(f"trial {record.index + 1}/{wanted}: {error}")
+            show(description=error, total=wanted, advance=1)
+
+        result = fw.tune_property(config, output=output, fresh=fresh, on_trial=on_trial)
+    for warning in result.summary["warnings"]:
+        _print(warning, "bold red", soft_wrap=False)
+    for sentence in result.summary.get("at_range_ends", []):
+        _print(sentence, "yellow", soft_wrap=False)
+    _print_errors(result.to_rows(), result.summary.get("unit"))
+    _say_where(result.folder)
+
+
 def _print_errors(rows: Sequence[Mapping[str, Any]], unit: str | None) -> None:
-    """Print the errors of a property: a line for each of its parts."""
+    """Print the errors of a property: a line for each of its parts, or for each set of densities of states."""
     for row in rows:
+        if "part" not in row:
+            from forcewright.recipes.dos_study import error_line
+
+            _print(f"{row['set']}: {error_line(row)}")
+            continue
         percent = "" if row["percent"] is None else f", {row['percent']:.3g} % of the spread"
         which = f"{row['set']}: " if "set" in row else ""
         _print(f"{which}{row['part']}: MAE {row['mae']:.4g}, RMSE {row['rmse']:.4g} {unit or ''}{percent}")

@@ -4,46 +4,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ase.build import bulk, make_supercell
+from aluminum_densities import GRID, SMALL, distorted, true_density
+from ase.build import make_supercell
 from ase.calculators.emt import EMT
 from scipy.spatial.transform import Rotation
 
 import forcewright
 from forcewright.errors import InputError
 from forcewright.potential import Prediction
-from forcewright.properties.density_of_states import EnergyGrid, cumulative, shift
+from forcewright.properties.density_of_states import cumulative, shift
 from forcewright.properties.dos_model import DosData, DosModel, DosSettings, cross_validate_dos, fit_dos
 from forcewright.properties.hot_electrons import HotElectronPotential, describe
 from forcewright.structure import Structure
-
-GRID = EnergyGrid(-8.0, 0.2, 76)
-SMALL = {"cutoff": 4.5, "nradmax": [4, 3], "lmax": [0, 2], "functions": 20, "environments": 60}
-
-
-def _structure(rng, amount=0.15, strain=0.04):
-    atoms = bulk("Al", cubic=True)
-    atoms.set_cell(atoms.cell * (1 + rng.uniform(-strain, strain)), scale_atoms=True)
-    atoms.positions += rng.normal(scale=amount, size=atoms.positions.shape)
-    return Structure.from_ase(atoms)
-
-
-def _true_density(structure):
-    """A density that is a sum over atoms: bands whose width and center follow the crowding of neighbors."""
-    atoms = structure.to_ase()
-    from ase.neighborlist import neighbor_list
-
-    i, d = neighbor_list("id", atoms, 4.5)
-    crowd = np.bincount(i, np.exp(-((d - 2.0) ** 2)) * (1 - d / 4.5) ** 2, minlength=len(atoms))
-    center, width = -1.5 + 0.4 * crowd[:, None], 2.0 + 0.3 * crowd[:, None]
-    local = 6.0 * np.exp(-0.5 * ((GRID.points - center) / width) ** 2) / (width * np.sqrt(2 * np.pi))
-    return local.mean(axis=0)
 
 
 @pytest.fixture(name="data", scope="module")
 def _data():
     rng = np.random.default_rng(3)
-    structures = [_structure(rng) for _ in range(30)]
-    return DosData.of(structures, GRID, [_true_density(s) for s in structures])
+    structures = [distorted(rng) for _ in range(30)]
+    return DosData.of(structures, GRID, [true_density(s) for s in structures])
 
 
 @pytest.fixture(name="model", scope="module", params=["linear", "gaussian"])
@@ -181,7 +160,7 @@ def test_standard_errors_are_those_of_structures_held_back_and_grow_with_novelty
     here = np.eye(GRID.count)[30]
     errors = [model.standard_error(structure, here) for structure in data.structures]
     assert np.mean(errors) == pytest.approx(0.05, rel=0.5)
-    far = _structure(rng, amount=0.6)
+    far = distorted(rng, amount=0.6)
     assert model.standard_error(far, here) > np.max(errors)
     state = model.electronic_state(far, 3000.0)
     derived = model.derived_errors(far, state)

@@ -5,16 +5,15 @@ import pytest
 from ase.units import kB
 from scipy.integrate import quad
 
+from forcewright.data.properties import Grid
 from forcewright.errors import InputError
 from forcewright.properties.density_of_states import (
-    EnergyGrid,
     band_edges,
     dos_errors,
     excitation_spectrum,
     gapped,
     level,
     shift,
-    smear,
 )
 from forcewright.properties.electrons import (
     FermiWeights,
@@ -23,7 +22,7 @@ from forcewright.properties.electrons import (
     exact_electronic_state,
 )
 
-GRID = EnergyGrid(-12.0, 0.1, 321)  # to 20 eV
+GRID = Grid.spanning(-12.0, 0.1, 321)  # to 20 eV
 
 
 def _density(rng):
@@ -96,7 +95,7 @@ def test_gradient_with_the_density_needs_no_change_of_mu(density, rng):
 
 
 def test_free_electrons_follow_sommerfeld():
-    grid = EnergyGrid(0.0, 0.05, 400)
+    grid = Grid.spanning(0.0, 0.05, 400)
     density = np.full(grid.count, 0.7)
     state = electronic_state(grid, density, 3.5, 300.0)
     expected = np.pi**2 / 3 * kB**2 * 300.0 * 0.7
@@ -107,7 +106,7 @@ def test_free_electrons_follow_sommerfeld():
 
 def test_many_narrow_states_are_a_density(rng):
     levels = np.sort(rng.uniform(-5, 5, 40000))
-    grid = EnergyGrid(-5.5, 0.25, 45)
+    grid = Grid.spanning(-5.5, 0.25, 45)
     held = np.full(len(levels), 1e-4)
     hats = np.clip(1 - np.abs(levels[:, None] - grid.points) / grid.step, 0, None)  # of the same mean energy
     density = held @ hats / grid.step
@@ -120,14 +119,14 @@ def test_many_narrow_states_are_a_density(rng):
 
 
 def test_level_in_a_gap_is_its_middle():
-    grid = EnergyGrid(-6.0, 0.1, 121)
+    grid = Grid.spanning(-6.0, 0.1, 121)
     density = np.where(np.abs(grid.points) < 1.05, 0.0, 1.0)
     held = 0.1 * (density[:61].sum() - 0.5)
     assert chemical_potential(grid, density, held, 0.0) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_short_grid_is_refused(density):
-    grid = EnergyGrid(-12.0, 0.1, 150)  # ends at 2.9 eV
+    grid = Grid.spanning(-12.0, 0.1, 150)  # ends at 2.9 eV
     with pytest.raises(InputError, match="less than 10 k_BT"):
         electronic_state(grid, density[:150], 5.0, 5000.0)
     with pytest.raises(InputError, match="holds"):
@@ -136,14 +135,14 @@ def test_short_grid_is_refused(density):
 
 def test_excitations_of_two_flat_bands_are_a_triangle():
     """Two bands of width 1 eV, one below and one above a gap of 1 eV: J is their convolution."""
-    grid = EnergyGrid(-4.0, 0.005, 1601)
+    grid = Grid.spanning(-4.0, 0.005, 1601)
     density = np.where((np.abs(grid.points) > 0.5) & (np.abs(grid.points) < 1.5), 1.0, 0.0)
     spectrum = excitation_spectrum(grid, density, 0.0, [0.5, 1.5, 2.0, 2.5, 3.5])
     np.testing.assert_allclose(spectrum, [0.0, 0.5, 1.0, 0.5, 0.0], atol=0.02)
 
 
 def test_band_edge_is_below_the_gap():
-    grid = EnergyGrid(-4.0, 0.1, 81)
+    grid = Grid.spanning(-4.0, 0.1, 81)
     density = np.where(np.abs(grid.points) > 0.95, 1.0, 0.0)
     held = 0.1 * (density[:41].sum() - 0.5)
     assert band_edges(grid, density[None], held)[0] == pytest.approx(-1.0)
@@ -151,10 +150,10 @@ def test_band_edge_is_below_the_gap():
 
 
 def test_shift_and_smearing_move_and_widen(density):
-    moved = shift(GRID, smear(GRID, density[None], 0.5), np.array([0.37]))[0]
+    moved = shift(GRID, GRID.smear(density[None], 0.5), np.array([0.37]))[0]
     back = np.interp(GRID.points + 0.37, GRID.points, moved)
     inside = slice(40, -40)
-    np.testing.assert_allclose(back[inside], smear(GRID, density, 0.5)[inside], atol=2e-3)
+    np.testing.assert_allclose(back[inside], GRID.smear(density, 0.5)[inside], atol=2e-3)
     errors = dos_errors(GRID, np.stack([density, 2 * density]), np.stack([density, density]), 1.5 * density)
     assert errors.percent == pytest.approx(100 * np.sqrt(1.0 / 0.5), rel=1e-12)
     narrow = np.zeros(GRID.count)

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from potential_contract import CHECKS, training_data
 
+from forcewright.data.properties import Grid
 from forcewright.models.snap import SnapModel
 from forcewright.potential import Potential
-from forcewright.properties.density_of_states import EnergyGrid
 from forcewright.properties.dos_model import DosData, DosSettings, fit_dos
 from forcewright.properties.hot_electrons import HotElectronPotential
 
 
 @pytest.fixture(name="potential", scope="module")
 def _potential() -> Potential:
-    rng, grid = np.random.default_rng(0), EnergyGrid(-8.0, 0.25, 73)
+    rng, grid = np.random.default_rng(0), Grid.spanning(-8.0, 0.25, 73)
     structures = training_data().structures
     species = sorted({int(z) for structure in structures for z in structure.numbers})
     basis = SnapModel(twojmax=2).basis(species)

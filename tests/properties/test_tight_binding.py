@@ -8,10 +8,10 @@ from ase.units import kB
 from scipy.optimize import brentq
 from scipy.special import expit, xlogy
 
-from forcewright.properties.density_of_states import EnergyGrid
+from forcewright.data.properties import Grid
 from forcewright.properties.electrons import electronic_state, exact_electronic_state
 
-GRID = EnergyGrid(-20.0, 0.004, 10001)
+GRID = Grid.spanning(-20.0, 0.004, 10001)
 CUTOFF = 4.6
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from forcewright.data.properties import Grid
 from forcewright.errors import InputError
 from forcewright.models.snap import SnapModel
-from forcewright.properties.density_of_states import EnergyGrid
 from forcewright.properties.dos_model import DosData, DosSettings, fit_dos
 from forcewright.recipes.force_fields import force_field
 from forcewright.recipes.simulate import simulate
@@ -25,7 +25,7 @@ def _folder(tmp_path: Path) -> Path:
     basis = SnapModel(twojmax=2).basis((14,))
     coefficients = 1e-3 * np.arange(1.0, basis.size + 1)
     SnapModel(twojmax=2).potential(basis, coefficients, {14: -5.0}).save(tmp_path / "si")
-    rng, grid = np.random.default_rng(0), EnergyGrid(-10.0, 0.25, 89)
+    rng, grid = np.random.default_rng(0), Grid.spanning(-10.0, 0.25, 89)
     structures, densities = [], []
     for _ in range(12):
         atoms = bulk("Si", cubic=True)

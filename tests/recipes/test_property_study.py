@@ -102,7 +102,6 @@ def test_mistakes_are_told(config, tmp_path):
     for changes, problem in (
         ({"model": {"alternatives": [{"cutof": 3}]}}, "cutof"),
         ({"target": {"name": "dipole", "key": "nothing"}}, "nothing"),
-        ({"target": {"name": "dos", "grid": {"low": 0, "high": 1, "step": 0.1}}}, "dos_model"),
         ({"folds": 1}, "folds"),
         ({"model": {"kind": "kernel", "zeta": 0}}, "zeta"),
         ({"model": {"kind": "kernel", "descriptor": "ace"}}, "no rotation changes"),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from forcewright.analyze.center import CenterDistance, distance_from_center
     from forcewright.analyze.crystallinity import Similarity, soap_similarity
     from forcewright.analyze.displacement import MeanSquaredDisplacement, msd
+    from forcewright.analyze.electronic_structure import ElectronicDensity, dos
     from forcewright.analyze.grid import DensityGrid, density_grid
     from forcewright.analyze.hydrogen_bonding import HydrogenBonds, hydrogen_bonds
     from forcewright.analyze.occupation import Site, SiteOccupation, find_polyhedra, site_occupation
@@ -48,6 +49,7 @@ _MODULES: dict[str, tuple[str, ...]] = {
     "center": ("CenterDistance", "distance_from_center"),
     "crystallinity": ("Similarity", "soap_similarity"),
     "displacement": ("MeanSquaredDisplacement", "msd"),
+    "electronic_structure": ("ElectronicDensity", "dos"),
     "grid": ("DensityGrid", "density_grid"),
     "hydrogen_bonding": ("HydrogenBonds", "hydrogen_bonds"),
     "occupation": ("Site", "SiteOccupation", "find_polyhedra", "site_occupation"),
@@ -66,11 +68,12 @@ _HOMES = {name: f"forcewright.analyze.{module}" for module, names in _MODULES.it
 
 __all__ = [
     "AlignedBonds", "AngularDistribution", "ArrheniusFit", "BondOrder", "BondStatistics", "CenterDistance",
-    "Conductivity", "Coordination", "DensityGrid", "Diffusion", "HydrogenBonds", "MeanSquaredDisplacement",
-    "RadialDistribution", "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation", "StructureFactor",
+    "Conductivity", "Coordination", "DensityGrid", "Diffusion", "ElectronicDensity", "HydrogenBonds",
+    "MeanSquaredDisplacement", "RadialDistribution", "Result", "RingStatistics", "Similarity", "Site", "SiteOccupation",
+    "StructureFactor",
     "TetrahedralOrder", "Thermodynamics", "VanHove", "VelocityAutocorrelation", "VibrationalDensity", "adf",
     "aligned_bonds", "arrhenius", "block_mean", "bond_statistics", "coordination", "density_grid", "diffusion",
-    "distance_from_center", "find_polyhedra", "hydrogen_bonds", "msd", "nernst_einstein", "rdf", "rings",
+    "distance_from_center", "dos", "find_polyhedra", "hydrogen_bonds", "msd", "nernst_einstein", "rdf", "rings",
     "site_occupation", "soap_similarity", "steinhardt", "structure_factor", "structure_factor_from_rdf",
     "tetrahedral_order", "thermodynamics", "unwrap", "vacf", "van_hove", "vdos",
     "InfraredSpectrum", "NuclearResonance", "NuclearSpectrum", "RamanSpectrum", "ir", "nmr", "nmr_spectrum", "raman",

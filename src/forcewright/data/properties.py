@@ -29,6 +29,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
+from scipy.ndimage import gaussian_filter1d
 
 from forcewright.configs import StrictModel
 from forcewright.data.eigenvalues import Eigenvalues
@@ -36,10 +37,13 @@ from forcewright.data.property_units import require_unit, unit_factor
 from forcewright.errors import InputError
 from forcewright.structure import Dataset, FloatArray, Structure
 
+#: Density of states at the Fermi level (states/eV per atom) below which a structure is taken for gapped.
+GAPPED = 0.05
 _MOST_POINTS = 100_000
 _IRREP = re.compile(r"(?:1x)?([0-9]+)([eo])")
 
 Per = Literal["atom", "structure"]
+Zero = Literal["absolute", "fermi", "band_edge"]
 
 
 class Grid(StrictModel):
@@ -51,7 +55,7 @@ class Grid(StrictModel):
     """Last energy (eV)."""
     step: float = Field(gt=0)
     """Distance of two energies (eV)."""
-    zero: Literal["absolute", "fermi", "band_edge"] = "absolute"
+    zero: Zero = "absolute"
     """What energies count from where a density of states is made of eigenvalues: nothing, the Fermi level of the file,
     or the highest occupied state."""
 
@@ -68,6 +72,31 @@ class Grid(StrictModel):
                              f"whole number; write high: {nearest:g}")  # fmt: skip
         return self
 
+    @classmethod
+    def spanning(cls, low: float, step: float, count: int, zero: Zero = "absolute") -> Grid:
+        """Return the grid of ``count`` energies from ``low`` at distances ``step``, in eV.
+
+        Raises
+        ------
+        InputError
+            If they are not at least four at a positive distance.
+        """
+        if not (np.isfinite([low, step]).all() and step > 0 and 4 <= count <= _MOST_POINTS):
+            raise InputError(
+                f"a grid has 4 to {_MOST_POINTS} energies at a positive distance, not {count} at {step} eV from "
+                f"{low} eV", field="grid",
+            )  # fmt: skip
+        return cls(low=low, high=low + step * (count - 1), step=step, zero=zero)
+
+    @classmethod
+    def of(cls, points: FloatArray) -> Grid:
+        """Return the grid of equally spaced energies (m,); `InputError` if they are not."""
+        points = np.asarray(points, dtype=np.float64)
+        steps = np.diff(points)
+        if len(points) < 4 or not np.allclose(steps, steps.mean(), rtol=1e-4, atol=1e-9):
+            raise InputError("energies are not equally spaced; interpolate the density to a grid", field="grid")
+        return cls.spanning(float(points[0]), float((points[-1] - points[0]) / (len(points) - 1)), len(points))
+
     @property
     def count(self) -> int:
         """Number of points."""
@@ -77,6 +106,15 @@ class Grid(StrictModel):
     def points(self) -> FloatArray:
         """The energies (count,) in eV."""
         return np.linspace(self.low, self.high, self.count)
+
+    def smear(self, densities: FloatArray, width: float) -> FloatArray:
+        """Return densities (..., count) folded with a Gaussian of standard deviation ``width`` in eV.
+
+        Beyond its ends a density is taken for its own reflection, which leaves its sum as it is.
+        """
+        if not width > 0:
+            raise InputError(f"a smearing is above 0 eV, not {width}", field="smearing_eV")
+        return np.asarray(gaussian_filter1d(densities, width / self.step, axis=-1, mode="reflect", truncate=8.0))
 
 
 class EigenvalueKeys(StrictModel):

@@ -8,7 +8,7 @@ from numbers import Real
 import numpy as np
 
 from forcewright.data.findings import Finding, locate
-from forcewright.data.properties import PropertySet, Target, tensor_parts
+from forcewright.data.properties import GAPPED, Grid, PropertySet, Target, tensor_parts
 from forcewright.data.property_units import require_unit
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
@@ -130,6 +130,24 @@ def _check_twins(values: PropertySet) -> Iterator[Finding]:
             yield Finding("warning", "conflicting values", message, field=values.target.where, **where)
 
 
+def _check_gaps(values: PropertySet, grid: Grid) -> Iterator[Finding]:
+    """Yield that energies count from the Fermi level of structures that have no states there."""
+    if grid.zero != "fermi" or values.target.per != "structure" or not grid.low < 0.0 < grid.high:
+        return
+    atoms = [1 if values.target.reduce == "mean" else len(structure) for structure in values.structures]
+    points = grid.points
+    empty = [index for index, (density, count) in enumerate(zip(values.values, atoms, strict=True))
+             if density.any() and np.interp(0.0, points, density) < GAPPED * count]  # fmt: skip
+    if empty:
+        message = (
+            f"{len(empty)} of {len(values)} structures have next to no states at the Fermi level, which a gap leaves "
+            "undetermined: their energies do not compare (this is the first); in a study, reference: filling or "
+            "band_edge does not depend on it"
+        )
+        where = locate(values.dataset[empty[0]], empty[0])
+        yield Finding("note", "gap at zero", message, field=values.target.where, **where)
+
+
 def _check_grid(values: PropertySet) -> Iterator[Finding]:
     """Yield what a grid of energies cuts off, and densities that are negative."""
     target, grid = values.target, values.target.grid
@@ -138,6 +156,7 @@ def _check_grid(values: PropertySet) -> Iterator[Finding]:
     if target.smearing_eV is not None and target.smearing_eV < grid.step:
         message = f"the smearing of {target.smearing_eV:g} eV is finer than the grid of {grid.step:g} eV resolves"
         yield Finding("warning", "coarse grid", message, field="smearing_eV")
+    yield from _check_gaps(values, grid)
     for index, (density, states) in enumerate(zip(values.values, values.eigenvalues, strict=True)):
         where = locate(values.dataset[index], index)
         if density.min() < -1e-2 * max(density.max(), 1e-300):

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
 from forcewright.configs import did_you_mean, echo, validate
 from forcewright.data.atoms import raw_frame
@@ -347,7 +346,7 @@ def _values_of(
         values = np.where(mask[:, None], values, 0.0)
     require_symmetry(values if target.per == "atom" else values[None], target)
     if target.grid is not None and target.smearing_eV is not None:
-        values = smear(values, target.smearing_eV / target.grid.step)
+        values = target.grid.smear(values, target.smearing_eV)
     return values, eigenvalues
 
 
@@ -355,14 +354,6 @@ def _is_on_file(raw: RawFrame, arrays: _Arrays, target: Target) -> bool:
     """Whether a density of states stands in the file by its key, and need not be made of anything."""
     name = target.where.replace("{frame}", str(arrays.frame))
     return target.eigenvalues is None and any(name in held for held in (raw.info, raw.arrays, arrays.arrays))
-
-
-def smear(values: FloatArray, width: float) -> FloatArray:
-    """Return densities (..., points) smeared by a Gaussian whose standard deviation is so many steps of the grid.
-
-    Beyond its ends a density is taken for its own reflection, which leaves its sum as it is.
-    """
-    return gaussian_filter1d(values, width, axis=-1, mode="reflect", truncate=8.0)
 
 
 def _density(eigenvalues: Eigenvalues, target: Target, atoms: int) -> FloatArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -13,18 +13,26 @@ from forcewright.models import family_of
 from forcewright.models.family import FittedHyperparameters, LinearHyperparameters
 from forcewright.optimize.space import Categorical, Range, is_range, parse_range
 
+Settings = TypeVar("Settings", bound=BaseModel)
 
-def search_ranges(model: Mapping[str, Any]) -> dict[str, Range]:
+
+def search_ranges(model: Mapping[str, Any], settings: type[BaseModel] | None = None) -> dict[str, Range]:
     """Return the search ranges in a model's config by dotted name, after checking the model at both their ends.
+
+    Parameters
+    ----------
+    settings
+        What the model is made of; the hyperparameters of the family that ``kind`` names where not given.
 
     Raises
     ------
     InputError
         If the family is unknown, a hyperparameter is unknown or out of bounds, or a range is malformed.
     """
-    ranges = ranges_within(model, family_of(str(model.get("kind", ""))).hyperparameters)
+    hyperparameters = settings or family_of(str(model.get("kind", ""))).hyperparameters
+    ranges = ranges_within(model, hyperparameters)
     for end in ends_of(ranges):
-        fill_model(model, end)
+        fill_settings(hyperparameters, model, end)
     return ranges
 
 
@@ -75,11 +83,10 @@ def _end(r: Range, last: bool) -> Any:
     return r.high if last else r.low
 
 
-def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters | FittedHyperparameters:
-    """Return the hyperparameters of the family with values in place of the ranges."""
-    family = family_of(str(model.get("kind", "")))
+def fill_settings(settings: type[Settings], model: Mapping[str, Any], params: Mapping[str, Any]) -> Settings:
+    """Return settings with values in place of the ranges of a config."""
     try:
-        return validate(family.hyperparameters, filled(model, params))
+        return validate(settings, filled(model, params))
     except InputError as error:
         raise InputError(error.problem, field=f"model.{error.field}" if error.field else "model") from None
 
@@ -97,6 +104,11 @@ def filled(content: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, A
         return [fill(part, f"{prefix}{k}") for k, part in enumerate(value)] if is_list else value
 
     return {key: fill(value, str(key)) for key, value in content.items()}
+
+
+def fill_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters | FittedHyperparameters:
+    """Return the hyperparameters of the family with values in place of the ranges."""
+    return fill_settings(family_of(str(model.get("kind", ""))).hyperparameters, model, params)
 
 
 def linear_model(model: Mapping[str, Any], params: Mapping[str, Any]) -> LinearHyperparameters:

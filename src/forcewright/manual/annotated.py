@@ -10,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel
 
-from forcewright.manual.config_models import CONFIGS, Choice, choices
+from forcewright.manual.config_models import CONFIGS, Choice, choices, command_of
 from forcewright.manual.example_configs import EXAMPLE_CONFIGS
 from forcewright.manual.keys import Key, keys
 from forcewright.plain_data import yaml_line
@@ -50,9 +50,9 @@ def annotated_config(verb: str, kind: str | None = None) -> str:
         needed = [key for key in keys(choices()["FitSettings.model"].models[kind], {}) if key.required]
         example["model"] = {"kind": kind, **{key.name: yaml.safe_load(key.example) for key in needed}}
     head = textwrap.wrap(
-        f"Everything that may stand in a config of `forcewright {verb}`. What is commented out is optional; where it "
-        "has a default, that is what stands there. To use a key take the # at the start of its line away, and those "
-        "of the keys above that it belongs to.", _WIDTH - 2,
+        f"Everything that may stand in a config of `forcewright {command_of(verb)}`. What is commented out is "
+        "optional; where it has a default, that is what stands there. To use a key take the # at the start of its "
+        "line away, and those of the keys above that it belongs to.", _WIDTH - 2,
     )  # fmt: skip
     body = _lines(CONFIGS[verb], example, 0, choices())
     return "\n".join([*(f"# {line}" for line in head), *map(str, _spaced(body))]) + "\n"

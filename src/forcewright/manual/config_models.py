@@ -12,11 +12,13 @@ from forcewright.fitting.settings import FitSettings
 from forcewright.generation.steps import STEPS
 from forcewright.models import families, family_of
 from forcewright.models.baseline_settings import BaselineSettings
+from forcewright.properties.dos_model import DosSettings
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.protocols.schedules import SCHEDULES
 from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.compare import ComparisonConfig
 from forcewright.recipes.config import TuneConfig
+from forcewright.recipes.dos_study import DosConfig
 from forcewright.recipes.force_fields import ForceFieldSettings
 from forcewright.recipes.generate import GenerateConfig
 from forcewright.recipes.label import LabelConfig
@@ -26,15 +28,21 @@ from forcewright.recipes.pipeline import PipelineConfig
 from forcewright.recipes.simulate import SimulateConfig
 from forcewright.validation.physics import PROPERTIES, ValidationConfig
 
-#: The settings of each command that reads a config.
+#: The settings of each command that reads a config; those of `tune` for densities of states go by tune-dos.
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
     "learn": LearnConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
+    "tune-dos": DosConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
 WITHOUT_RANGES = ("fit", "learning-curve")
+
+
+def command_of(name: str) -> str:
+    """Return the command that reads a config of `CONFIGS`."""
+    return "tune" if name == "tune-dos" else name
 
 
 @dataclass(frozen=True)
@@ -83,6 +91,7 @@ def choices() -> dict[str, Choice]:
         "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
+        "DosConfig.model": Choice({"density of states": DosSettings}),
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
     }  # fmt: skip
 
@@ -135,7 +144,8 @@ SHORT_FORMS: Mapping[str, Short] = {
     "AssessConfig.sets": Short("a path or a list of paths for {files: …}", {"type": "object"}),
     "AssessConfig.models": Short("a path for {potential: …}, {xtb: …} for {computed: {xtb: …}}", {"type": "object"}),
     "AssessConfig.novelty": Short("a path or a list of paths for {training: …}", {"anyOf": [_PATH, _LIST]}),
-    "NoveltySettings.training": _SINGLE_PATH, "SetSettings.files": _SINGLE_PATH,
+    "PropertyData.train": _SINGLE_PATH, "PropertyData.test": _SINGLE_PATH, "NoveltySettings.training": _SINGLE_PATH,
+    "SetSettings.files": _SINGLE_PATH,
     "ModelSettings.potential": _SINGLE_PATH,
     "SimulateConfig.structure": _STRUCTURE, "ValidationConfig.structure": _STRUCTURE,
     "GenerateConfig.structures": _STRUCTURE, "WalkerSettings.structure": _STRUCTURE,

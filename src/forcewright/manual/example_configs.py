@@ -55,5 +55,16 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "models": {"ace": {"potential": "runs/si/potential"}},
         "output": "runs/assessed",
     },
+    "tune-dos": {
+        "target": {
+            "name": "dos",
+            "grid": {"low": -15, "high": 10, "step": 0.1},
+            "smearing_eV": 0.3,
+            "file": "{stem}.npz",
+        },
+        "data": _SETS,
+        "model": {"reference": "filling", "environment": {"cutoff": {"low": 5, "high": 7}}},
+        "output": "runs/dos",
+    },
     "pipeline": {"stages": {"structures": {"generate": "make.yaml"}, "labels": {"label": "label.yaml"}}},
 }

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _OUTPUT = {"TuneConfig": "si", "ComparisonConfig": "compared", "LearningCurveConfig": "curve", "SimulateConfig": "md",
-           "ValidationConfig": "physics", "LearnConfig": "learned", "AssessConfig": "assessed"}  # fmt: skip
+           "ValidationConfig": "physics", "LearnConfig": "learned", "AssessConfig": "assessed",
+           "DosConfig": "dos"}  # fmt: skip
 _LABELS = {"energy": "dft_energy", "forces": "dft_forces"}
 _REFERENCES = {
     "EquationOfState": {"a0_A": 5.43}, "ElasticConstants": {"c11_GPa": 166}, "Vacancy": {"formation_energy_eV": 3.6},
@@ -31,6 +32,15 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "LearnConfig.validation": ["validation.extxyz"], "LabelConfig.structures": ["made.extxyz"],
     "LabelConfig.output": "labelled.extxyz", "GenerateConfig.output": "made.extxyz",
     "LearningCurveConfig.sizes": [50, 100, 200, 400],
+    # densities of states
+    "PropertyData.train": ["train.extxyz"], "PropertyData.test": ["test.extxyz"],
+    "DosConfig.leave_out": {"liquid": ["melt"]}, "DosConfig.weights": {"melt": 2.0},
+    "DosConfig.model": {"reference": "filling"}, "DosSettings.ridge": 0.01, "DosSettings.electrons": {"Si": 4.0},
+    "Target.name": "dos", "Target.key": "dos", "Target.irreps": "0e", "Target.unit": "1/eV", "Target.mask": "has_value",
+    "Target.grid": {"low": -15, "high": 10, "step": 0.1}, "Target.smearing_eV": 0.3, "Target.file": "{stem}.npz",
+    "Grid.low": -15, "Grid.high": 10, "Grid.step": 0.1, "EigenvalueKeys.weights": "k_weights",
+    "EigenvalueKeys.occupations": "occupations", "EigenvalueKeys.fermi": "fermi_level",
+    "EigenvalueKeys.electrons": "electrons", "Target.eigenvalues": {"values": "eigenvalues"},
     # fits
     "ValidationSettings.kfold": 5, "ValidationSettings.holdout": 0.1, "ValidationSettings.leave_out": {"hot": ["MD"]},
     "StudyValidation.external": ["validation.extxyz"], "LogRange.low": 1, "LogRange.high": 1000,

@@ -15,6 +15,7 @@ from forcewright.manual.config_models import (
     Choice,
     choice,
     choices,
+    command_of,
     hyperparameters,
     short_form,
 )
@@ -66,7 +67,7 @@ def config_schema(verb: str) -> Schema:
         definitions[_RANGE] = _search_range()
     top = definitions.pop(names[CONFIGS[verb]])
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": f"forcewright {verb}",
+        "$schema": "https://json-schema.org/draft/2020-12/schema", **top, "title": f"forcewright {command_of(verb)}",
         "$defs": dict(sorted(definitions.items())),
     }  # fmt: skip
 

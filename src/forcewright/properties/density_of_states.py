@@ -15,56 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
 
+from forcewright.data.properties import GAPPED, Grid
 from forcewright.errors import InputError
 from forcewright.structure import FloatArray
-
-#: Density of states at the Fermi level (states/eV per atom) below which a structure is taken for gapped.
-GAPPED = 0.05
 
 Integral = Callable[[FloatArray], FloatArray]
 
 
-@dataclass(frozen=True)
-class EnergyGrid:
-    """Energies ``low``, ``low + step``, … in eV, ``count`` of them."""
-
-    low: float
-    step: float
-    count: int
-
-    def __post_init__(self) -> None:
-        if not (np.isfinite([self.low, self.step]).all() and self.step > 0 and self.count >= 4):
-            raise InputError(
-                f"a grid has at least 4 energies at a positive distance, not {self.count} at {self.step} eV from "
-                f"{self.low} eV", field="grid",
-            )  # fmt: skip
-
-    @property
-    def points(self) -> FloatArray:
-        """The energies (m,)."""
-        return np.asarray(self.low + self.step * np.arange(self.count), dtype=np.float64)
-
-    @property
-    def high(self) -> float:
-        """The last energy."""
-        return self.low + self.step * (self.count - 1)
-
-    @classmethod
-    def of(cls, points: FloatArray) -> EnergyGrid:
-        """Return the grid of given energies (m,); `InputError` if they are not equally spaced."""
-        points = np.asarray(points, dtype=np.float64)
-        steps = np.diff(points)
-        if len(points) < 4 or not np.allclose(steps, steps.mean(), rtol=1e-4, atol=1e-9):
-            raise InputError("energies are not equally spaced; interpolate the density to a grid", field="grid")
-        return cls(float(points[0]), float((points[-1] - points[0]) / (len(points) - 1)), len(points))
-
-
-def integral_weights(grid: EnergyGrid, first: Integral, second: Integral) -> FloatArray:
+def integral_weights(grid: Grid, first: Integral, second: Integral) -> FloatArray:
     """Return the weights w (m,) with w·D = ∫ D h dε for every density D on the grid.
 
     Parameters
@@ -82,20 +44,20 @@ def integral_weights(grid: EnergyGrid, first: Integral, second: Integral) -> Flo
     return weights
 
 
-def trapezoid(grid: EnergyGrid) -> FloatArray:
+def trapezoid(grid: Grid) -> FloatArray:
     """Return the weights (m,) of ∫ D dε."""
     weights = np.full(grid.count, grid.step)
     weights[[0, -1]] = grid.step / 2.0
     return weights
 
 
-def cumulative(grid: EnergyGrid, density: FloatArray) -> FloatArray:
+def cumulative(grid: Grid, density: FloatArray) -> FloatArray:
     """Return ∫ D up to every grid point (..., m)."""
     pieces = 0.5 * grid.step * (density[..., 1:] + density[..., :-1])
     return np.concatenate([np.zeros((*density.shape[:-1], 1)), np.cumsum(pieces, axis=-1)], axis=-1)
 
 
-def level(grid: EnergyGrid, density: FloatArray, electrons: float) -> float:
+def level(grid: Grid, density: FloatArray, electrons: float) -> float:
     """Return the energy below which a density (m,) holds a number of electrons; the middle of a gap.
 
     Raises
@@ -115,7 +77,7 @@ def level(grid: EnergyGrid, density: FloatArray, electrons: float) -> float:
     return 0.5 * (low + high)
 
 
-def _crossing(grid: EnergyGrid, density: FloatArray, held: FloatArray, electrons: float) -> float:
+def _crossing(grid: Grid, density: FloatArray, held: FloatArray, electrons: float) -> float:
     index = max(int(np.argmax(held >= electrons)), 1) - 1
     missing, start = electrons - held[index], density[index]
     slope = (density[index + 1] - start) / grid.step
@@ -124,21 +86,12 @@ def _crossing(grid: EnergyGrid, density: FloatArray, held: FloatArray, electrons
     return float(grid.points[index] + np.clip(step, 0.0, grid.step))
 
 
-def value_at(grid: EnergyGrid, density: FloatArray, energy: float) -> float:
+def value_at(grid: Grid, density: FloatArray, energy: float) -> float:
     """Return D at an energy, 0 outside the grid."""
     return float(np.interp(energy, grid.points, density, left=0.0, right=0.0))
 
 
-def smear(grid: EnergyGrid, densities: FloatArray, width: float) -> FloatArray:
-    """Return densities (..., m) on the same grid, folded with a Gaussian of standard deviation ``width`` in eV."""
-    if not width > 0:
-        raise InputError(f"a smearing is above 0 eV, not {width}", field="smearing_eV")
-    apart = (np.arange(grid.count)[:, None] - np.arange(grid.count)) * grid.step / width
-    kernel = np.exp(-0.5 * apart**2) * grid.step / (width * np.sqrt(2.0 * np.pi))
-    return np.asarray(densities @ kernel)
-
-
-def shift(grid: EnergyGrid, densities: FloatArray, amounts: FloatArray) -> FloatArray:
+def shift(grid: Grid, densities: FloatArray, amounts: FloatArray) -> FloatArray:
     """Return densities (n, m) moved up by ``amounts`` (n,) in eV, D(ε - s), by cubic splines; ends are carried on."""
     points = grid.points
     result = np.empty_like(densities)
@@ -184,7 +137,7 @@ class DosErrors:
 
 
 def dos_errors(
-    grid: EnergyGrid, reference: FloatArray, predicted: FloatArray, training_mean: FloatArray,
+    grid: Grid, reference: FloatArray, predicted: FloatArray, training_mean: FloatArray,
     fermi: FloatArray | float = 0.0,
 ) -> DosErrors:  # fmt: skip
     """Return the errors of predicted densities (n, m).
@@ -243,12 +196,12 @@ class Components:
         """Return the densities (n, m) of amplitudes."""
         return np.asarray(self.mean + amplitudes @ self.vectors)
 
-    def truncation(self, grid: EnergyGrid, densities: FloatArray, training_mean: FloatArray) -> DosErrors:
+    def truncation(self, grid: Grid, densities: FloatArray, training_mean: FloatArray) -> DosErrors:
         """Return what a perfect prediction of the amplitudes would miss."""
         return dos_errors(grid, densities, self.densities(self.amplitudes(densities)), training_mean)
 
 
-def filling_levels(grid: EnergyGrid, densities: FloatArray, electrons: float) -> FloatArray:
+def filling_levels(grid: Grid, densities: FloatArray, electrons: float) -> FloatArray:
     """Return for each density (n, m) the energy below which it holds ``electrons``.
 
     With all electrons this is the Fermi level; with fewer a level inside the band, which no gap leaves undetermined.
@@ -256,7 +209,7 @@ def filling_levels(grid: EnergyGrid, densities: FloatArray, electrons: float) ->
     return np.array([level(grid, density, electrons) for density in densities])
 
 
-def band_edges(grid: EnergyGrid, densities: FloatArray, electrons: float, threshold: float = GAPPED) -> FloatArray:
+def band_edges(grid: Grid, densities: FloatArray, electrons: float, threshold: float = GAPPED) -> FloatArray:
     """Return for each density (n, m) the highest energy up to the Fermi level where it exceeds ``threshold``."""
     edges = []
     for density in densities:
@@ -266,7 +219,7 @@ def band_edges(grid: EnergyGrid, densities: FloatArray, electrons: float, thresh
     return np.array(edges)
 
 
-def gapped(grid: EnergyGrid, densities: FloatArray, fermi: FloatArray | float, threshold: float = GAPPED) -> list[int]:
+def gapped(grid: Grid, densities: FloatArray, fermi: FloatArray | float, threshold: float = GAPPED) -> list[int]:
     """Return which structures have next to no states at the Fermi level, where that level is arbitrary."""
     levels = np.broadcast_to(np.asarray(fermi, dtype=np.float64), (len(densities),))
     return [
@@ -276,7 +229,7 @@ def gapped(grid: EnergyGrid, densities: FloatArray, fermi: FloatArray | float, t
 
 
 def excitation_spectrum(
-    grid: EnergyGrid, density: FloatArray, fermi: float, energies: Sequence[float] | FloatArray
+    grid: Grid, density: FloatArray, fermi: float, energies: Sequence[float] | FloatArray
 ) -> FloatArray:
     """Return the joint density of states J(ω) = ∫ D(ε) D(ε + ω) dε over ε < E_F < ε + ω at energies ω in eV.
 
@@ -293,6 +246,3 @@ def excitation_spectrum(
         high = np.interp(inside + omega, grid.points, density, left=0.0, right=0.0)
         result.append(float((low * high).sum() * omega / count))
     return np.array(result)
-
-
-Reference = Literal["labels", "fermi", "filling", "band_edge", "fitted"]

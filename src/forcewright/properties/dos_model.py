@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from pydantic import Field
 from scipy.interpolate import make_interp_spline
 
 from forcewright.configs import StrictModel, validate
-from forcewright.data.properties import PropertySet
+from forcewright.data.properties import Grid, PropertySet, Target
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, read_arrays, write_arrays
 from forcewright.linalg.kernel_ridge import KernelFit, cross_validate_kernel
@@ -34,7 +34,6 @@ from forcewright.plain_data import read_json
 from forcewright.properties.density_of_states import (
     Components,
     DosErrors,
-    EnergyGrid,
     band_edges,
     cumulative,
     dos_errors,
@@ -94,17 +93,20 @@ class DosData:
         States/eV per atom (n, m) on the grid.
     fermi
         Fermi levels (n,) in eV on the grid; 0 where the labels count from it.
+    weights
+        Of the structures in a fit (n,).
     """
 
     structures: tuple[Structure, ...]
-    grid: EnergyGrid
+    grid: Grid
     densities: FloatArray
     fermi: FloatArray
+    weights: FloatArray
 
     @classmethod
     def of(
-        cls, structures: Sequence[Structure], grid: EnergyGrid | ArrayLike, densities: ArrayLike,
-        fermi: ArrayLike = 0.0,
+        cls, structures: Sequence[Structure], grid: Grid | ArrayLike, densities: ArrayLike,
+        fermi: ArrayLike = 0.0, weights: ArrayLike = 1.0,
     ) -> DosData:  # fmt: skip
         """Check and take data; energies of the grid may be given as an array.
 
@@ -113,7 +115,7 @@ class DosData:
         InputError
             If shapes do not fit, a number is not finite, or a density holds no state (a label that is missing).
         """
-        energies = grid if isinstance(grid, EnergyGrid) else EnergyGrid.of(np.asarray(grid, dtype=np.float64))
+        energies = grid if isinstance(grid, Grid) else Grid.of(np.asarray(grid, dtype=np.float64))
         values = np.asarray(densities, dtype=np.float64)
         if values.shape != (len(structures), energies.count):
             raise InputError(
@@ -127,8 +129,11 @@ class DosData:
                 f"of frame {', '.join(map(str, empty[:10]))} is zero at all energies: the label is missing; leave the "
                 "frame out", field="density",
             )  # fmt: skip
-        levels = np.broadcast_to(np.asarray(fermi, dtype=np.float64), (len(values),)).copy()
-        return cls(tuple(structures), energies, values, levels)
+        levels, factors = (np.broadcast_to(np.asarray(x, dtype=np.float64), (len(values),)).copy()
+                           for x in (fermi, weights))  # fmt: skip
+        if not (np.isfinite(factors).all() and (factors > 0).all()):
+            raise InputError("of structures must be numbers above 0", field="weights")
+        return cls(tuple(structures), energies, values, levels, factors)
 
     @classmethod
     def of_properties(cls, properties: PropertySet) -> DosData:
@@ -138,6 +143,8 @@ class DosData:
         ------
         InputError
             If the target has no grid, is per atom, or a density holds no state.
+
+        Fermi levels that no file tells are not a number where energies are absolute.
         """
         target = properties.target
         if target.grid is None or target.per != "structure":
@@ -146,10 +153,10 @@ class DosData:
         atoms = np.array([len(structure) for structure in structures])
         values = properties.stacked() / (atoms[:, None] if target.reduce == "sum" else 1.0)
         levels = np.zeros(len(properties))
-        if target.grid.zero == "absolute" and all(part is not None and part.fermi is not None
-                                                  for part in properties.eigenvalues):  # fmt: skip
-            levels = np.array([float(part.fermi or 0.0) for part in properties.eigenvalues if part is not None])
-        return cls.of(structures, EnergyGrid(target.grid.low, target.grid.step, target.grid.count), values, levels)
+        if target.grid.zero == "absolute":
+            known = [None if part is None else part.fermi for part in properties.eigenvalues]
+            levels = np.array([np.nan if fermi is None else fermi for fermi in known], dtype=np.float64)
+        return cls.of(structures, target.grid, values, levels)
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -159,7 +166,7 @@ class DosData:
         indices = np.arange(len(self))[np.asarray(chosen)]
         return replace(
             self, structures=tuple(self.structures[i] for i in indices), densities=self.densities[indices],
-            fermi=self.fermi[indices],
+            fermi=self.fermi[indices], weights=self.weights[indices],
         )  # fmt: skip
 
     @property
@@ -235,6 +242,13 @@ class Spread:
         variance = float(np.sum((weights @ self.factor) ** 2))
         return float(np.sqrt(variance * (1.0 + max(novelty, 0.0)) / (1.0 + float(self.usual[0]))))
 
+    def errors(self, features: FloatArray) -> FloatArray:
+        """Return the standard errors (m,) of D at every energy of the grid, of a structure with mean features φ."""
+        apart = features - self.mean
+        novelty = max(float(apart @ self.precision @ apart), 0.0)
+        factor = (1.0 + novelty) / (1.0 + float(self.usual[0]))
+        return np.asarray(np.sqrt(np.square(self.factor).sum(axis=1) * factor))
+
     def arrays(self) -> dict[str, FloatArray]:
         """Return its arrays by name."""
         return {name: getattr(self, name) for name in ("factor", "precision", "mean", "usual")}
@@ -294,11 +308,18 @@ class DosModel:
         What `standard_error` needs; None for a model of a cross-validation.
     about
         Errors on held-back structures and other plain data.
+    center
+        Level in eV on the grid that the densities of the training data were moved to; 0 where ``settings.reference``
+        is that of the labels or a fitted shift.
+    label_mean
+        Mean of the training data per atom (m,) as the labels have it; None for models of earlier versions.
+    target
+        What the labels are, and where they stand in files; None where that is not known.
     """
 
     settings: DosSettings
     species: tuple[int, ...]
-    grid: EnergyGrid
+    grid: Grid
     environments: Environments
     weights: FloatArray
     constants: FloatArray
@@ -309,6 +330,9 @@ class DosModel:
     ridge: float
     about: Mapping[str, Any]
     spread: Spread | None = None
+    center: float = 0.0
+    label_mean: FloatArray | None = None
+    target: Target | None = None
 
     def __repr__(self) -> str:
         symbols = "-".join(chemical_symbols[z] for z in self.species)
@@ -377,15 +401,18 @@ class DosModel:
             raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
         return self.spread.error(self.environments.mean_of(structure), weights)
 
-    def derived_errors(self, structure: Structure, state: ElectronicState) -> dict[str, float]:
+    def derived_errors(
+        self, structure: Structure, state: ElectronicState, features: FloatArray | None = None
+    ) -> dict[str, float]:  # fmt: skip
         """Return standard errors of what follows from a density, per atom but for the level; see `standard_error`.
 
         ``fermi`` in eV (infinite where there are no states), ``band_energy`` and ``free_energy_change`` in eV/atom,
         ``at_fermi`` in states/eV and atom. First order in the error of the density, at a fixed number of electrons.
+        ``features`` are the mean ones (M,), where they are there already.
         """
         if self.spread is None:
             raise InputError("this model does not know its errors; fit it to all data with fit_dos", field="spread")
-        features = self.environments.mean_of(structure)
+        features = self.environments.mean_of(structure) if features is None else features
         cold, warm = (FermiWeights.of(self.grid, *at) for at in ((state.fermi, 0.0), (state.mu, state.temperature)))
         points = self.grid.points
         there = np.clip(1.0 - np.abs(points - state.fermi) / self.grid.step, 0.0, None)
@@ -398,14 +425,26 @@ class DosModel:
             "free_energy_change": self.spread.error(features, state.gradient),
         }
 
-    def charges(self, structure: Structure) -> FloatArray:
-        """Return by how much each atom's electrons (N,) up to the Fermi level exceed those it brings; the sum is 0."""
-        local = self.local(structure)
+    def charges(self, structure: Structure, local: FloatArray | None = None) -> FloatArray:
+        """Return by how much each atom's electrons (N,) up to the Fermi level exceed those it brings; the sum is 0.
+
+        ``local`` is what the method of that name returns, where it is there already.
+        """
+        local = self.local(structure) if local is None else local
         state = electronic_state(self.grid, local.sum(axis=0), self.electrons_of(structure), 0.0)
         held = np.array([np.interp(state.fermi, self.grid.points, row) for row in cumulative(self.grid, local)])
         kinds = np.searchsorted(np.array(self.species), structure.numbers)
         excess = held - self.electrons[kinds]
         return np.asarray(excess - excess.mean())
+
+    def shifts_of(self, data: DosData, predicted: FloatArray) -> FloatArray:
+        """Return how far labels are moved to count energies as the model does (n,)."""
+        if self.settings.reference == "labels":
+            return np.zeros(len(data))
+        if self.settings.reference == "fitted":
+            return _best_shifts(data.grid, data.densities, predicted)
+        electrons = _composition(data.structures, self.species) @ self.electrons
+        return self.center - _levels(self.settings, data, electrons)
 
     def functional(self, structure: Structure, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return Σ_k w_k L_k of every atom (N,), and minus the derivatives of their sum: (N, 3), and (6,) with strain.
@@ -428,27 +467,39 @@ class DosModel:
         }  # fmt: skip
         if self.environments.centers is not None:
             arrays["centers"] = self.environments.centers
+        if self.label_mean is not None:
+            arrays["label_mean"] = self.label_mean
         if self.spread is not None:
             arrays |= {f"spread_{name}": held for name, held in self.spread.arrays().items()}
         write_arrays(folder / "dos.npz", arrays)
+        grid = self.grid
         content = {
             "format": FORMAT, "version": VERSION, "species": [chemical_symbols[z] for z in self.species],
-            "grid": asdict(self.grid), "settings": self.settings.model_dump(mode="json"), "ridge": self.ridge,
+            "grid": {"low": grid.low, "step": grid.step, "count": grid.count, "zero": grid.zero},
+            "settings": self.settings.model_dump(mode="json"), "ridge": self.ridge, "center": self.center,
             "about": dict(self.about),
         }  # fmt: skip
+        if self.target is not None:
+            content["target"] = self.target.model_dump(mode="json", exclude_none=True)
         atomic_write(folder / "dos.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
         return folder
 
     @classmethod
     def load(cls, folder: str | Path) -> DosModel:
-        """Read what `save` wrote.
+        """Read what `save` wrote, or the model in the folder of a study.
 
         Raises
         ------
         InputError
             If a file is missing, damaged, or of a newer version.
         """
-        file = Path(folder) / "dos.json"
+        folder = Path(folder)
+        if not (folder / "dos.json").is_file() and (folder / "model" / "dos.json").is_file():
+            folder = folder / "model"
+        file = folder / "dos.json"
+        if folder.is_dir() and not file.is_file():
+            raise InputError("holds no model of densities of states; forcewright tune fits one to a target with a grid",
+                             file=folder)  # fmt: skip
         content = read_json(file)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputError("is not a model of densities of states saved by Forcewright", file=file)
@@ -457,9 +508,9 @@ class DosModel:
         try:
             settings = validate(DosSettings, content["settings"])
             species = tuple(chemical_symbols.index(symbol) for symbol in content["species"])
-            grid = EnergyGrid(**content["grid"])
+            grid = Grid.spanning(**content["grid"])
             arrays = {
-                name: np.asarray(held, dtype=np.float64) for name, held in read_arrays(Path(folder) / "dos.npz").items()
+                name: np.asarray(held, dtype=np.float64) for name, held in read_arrays(folder / "dos.npz").items()
             }
             basis = settings.environment.basis(species)
             model = cls(
@@ -468,13 +519,21 @@ class DosModel:
                 arrays["weights"], arrays["constants"], arrays["electrons"], arrays["zero_weights"],
                 arrays["zero_constants"], arrays["training_mean"],
                 float(content["ridge"]), content["about"], Spread.read(arrays),
+                label_mean=arrays.get("label_mean"),
+                target=validate(Target, content["target"]) if "target" in content else None,
             )  # fmt: skip
             model._check()
+            model = replace(model, center=float(content["center"]) if "center" in content else model._usual_level())
         except InputError as error:
             raise InputError(f"is damaged: it {error.problem}; save the model again", file=file) from None
         except (KeyError, TypeError, ValueError, OSError) as error:
             raise InputError(f"is damaged ({error}); save the model again", file=file) from None
         return model
+
+    def _usual_level(self) -> float:
+        """Return the center of a model of an earlier version, which did not keep it: the level of its mean density."""
+        part = {"fermi": 1.0, "filling": self.settings.filling, "band_edge": 1.0}.get(self.settings.reference)
+        return 0.0 if part is None else level(self.grid, self.training_mean, part * float(self.electrons.mean()))
 
     def _check(self) -> None:
         size, count, kinds = self.environments.size, self.grid.count, len(self.species)
@@ -501,16 +560,25 @@ def fit_dos(
     *,
     rng: np.random.Generator,
     about: Mapping[str, Any] | None = None,
+    folds: ArrayLike | None = None,
 ) -> DosModel:
-    """Fit a model to all data; the ridge, where it is open, is that of the smallest error in five folds.
+    """Fit a model to all data; the ridge, where it is open, is that of the smallest error in folds.
+
+    Parameters
+    ----------
+    folds
+        Fold of each structure (n,); five that are drawn where not given.
 
     Raises
     ------
     InputError
-        If there are fewer than five structures, or the labels do not hold the electrons that a reference needs.
+        If there are fewer than five structures, the labels do not hold the electrons that a reference needs, or the
+        number of electrons is not known.
     """
     settings = settings or DosSettings()
-    return _fit(_Prepared.of(data, settings.environment), np.arange(len(data)), settings, rng, about or {}, True).model
+    numbers = None if folds is None else np.asarray(folds, dtype=np.int64)
+    prepared = _Prepared.of(data, settings.environment)
+    return _fit(prepared, np.arange(len(data)), settings, rng, about or {}, numbers, final=True).model
 
 
 @dataclass(frozen=True, eq=False)
@@ -553,23 +621,46 @@ class HeldBack:
         return dos_errors(self.data.grid, self.reference, self.predicted, self.training_mean, self.fermi)
 
     @property
+    def target_percent(self) -> float:
+        """Error (%) in what is fitted: of the cumulative distribution where that is the target, else of the density."""
+        if self.settings[0].target != "cumulative":
+            return self.errors.percent
+        grid = self.data.grid
+        wrong, spread = (cumulative(grid, self.reference - other) for other in (self.predicted, self.training_mean))
+        return 100.0 * float(np.sqrt(np.square(wrong).sum() / max(float(np.square(spread).sum()), 1e-300)))
+
+    def some(self, rows: Sequence[int]) -> HeldBack:
+        """Return some of the structures."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        names = ("data", "predicted", "reference", "relabeled", "training_mean", "label_mean", "fermi", "folds",
+                 "electrons")  # fmt: skip
+        return replace(self, **{name: getattr(self, name)[chosen] for name in names})
+
+    @property
     def label_errors(self) -> DosErrors:
         """Errors with energies as the labels count them."""
         return dos_errors(self.data.grid, self.data.densities, self.relabeled, self.label_mean, self.data.fermi)
 
-    def derived_errors(self) -> dict[str, float]:
-        """Return root mean square errors, per atom: Fermi and band energy in eV, D(E_F) in states/eV.
+    def derived(self) -> dict[str, FloatArray]:
+        """Return Fermi level and band energy (eV), and D(E_F) (states/eV), per atom: of labels and predictions (n, 2).
 
-        Levels are those of predicted and labeled density in the frame of the model, at the label's number of electrons.
+        Levels are those of labeled and predicted density in the frame of the model, at the label's number of electrons.
+        Not a number where a density on the grid does not hold them.
         """
-        wrong: dict[str, list[float]] = {"fermi_eV": [], "band_energy_eV": [], "at_fermi": []}
-        grid = self.data.grid
-        for reference, predicted, electrons in zip(self.reference, self.predicted, self.electrons, strict=True):
-            true, ours = (electronic_state(grid, density, electrons, 0.0) for density in (reference, predicted))
-            wrong["fermi_eV"].append(ours.fermi - true.fermi)
-            wrong["band_energy_eV"].append(ours.band_energy - true.band_energy)
-            wrong["at_fermi"].append(ours.at_fermi - true.at_fermi)
-        return {name: float(np.sqrt(np.mean(np.square(values)))) for name, values in wrong.items()}
+        rows = []
+        for pair, electrons in zip(zip(self.reference, self.predicted, strict=True), self.electrons, strict=True):
+            states = [_state(self.data.grid, density, electrons) for density in pair]
+            rows.append([[s.fermi, s.band_energy, s.at_fermi] if s else [np.nan] * 3 for s in states])
+        values = np.array(rows)  # (n, 2, 3)
+        return {name: values[:, :, k] for k, name in enumerate(("fermi_eV", "band_energy_eV", "at_fermi"))}
+
+    def derived_errors(self) -> dict[str, float]:
+        """Return root mean square errors of what `derived` returns, over the structures that have both."""
+        result = {}
+        for name, values in self.derived().items():
+            wrong = np.diff(values[np.isfinite(values).all(axis=1)], axis=1)
+            result[name] = float(np.sqrt(np.mean(np.square(wrong)))) if len(wrong) else float("nan")
+        return result
 
     def free_energy_errors(self, temperature: float) -> tuple[float, float]:
         """Return the root mean square and the largest error of A(T) - E(0) in eV per atom.
@@ -604,49 +695,128 @@ def cross_validate_dos(
     InputError
         As `fit_dos`.
     """
-    numbers = np.asarray(folds, dtype=np.int64)
-    prepared: dict[str, _Prepared] = {}
-    for settings in candidates:
-        key = settings.environment.basis(data.species).__repr__()
-        if key not in prepared:
-            prepared[key] = _Prepared.of(data, settings.environment)
-    chosen: list[DosSettings] = []
-    shape = data.densities.shape
-    predicted, reference, relabeled = np.empty(shape), np.empty(shape), np.empty(shape)
-    mean, label_mean = np.empty(shape), np.empty(shape)
-    fermi, electrons = np.empty(len(data)), np.empty(len(data))
-    for fold in np.unique(numbers):
-        kept, held = np.flatnonzero(numbers != fold), np.flatnonzero(numbers == fold)
-        fits = []
-        for settings in candidates:
-            inputs = prepared[settings.environment.basis(data.species).__repr__()]
-            fits.append(_fit(replace(inputs, settings=settings.environment), kept, settings, rng, {}))
-        best = min(fits, key=lambda fit: fit.score)
-        model = best.model
-        chosen.append(model.settings)
-        predicted[held] = best.predict(held)
-        moved = best.shifts_of(data[held], predicted[held])
-        reference[held] = shift(data.grid, data.densities[held], moved)
-        fermi[held] = data.fermi[held] + moved
-        electrons[held] = [
-            model.electrons_of(data.structures[i]) / len(data.structures[i]) for i in held
-        ]  # fmt: skip
-        relabeled[held] = shift(data.grid, predicted[held], -best.zeros(held))
-        mean[held], label_mean[held] = model.training_mean, data.densities[kept].mean(axis=0)
+    validation = DosValidation(data, folds, seed=int(rng.integers(2**31)))
+    judged = [[validation.fit(settings, fold).score for settings in candidates] for fold in validation.folds]
+    return validation.held_back([candidates[int(np.argmin(scores))] for scores in judged])
+
+
+class DosValidation:
+    """Data cut into folds, and fits without each of them, whose ridges are chosen by the other folds.
+
+    Parameters
+    ----------
+    folds
+        Fold of each structure (n,). A fit is judged, and its ridge chosen, by the folds that it has seen; by five that
+        are drawn where these are fewer than two.
+    seed
+        Of what is drawn: the same for all settings.
+    """
+
+    def __init__(self, data: DosData, folds: ArrayLike, *, seed: int) -> None:
+        self.data, self.seed = data, seed
+        self.numbers = np.asarray(folds, dtype=np.int64)
+        if self.numbers.shape != (len(data),) or len(np.unique(self.numbers)) < 2:
+            raise InputError(f"needs a fold for each of {len(data)} structures, and two or more", field="folds")
+        self._prepared: tuple[str, _Prepared] | None = None
+
+    @property
+    def folds(self) -> list[int]:
+        """Numbers of the folds."""
+        return [int(fold) for fold in np.unique(self.numbers)]
+
+    def fit(self, settings: DosSettings, fold: int) -> _Fitted:
+        """Return the fit without a fold."""
+        kept = np.flatnonzero(self.numbers != fold)
+        inner = self.numbers[kept] if len(self.folds) > 2 else None
+        return _fit(self._inputs(settings), kept, settings, np.random.default_rng([self.seed, fold]), {}, inner)
+
+    def fit_all(self, settings: DosSettings, target: Target | None = None) -> DosModel:
+        """Return the fit to all data."""
+        kept, rng = np.arange(len(self.data)), np.random.default_rng([self.seed, len(self.folds)])
+        model = _fit(self._inputs(settings), kept, settings, rng, {}, self.numbers, final=True).model
+        return replace(model, target=target)
+
+    def judge(self, settings: DosSettings) -> tuple[HeldBack, list[float]]:
+        """Return what the fits without each fold predict, and the errors (%) in the folds that they have seen."""
+        fits = [self.fit(settings, fold) for fold in self.folds]
+        return self._collect(fits), [fit.score for fit in fits]
+
+    def held_back(self, chosen: Sequence[DosSettings]) -> HeldBack:
+        """Return what fits without each fold predict, by settings for each fold."""
+        return self._collect([self.fit(settings, fold) for settings, fold in zip(chosen, self.folds, strict=True)])
+
+    def _inputs(self, settings: DosSettings) -> _Prepared:
+        key = repr(settings.environment.basis(self.data.species))
+        if self._prepared is None or self._prepared[0] != key:
+            self._prepared = key, _Prepared.of(self.data, settings.environment)
+        return replace(self._prepared[1], settings=settings.environment)
+
+    def _collect(self, fits: Sequence[_Fitted]) -> HeldBack:
+        data = self.data
+        empty = np.empty_like(data.densities)
+        result = HeldBack(
+            data, empty, empty.copy(), empty.copy(), empty.copy(), empty.copy(), np.empty(len(data)), self.numbers,
+            tuple(fit.model.settings for fit in fits), np.empty(len(data)),
+        )  # fmt: skip
+        for fit, fold in zip(fits, self.folds, strict=True):
+            held = np.flatnonzero(self.numbers == fold)
+            part = _compare(fit.model, data[held], fit.predict(held), fit.zeros(held))
+            for name in ("predicted", "reference", "relabeled", "training_mean", "label_mean", "fermi", "electrons"):
+                getattr(result, name)[held] = getattr(part, name)
+        return result
+
+
+def compare_dos(model: DosModel, data: DosData) -> HeldBack:
+    """Return predictions of other structures beside their labels.
+
+    Raises
+    ------
+    InputError
+        If the grid is another than that of the model.
+    """
+    if data.grid.count != model.grid.count or not np.allclose(data.grid.points, model.grid.points):
+        raise InputError(
+            f"the labels stand on {data.grid.count} energies from {data.grid.low:g} to {data.grid.high:g} eV, and the "
+            f"model was fitted to {model.grid.count} from {model.grid.low:g} to {model.grid.high:g} eV", field="grid",
+        )  # fmt: skip
+    predicted = np.array([model.density(structure) / len(structure) for structure in data.structures])
+    return _compare(model, data, predicted, np.array([model.labels_zero(structure) for structure in data.structures]))
+
+
+def _compare(model: DosModel, data: DosData, predicted: FloatArray, zeros: FloatArray) -> HeldBack:
+    moved = model.shifts_of(data, predicted)
+    label_mean = model.training_mean if model.label_mean is None else model.label_mean
+    electrons = _composition(data.structures, model.species) @ model.electrons
     return HeldBack(
-        data, predicted, reference, relabeled, mean, label_mean, fermi, numbers, tuple(chosen), electrons
+        data, predicted, shift(data.grid, data.densities, moved), shift(data.grid, predicted, -zeros),
+        np.broadcast_to(model.training_mean, predicted.shape), np.broadcast_to(label_mean, predicted.shape),
+        _known_levels(data, electrons) + moved, np.zeros(len(data), dtype=np.int64), (model.settings,), electrons,
     )  # fmt: skip
+
+
+def _known_levels(data: DosData, electrons: FloatArray) -> FloatArray:
+    """Return the Fermi levels of labels (n,): as they are known, or where the labels hold the electrons."""
+    return np.array([
+        fermi if np.isfinite(fermi) else state.fermi if (state := _state(data.grid, density, count)) else np.nan
+        for fermi, density, count in zip(data.fermi, data.densities, electrons, strict=True)
+    ])  # fmt: skip
+
+
+def _state(grid: Grid, density: FloatArray, electrons: float) -> ElectronicState | None:
+    """Return the electrons of a density at 0 K; None where it does not hold them."""
+    try:
+        return electronic_state(grid, density, electrons, 0.0)
+    except InputError:
+        return None
 
 
 @dataclass(frozen=True, eq=False)
 class _Fitted:
-    """A model with what judging it needs."""
+    """A model, its error (%) in the folds that chose its ridge, and what it was fitted to."""
 
     model: DosModel
     score: float
     prepared: _Prepared
-    center: FloatArray
-    electrons: FloatArray
 
     def predict(self, indices: IntArray) -> FloatArray:
         """Return densities per atom of structures of the prepared data."""
@@ -665,20 +835,10 @@ class _Fitted:
         structures = [inputs.data.structures[i] for i in indices]
         return model.environments.mean_features(z, starts), _composition(structures, model.species)
 
-    def shifts_of(self, data: DosData, predicted: FloatArray) -> FloatArray:
-        """Return how far labels of other structures are moved (n,)."""
-        settings, grid = self.model.settings, data.grid
-        if settings.reference == "labels":
-            return np.zeros(len(data))
-        if settings.reference == "fitted":
-            return _best_shifts(grid, data.densities, predicted)
-        electrons = _composition(data.structures, self.model.species) @ self.electrons
-        return self.center - _levels(settings, data, electrons)
-
 
 def _fit(
     prepared: _Prepared, kept: IntArray, settings: DosSettings, rng: np.random.Generator, about: Mapping[str, Any],
-    final: bool = False,
+    folds: IntArray | None = None, *, final: bool = False,
 ) -> _Fitted:  # fmt: skip
     data = prepared.data[kept]
     if len(data) < 5:
@@ -693,30 +853,33 @@ def _fit(
     root = environments.root()
     design = features if root is None else features @ root
     kernel = design @ design.T
-    folds = rng.permutation(np.arange(len(data)) % 5)
-    center, shifts = np.zeros(1), np.zeros(len(data))
+    if folds is None:
+        folds = rng.permutation(np.arange(len(data)) % 5)
+    center, shifts = 0.0, np.zeros(len(data))
     if settings.reference == "fitted":
-        shifts = _fitted_shifts(kernel, grid, data.densities, composition, settings, folds)
+        shifts = _fitted_shifts(kernel, grid, data.densities, composition, data.weights, settings, folds)
     elif settings.reference != "labels":
         levels = _levels(settings, data, composition @ electrons)
-        center = np.array([np.median(levels)])
+        center = float(np.median(levels))
         shifts = center - levels
     densities = shift(grid, data.densities, shifts)
-    ridges, score = _choose(kernel, grid, densities, composition, settings, folds)
+    ridges, score = _choose(kernel, grid, densities, composition, data.weights, settings, folds)
     back = None
     targets = densities
     if settings.target == "components":
         back = Components.of(densities, min(settings.components, *densities.shape)).vectors
         targets = densities @ back.T
-    weights, constants = _solve(kernel, design, targets, composition, ridges)
+    weights, constants = _solve(kernel, design, targets, composition, data.weights, ridges)
     if back is not None:
         mean = densities.mean(axis=0)
         weights, constants = weights @ back, constants @ back + (mean - (mean @ back.T) @ back)
     zero_weights, zero_constants = np.zeros((design.shape[1], 1)), np.zeros((len(basis.species), 1))
     if settings.reference != "labels":
         open_ridge = settings.model_copy(update={"ridge": None, "target": "values"})
-        ridge, _ = _choose(kernel, grid, shifts[:, None], composition, open_ridge, folds)
-        zero_weights, zero_constants = _solve(kernel, design, shifts[:, None], composition, ridge)
+        ridge, _ = _choose(kernel, grid, shifts[:, None], composition, data.weights, open_ridge, folds)
+        zero_weights, zero_constants = _solve(
+            kernel, design, shifts[:, None], composition, data.weights, ridge
+        )  # fmt: skip
     if root is not None:
         weights, zero_weights = root @ weights, root @ zero_weights
     spread = None
@@ -729,60 +892,75 @@ def _fit(
     model = DosModel(
         settled, basis.species, grid, environments, np.ascontiguousarray(weights), constants, electrons,
         zero_weights[:, 0], zero_constants[:, 0], densities.mean(axis=0), float(np.mean(ridges)), dict(about),
-        spread,
+        spread, center, data.densities.mean(axis=0),
     )  # fmt: skip
-    return _Fitted(model, score, prepared, center, electrons)
+    return _Fitted(model, score, prepared)
 
 
 def _solve(
-    kernel: FloatArray, design: FloatArray, targets: FloatArray, composition: FloatArray, ridges: Any
-) -> tuple[FloatArray, FloatArray]:
+    kernel: FloatArray, design: FloatArray, targets: FloatArray, composition: FloatArray, factors: FloatArray,
+    ridges: Any,
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
     """Return weights (r, k) of the design and constants (S, k) of the species for targets (n, k)."""
-    constants = np.linalg.lstsq(composition, targets, rcond=None)[0]
-    fit = KernelFit.of(kernel, targets - composition @ constants)
+    constants = _constants(composition, targets, factors)
+    fit = KernelFit.of(kernel, targets - composition @ constants, factors)
     dual = fit.dual(ridges * float(fit.values.mean()))
-    weights = design.T @ (dual - dual.mean(axis=0))  # the kernel is centered over the training structures
-    return weights, constants + fit.mean - design.mean(axis=0) @ weights
+    middle = fit.weights @ design / len(design)  # the kernel is centered over the training structures
+    weights = design.T @ dual - np.outer(middle, dual.sum(axis=0))
+    return weights, constants + fit.mean - middle @ weights
+
+
+def _constants(composition: FloatArray, targets: FloatArray, factors: FloatArray) -> FloatArray:
+    """Return what each species brings (S, k) by weighted least squares."""
+    root = np.sqrt(factors)[:, None]
+    return np.asarray(np.linalg.lstsq(composition * root, targets * root, rcond=None)[0])
 
 
 def _choose(
-    kernel: FloatArray, grid: EnergyGrid, densities: FloatArray, composition: FloatArray, settings: DosSettings,
-    folds: IntArray,
+    kernel: FloatArray, grid: Grid, densities: FloatArray, composition: FloatArray, factors: FloatArray,
+    settings: DosSettings, folds: IntArray,
 ) -> tuple[Any, float]:  # fmt: skip
-    """Return the ridge, or that of every component, and the error in the folds it was chosen by."""
+    """Return the ridge, or that of every component, and the error in the folds it was chosen by.
+
+    The error is in percent of what the mean density misses, of the cumulative distribution where that is the target;
+    what components cut off is part of it.
+    """
     candidates = np.array(RIDGES if settings.ridge is None else [settings.ridge])
-    constants = np.linalg.lstsq(composition, densities, rcond=None)[0]
-    targets = densities - composition @ constants
-    parts = None
+    targets = densities - composition @ _constants(composition, densities, factors)
+    spread, cut, parts = densities - densities.mean(axis=0), 0.0, None
     if settings.target == "components":
         parts = Components.of(densities, min(settings.components, *densities.shape))
+        cut = float((factors @ np.square(spread - spread @ parts.vectors.T @ parts.vectors)).sum())
         targets = targets @ parts.vectors.T
-    wrong = cross_validate_kernel(kernel, targets, folds, candidates) - targets
+    wrong = cross_validate_kernel(kernel, targets, folds, candidates, weights=factors) - targets
     if settings.target == "cumulative":
-        wrong = cumulative(grid, wrong)
-    squares = np.square(wrong).sum(axis=1)  # (L, m)
+        wrong, spread = cumulative(grid, wrong), cumulative(grid, spread)
+    squares = np.einsum("n,lnm->lm", factors, np.square(wrong))
+    whole = max(float((factors @ np.square(spread)).sum()), 1e-300)
     if parts is not None:
         best = candidates[np.argmin(squares, axis=0)]
-        return best, float(squares.min(axis=0).sum())
+        return best, 100.0 * float(np.sqrt((squares.min(axis=0).sum() + cut) / whole))
     total = squares.sum(axis=1)
     number = int(np.argmin(total))
-    return float(candidates[number]), float(total[number])
+    return float(candidates[number]), 100.0 * float(np.sqrt(total[number] / whole))
 
 
 def _fitted_shifts(
-    kernel: FloatArray, grid: EnergyGrid, densities: FloatArray, composition: FloatArray, settings: DosSettings,
-    folds: IntArray,
+    kernel: FloatArray, grid: Grid, densities: FloatArray, composition: FloatArray, factors: FloatArray,
+    settings: DosSettings, folds: IntArray,
 ) -> FloatArray:  # fmt: skip
     """Return the shift of every training structure (n,), from weights and shifts in turn; their mean is 0."""
     shifts = np.zeros(len(densities))
     for _ in range(_ROUNDS):
         moved = shift(grid, densities, shifts)
-        ridge, _ = _choose(kernel, grid, moved, composition, settings.model_copy(update={"target": "values"}), folds)
-        constants = np.linalg.lstsq(composition, moved, rcond=None)[0]
-        fit = KernelFit.of(kernel, moved - composition @ constants)
+        of_values = settings.model_copy(update={"target": "values"})
+        ridge, _ = _choose(kernel, grid, moved, composition, factors, of_values, folds)
+        constants = _constants(composition, moved, factors)
+        fit = KernelFit.of(kernel, moved - composition @ constants, factors)
         factor = fit.values / (fit.values + ridge * fit.values.mean())
-        hat = np.einsum("nk,k,nk->n", fit.vectors, factor, fit.vectors) + 1.0 / len(moved)
-        fitted = composition @ constants + fit.mean + (fit.vectors * factor) @ fit.turned
+        hat = np.einsum("nk,k,nk->n", fit.vectors, factor, fit.vectors) + fit.weights / len(moved)
+        inside = (fit.vectors * factor) @ fit.turned / np.sqrt(fit.weights)[:, None]
+        fitted = composition @ constants + fit.mean + inside
         alone = moved + (fitted - moved) / (1.0 - hat)[:, None]  # of the fit without the structure
         change = _best_shifts(grid, densities, alone)
         change -= change.mean()
@@ -795,7 +973,7 @@ def _fitted_shifts(
 _RESOLUTION = 0.01  # eV of fitted shifts
 
 
-def _best_shifts(grid: EnergyGrid, densities: FloatArray, wanted: FloatArray) -> FloatArray:
+def _best_shifts(grid: Grid, densities: FloatArray, wanted: FloatArray) -> FloatArray:
     """Return the shift (n,) that brings every density closest to a wanted one (n, m)."""
     amounts = np.arange(-_FARTHEST, _FARTHEST + 0.5 * _RESOLUTION, _RESOLUTION)
     points, spline = grid.points, make_interp_spline(grid.points, densities.T, k=3)  # all at once: as `shift`
@@ -826,6 +1004,11 @@ def _electrons(settings: DosSettings, data: DosData, composition: FloatArray) ->
             return np.array([settings.electrons[chemical_symbols[z]] for z in data.species])
         except KeyError as error:
             raise InputError(f"does not name {error.args[0]}", field="electrons") from None
+    if not np.isfinite(data.fermi).all():
+        raise InputError(
+            "are not given, and the labels do not say up to which Fermi level they are filled: give those of each "
+            "element, as in electrons: {Si: 4}", field="electrons",
+        )  # fmt: skip
     held = np.array([
         np.interp(energy, data.grid.points, row)
         for energy, row in zip(data.fermi, cumulative(data.grid, data.densities), strict=True)

@@ -23,8 +23,9 @@ from ase.units import kB
 from scipy.optimize import brentq
 from scipy.special import spence
 
+from forcewright.data.properties import Grid
 from forcewright.errors import InputError
-from forcewright.properties.density_of_states import EnergyGrid, integral_weights, level, value_at
+from forcewright.properties.density_of_states import integral_weights, level, value_at
 from forcewright.structure import FloatArray
 
 #: Thermal energies k_BT that a grid has to reach above the chemical potential.
@@ -53,7 +54,7 @@ def _trilogarithm(y: FloatArray) -> FloatArray:
     return result
 
 
-def _thermal(grid: EnergyGrid, mu: float, temperature: float) -> tuple[FloatArray, ...]:
+def _thermal(grid: Grid, mu: float, temperature: float) -> tuple[FloatArray, ...]:
     """Return x, f_T - f_0, H₁, H₂ and H₃ at the grid points."""
     width = kB * temperature
     x = (grid.points - mu) / width
@@ -67,7 +68,7 @@ def _thermal(grid: EnergyGrid, mu: float, temperature: float) -> tuple[FloatArra
     )  # fmt: skip
 
 
-def _weights(grid: EnergyGrid, first: FloatArray, second: FloatArray) -> FloatArray:
+def _weights(grid: Grid, first: FloatArray, second: FloatArray) -> FloatArray:
     """Return integral weights from antiderivatives at all grid points."""
     return integral_weights(grid, lambda points: first[[0, -1]], lambda points: second)
 
@@ -91,7 +92,7 @@ class FermiWeights:
     excess: FloatArray
 
     @classmethod
-    def of(cls, grid: EnergyGrid, mu: float, temperature: float) -> FermiWeights:
+    def of(cls, grid: Grid, mu: float, temperature: float) -> FermiWeights:
         """Return the weights at a chemical potential (eV) and a temperature (K); 0 K is a step."""
         below = np.minimum(grid.points - mu, 0.0)
         number = _weights(grid, below, 0.5 * below**2)
@@ -106,7 +107,7 @@ class FermiWeights:
         return cls(number, grand, excess)
 
 
-def chemical_potential(grid: EnergyGrid, density: FloatArray, electrons: float, temperature: float) -> float:
+def chemical_potential(grid: Grid, density: FloatArray, electrons: float, temperature: float) -> float:
     """Return μ in eV at which a density (m,) holds ``electrons``; at 0 K the Fermi level, in a gap its middle.
 
     Raises
@@ -178,7 +179,7 @@ class ElectronicState:
     gradient: FloatArray
 
 
-def electronic_state(grid: EnergyGrid, density: FloatArray, electrons: float, temperature: float) -> ElectronicState:
+def electronic_state(grid: Grid, density: FloatArray, electrons: float, temperature: float) -> ElectronicState:
     """Return the state of ``electrons`` electrons in a density (m,) at a temperature in K.
 
     Raises
@@ -200,7 +201,7 @@ def electronic_state(grid: EnergyGrid, density: FloatArray, electrons: float, te
     )  # fmt: skip
 
 
-def _heat_capacity(grid: EnergyGrid, density: FloatArray, mu: float, temperature: float) -> float:
+def _heat_capacity(grid: Grid, density: FloatArray, mu: float, temperature: float) -> float:
     """Return (M₂ - M₁²/M₀)/T with M_k = ∫ D (ε - μ)^k (-∂f/∂ε) dε."""
     if temperature == 0:
         return 0.0

@@ -38,7 +38,8 @@ _SAID = {
     "highest": "highest frequency of frames so far apart", "sampled": "frames close enough for what moves",
     "images_from": "own periodic images from", "neighbors": "coordination number",
     "plateau": "displacement at which it levels off", "equilibration": "equilibration, left out",
-    "equilibrated": "in equilibrium after it",
+    "equilibrated": "in equilibrium after it", "mean_fermi_level_eV": "mean Fermi level",
+    "mean_band_energy_eV": "mean band energy", "mean_dos_at_fermi_level": "mean D(E_F)", "charges_by_class": "charge",
 }  # fmt: skip
 
 Listener = Callable[[str, int], None]
@@ -345,7 +346,9 @@ def figure_of(result: Result) -> Figure | None:
     except (NotImplementedError, ForcewrightError):
         return None
     for axes in figure.axes:
-        dress(axes, axes.get_xlabel(), axes.get_ylabel(), axes.get_title())
+        title = axes.get_title()
+        axes.set_title("")  # which stands in the middle, and there goes to the left
+        dress(axes, axes.get_xlabel(), axes.get_ylabel(), title)
         legend = axes.get_legend()
         if legend is not None:
             legend.set_frame_on(False)

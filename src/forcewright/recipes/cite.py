@@ -47,6 +47,8 @@ def _citations(folder: Path) -> list[Mapping[str, str]]:
         raise InputError("is no result of a command", file=folder / "result.json")
     if stored := _stored(folder):
         return stored
+    if isinstance(kept := result.get("citations"), list):  # a study of a property
+        return [entry for entry in kept if _is_citation(entry)]
     if isinstance(result.get("families"), Mapping) and "judged_on" in result:  # a comparison, of any version
         return list(compare_page.citations(result))
     keys = [*_ALWAYS, *(cited_keys(result) if result.get("written_by") == "compare-spaces" else ())]

@@ -9,15 +9,27 @@ from forcewright.errors import InputError
 from forcewright.plain_data import parse_json, read_yaml
 
 _KIND = "tensor-property"  # as `forcewright.properties.tensor_model` saves its models
+_DENSITIES = "forcewright-dos"  # as `forcewright.properties.dos_model` does
 
 
-def describes_property(config: Path) -> bool:
-    """Tell whether a file is a config with ``target:``; False for whatever cannot be read."""
-    try:
-        content = read_yaml(config)
-    except (InputError, OSError):
-        return False
-    return isinstance(content, Mapping) and "target" in content
+def describes_property(config: object) -> bool:
+    """Tell whether a file or a mapping is a config with ``target:``; False for whatever cannot be read."""
+    return "target" in _content(config)
+
+
+def describes_density(config: object) -> bool:
+    """Tell whether the target of a config is a density of states, which has a grid."""
+    target = _content(config).get("target")
+    return isinstance(target, Mapping) and target.get("grid") is not None
+
+
+def _content(config: object) -> Mapping[str, object]:
+    if isinstance(config, str | Path):
+        try:
+            config = read_yaml(Path(config))
+        except (InputError, OSError):
+            return {}
+    return config if isinstance(config, Mapping) else {}
 
 
 def property_folder(path: Path) -> Path | None:
@@ -28,5 +40,17 @@ def property_folder(path: Path) -> Path | None:
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and content.get("kind") == _KIND:
+            return folder
+    return density_folder(path)
+
+
+def density_folder(path: Path) -> Path | None:
+    """Return the folder of a model of densities of states, as `property_folder` does."""
+    for folder in (path, path / "model"):
+        try:
+            content = parse_json((folder / "dos.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict) and content.get("format") == _DENSITIES:
             return folder
     return None

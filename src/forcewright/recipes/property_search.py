@@ -16,6 +16,7 @@ import numpy as np
 
 from forcewright.data.properties import PropertySet
 from forcewright.errors import InputError
+from forcewright.execution.processes import InProcess
 from forcewright.fitting.hyperparameters import filled
 from forcewright.fitting.range_ends import params_at_ends
 from forcewright.optimize.evaluation import StudyError
@@ -23,7 +24,7 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, Space
 from forcewright.optimize.study import Study
-from forcewright.optimize.workers import InProcess, Outcome
+from forcewright.optimize.workers import Outcome
 from forcewright.properties.tensor_model import judge_tensors, settings_class
 from forcewright.structure import IntArray
 

@@ -19,7 +19,6 @@ from matplotlib.figure import Figure
 from pydantic import Field, field_validator
 
 from forcewright.configs import StrictModel, validate
-from forcewright.data.folds import kfold
 from forcewright.data.properties import PropertySet, Target
 from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
@@ -28,6 +27,7 @@ from forcewright.files import atomic_path, write_table
 from forcewright.fitting.hyperparameters import ends_of, filled, ranges_within
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range
+from forcewright.properties.dos_model import DosModel
 from forcewright.properties.tensor_errors import errors_of, tensor_errors
 from forcewright.properties.tensor_model import (
     Settings,
@@ -38,8 +38,10 @@ from forcewright.properties.tensor_model import (
     settings_class,
 )
 from forcewright.recipes import provenance
-from forcewright.recipes.config import Paths
-from forcewright.recipes.property_kind import property_folder
+from forcewright.recipes.dos_predictions import predict_densities
+from forcewright.recipes.dos_study import DosConfig, DosResult, Listener, tune_dos
+from forcewright.recipes.property_config import LeaveOut, PropertyData, cut
+from forcewright.recipes.property_kind import density_folder, describes_density, property_folder
 from forcewright.recipes.property_search import search_settings
 from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
@@ -72,17 +74,6 @@ def candidates_of(content: Mapping[str, Any]) -> list[Settings]:
     return result
 
 
-class PropertyData(StrictModel):
-    """Where structures with values lie; paths are relative to the config."""
-
-    train: Paths
-    """File or files to fit to."""
-    test: Paths | None = None
-    """File or files that are predicted once, at the end."""
-    skip_broken: bool = False
-    """Leave out frames without a usable value, and say so."""
-
-
 class PropertyConfig(StrictModel):
     """Everything `forcewright tune` needs for a property."""
 
@@ -104,6 +95,9 @@ class PropertyConfig(StrictModel):
     frame_error: float = Field(default=0.0, ge=0, le=1e6)
     """Variance of an error that the invariant values of a frame's atoms have in common, such as the shift of computed
     shieldings of a crystal, relative to that of each atom's own error; 0 if they have none."""
+    leave_out: LeaveOut | None = None
+    """Leave whole groups out in turn: each group (``groups``), or named sets of groups such as {liquid: [melt]};
+    frames in no set are dealt to folds."""
     seed: int = Field(default=0, ge=0)
     """Of the folds."""
 
@@ -142,38 +136,39 @@ class PropertyResult(Tabular):
 
 
 def tune_property(
-    config: str | Path | Mapping[str, Any] | PropertyConfig, *, output: str | Path | None = None, fresh: bool = False
-) -> PropertyResult:  # fmt: skip
+    config: str | Path | Mapping[str, Any] | PropertyConfig | DosConfig, *, output: str | Path | None = None,
+    fresh: bool = False, on_trial: Listener | None = None,
+) -> PropertyResult | DosResult:  # fmt: skip
     """Fit a property, predict every frame by a fit without its fold, and write model, tables, figure and page.
 
-    A study that has finished with the same config and data is read back.
+    A study that has finished with the same config and data is read back. A target with a grid is a density of states
+    (`forcewright.recipes.dos_study.tune_dos`).
 
     Parameters
     ----------
     config
-        A YAML file or its content, see `PropertyConfig`.
+        A YAML file or its content, see `PropertyConfig` and `DosConfig`.
     output
         Folder for everything, in place of that of the config.
     fresh
         Do the study again.
+    on_trial
+        Called with every trial of a density of states and the number of trials wanted.
 
     Raises
     ------
     InputError
         If config or data are not usable; names file, frame and field.
     """
+    if isinstance(config, DosConfig) or describes_density(config):
+        return tune_dos(config, output=output, fresh=fresh, on_trial=on_trial)  # type: ignore[arg-type]
     read = read_config(PropertyConfig, config)
     settings = with_absolute_paths(read.settings, read.folder)
     if output is not None:
         settings = settings.model_copy(update={"output": Path(output).resolve()})
-    if settings.target.grid is not None:
-        raise InputError(
-            "is a density of states; forcewright.properties.dos_model fits it in Python, studies take properties with "
-            "irreps", field="target.grid",
-        )  # fmt: skip
     ranges = settings.ranges
     candidates = [] if ranges else candidates_of(settings.model)
-    files = [*settings.data.train, *(settings.data.test or [])]
+    files = settings.data.files(settings.target)
     with RunFolder(settings.output, "tune") as folder, folder.logging():
         data = read_property(list(settings.data.train), settings.target, strict=not settings.data.skip_broken)
         test = None
@@ -185,7 +180,7 @@ def tune_property(
         if earlier is not None and earlier.get("study") == identity and not fresh and (folder / "model").is_dir():
             return PropertyResult(TensorModel.load(folder / "model"), earlier, folder.path)
         begun = time.monotonic()
-        folds = kfold(data.dataset, min(settings.folds, len(data)), rng=np.random.default_rng(settings.seed))
+        folds = cut(data.dataset, settings.folds, settings.leave_out, settings.seed)
         how: dict[str, Any] = {"robust": settings.robust, "frame_error": settings.frame_error}
         warnings = [str(error) for error in data.left_out]
         if fresh:
@@ -211,7 +206,7 @@ def tune_property(
             "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
             "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
             "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
-            "warnings": warnings, "wall_s": time.monotonic() - begun,
+            "warnings": warnings, "citations": _citations(), "wall_s": time.monotonic() - begun,
         }  # fmt: skip
         return _write(folder, settings, fit, test, tested, summary, hashes)
 
@@ -228,6 +223,8 @@ def _identity(settings: PropertyConfig, hashes: Mapping[str, str]) -> str:
         if words["model"].get("spread") == 1:
             del words["model"]["spread"]
         words["model"]["alternatives"] = settings.model.get("alternatives", [])
+    if settings.leave_out is None:  # studies of earlier versions go on
+        del words["leave_out"]
     content = {"settings": words, "data": sorted(hashes.values()), "sets": [len(settings.data.train)]}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -341,7 +338,7 @@ def _citations() -> list[dict[str, str]]:
 
 
 def predict_property(
-    model: str | Path | TensorModel, structures: Any, output: str | Path | None = None
+    model: str | Path | TensorModel | DosModel, structures: Any, output: str | Path | None = None
 ) -> tuple[list[FloatArray], list[dict[str, Any]]]:
     """Predict a property, and compare it with the labels where all frames have them.
 
@@ -352,7 +349,7 @@ def predict_property(
     structures
         Files or ASE atoms.
     output
-        CSV file for the predictions.
+        CSV file for the predictions; for densities of states .npz or .csv (`predict_densities`).
 
     Returns
     -------
@@ -363,7 +360,11 @@ def predict_property(
     InputError
         If there is no model of a property, or a frame holds an element that it does not know.
     """
+    if isinstance(model, DosModel):
+        return predict_densities(model, structures, output)
     if not isinstance(model, TensorModel):
+        if (densities := density_folder(Path(model))) is not None:
+            return predict_densities(DosModel.load(densities), structures, output)
         folder = property_folder(Path(model))
         if folder is None:
             raise InputError("is not the folder of a property model", file=Path(model))

@@ -28,8 +28,11 @@ from forcewright.fitting.settings import FitSettings
 from forcewright.fitting.trials import Listener, Trials, open_study
 from forcewright.optimize.journal import study_fingerprint
 from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, parse_config, read_config, with_files
+from forcewright.recipes.dos_study import DosConfig
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
+from forcewright.recipes.property_kind import describes_property
+from forcewright.recipes.property_study import PropertyConfig, tune_property
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
 from forcewright.reference.identity import identify
@@ -52,7 +55,9 @@ def tune(
 
     ``tune("mo.yaml")`` runs or resumes the study of a config and writes its results to the config's output folder. A
     study that has finished with the same config and data is not fitted again: what it has left is returned.
-    ``tune(frames, model={"kind": "snap", "rcut": {"low": 3, "high": 6}})`` does the same in memory.
+    ``tune(frames, model={"kind": "snap", "rcut": {"low": 3, "high": 6}})`` does the same in memory. A config with
+    ``target:`` is a study of a property beside the energy, and what it returns is that of
+    `forcewright.tune_property`.
 
     Parameters
     ----------
@@ -148,6 +153,13 @@ def _run(
     settings = {name: value for name, value in settings.items() if name != "executor" or value is not None}
     if output is not None:
         as_path(output)  # before anything is read
+    if model is None and (isinstance(data, PropertyConfig | DosConfig) or describes_property(data)):
+        if command == "fit":
+            raise InputError("describes a property beside the energy; forcewright tune fits it", field="target")
+        for name, value in {"test": test, "validation": validation, "labels": labels, **settings}.items():
+            if value is not None:
+                raise InputError("stands in the config of a property; put it there", field=name)
+        return tune_property(data, output=output, fresh=fresh, on_trial=on_trial)  # type: ignore[return-value]
     if model is None:
         rest = {name: value for name, value in settings.items() if name != "executor"}
         config = _as_config(data, output, {"test": test, "validation": validation, "labels": labels, **rest})
