@@ -27,7 +27,7 @@ from forcewright.recipes.analyze import Selection
 from forcewright.report import PageContent, Section, write_report
 from forcewright.report.drawing import color_of, dress, new_figure
 from forcewright.report.numbers import with_error
-from forcewright.trajectory import read_thermo
+from forcewright.trajectory import read_thermo, snapshots
 
 HERE = Path(__file__).resolve().parent
 ATM = 9869.233  # per GPa
@@ -48,24 +48,28 @@ def pressure_biases(runs: Path) -> Rows:
     ):  # fmt: skip
         if (runs / name / "result.json").is_file():
             errors = read_json(runs / name / "result.json")["validation"]
-            energy, force = errors.get("energy_rmse_meV_per_atom"), errors.get("force_rmse_eV_per_A")
-            bias, its_error = errors["pressure_bias_GPa"], errors["standard_error"]["pressure_bias_GPa"]
-            rows.append(
-                [what, "–" if energy is None else f"{energy:.3g}", "–" if force is None else f"{force:.3f}",
-                 with_error(ATM * bias, ATM * its_error)]
-            )  # fmt: skip
+            keys = ("energy_rmse_meV_per_atom", "force_rmse_eV_per_A", "pressure_bias_GPa")
+            energy, force, bias = (np.nan if errors.get(key) is None else errors[key] for key in keys)
+            its_error = errors["standard_error"].get("pressure_bias_GPa") or np.nan  # of few frames it is not known
+            rows.append([what, f"{energy:.3g}", f"{force:.3g}", with_error(ATM * bias, ATM * its_error)])
     return rows
+
+
+def ions_of(folder: Path) -> int:
+    """Return the number of ions of a run."""
+    return len(next(snapshots(folder / "final.extxyz")))
 
 
 def volumes(runs: Path) -> Rows:
     """Return the volume per 200 ions of reference and potential, in equilibrium at 1 bar, with errors by blocks."""
     rows = []
-    for ions in (216, 1000):
+    for size in (216, 1000):
         means: list[Mean] = []
         for name in ("reference", "ace"):
-            folder = runs / (f"{name}-{ions}" if name == "ace" or ions == 1000 else name)
-            if (folder / "thermo.csv").is_file():
+            folder = runs / (f"{name}-{size}" if name == "ace" or size == 1000 else name)
+            if (folder / "final.extxyz").is_file():
                 averages = analyze.thermodynamics(folder / "thermo.csv")
+                ions = ions_of(folder)
                 scale = 200.0 / ions
                 means.append(
                     Mean(scale * averages.mean["volume_A3"], scale * averages.error["volume_A3"],
@@ -96,7 +100,7 @@ def reweighted_volumes(runs: Path) -> Rows:
         samples.append((apart[kept], volume[kept]))
     means, errors = with_block_errors(samples[0], samples[1], kB * KELVIN)
     (ace, reference, off), (ace_error, reference_error, off_error) = means, errors
-    return [["216", with_error(reference, reference_error), with_error(ace, ace_error),
+    return [[f"{ions:,}", with_error(reference, reference_error), with_error(ace, ace_error),
              with_error(100 * off, 100 * off_error)]]  # fmt: skip
 
 
@@ -134,7 +138,8 @@ def pressures(runs: Path) -> Rows:
         if file.is_file():
             table = read_json(file)["pressures"]
             names = ("train", "run", "rerun", "bias")
-            means = [(ATM * table[k]["mean_GPa"], ATM * table[k]["error_GPa"]) for k in names]
+            unknown = {"mean_GPa": np.nan, "error_GPa": np.nan}  # of too few frames at that density
+            means = [tuple(ATM * (table[k] or unknown)[of] for of in ("mean_GPa", "error_GPa")) for k in names]
             (train, train_error), _, (again, again_error), bias = means
             moved = 100 * np.array([again / train - 1, np.hypot(train_error, again_error) / train])
             off = 100 * np.array(bias) / again
@@ -189,8 +194,7 @@ def volume_figure(runs: Path) -> Any:
         if (runs / name / "thermo.csv").is_file():
             table = read_thermo(runs / name / "thermo.csv")
             held = table["stage"] == table["stage"][-1]
-            ions = 1000 if name.endswith("1000") else 216
-            time, volume = table["time_ps"][held], 200 / ions * table["volume_A3"][held]
+            time, volume = table["time_ps"][held], 200 / ions_of(runs / name) * table["volume_A3"][held]
             width = max(1, round(0.5 / (time[1] - time[0])))
             smooth = np.convolve(volume, np.ones(width) / width, "valid")
             ax.plot(time[: len(smooth)] - time[0], smooth, color=color_of(k), lw=1, label=label)
