@@ -128,7 +128,7 @@ def main() -> None:
             begin = time.process_time()
             fit = fw.fit(
                 train, model={**model, "functions": arguments.functions}, committee=8, stability="off",
-                uncertainty=["standard_error", "distance"], search={"starts": 2, "evaluations": 25},
+                uncertainty=["standard_error", "distance", "rematch"], search={"starts": 2, "evaluations": 25},
             )  # fmt: skip
             potentials = [fit.potential]
             if arguments.gap and find_spec("quippy"):

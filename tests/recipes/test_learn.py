@@ -20,6 +20,7 @@ from ase.calculators.emt import EMT
 
 import forcewright as fw
 from forcewright.errors import InputError
+from forcewright.learning import time_limit
 from forcewright.learning.contracts import Walk
 from forcewright.learning.parts import DiversePolicy, closest_share, outlier, remaining_stages
 from forcewright.learning.settings import FilterSettings, PolicySettings
@@ -195,6 +196,24 @@ def test_caps_end_a_learner_and_may_be_raised(config: dict[str, Any], uninterrup
     assert few.rounds[-1]["last"] and len(few.data) == 17  # how far the potential of all labels comes is seen as well
     rounds = fw.learn({**settings, "policy": {"frames": 1, "max_rounds": 1}}, reference=Copper(tmp_path / "log"))
     assert "rounds are done" in rounds.reason
+
+
+def test_walks_under_way_stop_when_the_time_is_over_and_go_on_with_more(
+    config: dict[str, Any], uninterrupted: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**config, "output": tmp_path / "run"}
+    hours = iter(range(10**6))  # an hour passes whenever the clock is looked at
+    with monkeypatch.context() as patched:
+        patched.setattr(time_limit, "time", SimpleNamespace(monotonic=lambda: 3600.0 * next(hours)))
+        few = {**settings, "policy": {**config["policy"], "max_hours": 9.5}}
+        stopped = fw.learn(few, reference=Copper(tmp_path / "log"))
+    assert next(hours) == 11 and stopped.rounds == () and stopped.potential.species == (29,)
+    assert "as long as is allowed; with more it goes on in round 0" in stopped.reason
+    trajectory = tmp_path / "run/rounds/0000/walks/hot-0/trajectory.extxyz"
+    assert 1 <= trajectory.read_text().count("Lattice") < 10  # stopped on its way
+    fw.learn(settings, reference=Copper(tmp_path / "log"))
+    assert what_is_left(tmp_path / "run") == what_is_left(uninterrupted[0].folder)
+    assert sorted((tmp_path / "log").read_text().split()) == sorted(uninterrupted[1])
 
 
 @pytest.mark.slow

@@ -151,9 +151,9 @@ def test_runs_are_labelled_diagnosed_and_compared_by_stages(tmp_path: Path) -> N
     assert made["spaces"].words == ("compare-spaces", "runs/md", "a.extxyz", "--frames=9", "-o", "spaces")
 
 
-@pytest.mark.parametrize("diagnosed", [True, False])
-def test_a_run_that_breaks_ends_the_pipeline_unless_it_is_diagnosed(
-    diagnosed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("looks", ["diagnose", "rerun", ""])
+def test_a_run_that_breaks_ends_the_pipeline_unless_it_is_looked_into(
+    looks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Solid argon at zero pressure and 400 K boils away within 0.5 ps."""
     argon = {"lammps": {"pair_style": "lj/cut 6.0", "pair_coeff": "* * 0.0103 3.4", "species": ["Ar"]}}
@@ -168,12 +168,11 @@ def test_a_run_that_breaks_ends_the_pipeline_unless_it_is_diagnosed(
         return 0 if (folder / "why/result.json").write_text("{}") else 1
 
     monkeypatch.setattr(module, "_run", run)
-    stages = {"run": {"simulate": "run.yaml"}} | (
-        {"why": {"diagnose": "runs/md", "output": "why"}} if diagnosed else {}
-    )
+    later = {"reference": "lammps: none", "output": "why"}
+    stages = {"run": {"simulate": "run.yaml"}} | ({"why": {looks: "runs/md", **later}} if looks else {})
     file = write_yaml(tmp_path / "pipeline.yaml", {"stages": stages})
     said: list[str] = []
-    if not diagnosed:
+    if not looks:
         with pytest.raises(ForcewrightError, match="ended with 1"):
             fw.pipeline(file)
         return

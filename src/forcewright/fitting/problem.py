@@ -239,7 +239,10 @@ def _folds(validation: ValidationSettings, dataset: Dataset, rng: np.random.Gene
     """Return the fold of each frame (frames,): dealt at random, or the sets of groups that are left out."""
     count = validation.kfold or 5
     if validation.leave_out is None:
-        return kfold(dataset, count, rng=rng)
+        try:
+            return kfold(dataset, count, rng=rng)
+        except InputError as error:
+            raise InputError(error.problem, field="validation.kfold") from None
     if validation.leave_out == "groups":
         sets = {group: [group] for group in dataset.group_sizes}
     else:

@@ -25,6 +25,7 @@ from forcewright.files import write_json, writing
 from forcewright.learning.contracts import Candidate, Model, Novelty, Policy, Simulator, Walk, Waypoint
 from forcewright.learning.parts import outlier
 from forcewright.learning.settings import FilterSettings, PolicySettings
+from forcewright.learning.time_limit import TimeIsOver, TimeLimit
 from forcewright.models import load
 from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Potential, Reference
@@ -35,6 +36,7 @@ from forcewright.uncertainty import NOVEL
 log = logging.getLogger("forcewright")
 
 GROUP = "learned"
+_UNFINISHED = "unfinished.json"  # how long the walks of a round took before they were stopped
 _IDLE = 3  # rounds with nothing to learn from, after which it ends
 
 #: Called after each step of a round with what it was, in words.
@@ -85,14 +87,18 @@ class Learner:
         Fixed frames on which the potential of every round is tried; None for none.
     caps
         Numbers of labels, hours and so on at which it ends.
+    time_limit
+        What stops walks under way when the hours are over; None where nothing does.
     """
 
     def __init__(
         self, parts: Parts, start: Dataset, validation: Dataset | None, folder: Path, *, caps: PolicySettings,
         sense: FilterSettings, seed: int, workers: int = 0, on_step: Listener = lambda words: None,
+        time_limit: TimeLimit | None = None,
     ) -> None:  # fmt: skip
         self.parts, self.start, self.validation, self.folder = parts, start, validation, folder
         self.caps, self.sense, self.seed, self.workers, self.on_step = caps, sense, seed, workers, on_step
+        self.time_limit = time_limit or TimeLimit(None)
 
     def learn(self) -> Learned:
         """Go through rounds until nothing is new, or a cap is reached."""
@@ -105,12 +111,18 @@ class Learner:
                 folder.mkdir(parents=True, exist_ok=True)
             potential, facts = self._fitted(folder, data, rounds)
             if (done := _stored(folder / "round.json")) is None:
-                began = time.monotonic()
-                capped = self._capped(rounds)
-                if capped:
+                unfinished = _stored(folder / _UNFINISHED) or {}  # walks that were stopped when the time was over
+                began, spent = time.monotonic(), facts["wall_s"] + unfinished.get("wall_s", 0.0)
+                if capped := self._capped(rounds, spent):
                     return Learned(potential, data, tuple(rounds), capped)
-                done = self._round(folder, potential, data, waypoints, len(rounds), _left(self.caps, rounds))
-                done["fit"], done["wall_s"] = facts, round(time.monotonic() - began + facts["wall_s"], 3)
+                self.time_limit.start(spent + sum(done["wall_s"] for done in rounds))
+                try:
+                    done = self._round(folder, potential, data, waypoints, len(rounds), _left(self.caps, rounds))
+                except TimeIsOver:
+                    spent += time.monotonic() - began
+                    write_json(folder / _UNFINISHED, {"wall_s": round(spent - facts["wall_s"], 3)})
+                    return Learned(potential, data, tuple(rounds), self._out_of_time(rounds, spent))
+                done["fit"], done["wall_s"] = facts, round(time.monotonic() - began + spent, 3)
                 write_json(folder / "round.json", done)
             rounds.append(done)
             waypoints = {name: Waypoint(**waypoint) for name, waypoint in done["waypoints"].items()}
@@ -209,11 +221,10 @@ class Learner:
 
     # ------------------------------------------------------------------------------------- caps
 
-    def _capped(self, rounds: Sequence[Mapping[str, Any]]) -> str:
-        """Return in a sentence which cap is reached; empty where none is."""
+    def _capped(self, rounds: Sequence[Mapping[str, Any]], spent_s: float) -> str:
+        """Return in a sentence which cap is reached, where the round has taken some time; empty where none is."""
         caps = self.caps
         seconds = sum(float(done["reference_s"]) for done in rounds)
-        hours = sum(float(done["wall_s"]) for done in rounds) / 3600.0
         if len(rounds) >= caps.max_rounds:
             return f"{caps.max_rounds} rounds are done, as many as are allowed"
         if rounds and rounds[-1]["last"]:  # which only showed how far the potential of all labels comes
@@ -222,9 +233,19 @@ class Learner:
             return f"in {_IDLE} rounds there was something new, but no frame of which a label would make sense"
         if caps.max_reference_s is not None and seconds >= caps.max_reference_s:
             return f"labels have taken {seconds:.3g} s, as long as is allowed"
-        if caps.max_hours is not None and hours >= caps.max_hours:
-            return f"the learner has run for {hours:.3g} hours, as long as is allowed"
+        if caps.max_hours is not None and _hours(rounds, spent_s) >= caps.max_hours:
+            return self._out_of_time(rounds, spent_s)
         return ""
+
+    def _out_of_time(self, rounds: Sequence[Mapping[str, Any]], spent_s: float) -> str:
+        return (
+            f"the learner has run for {_hours(rounds, spent_s):.3g} hours, as long as is allowed; with more it goes "
+            f"on in round {len(rounds)}"
+        )
+
+
+def _hours(rounds: Sequence[Mapping[str, Any]], spent_s: float) -> float:
+    return (sum(float(done["wall_s"]) for done in rounds) + spent_s) / 3600.0
 
 
 def _is_calm(done: Mapping[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from forcewright.fitting.settings import FitSettings
 from forcewright.force_field import ForceField
 from forcewright.learning.contracts import Candidate, Fitted, Walk, Waypoint
 from forcewright.learning.settings import FilterSettings, NoveltySettings, PolicySettings, WalkerSettings
+from forcewright.learning.time_limit import TimeLimit
 from forcewright.neighbors import find_neighbors
 from forcewright.potential import Potential
 from forcewright.reference.identity import identify
@@ -76,13 +77,14 @@ class UncertaintyNovelty:
 
 
 class Walkers:
-    """Simulations, one after the other."""
+    """Simulations, one after the other, which stop when the time of the learner is over."""
 
     def __init__(
         self, walkers: Mapping[str, tuple[WalkerSettings, Snapshot]], novelty: NoveltySettings, policy: PolicySettings,
-        seed: int,
+        seed: int, time_limit: TimeLimit | None = None,
     ) -> None:  # fmt: skip
         self._walkers, self.novelty, self.policy, self.seed = walkers, novelty, policy, seed
+        self.time_limit = time_limit or TimeLimit(None)
 
     @property
     def walkers(self) -> Sequence[str]:
@@ -122,6 +124,7 @@ class Walkers:
         result = run(
             force_field, begin, stages, folder / "walks" / walker, engine=settings.engine, seed=int(seed[0]),
             settings=self._run_settings(settings, stages), uncertainty=uncertainty,
+            on_progress=lambda progress: self.time_limit.check(),  # what is stopped goes on from its checkpoint
         )  # fmt: skip
         frames = self._frames_of(result)
         judged = [judge(uncertainty, snapshot.structure) for snapshot in frames]

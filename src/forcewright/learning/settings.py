@@ -133,7 +133,7 @@ class PolicySettings(StrictModel):
     max_labels: int = Field(default=100, ge=0, le=10**9)
     """Structures that the reference computes at most."""
     max_hours: float | None = Field(default=None, gt=0)
-    """Wall time after which no round begins."""
+    """Wall time after which no round begins and walks under way stop; with more hours the learner goes on."""
     max_reference_s: float | None = Field(default=None, gt=0)
     """Time that labels may take in all; no round begins beyond it."""
     max_rounds: int = Field(default=1000, ge=1, le=10**9)

@@ -24,6 +24,7 @@ from forcewright.learning.contracts import Model, Novelty, Policy, Simulator
 from forcewright.learning.learner import Learned, Learner, Parts
 from forcewright.learning.parts import DiversePolicy, FamilyModel, UncertaintyNovelty, Walkers
 from forcewright.learning.settings import FilterSettings, NoveltySettings, PolicySettings, WalkerSettings
+from forcewright.learning.time_limit import TimeLimit
 from forcewright.models import family_of
 from forcewright.plain_data import parse_json
 from forcewright.potential import Failure, Potential, Reference
@@ -199,11 +200,12 @@ def learn(
     start = dataset_of(settings.start, labels=settings.labels)
     validation = None if settings.validation is None else dataset_of(settings.validation, labels=settings.labels)
     _check_elements(start, walkers)
+    time_limit = TimeLimit(settings.policy.max_hours)
     parts = Parts(
         model or FamilyModel(
             fits, graded=settings.novelty.kind == "grade", retune_every=settings.policy.retune_every
         ),
-        simulator or Walkers(walkers, settings.novelty, settings.policy, settings.seed),
+        simulator or Walkers(walkers, settings.novelty, settings.policy, settings.seed, time_limit),
         novelty or UncertaintyNovelty(settings.novelty), labeller,
         policy or DiversePolicy(settings.policy, settings.filter, settings.novelty.factor),
     )  # fmt: skip
@@ -215,7 +217,7 @@ def learn(
         warning = _ask_once(labeller, start, output.path, on_start, settings.policy)
         learner = Learner(
             parts, start, validation, output.path, caps=settings.policy, sense=settings.filter, seed=settings.seed,
-            workers=settings.workers, on_step=on_step,
+            workers=settings.workers, on_step=on_step, time_limit=time_limit,
         )  # fmt: skip
         learned = learner.learn()
         return _finish(output, settings, learned, labeller, warning)

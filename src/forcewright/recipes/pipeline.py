@@ -147,7 +147,7 @@ def pipeline(
         process runs the pipeline.
     ForcewrightError
         If a stage fails; what it said stands before. A simulation that a monitor stops is no failure where a later
-        stage diagnoses it.
+        stage diagnoses it or labels its frames.
     """
     settings, _, file = read_config(PipelineConfig, config)
     if file is None:
@@ -163,7 +163,7 @@ def pipeline(
         return PipelineResult(folder, dict.fromkeys(stages, "written"))
     states: dict[str, str] = {}
     seconds: dict[str, float] = {}
-    diagnosed = {name for stage in stages.values() if stage.verb == "diagnose" for name in stage.after}
+    diagnosed = {name for stage in stages.values() if stage.verb in ("diagnose", "rerun") for name in stage.after}
     with only_writer(folder, f".{file.stem}.lock"):
         known = _Known(file.with_name(f"{file.stem}.lock.json"))
         for name, stage in stages.items():
@@ -454,7 +454,7 @@ def _bring_up_to_date(
     # a command that fails in other ways writes no page
     stopped = diagnosed and stage.verb == "simulate" and code == 1 and _page_written(stage, folder) != page
     if stopped:
-        on_stage(stage.name, "stopped before its end, which a later stage diagnoses")
+        on_stage(stage.name, "stopped before its end, which a later stage looks into")
     elif code != 0:
         raise ForcewrightError(
             f"{file}: the stage {stage.name} failed (`forcewright {shlex.join(words)}` ended with {code}; what it said "
