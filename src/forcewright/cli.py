@@ -693,10 +693,13 @@ def generate(
         Path | None, typer.Option("--output", "-o", help="File to write, in place of the config's.")
     ] = None,
 ) -> None:
-    """Make structures to label: rattled, strained, defective, random, or from molecular dynamics.
+    """Make structures to label: rattled, relaxed a little, strained, defective, random, or from molecular dynamics.
 
-    Example: `forcewright generate structures.yaml`. The same seed gives the same structures.
+    Example: `forcewright generate structures.yaml`. The same seed gives the same structures, and what a teacher has
+    computed is kept.
     """
+    from forcewright.generation import mean_teacher_calls
+
     with _spinner() as show:
         made = fw.generate(
             config, output=output,
@@ -704,6 +707,8 @@ def generate(
         )  # fmt: skip
     groups = ", ".join(f"{name} {count}" for name, count in made.group_sizes.items())
     _print(f"{len(made)} structures written: {groups}")
+    if (calls := mean_teacher_calls(made)) is not None:
+        _print(f"{calls:.3g} teacher calls for each structure kept by rattle_relax_repeat")
 
 
 @app.command()

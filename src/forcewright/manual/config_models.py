@@ -24,6 +24,7 @@ from forcewright.recipes.learn import LearnConfig
 from forcewright.recipes.learning_curve import LearningCurveConfig
 from forcewright.recipes.pipeline import PipelineConfig
 from forcewright.recipes.simulate import SimulateConfig
+from forcewright.reference import ReferenceSettings
 from forcewright.validation.physics import PROPERTIES, ValidationConfig
 
 #: The settings of each command that reads a config.
@@ -80,6 +81,7 @@ def choices() -> dict[str, Choice]:
         "SimulateConfig.protocol": protocol, "WalkerSettings.protocol": walk,
         "GenerateConfig.recipes": steps, **{f"{step.__name__}.then": steps for step in STEPS.values()},
         "SimulateConfig.potential": force_field, "Relax.potential": force_field,
+        "RattleRelaxRepeat.teacher": Choice({"reference": ReferenceSettings}, also=True),
         "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
