@@ -269,7 +269,7 @@ class Relax(Step):
     kind: Literal["relax"] = "relax"
     """The kind of step."""
     potential: str | dict[str, Any]
-    """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
+    """Path of a potential, {xtb: ...}, {lammps: ...}, {ase: ...} or {pretrained: ...}."""
     cell: Literal["none", "isotropic", "shape", "full"] = "none"
     """What of the cell may change."""
     fmax_eV_per_A: float = Field(default=0.02, gt=0)
@@ -291,7 +291,7 @@ class MolecularDynamics(Step):
     kind: Literal["md"] = "md"
     """The kind of step."""
     potential: str | dict[str, Any]
-    """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
+    """Path of a potential, {xtb: ...}, {lammps: ...}, {ase: ...} or {pretrained: ...}."""
     stages: list[Stage]
     """The stages of the simulation."""
     count: Count

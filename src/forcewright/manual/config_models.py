@@ -92,8 +92,8 @@ def choices() -> dict[str, Choice]:
 #: Keys under which any keys may stand: what belongs to another program, or to the user.
 FREE = frozenset({
     "CalculatorSettings.kwargs", "ReferenceSettings.kwargs", "ForceFieldSettings.kwargs", "Cp2kSettings.settings",
-    "ReferenceSettings.offered", "VaspSettings.incar", "EspressoSettings.input", "Predicting.kwargs",
-    "CommandModel.parameters", "PipelineConfig.stages",
+    "BaselineSettings.kwargs", "ReferenceSettings.offered", "VaspSettings.incar", "EspressoSettings.input",
+    "Predicting.kwargs", "CommandModel.parameters", "PipelineConfig.stages",
 })  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from forcewright.files import scratch_folder
 from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
+from forcewright.models.pretrained import PretrainedPotential
 from forcewright.potential import Potential
 
 #: Files beside a saved potential that do not decide what it predicts.
@@ -41,7 +42,7 @@ def identify(source: Potential | str | Path) -> tuple[Potential, str, str]:
     if isinstance(source, (str, Path)):
         path = potential_path(source)
         return load(path), Path(source).name, hash_files(potential_files(path))
-    name = source.name if isinstance(source, PairStylePotential) else type(source).__name__
+    name = source.name if isinstance(source, PairStylePotential | PretrainedPotential) else type(source).__name__
     with scratch_folder("identity") as folder:
         return source, name, hash_files(potential_files(source.save(folder / "potential")))
 
