@@ -651,6 +651,17 @@ def learn(config: Config, fresh: FreshRounds = False) -> None:
     _show(learned, learned.folder)
 
 
+@app.command()
+def distil(config: Config) -> None:
+    """Make a fast student of a slow teacher: make structures, label them, fit, judge, compare physics and speed.
+
+    Example: `forcewright distil distil.yaml`. Run it again to go on where it was stopped; no label is computed twice.
+    """
+    with _spinner() as show:
+        made = fw.distil(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
+
+
 @app.command(name="learning-curve")
 def learning_curve(config: Config) -> None:
     """Fit families to growing, nested subsets of the training data; show how fast their errors fall.
@@ -892,7 +903,9 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
+_RESUMED = (
+    "compare", "diagnose", "distil", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune",
+)  # fmt: skip
 #: verbs that may take long and begin anew
 _ANEW = ("analyze", "compare-spaces", "generate", "validate")
 

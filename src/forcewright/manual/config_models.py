@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from forcewright.fitting.settings import FitSettings
-from forcewright.generation.steps import STEPS
+from forcewright.generation.steps import STEPS, RattleRelaxRepeat
 from forcewright.models import families, family_of
 from forcewright.models.baseline_settings import BaselineSettings
 from forcewright.protocols.growth import GrowthSettings
@@ -17,6 +17,7 @@ from forcewright.protocols.schedules import SCHEDULES
 from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.compare import ComparisonConfig
 from forcewright.recipes.config import TuneConfig
+from forcewright.recipes.distil import DistilConfig
 from forcewright.recipes.force_fields import ForceFieldSettings
 from forcewright.recipes.generate import GenerateConfig
 from forcewright.recipes.label import LabelConfig
@@ -31,7 +32,7 @@ from forcewright.validation.physics import PROPERTIES, ValidationConfig
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
-    "learn": LearnConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
+    "learn": LearnConfig, "distil": DistilConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
@@ -86,6 +87,9 @@ def choices() -> dict[str, Choice]:
         "ValidationConfig.reference": force_field,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
+        "DistilConfig.teacher": Choice({"reference": ReferenceSettings}, also=True), "DistilConfig.student": fit,
+        "DistilConfig.correction": fit, "DistilConfig.generate": Choice({"tree": RattleRelaxRepeat}, part=True),
+        "DistilConfig.further": steps, "DistilConfig.physics": Choice({"validate": ValidationConfig}, part=True),
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from forcewright.models.pretrained import PretrainedPotential
 from forcewright.potential import Potential
 
 #: Files beside a saved potential that do not decide what it predicts.
-_NO_NUMBERS = {"in.lammps", "structure.data", "in.extrapolation.lammps", "model.yaml", "model.asi"}
+_NO_NUMBERS = {"in.lammps", "structure.data", "in.extrapolation.lammps", "model.yaml", "model.asi", "NOTICE.txt"}
 
 
 def hash_parts(parts: Iterable[bytes]) -> str:
