@@ -80,11 +80,14 @@ def test_from_a_teacher_to_a_student(tmp_path: Path, config: dict[str, Any], mon
 
     cached = {path: path.stat().st_mtime_ns for path in (folder / "label-cache").rglob("*.npz")}
     fitted = (folder / "student" / "result.json").read_bytes()
-    monkeypatch.setattr(module, "generate", lambda *args, **options: pytest.fail("was made before"))
-    again = run(tmp_path, config)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "generate", lambda *args, **options: pytest.fail("was made before"))
+        again = run(tmp_path, config)
     assert {path: path.stat().st_mtime_ns for path in (folder / "label-cache").rglob("*.npz")} == cached
     assert (folder / "student" / "result.json").read_bytes() == fitted
     assert again.summary["students"] == summary["students"]
+    changed = run(tmp_path, {**config, "generate": {"count": 1}, "sizes": []})  # other structures: the fit begins anew
+    assert [row["frames"] for row in changed.summary["students"]] == [5]
 
 
 def test_without_any_label(tmp_path: Path) -> None:

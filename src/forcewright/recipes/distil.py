@@ -30,7 +30,7 @@ from forcewright.recipes.label import label
 from forcewright.recipes.outputs import TuneResult
 from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
-from forcewright.recipes.tune import fit, tune
+from forcewright.recipes.tune import tune
 from forcewright.recipes.validate import validate as compute_physics
 from forcewright.reference import ReferenceSettings, VaspReference, label_all, potential_reference, reference_from
 from forcewright.reference.identity import hash_parts, hash_settings
@@ -183,20 +183,21 @@ def distil(
         plain = teacher
         audit = None
         cache = folder / "label-cache"
+        reference = teacher.reference()
         if (judging := test or labels) is not None:
             on_step("auditing the teacher")
-            reference = teacher.reference(folder.path)
             said = label_all(reference, judging, cache=cache, workers=settings.workers).results
             audit = audit_teacher(reference, judging, said)
         if labels is not None and settings.correction is not None:
             on_step("correcting the teacher by the labels")
-            data = {"train": [str(path) for path in settings.labels or []], "labels": settings.keys}
-            fit({**settings.correction, "data": data, "baseline": teacher.baseline(),
-                 "output": str(folder / "corrected")})  # fmt: skip
+            correction = {**settings.correction, "baseline": teacher.baseline()}
+            _fitted(
+                "corrected", correction, settings.labels or [], settings.keys, folder, state, reference.content_hash
+            )
             teacher = _Teacher(
                 str(folder / "corrected" / "potential"), f"{teacher.name}, corrected by {len(labels)} labels"
             )
-        reference = teacher.reference(folder.path)
+        reference = teacher.reference()
         made, calls = _made(settings, teacher, reference, labels, folder, state, on_step)
         on_step("labelling")
         labelled = label(
@@ -205,14 +206,13 @@ def distil(
         ).dataset  # fmt: skip
         if len(labelled) < 2:
             raise InputError("has no labels for what was made; labelled.failures.csv says why", field="teacher")
-        students = _students(settings, labelled, folder, on_step)
+        students = _students(settings, labelled, folder, state, on_step)
         student = load(folder / "student")
         direct = None
         if labels is not None:
             on_step("fitting to the labels alone")
-            data = {"train": [str(path) for path in settings.labels or []], "labels": settings.keys}
-            direct = {"frames": len(labels), "to_labels": None, **_cross_validated(
-                tune({**settings.student, "data": data, "output": str(folder / "direct")}))}  # fmt: skip
+            fitted = _fitted("direct", settings.student, settings.labels or [], settings.keys, folder, state)
+            direct = {"frames": len(labels), "to_labels": None, **_cross_validated(fitted)}
         if test is not None:
             on_step("judging")
             _judge(test, reference, students, direct, folder, cache)
@@ -257,7 +257,7 @@ class _Teacher:
             path = (base / (source if isinstance(source, str) else str(source["potential"]))).resolve()
             return cls(str(path), potential_path(path).parent.name)
         try:
-            settings = validate(ReferenceSettings, dict(source))
+            settings = with_absolute_paths(validate(ReferenceSettings, dict(source)), base)
             if settings.lammps is not None:
                 potential = settings.lammps.potential(base)
                 return cls(str(potential.save(folder / "potential")), potential.name)
@@ -267,15 +267,15 @@ class _Teacher:
             raise InputError(error.problem, file=error.file, field=f"teacher.{field}".rstrip(".")) from None
         if isinstance(reference, VaspReference):
             raise InputError("waits for another program; take a teacher that computes at once", field="teacher")
-        return cls(dict(source), reference.name)
+        return cls(settings.model_dump(mode="json", exclude_unset=True), reference.name)
 
     def settings(self) -> dict[str, Any]:
         """Return what stands behind ``reference``."""
         return {"potential": self.source} if isinstance(self.source, str) else self.source
 
-    def reference(self, base: Path) -> Reference:
+    def reference(self) -> Reference:
         """Return what labels."""
-        return potential_reference(self.source) if isinstance(self.source, str) else reference_from(self.source, base)
+        return potential_reference(self.source) if isinstance(self.source, str) else reference_from(self.source, Path())
 
     def baseline(self) -> str | dict[str, Any]:
         """Return what stands behind ``baseline``; `InputError` if nothing can."""
@@ -283,11 +283,12 @@ class _Teacher:
             return self.source
         if "ase" in self.source:
             return {key: value for key, value in self.source.items() if key in ("ase", "kwargs")}
-        if isinstance(self.source.get("xtb"), str):
-            return {"ase": "tblite.ase:TBLite", "kwargs": {"method": self.source["xtb"], "verbosity": 0}}
+        xtb = self.source.get("xtb")
+        if isinstance(xtb, dict) and set(xtb) <= {"method"}:
+            return {"ase": "tblite.ase:TBLite", "kwargs": {"method": xtb.get("method", "GFN1-xTB"), "verbosity": 0}}
         raise InputError(
-            "cannot be corrected: that takes a potential, {pretrained: …}, {ase: …} or {xtb: METHOD}; say correction: "
-            "null", field="teacher",
+            "cannot be corrected: that takes a potential, {pretrained: …}, {ase: …} or {xtb: METHOD} without further "
+            "settings; say correction: null", field="teacher",
         )  # fmt: skip
 
 
@@ -360,7 +361,7 @@ def _with_teacher(value: Any, source: Any) -> Any:
 
 
 def _students(
-    settings: DistilConfig, labelled: Dataset, folder: RunFolder, on_step: Callable[[str], None]
+    settings: DistilConfig, labelled: Dataset, folder: RunFolder, state: _State, on_step: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Fit students to nested parts of the labelled structures and to all; return a row for each."""
     order = np.random.default_rng(settings.seed).permutation(len(labelled))
@@ -371,14 +372,28 @@ def _students(
         path = folder / ("labelled.extxyz" if whole else f"labelled-{size}.extxyz")
         if not whole:
             write(labelled[np.sort(order[:size])], path)
-        output = folder / ("student" if whole else f"student-{size}")
-        fitted = tune({**settings.student, "data": {"train": [str(path)]}, "output": str(output)})
+        name = "student" if whole else f"student-{size}"
+        fitted = _fitted(name, settings.student, [path], None, folder, state)
         rows.append(
-            {"frames": size, "folder": output.name, **_cross_validated(fitted),
+            {"frames": size, "folder": name, **_cross_validated(fitted),
              "cost_us_per_atom": fitted.summary["cost_us_per_atom"],
              **dict.fromkeys(("to_teacher", "to_labels", "teacher_to_labels", "expected", "correlation"))}
         )  # fmt: skip
     return rows
+
+
+def _fitted(
+    name: str, settings: Mapping[str, Any], files: Sequence[Path], keys: Mapping[str, str] | None, folder: RunFolder,
+    state: _State, teacher: str = "",
+) -> TuneResult:  # fmt: skip
+    """Fit to files in a folder of its own; begin anew where settings or data are others than those it began with."""
+    words = json.dumps([settings, keys, teacher], sort_keys=True, default=str)
+    key = hash_parts([words.encode(), *(path.read_bytes() for path in files)])
+    began = state.known.get(name)
+    fresh = isinstance(began, dict) and began.get("key") != key
+    state.keep(name, key, None)  # before it begins: what is stopped goes on
+    data = {"train": [str(path) for path in files], "labels": keys}
+    return tune({**settings, "data": data, "output": str(folder / name)}, fresh=fresh)
 
 
 def _cross_validated(fitted: TuneResult) -> dict[str, Any]:
