@@ -16,7 +16,10 @@ from forcewright.generation import fragments, mean_teacher_calls, rattle_relax_r
 from forcewright.potential import Failure
 from forcewright.recipes.generate import generate
 from forcewright.recipes.label import label
+from forcewright.recipes.tune import fit
+from forcewright.reference import label_all, reference_from
 from forcewright.structure import Dataset, Frame, Labels, Structure
+from forcewright.uncertainty import judge, uncertainty_of
 
 COPPER = Structure.from_ase(bulk("Cu", cubic=True).repeat(2))
 TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * Si.tersoff Si"}}
@@ -136,6 +139,25 @@ def test_a_config_resumes_and_its_labels_are_there(tmp_path: Path) -> None:
         generate({**config, "recipes": [{**step, "teacher": {"xtb": "GFN9"}}]})
     with pytest.raises(InputError, match="nowhere, field 'teacher': does not exist"):
         generate({**config, "recipes": [{**step, "teacher": "nowhere"}]})
+
+
+def test_only_what_a_student_does_not_know_is_computed(tmp_path: Path) -> None:
+    config = {"structures": {"si": {"bulk": "Si", "cubic": True}}, "output": str(tmp_path / "made.extxyz")}
+    known = generate({**config, "recipes": [{"kind": "rattle", "amplitudes_A": [0.05], "count": 12}]})
+    labelled = label_all(reference_from(TERSOFF, tmp_path), known, workers=0).dataset(known)
+    student = fit(labelled, model={"kind": "ace", "functions": 8, "rcut": 3.5, "radial": "ChebExpCos"}, ridge=1e-8,
+                  weights={"energy": 100, "force": 1}, stability="off", validation=3).potential  # fmt: skip
+    student.save(tmp_path / "student")
+    uncertainty = uncertainty_of(student)
+    assert uncertainty is not None
+    step = {"kind": "rattle_relax_repeat", "teacher": TERSOFF, "count": 4, "sigma_A": [0.02, 0.3], "relax_steps": 0,
+            "energy_above_eV_per_atom": 2.0, "least_displacement_A": 0.03}  # fmt: skip
+    without = generate({**config, "recipes": [step]})
+    chosen = generate({**config, "recipes": [{**step, "student": str(tmp_path / "student")}]})
+    assert all(judge(uncertainty, structure).is_outside for structure in chosen.structures)
+    assert not all(judge(uncertainty, structure).is_outside for structure in without.structures)
+    with pytest.raises(InputError, match="needs a potential that knows how uncertain it is|uncertainty"):
+        generate({**config, "recipes": [{**step, "student": str(tmp_path / "student"), "uncertainty": "variance"}]})
 
 
 def test_every_frame_of_a_file_is_a_start(tmp_path: Path) -> None:

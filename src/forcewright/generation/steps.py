@@ -369,7 +369,7 @@ class RattleRelaxRepeat(Separated):
     batch: Count = 8
     """Structures that the teacher computes at a time."""
     workers: int = Field(default=0, ge=0)
-    """Processes that compute them; 0 for none beside this one, where a model computes a batch at once."""
+    """Processes that compute them, started for each batch: for teachers that take long; 0 for none beside this one."""
     student: Path | None = None
     """A potential that knows how uncertain it is: only structures that are new to it are computed and kept."""
     uncertainty: Kind | None = None
