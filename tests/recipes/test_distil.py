@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 import yaml
 from ase.build import bulk
+from ase.calculators.emt import EMT
 
 import forcewright as fw
 from forcewright.data import write
 from forcewright.errors import InputError
 from forcewright.models import load
+from forcewright.models.calculator_potential import NamedCalculator
 from forcewright.recipes import distil as module
-from forcewright.reference import label_all, reference_from
+from forcewright.reference import label_all, potential_reference, reference_from
 from forcewright.structure import Dataset, Structure
 
 TERSOFF = {"lammps": {"pair_style": "tersoff", "pair_coeff": "* * Si.tersoff Si"}}
@@ -105,6 +107,28 @@ def test_without_any_label(tmp_path: Path) -> None:
     numbers = {r["number"]: r for r in made.summary["physics"]["rows"]}
     assert numbers["a0_A"]["teacher"] == pytest.approx(5.432, abs=2e-3)  # Tersoff, Phys. Rev. B 38, 9902 (1988)
     assert numbers["a0_A"]["student"] == pytest.approx(5.432, abs=0.05)
+
+
+class Counting(EMT):
+    calls = 0
+
+    def calculate(self, *arguments: Any, **named: Any) -> None:
+        Counting.calls += 1
+        super().calculate(*arguments, **named)
+
+
+class Kept(NamedCalculator):
+    def calculator(self, *, grades: bool = False) -> Counting:
+        return Counting()
+
+
+def test_what_a_calculator_remembers_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMED_S", 0.0)
+    slow = Kept("ase.calculators.emt:EMT")
+    copper = Structure.from_ase(bulk("Cu", cubic=True))
+    speed = module._speed(potential_reference(slow), slow, [copper])
+    assert Counting.calls >= 2 * 3 + 1  # three repeats of each, computed every time
+    assert speed["atoms"] == 4 and speed["ratio"] > 0
 
 
 @pytest.mark.parametrize(
