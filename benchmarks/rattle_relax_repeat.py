@@ -47,9 +47,10 @@ def main() -> None:
         energies = [1e3 * m.info["energy_above_start_eV_per_atom"] for m in made]
         calls, kept = calls + int(made[-1].info["calls_so_far"]), kept + len(made)
         each, nearest = int(made[-1].info["calls_so_far"]) / len(made), np.median(distances.min(axis=1))
+        generations = max(int(m.info["generation"]) for m in made)
         print(
-            f"{start.formula}: {each:.2f} calls each, {np.mean(energies):.0f} (up to {max(energies):.0f}) meV/atom above the "
-            f"start, nearest other at {nearest:.2f} Å, generation up to {max(m.info['generation'] for m in made)}, {time.perf_counter() - begun:.1f} s"
+            f"{start.formula}: {each:.2f} calls each, {np.mean(energies):.0f} (up to {max(energies):.0f}) meV/atom above "
+            f"the start, nearest other at {nearest:.2f} Å, {generations} generations, {time.perf_counter() - begun:.1f} s"
         )
     print(f"{calls / kept:.2f} teacher calls for each structure")
 
