@@ -49,8 +49,9 @@ def main() -> None:
         each, nearest = int(made[-1].info["calls_so_far"]) / len(made), np.median(distances.min(axis=1))
         generations = max(int(m.info["generation"]) for m in made)
         print(
-            f"{start.formula}: {each:.2f} calls each, {np.mean(energies):.0f} (up to {max(energies):.0f}) meV/atom above "
-            f"the start, nearest other at {nearest:.2f} Å, {generations} generations, {time.perf_counter() - begun:.1f} s"
+            f"{start.formula}: {each:.2f} calls each, {np.mean(energies):.0f} (up to {max(energies):.0f}) meV/atom "
+            f"above the start, nearest other at {nearest:.2f} Å, {generations} generations, "
+            f"{time.perf_counter() - begun:.1f} s"
         )
     print(f"{calls / kept:.2f} teacher calls for each structure")
 
