@@ -74,7 +74,7 @@ def choices() -> dict[str, Choice]:
     steps = Choice(STEPS, "kind")
     force_field = Choice({"force field": ForceFieldSettings}, also=True)
     fit = Choice({"fit": FitSettings}, part=True)
-    fits = Choice({"fit": FitSettings, "pair style": BaselineSettings}, also=True, part=True)
+    fits = Choice({"fit": FitSettings, "no fit": BaselineSettings}, also=True, part=True)
     return {
         "FitSettings.model": model, "TuneConfig.model": model, "LearnConfig.model": model,
         "FitSettings.baseline": Choice({"baseline": BaselineSettings}, also=True),

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator, Calculator
 from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
@@ -54,6 +54,8 @@ class CalculatorPotential(PotentialBase):
         if self.gap is not None:
             atoms.pbc = True
         calculator = self._calculator
+        if isinstance(calculator, BaseCalculator):
+            calculator.reset()  # type: ignore[no-untyped-call]  # the same structure is computed again, as by any other potential
         atoms.calc = calculator
         consistent = "free_energy" in calculator.implemented_properties
         energy = float(atoms.get_potential_energy(force_consistent=consistent))  # type: ignore[no-untyped-call]
