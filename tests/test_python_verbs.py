@@ -285,6 +285,8 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "learn": {"model": snap, "start": file, "reference": {"potential": str(POTENTIAL)}, "output": "out",
                   "walkers": [{"structure": {"bulk": "Cu"}, "stages": [{"ensemble": "relax"}]}]},
         "label": {"reference": {"potential": str(POTENTIAL)}, "structures": file, "output": "out/x.extxyz", "cache": "out"},
+        "distil": {"teacher": str(POTENTIAL), "structures": {"cu": {"bulk": "Cu", "cubic": True}}, "generate": {"count": 2},
+                   "student": {"model": snap, "validation": {"kfold": 2}}, "output": "out"},
         "validate": {"structure": {"bulk": "Cu", "cubic": True}, "properties": {"equation_of_state": {}}},
     }  # fmt: skip
     for name, content in configs.items():

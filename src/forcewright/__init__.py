@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from forcewright.recipes.compare_spaces import compare_spaces
     from forcewright.recipes.convert import convert
     from forcewright.recipes.diagnose import diagnose
+    from forcewright.recipes.distil import distil
     from forcewright.recipes.generate import generate
     from forcewright.recipes.init import init
     from forcewright.recipes.label import label
@@ -51,10 +52,10 @@ _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPack
 
 __all__ = [
     "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "evaluate",
-    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict", "predict_property",
-    "read", "report", "rerun", "select", "simulate", "split", "statistics", "tune", "tune_property", "validate",
-    "write",
+    "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "distil",
+    "evaluate", "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict",
+    "predict_property", "read", "report", "rerun", "select", "simulate", "split", "statistics", "tune", "tune_property",
+    "validate", "write",
 ]  # fmt: skip
 
 

@@ -676,6 +676,17 @@ def learn(config: Config, fresh: FreshRounds = False) -> None:
     _show(learned, learned.folder)
 
 
+@app.command()
+def distil(config: Config) -> None:
+    """Make a fast student of a slow teacher: make structures, label them, fit, judge, compare physics and speed.
+
+    Example: `forcewright distil distil.yaml`. Run it again to go on where it was stopped; no label is computed twice.
+    """
+    with _spinner() as show:
+        made = fw.distil(config, on_step=lambda step: show(description=step))
+    _show(made, made.folder)
+
+
 @app.command(name="learning-curve")
 def learning_curve(config: Config) -> None:
     """Fit families to growing, nested subsets of the training data; show how fast their errors fall.
@@ -718,10 +729,13 @@ def generate(
         Path | None, typer.Option("--output", "-o", help="File to write, in place of the config's.")
     ] = None,
 ) -> None:
-    """Make structures to label: rattled, strained, defective, random, or from molecular dynamics.
+    """Make structures to label: rattled, relaxed a little, strained, defective, random, or from molecular dynamics.
 
-    Example: `forcewright generate structures.yaml`. The same seed gives the same structures.
+    Example: `forcewright generate structures.yaml`. The same seed gives the same structures, and what a teacher has
+    computed is kept.
     """
+    from forcewright.generation import mean_teacher_calls
+
     with _spinner() as show:
         made = fw.generate(
             config, output=output,
@@ -729,6 +743,8 @@ def generate(
         )  # fmt: skip
     groups = ", ".join(f"{name} {count}" for name, count in made.group_sizes.items())
     _print(f"{len(made)} structures written: {groups}")
+    if (calls := mean_teacher_calls(made)) is not None:
+        _print(f"{calls:.3g} teacher calls for each structure kept by rattle_relax_repeat")
 
 
 @app.command()
@@ -912,7 +928,9 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 
 #: verbs that go on where an earlier run of the same command was stopped
-_RESUMED = ("compare", "diagnose", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune")
+_RESUMED = (
+    "compare", "diagnose", "distil", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune",
+)  # fmt: skip
 #: verbs that may take long and begin anew
 _ANEW = ("analyze", "compare-spaces", "generate", "validate")
 

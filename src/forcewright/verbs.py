@@ -19,6 +19,7 @@ VERBS = {
     "config": "forcewright.manual.config",
     "convert": "forcewright.recipes.convert",
     "diagnose": "forcewright.recipes.diagnose",
+    "distil": "forcewright.recipes.distil",
     "evaluate": "forcewright.recipes.predict",
     "fit": "forcewright.recipes.tune",
     "generate": "forcewright.recipes.generate",

@@ -73,6 +73,16 @@ def test_errors_of_a_model_by_set_element_and_atom():
     assert made.worst[0]["atom"] == "O2" and made.worst[0]["force_error_eV_per_A"] == pytest.approx(3.0)
 
 
+def test_a_model_that_is_too_soft_shows_it_in_its_slope():
+    part = LabelledSet("ethanol", "alcohols", frames_of("CH3CH2OH", 4), "first_frame")
+    soft = ModelPredictions(part.energies[None], 0.8 * part.forces[None])
+    (row,) = assess_models([part], {"a": {"ethanol": soft}}, np.random.default_rng(0)).rows
+    assert row["force_slope"] == pytest.approx(0.8)
+    silent = ModelPredictions(part.energies[None], np.full((1, *part.forces.shape), np.nan))
+    (row,) = assess_models([part], {"a": {"ethanol": silent}}, np.random.default_rng(0)).rows
+    assert row["force_slope"] is None
+
+
 def test_seeds_are_averaged_and_families_pooled():
     sets = [LabelledSet(name, "small", frames_of(name, 8), "none") for name in ("H2O", "NH3")]
     energies = {name: np.array([[0.3], [0.6]]) * np.ones(8) for name in ("H2O", "NH3")}

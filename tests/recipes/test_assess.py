@@ -120,7 +120,7 @@ def test_mistakes_are_sentences(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "no frame of water has x, y" in wrong(folder, models={"a": {"energy": "x", "forces": "y"}})
     assert "{seed}" in wrong(folder, models={"a": {"energy": "a", "seeds": [1]}})
     assert "no set 'ice'" in wrong(folder, models={"a": {"energy": "a_energy", "sets": ["ice"]}})
-    assert "xtb, lammps and ase" in wrong(folder, models={"a": {}})
+    assert "xtb, lammps, ase and pretrained" in wrong(folder, models={"a": {}})
     assert "did you mean 'alignment'" in wrong(folder, alignement="none")
     assert "does not exist" in wrong(folder, sets={"water": "steam.xyz"})
     assert "did you mean 'energy'" in wrong(folder, models={"a": {"energi": "a_energy"}})

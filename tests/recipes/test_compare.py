@@ -91,12 +91,14 @@ def test_families_side_by_side(comparison: dict[str, Any], tmp_path: Path) -> No
         "SNAP": comparison["families"]["SNAP"], "study": str(studies / "toy"),
         "potential": str(studies / "toy" / "potential"),
         "lj": {"lammps": {"pair_style": "lj/cut 5.0", "pair_coeff": "1 1 0.4 2.3", "species": ["Cu"]}},
+        "emt": {"ase": "ase.calculators.emt:EMT"},
     }  # fmt: skip
     again = compare(comparison).summary["families"]
     assert (studies / "SNAP" / "result.json").read_text() == before
     assert again["SNAP"]["origin"] == "fitted before" and again["study"]["fit_s"] == row["fit_s"]
     assert again["potential"]["energy_mae_meV_per_atom"] == row["energy_mae_meV_per_atom"]
     assert again["potential"]["fit_s"] is None and again["lj"]["force_norm_mae_eV_per_A"] > 0
+    assert again["emt"]["force_norm_mae_eV_per_A"] == pytest.approx(0, abs=1e-6)  # which gave the labels
 
     listed = read_comparison({**comparison, "families": [str(studies / "toy"), str(studies / "SNAP")]})
     assert list(listed.families) == ["toy", "SNAP"]

@@ -274,8 +274,23 @@ def _row(
             sampled[quantity] = value
     row["energy_mae_meV_per_atom"] = _known(1e3 * _mean(np.abs(off.energy)))
     row["force_mae_eV_per_A"] = _known(_mean(np.abs(off.forces)))
+    row["force_slope"] = _slope(part.forces, off.forces)
     row |= _concentration(part, off)
     return row, sampled
+
+
+def _slope(forces: FloatArray, errors: FloatArray) -> float | None:
+    """Return the slope of predicted forces on the reference's, through the origin: below 1 a model is too soft.
+
+    ``forces`` (A, 3) are the reference's, ``errors`` (s, A, 3) those of each seed, whose mean slope it is.
+    """
+    known = np.isfinite(errors).all(axis=0) & np.isfinite(forces)
+    squares = float(np.sum(forces[known] ** 2))
+    return (
+        None
+        if not squares
+        else 1.0 + float(np.mean([np.sum(seed[known] * forces[known]) for seed in errors])) / squares
+    )
 
 
 def _described(key: str, value: Sampled | None) -> dict[str, Any]:

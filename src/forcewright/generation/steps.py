@@ -6,7 +6,9 @@ A step makes structures from one structure, or from nothing. `STEPS` lists them 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from inspect import signature
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -15,16 +17,38 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from forcewright.errors import InputError
 from forcewright.generation.dimers import dimers
 from forcewright.generation.distortions import rattle, strain, strain_along_modes, supercells, volume_scan
+from forcewright.generation.fragments import fragments
 from forcewright.generation.generated import Generated, generated
 from forcewright.generation.molecular_dynamics import sample_md
 from forcewright.generation.point_defects import interstitials, vacancies, x2_interstitials, x_vacancies
 from forcewright.generation.random_structures import random_structures
+from forcewright.generation.rattle_relax_repeat import Teacher, rattle_relax_repeat
+from forcewright.potential import Potential
 from forcewright.protocols.relaxation import relax
 from forcewright.simulation import ForceField, Stage
 from forcewright.structure import Structure
+from forcewright.uncertainty import Kind, judge, uncertainty_of
 
-#: Turns the entry ``potential`` of a config into a force field.
-ForceFields = Callable[[str | Mapping[str, Any]], ForceField]
+
+@dataclass(frozen=True)
+class Sources:
+    """What entries of a config stand for.
+
+    Attributes
+    ----------
+    force_field
+        Turns the entry ``potential`` into a force field.
+    teacher
+        Turns the entry ``teacher``, and a number of workers, into what computes several structures at a time.
+    student
+        Reads the potential at a path.
+    """
+
+    force_field: Callable[[str | Mapping[str, Any]], ForceField]
+    teacher: Callable[[str | Mapping[str, Any], int], Teacher]
+    student: Callable[[Path], Potential]
+
+
 Count = Annotated[int, Field(ge=1)]
 Range = tuple[float, float]
 
@@ -48,7 +72,7 @@ class Step(BaseModel):
     """Write the structures of this step even if other steps start from them."""
 
     def make(
-        self, start: Structure | None, group: str, rng: np.random.Generator, force_fields: ForceFields
+        self, start: Structure | None, group: str, rng: np.random.Generator, sources: Sources
     ) -> Iterator[Generated]:
         """Yield the structures this step makes from a structure: by default its fields are the function's arguments."""
         function = type(self).function
@@ -72,7 +96,7 @@ class Unchanged(Step):
     kind: Literal["unchanged"] = "unchanged"
     """The kind of step."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
         return iter([generated(_needed(start), "unchanged", start, group=group)])
 
 
@@ -102,7 +126,7 @@ class Strain(Step):
     amplitudes: list[float] = Field(default_factory=list)
     """Amplitudes for every mode."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
         if (self.largest is None) == (not self.modes):
             raise InputError("needs either largest, for random strains, or modes and amplitudes")
         if self.largest is not None:
@@ -120,7 +144,7 @@ class VolumeScan(Step):
     count: Count = 11
     """Number of volumes."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
         return volume_scan(_needed(start), *self.factors, self.count, group=group)
 
 
@@ -214,7 +238,7 @@ class Dimers(Step):
     box_A: float | None = Field(default=None, gt=0)
     """Edge of a periodic box, for references that need one."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
         return dimers(self.species, *self.distances_A, self.count, box_A=self.box_A, group=group)
 
 
@@ -245,7 +269,7 @@ class Relax(Step):
     kind: Literal["relax"] = "relax"
     """The kind of step."""
     potential: str | dict[str, Any]
-    """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
+    """Path of a potential, {xtb: ...}, {lammps: ...}, {ase: ...} or {pretrained: ...}."""
     cell: Literal["none", "isotropic", "shape", "full"] = "none"
     """What of the cell may change."""
     fmax_eV_per_A: float = Field(default=0.02, gt=0)
@@ -253,8 +277,8 @@ class Relax(Step):
     max_steps: Count = 500
     """Steps after which it gives up."""
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        field = force_fields(self.potential)
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
+        field = sources.force_field(self.potential)
         relaxation = relax(
             field.calculator, _needed(start), cell=self.cell, fmax=self.fmax_eV_per_A, max_steps=self.max_steps
         )
@@ -267,7 +291,7 @@ class MolecularDynamics(Step):
     kind: Literal["md"] = "md"
     """The kind of step."""
     potential: str | dict[str, Any]
-    """Path of a potential, {xtb: ...}, {lammps: ...} or {ase: ...}."""
+    """Path of a potential, {xtb: ...}, {lammps: ...}, {ase: ...} or {pretrained: ...}."""
     stages: list[Stage]
     """The stages of the simulation."""
     count: Count
@@ -292,8 +316,8 @@ class MolecularDynamics(Step):
             raise ValueError("has volumes for stages that change the volume; take nvt or nve, or leave the volumes out")
         return self
 
-    def make(self, start, group, rng, force_fields):  # type: ignore[no-untyped-def]  # noqa: D102
-        field = force_fields(self.potential)
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
+        field = sources.force_field(self.potential)
         for begin, name in self._rungs(_needed(start), group):
             yield from sample_md(
                 field, begin, self.stages, rng, count=self.count, spacing_fs=self.spacing_fs,
@@ -315,9 +339,86 @@ class MolecularDynamics(Step):
             yield scaled, f"{group}_{volume:.4g}A3"
 
 
+class RattleRelaxRepeat(Separated):
+    """A family tree of rattled and briefly relaxed structures."""
+
+    kind: Literal["rattle_relax_repeat"] = "rattle_relax_repeat"
+    """The kind of step."""
+    teacher: str | dict[str, Any]
+    """What relaxes and judges them: what may stand behind reference: of label, or the path of a potential."""
+    count: Count
+    """Structures for each start."""
+    sigma_A: Range = (0.03, 0.2)
+    """Range of the displacements' standard deviation, drawn uniformly in its logarithm."""
+    strain: float = Field(default=0.02, ge=0)
+    """Standard deviation of the components of a strain of the start's cell; 0 keeps the cell."""
+    temperature_K: float = Field(default=500.0, gt=0)
+    """Temperature T of the Boltzmann factor of the energy per atom by which parents are drawn."""
+    generation_power: float = 1.0
+    """Later generations g are preferred by (1 + g) to this power; 0 for the energy alone."""
+    relax_steps: int = Field(default=5, ge=0)
+    """Most steps along the forces."""
+    energy_above_eV_per_atom: float | None = Field(default=None, gt=0)
+    """Relaxation ends, and a structure is kept, below this energy above the start's; 3/2 kT where not given."""
+    largest_force_eV_per_A: float = Field(default=10.0, gt=0)
+    """And where no force is larger: large forces at a low energy are those of a hole in the teacher."""
+    least_displacement_A: float = Field(default=0.08, ge=0)
+    """Root mean square displacement below which a structure is too like one that is there."""
+    factor: float = Field(default=0.6, gt=0)
+    """Share of the sum of covalent radii for other pairs."""
+    batch: Count = 8
+    """Structures that the teacher computes at a time."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that compute them, started for each batch: for teachers that take long; 0 for none beside this one."""
+    student: Path | None = None
+    """A potential that knows how uncertain it is: only structures that are new to it are computed and kept."""
+    uncertainty: Kind | None = None
+    """By which uncertainty it knows that, such as grade or committee; the first that it knows where not given."""
+
+    def make(self, start, group, rng, sources):  # type: ignore[no-untyped-def]  # noqa: D102
+        names = set(signature(rattle_relax_repeat).parameters) & set(type(self).model_fields)
+        arguments = {name: getattr(self, name) for name in sorted(names)}
+        arguments |= {"teacher": sources.teacher(self.teacher, self.workers), "group": group}
+        if self.student is not None:
+            arguments["is_new"] = _outside(sources.student(self.student), self.uncertainty)
+        return rattle_relax_repeat(_needed(start), rng=rng, **arguments)
+
+
+def _outside(student: Potential, kind: Kind | None) -> Callable[[Structure], bool]:
+    """Return what tells whether a structure lies outside the training data of a potential."""
+    uncertainty = uncertainty_of(student, kind)
+    if uncertainty is None:
+        raise InputError("needs a potential that knows how uncertain it is, such as one fitted here", field="student")
+    if uncertainty.calibration is None:
+        raise InputError(
+            f"knows no limit of its {uncertainty.measure}, above which a structure is new; take one fitted here with "
+            "validation by folds", field="student",
+        )  # fmt: skip
+    return lambda structure: judge(uncertainty, structure).is_outside
+
+
+class Fragments(Step):
+    """Molecules of the structure, and their pieces."""
+
+    function = fragments
+    kind: Literal["fragments"] = "fragments"
+    """The kind of step."""
+    bonds: float = Field(default=1.25, gt=0)
+    """Atoms nearer than this times the sum of their covalent radii are bonded."""
+    count: Count = 20
+    """How many molecules are drawn, at most."""
+    pieces: bool = True
+    """Whether each bond of theirs that holds a molecule together is cut, for the two pieces."""
+    pairs: int = Field(default=0, ge=0)
+    """How many pairs of neighboring molecules are cut out."""
+    box_A: float | None = Field(default=None, gt=0)
+    """Gap around a fragment in a periodic box, for references that need one; open boundaries where not given."""
+
+
 #: Steps by their kind.
 STEPS: Mapping[str, type[Step]] = {
     "unchanged": Unchanged, "relax": Relax, "rattle": Rattle, "strain": Strain, "volume_scan": VolumeScan,
     "supercell": Supercell, "vacancy": Vacancy, "interstitial": Interstitial, "x_vacancy": XVacancy,
     "x2_interstitial": X2Interstitial, "dimers": Dimers, "random": Random, "md": MolecularDynamics,
+    "rattle_relax_repeat": RattleRelaxRepeat, "fragments": Fragments,
 }  # fmt: skip

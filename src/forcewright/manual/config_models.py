@@ -9,7 +9,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from forcewright.fitting.settings import FitSettings
-from forcewright.generation.steps import STEPS
+from forcewright.generation.steps import STEPS, RattleRelaxRepeat
 from forcewright.models import families, family_of
 from forcewright.models.baseline_settings import BaselineSettings
 from forcewright.properties.dos_model import DosSettings
@@ -18,6 +18,7 @@ from forcewright.protocols.schedules import SCHEDULES
 from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.compare import ComparisonConfig
 from forcewright.recipes.config import TuneConfig
+from forcewright.recipes.distil import DistilConfig
 from forcewright.recipes.dos_study import DosConfig
 from forcewright.recipes.force_fields import ForceFieldSettings
 from forcewright.recipes.generate import GenerateConfig
@@ -26,13 +27,14 @@ from forcewright.recipes.learn import LearnConfig
 from forcewright.recipes.learning_curve import LearningCurveConfig
 from forcewright.recipes.pipeline import PipelineConfig
 from forcewright.recipes.simulate import SimulateConfig
+from forcewright.reference import ReferenceSettings
 from forcewright.validation.physics import PROPERTIES, ValidationConfig
 
 #: The settings of each command that reads a config; those of `tune` for densities of states go by tune-dos.
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
-    "learn": LearnConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
+    "learn": LearnConfig, "distil": DistilConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
     "tune-dos": DosConfig,
 }  # fmt: skip
 
@@ -80,7 +82,7 @@ def choices() -> dict[str, Choice]:
     steps = Choice(STEPS, "kind")
     force_field = Choice({"force field": ForceFieldSettings}, also=True)
     fit = Choice({"fit": FitSettings}, part=True)
-    fits = Choice({"fit": FitSettings, "pair style": BaselineSettings}, also=True, part=True)
+    fits = Choice({"fit": FitSettings, "no fit": BaselineSettings}, also=True, part=True)
     return {
         "FitSettings.model": model, "TuneConfig.model": model, "LearnConfig.model": model,
         "FitSettings.baseline": Choice({"baseline": BaselineSettings}, also=True),
@@ -88,19 +90,23 @@ def choices() -> dict[str, Choice]:
         "SimulateConfig.protocol": protocol, "WalkerSettings.protocol": walk,
         "GenerateConfig.recipes": steps, **{f"{step.__name__}.then": steps for step in STEPS.values()},
         "SimulateConfig.potential": force_field, "Relax.potential": force_field,
+        "RattleRelaxRepeat.teacher": Choice({"reference": ReferenceSettings}, also=True),
         "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
         "DosConfig.model": Choice({"density of states": DosSettings}),
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
+        "DistilConfig.teacher": Choice({"reference": ReferenceSettings}, also=True), "DistilConfig.student": fit,
+        "DistilConfig.correction": fit, "DistilConfig.generate": Choice({"tree": RattleRelaxRepeat}, part=True),
+        "DistilConfig.further": steps, "DistilConfig.physics": Choice({"validate": ValidationConfig}, part=True),
     }  # fmt: skip
 
 
 #: Keys under which any keys may stand: what belongs to another program, or to the user.
 FREE = frozenset({
     "CalculatorSettings.kwargs", "ReferenceSettings.kwargs", "ForceFieldSettings.kwargs", "Cp2kSettings.settings",
-    "ReferenceSettings.offered", "VaspSettings.incar", "EspressoSettings.input", "Predicting.kwargs",
-    "CommandModel.parameters", "PipelineConfig.stages",
+    "BaselineSettings.kwargs", "ReferenceSettings.offered", "VaspSettings.incar", "EspressoSettings.input",
+    "Predicting.kwargs", "CommandModel.parameters", "PipelineConfig.stages",
 })  # fmt: skip
 
 

@@ -50,6 +50,12 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         ],
         "output": "runs/learned",
     },
+    "distil": {
+        "teacher": {"xtb": "GFN1-xTB"},
+        "structures": {"si": {**_CRYSTAL, "repeat": [2, 2, 2]}},
+        "student": {"model": {"kind": "ace", "functions": 300}},
+        "output": "runs/distilled",
+    },
     "assess": {
         "sets": {"molecules": {"files": "molecules.extxyz"}},
         "models": {"ace": {"potential": "runs/si/potential"}},

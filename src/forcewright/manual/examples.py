@@ -10,7 +10,7 @@ from typing import Any, Final
 
 _OUTPUT = {"TuneConfig": "si", "ComparisonConfig": "compared", "LearningCurveConfig": "curve", "SimulateConfig": "md",
            "ValidationConfig": "physics", "LearnConfig": "learned", "AssessConfig": "assessed",
-           "DosConfig": "dos"}  # fmt: skip
+           "DosConfig": "dos", "DistilConfig": "distilled"}  # fmt: skip
 _LABELS = {"energy": "dft_energy", "forces": "dft_forces"}
 _REFERENCES = {
     "EquationOfState": {"a0_A": 5.43}, "ElasticConstants": {"c11_GPa": 166}, "Vacancy": {"formation_energy_eV": 3.6},
@@ -147,6 +147,11 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "ModelSettings.computed": {"xtb": "GFN2-xTB"}, "ModelSettings.sets": ["molecules"],
     "NoveltySettings.training": ["train.extxyz"],
     "SpectrumSettings.reference": "toluene-dft.csv", "SpectrumSettings.models": {"ace": "toluene-ace.csv"},
+    "DistilConfig.teacher": {"xtb": "GFN1-xTB"}, "DistilConfig.labels": ["labelled.extxyz"],
+    "DistilConfig.test": ["test.extxyz"], "DistilConfig.keys": _LABELS,
+    "DistilConfig.student": {"model": {"kind": "ace"}},
+    "DistilConfig.sizes": [30, 100], "DistilConfig.data_license": "CC BY 4.0",
+    "DistilConfig.physics": {"structure": {"bulk": "Si"}, "properties": {"elastic": {}}},
     "AssessConfig.labels": _LABELS, "AssessConfig.sets": {"molecules": {"files": "molecules.extxyz"}},
     "AssessConfig.models": {"ace": {"potential": "runs/si/potential"}},
     "HotElectronSettings.potential": "runs/si/potential", "HotElectronSettings.dos": "runs/dos",

@@ -38,8 +38,10 @@ ENTRY_POINTS: Final = "forcewright.families"
 
 #: kinds that are read from disk like the families above, and fitted by nobody
 _NEVER_FITTED = {
+    "ase": "forcewright.models.calculator_potential:ASE_KIND",
     "hot_electrons": "forcewright.properties.hot_electrons:KIND",
     "pair_style": "forcewright.models.pair_style:KIND",
+    "pretrained": "forcewright.models.pretrained:KIND",
 }
 
 #: names of networks, which are an ``architecture`` of the kind ``graph``

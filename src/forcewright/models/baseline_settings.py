@@ -1,4 +1,4 @@
-"""What stands behind ``baseline:`` in a settings file: a saved potential, or a LAMMPS pair style."""
+"""What stands behind ``baseline:`` in a settings file: a saved potential, or what computes without a fit."""
 
 from __future__ import annotations
 
@@ -6,20 +6,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from forcewright.configs import StrictModel, validate
 from forcewright.errors import InputError
 from forcewright.models import load
+from forcewright.models.calculator_potential import NamedCalculator
 from forcewright.models.pair_style.settings import PairStyleSettings
+from forcewright.models.pretrained import PretrainedPotential
 from forcewright.potential import Potential
 
 
 class BaselineSettings(StrictModel):
-    """A LAMMPS pair style as a baseline."""
+    """What computes a baseline without a fit: exactly one of lammps, pretrained and ase."""
 
-    lammps: PairStyleSettings
-    """The pair style, with charges where it has any."""
+    lammps: PairStyleSettings | None = None
+    """A LAMMPS pair style, with charges where it has any."""
+    pretrained: str | None = None
+    """A pretrained model by name, such as chgnet: the fit learns what labels differ from it by."""
+    ase: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    """Module and name of something that returns an ASE calculator, such as tblite.ase:TBLite; what can do more than
+    compute needs FORCEWRIGHT_ALLOW_COMMANDS=1, whenever the potential is read."""
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Arguments for it."""
     folder: Path = Path()
-    """Where files lie that it names."""
+    """Where files lie that the pair style names."""
 
 
 def baseline_from(value: Any, folder: Path) -> Any:
@@ -40,18 +51,25 @@ def baseline_of(source: str | Path | Mapping[str, Any] | Potential) -> Potential
         If it does not exist or is not understood, or would run a program without consent.
     """
     if isinstance(source, Mapping):
-        if set(source) - {"folder"} != {"lammps"}:
-            named = ", ".join(map(str, set(source) - {"folder"})) or "nothing"
+        kinds = sorted(set(source) - {"folder", "kwargs"})
+        if len(kinds) != 1 or kinds[0] not in ("lammps", "pretrained", "ase"):
             raise InputError(
-                f"has {named}; a baseline is kept with the potential, so give the path of one, or {{lammps: …}}",
-                field="baseline",
-            )
+                f"has {' and '.join(map(str, kinds)) or 'nothing'}; a baseline is kept with the potential, so give the "
+                "path of one, {lammps: …}, {pretrained: …} or {ase: …}", field="baseline",
+            )  # fmt: skip
         try:
             settings = validate(BaselineSettings, dict(source))
+            if settings.pretrained is not None:
+                return PretrainedPotential(settings.pretrained)
+            if settings.ase is not None:
+                made = NamedCalculator(settings.ase, settings.kwargs)
+                made.calculator()  # whether it works shows now
+                return made
+            assert settings.lammps is not None
             return settings.lammps.potential(settings.folder)
         except InputError as error:
             inner = error.field or ""
-            field = inner if inner.startswith("lammps") else f"lammps.{inner}"
+            field = inner if inner.split(".")[0] in (*kinds, "kwargs") else f"{kinds[0]}.{inner}"
             raise InputError(error.problem, file=error.file, field=f"baseline.{field}".rstrip(".")) from None
     if isinstance(source, str | Path):
         try:

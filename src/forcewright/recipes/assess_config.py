@@ -79,7 +79,8 @@ class ModelSettings(StrictModel):
         kinds = [self.is_stored, bool(self.potential), self.computed is not None]
         if sum(kinds) != 1:
             raise ValueError(
-                "is a path of a potential, keys of predictions in files (energy, forces), or one of xtb, lammps and ase"
+                "is a path of a potential, keys of predictions in files (energy, forces), or one of xtb, lammps, ase "
+                "and pretrained"
             )
         if (self.seeds or self.files) and not self.is_stored:
             raise ValueError(

@@ -20,6 +20,7 @@ from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import write_table
 from forcewright.fitting.settings import STRICT, applies
 from forcewright.models import family_of
+from forcewright.models.pretrained import PretrainedPotential
 from forcewright.plain_data import read_json
 from forcewright.recipes import compare_page
 from forcewright.recipes.config import Name, Paths, TuneConfig, parse_config, paths_from, with_files
@@ -84,7 +85,8 @@ class ComparisonConfig(BaseModel):
     """Where the labelled structures lie."""
     families: Annotated[dict[Name, str | dict[str, Any]], BeforeValidator(_named_families)] = Field(min_length=1)
     """By name: what `forcewright tune` takes beside data and output (model, weights, study …); or the folder of a
-    finished study, or a saved potential; or {lammps: {pair_style: …, pair_coeff: …}}."""
+    finished study, or a saved potential; or {lammps: {pair_style: …, pair_coeff: …}},
+    {pretrained: chgnet} or {ase: module:factory}."""
     common: dict[str, Any] = Field(default_factory=dict)
     """What every study here has unless it says otherwise: validation, loss, study …"""
     output: Path
@@ -225,8 +227,13 @@ def _with_folder(family: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Refuse what is no family; remember the folder that files of a pair style lie in."""
     if "model" in family:
         return paths_from(family, folder)
-    if set(family) != {"lammps"}:
-        raise InputError("needs model, a path, or {lammps: ...}", field="families")
+    kinds = set(family) - {"kwargs"}
+    if kinds not in ({"lammps"}, {"pretrained"}, {"ase"}):
+        raise InputError(
+            "needs model, a path, or one of {lammps: ...}, {pretrained: ...} and {ase: ...}", field="families"
+        )
+    if kinds == {"pretrained"}:
+        PretrainedPotential(str(family["pretrained"]))  # not after hours of other families
     return {**family, "folder": str(folder)}
 
 

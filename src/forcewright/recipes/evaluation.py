@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import BrokenExecutor
-from pathlib import Path
 from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, compare
@@ -15,6 +14,7 @@ from forcewright.execution.processes import process_pool
 from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.family_fit import predict_labelled
 from forcewright.models import FAMILIES, load, register_families
+from forcewright.models.baseline_settings import baseline_of
 from forcewright.potential import Potential, Prediction
 from forcewright.structure import Dataset
 
@@ -31,7 +31,7 @@ def evaluate_source(
     Parameters
     ----------
     source
-        Path of a potential, or ``{lammps: ..., folder: ...}``.
+        Path of a potential, or what computes without a fit, such as ``{lammps: ..., folder: ...}``.
     allow_commands, kind
         Whether it may run a program that it names, and its kind; see `forcewright.models.load`.
 
@@ -86,8 +86,4 @@ def _potential(
 ) -> Potential:
     if isinstance(source, str):
         return load(source, allow_commands=allow_commands, kind=kind)
-    from forcewright.recipes.force_fields import force_field  # much to import, and rarely needed
-
-    potential = force_field({"lammps": source["lammps"]}, Path(source["folder"])).potential
-    assert potential is not None
-    return potential
+    return baseline_of(source)

@@ -1,9 +1,9 @@
 """What stands behind ``potential:`` in a settings file, as a force field.
 
 It is the path of a potential, or what labels structures as well (`forcewright.reference.settings`): ``{xtb: GFN1-xTB}``
-or ``{xtb: {method: …, accuracy: …}}``, ``{lammps: {pair_style: …, pair_coeff: …}}``, or
-``{ase: "module:factory", kwargs: {…}}``; or a potential with electrons at a temperature by a model of densities of
-states, ``{hot_electrons: {potential: …, dos: …, electronic_temperature_K: …}}``.
+or ``{xtb: {method: …, accuracy: …}}``, ``{lammps: {pair_style: …, pair_coeff: …}}``,
+``{ase: "module:factory", kwargs: {…}}``, or ``{pretrained: chgnet}``; or a potential with electrons at a temperature by
+a model of densities of states, ``{hot_electrons: {potential: …, dos: …, electronic_temperature_K: …}}``.
 
 The module of a factory is imported like any other: it must be installed or lie on ``PYTHONPATH``. The folder of the
 settings file is not searched, so that a file which happens to lie there never runs because of its name.
@@ -25,6 +25,7 @@ from forcewright.errors import InputError
 from forcewright.force_field import ForceField
 from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
+from forcewright.models.pretrained import PretrainedPotential
 from forcewright.potential import Potential
 from forcewright.properties.dos_model import DosModel
 from forcewright.properties.hot_electrons import HotElectronPotential
@@ -57,7 +58,7 @@ class HotElectronSettings(StrictModel):
 class ForceFieldSettings(CalculatorSettings):
     """A source of forces that is not a file: exactly one of them."""
 
-    choices = "a path, or one of {xtb: ...}, {lammps: ...}, {ase: ...} and {hot_electrons: ...}"
+    choices = "a path, or one of {xtb: ...}, {lammps: ...}, {ase: ...}, {pretrained: ...} and {hot_electrons: ...}"
 
     hot_electrons: HotElectronSettings | None = None
     """A potential whose electrons have a temperature."""
@@ -122,6 +123,11 @@ def _of_settings(source: Mapping[str, Any], base: Path) -> ForceField:
         raise InputError(error.problem, field=".".join(filter(None, ["potential", error.field]))) from None
     if settings.hot_electrons is not None:
         return _of_potential(settings.hot_electrons.read(base))
+    if settings.pretrained is not None:
+        try:
+            return _of_potential(PretrainedPotential(settings.pretrained))
+        except InputError as error:
+            raise InputError(error.problem, file=error.file, field="potential.pretrained") from None
     if settings.lammps is None:
         return calculator_reference(settings, field="potential")
     try:

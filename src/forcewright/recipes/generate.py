@@ -4,24 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from forcewright.configs import did_you_mean, validate
 from forcewright.data import write
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import writing
 from forcewright.generation.generated import Generated, as_dataset
-from forcewright.generation.steps import STEPS, ForceFields, Step
+from forcewright.generation.rattle_relax_repeat import Teacher
+from forcewright.generation.steps import STEPS, Sources, Step
+from forcewright.models import load
+from forcewright.potential import Failure, Potential, Reference
 from forcewright.protocols.structures import StructureSource, build_structure
 from forcewright.recipes.force_fields import force_field
+from forcewright.recipes.reading import read_structures
 from forcewright.recipes.run_folder import read_config, with_absolute_paths
-from forcewright.structure import Dataset, Structure
+from forcewright.reference import ReferenceSettings, VaspReference, label_all, potential_reference, reference_from
+from forcewright.structure import Dataset, Labels, Structure
 
 Listener = Callable[[str, int], None]
 _Rooted = tuple[Step, list["_Rooted"], str]  # a step, those that follow it, and where it stands
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | Path) else value
 
 
 class GenerateConfig(BaseModel):
@@ -31,10 +40,15 @@ class GenerateConfig(BaseModel):
 
     structures: dict[str, StructureSource] = Field(default_factory=dict)
     """Structures to start from, by name."""
+    files: dict[str, Annotated[list[Path], BeforeValidator(_as_list)]] = Field(default_factory=dict)
+    """Files every frame of which is a structure to start from, by name; labels in them are not looked at."""
     recipes: list[dict[str, Any]] = Field(min_length=1)
     """Steps, each a mapping with a kind."""
     seed: int = Field(default=0, ge=0)
     """Seed of all random numbers."""
+    cache: Path | None = None
+    """Folder that keeps what teachers compute, as that of label: run again to go on where it was stopped, and labels
+    of the same teacher are then there. label-cache beside the config where a step has a teacher and nothing is said."""
     output: Path | None = None
     """File to write; needed in a file."""
 
@@ -66,13 +80,18 @@ def generate(
     if target is None and file is not None:
         raise InputError("is missing; add it, or name it with -o (output=)", file=file, field="output")
     rooted = _parse(settings.recipes, "recipes", file)
-    starts = {name: build_structure(source, folder).structure for name, source in settings.structures.items()}
+    starts = {name: [build_structure(source, folder).structure] for name, source in settings.structures.items()}
+    if both := set(starts) & set(settings.files):
+        raise InputError(f"has {min(both)!r}, as have structures; give different names", file=file, field="files")
+    starts |= {name: list(read_structures(paths).structures) for name, paths in settings.files.items()}
     known = f"there are {', '.join(starts)}" if starts else "there are none"
     for step, _, where in rooted:
         if unknown := [name for name in step.of or [] if name not in starts]:
             raise InputError(f"{unknown[0]!r} is not among the structures; {known}", file=file, field=f"{where}.of")
         if step.needs_start and not starts:
             raise InputError(f"{step.kind} needs a structure to start from; give structures", file=file, field=where)
+    cache = settings.cache if settings.cache is not None or file is None else folder / "label-cache"
+    sources = _sources(folder, cache)
     made: list[Generated] = []
 
     def collect(structure: Generated) -> None:
@@ -84,13 +103,43 @@ def generate(
         rng = np.random.default_rng([settings.seed, index])
         names = (root[0].of or starts) if root[0].needs_start else [""]
         for name in names:
-            _grow(root, starts.get(name), name, rng, lambda source: force_field(source, folder), collect, file)
+            for start in starts.get(name, [None]):
+                _grow(root, start, name, rng, sources, collect, file)
     dataset = as_dataset(made, "generated" if target is None else target.stem)
     if target is not None:
         with writing(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
         write(dataset, target)
     return dataset
+
+
+def _sources(folder: Path, cache: Path | None) -> Sources:
+    """Return what entries of a config stand for; paths are relative to its folder."""
+
+    def teacher(source: str | Mapping[str, Any], workers: int) -> Teacher:
+        if isinstance(source, str):
+            try:
+                reference: Reference = potential_reference(folder / source)
+            except InputError as error:
+                raise InputError(error.problem, file=error.file, field="teacher") from None
+        else:
+            try:
+                reference = reference_from(validate(ReferenceSettings, dict(source)), folder)
+            except InputError as error:
+                field = (error.field or "").removeprefix("reference").lstrip(".")
+                raise InputError(error.problem, file=error.file, field=f"teacher.{field}".rstrip(".")) from None
+            if isinstance(reference, VaspReference):
+                raise InputError("waits for another program; take a teacher that computes at once", field="teacher")
+
+        def compute(structures: Sequence[Structure]) -> Sequence[Labels | Failure]:
+            return label_all(reference, structures, cache=cache, workers=workers).results
+
+        return compute
+
+    def student(path: Path) -> Potential:
+        return load(folder / path)
+
+    return Sources(lambda source: force_field(source, folder), teacher, student)
 
 
 def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Rooted]:
@@ -111,18 +160,18 @@ def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Roote
 
 
 def _grow(
-    rooted: _Rooted, start: Structure | None, name: str, rng: np.random.Generator, fields: ForceFields,
+    rooted: _Rooted, start: Structure | None, name: str, rng: np.random.Generator, sources: Sources,
     collect: Callable[[Generated], None], file: Path | None,
 ) -> None:  # fmt: skip
     """Do a step and those that follow it; ``name`` is that of the start, or its group."""
     step, following, where = rooted
     group = step.group or "_".join(filter(None, [name, "" if step.kind == "unchanged" else step.kind])) or step.kind
     try:
-        for made in step.make(start, group, rng, fields):
+        for made in step.make(start, group, rng, sources):
             if not following or step.keep:
                 collect(made)
             for inner in following:
-                _grow(inner, made.structure, group, rng, fields, collect, file)
+                _grow(inner, made.structure, group, rng, sources, collect, file)
     except InputError as error:
         raise error if error.file is not None else _placed(error, where, file) from None
     except ForcewrightError as error:

@@ -38,7 +38,7 @@ class LabelConfig(BaseModel):
 
     reference: ReferenceSettings
     """What labels: one of {xtb: GFN1-xTB}, {lammps: ...}, {ase: ...}, {cp2k: ...}, {espresso: ...}, {pyscf: ...},
-    {vasp: ...}, {potential: path}."""
+    {vasp: ...}, {pretrained: chgnet}, {potential: path}."""
     structures: Annotated[list[Path] | InstanceOf[Dataset], BeforeValidator(_files_or_dataset)]
     """File or files of structures; labels in them are not looked at, groups and origins stay. In Python also ASE atoms
     or a dataset."""

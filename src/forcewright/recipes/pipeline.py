@@ -61,6 +61,7 @@ _VERBS = {
     ),
     "convert": _Verb(False, (), (), ("format", "stress_order", "energy_unit", "length_unit", *_READING)),
     "diagnose": _Verb(False, ("result.json",), ("reference", "potential", "train"), ("labels", "workers")),
+    "distil": _Verb(True, ("result.json", "students.csv", "student")),
     "fit": _Verb(True, ("potential", "result.json"), fresh=True),
     "generate": _Verb(),
     "label": _Verb(),

@@ -12,10 +12,11 @@ from typing import Any
 from forcewright.files import scratch_folder
 from forcewright.models import load, potential_path
 from forcewright.models.pair_style import PairStylePotential
+from forcewright.models.pretrained import PretrainedPotential
 from forcewright.potential import Potential
 
 #: Files beside a saved potential that do not decide what it predicts.
-_NO_NUMBERS = {"in.lammps", "structure.data", "in.extrapolation.lammps", "model.yaml", "model.asi"}
+_NO_NUMBERS = {"in.lammps", "structure.data", "in.extrapolation.lammps", "model.yaml", "model.asi", "NOTICE.txt"}
 
 
 def hash_parts(parts: Iterable[bytes]) -> str:
@@ -41,7 +42,7 @@ def identify(source: Potential | str | Path) -> tuple[Potential, str, str]:
     if isinstance(source, (str, Path)):
         path = potential_path(source)
         return load(path), Path(source).name, hash_files(potential_files(path))
-    name = source.name if isinstance(source, PairStylePotential) else type(source).__name__
+    name = source.name if isinstance(source, PairStylePotential | PretrainedPotential) else type(source).__name__
     with scratch_folder("identity") as folder:
         return source, name, hash_files(potential_files(source.save(folder / "potential")))
 

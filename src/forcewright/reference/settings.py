@@ -16,6 +16,7 @@ from forcewright.configs import StrictModel
 from forcewright.consent import CONSENT, consented
 from forcewright.errors import InputError
 from forcewright.models.pair_style.settings import PairStyleSettings
+from forcewright.models.pretrained import PretrainedPotential
 from forcewright.potential import Reference
 from forcewright.reference.ase_factory import AseFactory
 from forcewright.reference.calculators import CalculatorReference, close
@@ -24,6 +25,7 @@ from forcewright.reference.espresso import PROGRAM, espresso_reference
 from forcewright.reference.offered import offered_names, offered_reference
 from forcewright.reference.properties import PropertyName
 from forcewright.reference.pyscf import pyscf_reference
+from forcewright.reference.teacher import potential_reference
 from forcewright.reference.xtb import XtbMethod, xtb_reference
 
 _OPTIONS = ("kwargs", "reuse", "properties", "offered")  # nothing that computes by itself
@@ -124,6 +126,8 @@ class CalculatorSettings(StrictModel):
     than compute needs FORCEWRIGHT_ALLOW_COMMANDS=1."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Arguments for it."""
+    pretrained: str | None = None
+    """A pretrained model that ships in its package: chgnet or sevennet-0, extras of the names chgnet and sevennet."""
 
     @property
     def kinds(self) -> list[str]:
@@ -144,7 +148,7 @@ class CalculatorSettings(StrictModel):
 class ReferenceSettings(CalculatorSettings):
     """What labels structures: exactly one of them."""
 
-    choices = "one of xtb, lammps, ase, cp2k, espresso, pyscf, vasp, potential"
+    choices = "one of xtb, lammps, ase, pretrained, cp2k, espresso, pyscf, vasp, potential"
 
     reuse: bool = False
     """Use one ASE calculator for all structures, where making one is slow."""
@@ -218,6 +222,8 @@ def reference_from(settings: ReferenceSettings | Mapping[str, Any], base: Path) 
 def _made(settings: ReferenceSettings, base: Path) -> Reference:
     if settings.xtb is not None or settings.ase is not None:
         return calculator_reference(settings, reuse=settings.reuse).with_properties(settings.properties)
+    if settings.pretrained is not None:
+        return potential_reference(PretrainedPotential(settings.pretrained))
     if settings.pyscf is not None:
         return pyscf_reference(**settings.pyscf.model_dump()).with_properties(settings.properties)
     if settings.espresso is not None:
@@ -237,8 +243,6 @@ def _made(settings: ReferenceSettings, base: Path) -> Reference:
         return VaspReference(**{**settings.vasp.model_dump(), "folder": base / settings.vasp.folder})
     for name, content in settings.offered.items():
         return offered_reference(name, content, base)
-    from forcewright.reference.teacher import potential_reference
-
     if settings.lammps is not None:
         return potential_reference(settings.lammps.potential(base))
     assert settings.potential is not None

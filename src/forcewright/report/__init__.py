@@ -17,6 +17,7 @@ from forcewright.report.diagnosis_figures import (
     draw_pressures,
     draw_squeeze,
 )
+from forcewright.report.distillation_figures import draw_distillation
 from forcewright.report.learning_figures import draw_learning
 from forcewright.report.page import draw_svg, render, write_report
 from forcewright.report.run_figures import draw_extrapolation, draw_run, stage_table
@@ -27,7 +28,8 @@ from forcewright.report.uncertainty_figures import draw_reliability
 from forcewright.verbs import VerbPackage
 
 __all__ = [
-    "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_extrapolation",
+    "Card", "PageContent", "ReportContent", "Section", "Svg", "draw_convergence", "draw_distillation",
+    "draw_extrapolation",
     "draw_frame_errors", "draw_histograms", "draw_indicators", "draw_learning", "draw_parts", "draw_pressures",
     "draw_reliability", "draw_run", "draw_squeeze", "draw_stability", "draw_structure", "draw_svg", "grade_table",
     "render", "stage_table", "write_report",
