@@ -14,6 +14,7 @@ from forcewright.models import families, family_of
 from forcewright.models.baseline_settings import BaselineSettings
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.protocols.schedules import SCHEDULES
+from forcewright.recipes.ablate import AblationConfig
 from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.compare import ComparisonConfig
 from forcewright.recipes.config import TuneConfig
@@ -31,6 +32,7 @@ CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
     "learn": LearnConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
+    "ablate": AblationConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
@@ -82,6 +84,7 @@ def choices() -> dict[str, Choice]:
         "SimulateConfig.potential": force_field, "Relax.potential": force_field,
         "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
+        "AblationConfig.base": fit, "AblationConfig.changes": fit,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
     }  # fmt: skip

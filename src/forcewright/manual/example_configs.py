@@ -55,5 +55,11 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "models": {"ace": {"potential": "runs/si/potential"}},
         "output": "runs/assessed",
     },
+    "ablate": {
+        "data": {**_SETS, "test": {"test": "test.extxyz"}},
+        "base": {"model": {"kind": "ace"}},
+        "changes": {"shorter cutoff": {"model": {"rcut": 4.0}}, "no surfaces": {"without": ["Surface"]}},
+        "output": "runs/ablated",
+    },
     "pipeline": {"stages": {"structures": {"generate": "make.yaml"}, "labels": {"label": "label.yaml"}}},
 }

@@ -47,6 +47,8 @@ class DataSettings(BaseModel):
     """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}; none leaves one unread."""
     skip_broken: bool = False
     """Leave out frames that cannot be read, such as the unfinished step of an interrupted run, and say so."""
+    without: tuple[str, ...] = ()
+    """Groups of the training data that are left out."""
 
 
 class StudyValidation(ValidationSettings):
