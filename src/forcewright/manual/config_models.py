@@ -141,6 +141,7 @@ SHORT_FORMS: Mapping[str, Short] = {
     "NoveltySettings.training": _SINGLE_PATH, "SetSettings.files": _SINGLE_PATH,
     "ModelSettings.potential": _SINGLE_PATH,
     "SimulateConfig.structure": _STRUCTURE, "ValidationConfig.structure": _STRUCTURE,
+    "PhysicsSearchSettings.structure": _STRUCTURE,
     "GenerateConfig.structures": _STRUCTURE, "WalkerSettings.structure": _STRUCTURE,
     "StructureSettings.repeat": Short("2 for [2, 2, 2]", {"type": "integer"}),
     "Stage.temperature_K": _ENDS, "Stage.pressure_GPa": _ENDS,

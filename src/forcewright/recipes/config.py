@@ -20,6 +20,7 @@ from forcewright.models import family_of
 from forcewright.models.baseline_settings import baseline_from
 from forcewright.plain_data import read_yaml
 from forcewright.potential import Potential
+from forcewright.recipes.physics_search import PhysicsSearchSettings
 from forcewright.recipes.run_folder import with_absolute_paths
 from forcewright.reference.identity import identify
 
@@ -77,6 +78,9 @@ class TuneConfig(FitSettings):
     validation: Annotated[StudyValidation, BeforeValidator(validation_of)] = StudyValidation()
     """What the loss is measured on: folds (5 where nothing is said), a share held back, or a separate set."""
 
+    physics: PhysicsSearchSettings | None = None
+    """Physics that chooses among the trials beside the loss: survival, properties of crystals, errors on other sets."""
+
     @model_validator(mode="after")
     def _protocol(self) -> Self:
         if self.protocol == "xpot" and self.data.test is None:
@@ -116,7 +120,8 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     asked
         The config as the user has it.
     """
-    content = config.model_dump(mode="json", exclude={"stability", "uncertainty"})  # which begin once all is fitted
+    later = {"stability", "uncertainty", "physics"}  # which begin once all is fitted
+    content = config.model_dump(mode="json", exclude=later)
     content["model"] = asked.model_dump(mode="json")["model"]
     defaults = config.family.hyperparameters.earlier_defaults
     if open_names := sorted(name for name in defaults if name not in config.model):

@@ -99,6 +99,8 @@ def read_inputs(config: TuneConfig) -> Inputs:
         return dataset
 
     hashes.update(file_hashes(baseline_files(config)))
+    sets = {} if config.physics is None else config.physics.sets
+    hashes.update(file_hashes(path for paths in sets.values() for path in paths if path.is_file()))
     train = without_groups(load(config.data.train, "train"), config.data.without)
     if "forces" not in config.left_out:
         require_forces(train, config.data.labels)

@@ -28,6 +28,8 @@ from forcewright.optimize.journal import study_fingerprint
 from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, parse_config, read_config, with_files
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
+from forcewright.recipes.physics_search import FILE as PHYSICS_FILE
+from forcewright.recipes.physics_search import chooser
 from forcewright.recipes.resources import ResourceMonitor
 from forcewright.recipes.run_folder import RunFolder
 from forcewright.reference.identity import identify
@@ -37,7 +39,7 @@ log = logging.getLogger("forcewright")
 #: what --fresh removes
 _EARLIER = (
     "journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml",
-    "potential", "committee", ROWS, "cache", "predictions", "model_search.json",
+    "potential", "committee", ROWS, "cache", "predictions", "model_search.json", PHYSICS_FILE,
 )  # fmt: skip
 
 
@@ -200,7 +202,10 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
             if (stored := stored_result(config, records, inputs.hashes)) is not None:
                 log.info("finished before with the same config and data, and taken as it is")
                 return stored
-            outcome = conclude(trials, study, records, inputs.test)
+            choose = None
+            if config.physics is not None:
+                choose = chooser(config.physics, folder.path, config.data.labels, inputs.hashes)
+            outcome = conclude(trials, study, records, inputs.test, choose=choose)
             monitor.update()
             return write_outputs(folder, config, inputs, outcome, monitor, earlier)
 
