@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.emt import EMT
 
 import forcewright as fw
 from forcewright.configs import validate
@@ -61,6 +64,40 @@ def test_a_limit_chooses_another_trial_than_the_loss(config: dict[str, Any], mon
     assert again["best"] == first and len(judged) == 2
     kept = json.loads(Path(config["output"], physics_search.FILE).read_text())
     assert len(kept["values"]) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.probed
+def test_survival_as_a_limit_picks_a_potential_that_survives_where_the_loss_picks_one_that_does_not(
+    tmp_path: Path,
+) -> None:
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(12):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell * (1 + 0.02 * rng.normal()), scale_atoms=True)
+        atoms.positions += 0.05 * rng.normal(size=(4, 3))
+        atoms.calc = EMT()
+        atoms.get_stress()
+        frames.append(atoms)
+    # as little damped as gives the least loss, and without a core: few cold frames say nothing of hot ones
+    study = {
+        "data": {"train": frames}, "validation": {"kfold": 3}, "workers": 1, "short_range": "off",
+        "stability": {"temperature_K": 2500, "runs": 4, "time_ps": 0.5, "packings": 0, "seed": 5,
+                      "budget_s": 600},
+        "model": {"kind": "ace", "functions": {"choices": [10, 30, 150, 400]}, "rcut": 4.5, "radial": "SBessel",
+                  "repulsion": None},
+        "weights": {"by": "all"}, "prior": {"scale": "data"}, "search": {"starts": 1, "evaluations": 6, "caution": 0},
+        "study": {"trials": 6, "initial": 6},
+    }  # fmt: skip
+    physics = {"probe": {"temperature_K": 2500, "runs": 4, "time_ps": 0.5},
+               "limits": {"probe.survived": {"at_least": 1}}}  # fmt: skip
+    by_loss = fw.tune({**study, "output": str(tmp_path / "loss")}).summary
+    by_both = fw.tune({**study, "physics": physics, "output": str(tmp_path / "both")}).summary
+    assert by_both["physics_search"]["best_by_loss"] == by_loss["best_trial"] != by_both["best_trial"]
+    # told by runs from other starts, with other velocities, than those that selected
+    runs = [summary["stability"]["runs"] for summary in (by_loss, by_both)]
+    assert [part["done"] for part in runs] == [4, 4]
+    assert runs[0]["survived"] < runs[1]["survived"] == 4, runs
 
 
 @pytest.mark.parametrize(
