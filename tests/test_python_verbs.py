@@ -278,6 +278,7 @@ def commands(folder: Path, atoms: list[Atoms]) -> dict[str, list[str]]:
         "assess": {"sets": {"a": file}, "models": {"p": str(POTENTIAL)}, "alignment": "none", "output": "out",
                    "workers": 0},
         "compare": {"data": {"test": file}, "families": {"p": str(POTENTIAL)}, "output": "out"},
+        "ablate": {"data": data, "base": {"model": snap}, "changes": {"a": {"model": {"rcut": 3.5}}}, "output": "out"},
         "learning-curve": {"data": data, "families": {"p": {"model": snap}}, "output": "out", "sizes": [4]},
         "simulate": {"potential": str(POTENTIAL), "structure": {"bulk": "Cu"}, "output": "out",
                      "stages": [{"ensemble": "nvt", "temperature_K": 100, "time_ps": 0.002}], "trajectory": {"every_fs": 1}},
@@ -315,7 +316,8 @@ def no_space_in(folder: Path) -> Any:
     return replace
 
 
-STUDIES = ("tune", "fit", "compare", "learning-curve")  # a full disk is met after minutes; these stop at the folder
+# a full disk is met after minutes; these stop at the folder
+STUDIES = ("ablate", "tune", "fit", "compare", "learning-curve")
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name not in ("check", "cite", "config", "pipeline")])

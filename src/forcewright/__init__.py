@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from forcewright.fitting.committee import Committee
     from forcewright.manual.config import config
     from forcewright.models import load
+    from forcewright.recipes.ablate import ablate
     from forcewright.recipes.assess import assess
     from forcewright.recipes.cite import cite
     from forcewright.recipes.compare import compare
@@ -51,11 +52,11 @@ _HOMES = {
 _PACKAGES = ("analyze", "report")  # verbs that are packages, too (see `VerbPackage`)
 
 __all__ = [
-    "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure",
-    "analyze", "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "distil",
-    "evaluate", "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict",
-    "predict_property", "read", "report", "rerun", "select", "simulate", "split", "statistics", "tune", "tune_property",
-    "validate", "write",
+    "Committee", "Dataset", "ForcewrightError", "Frame", "InputError", "Labels", "Structure", "ablate", "analyze",
+    "assess", "audit", "cite", "compare", "compare_spaces", "config", "convert", "diagnose", "distil", "evaluate",
+    "fit", "generate", "init", "label", "learn", "learning_curve", "load", "pipeline", "predict",
+    "predict_property", "read", "report", "rerun", "select", "simulate", "split", "statistics", "tune",
+    "tune_property", "validate", "write",
 ]  # fmt: skip
 
 

@@ -617,6 +617,17 @@ def compare(config: Config, fresh: FreshStudies = False) -> None:
 
 
 @app.command()
+def ablate(config: Config, fresh: FreshStudies = False) -> None:
+    """Show what each part of a fit is worth: a base, and changes of it with everything else as it was.
+
+    Example: `forcewright ablate ablate.yaml`. Studies that have finished are taken as they are.
+    """
+    with _spinner() as show:
+        ablation = fw.ablate(config, fresh=fresh, on_variant=lambda name: show(description=name))
+    _show(ablation, ablation.folder)
+
+
+@app.command()
 def assess(config: Config) -> None:
     """Assess models far from their training data: errors by set, family, element and atom, barriers, ranks, spectra.
 
@@ -929,7 +940,8 @@ def _reader_options(stress_order: list[str] | None, energy_unit: str | None, len
 
 #: verbs that go on where an earlier run of the same command was stopped
 _RESUMED = (
-    "compare", "diagnose", "distil", "fit", "label", "learn", "learning-curve", "pipeline", "rerun", "simulate", "tune",
+    "ablate", "compare", "diagnose", "distil", "fit", "label", "learn", "learning-curve", "pipeline", "rerun",
+    "simulate", "tune",
 )  # fmt: skip
 #: verbs that may take long and begin anew
 _ANEW = ("analyze", "compare-spaces", "generate", "validate")

@@ -10,6 +10,7 @@ from typing import Any
 
 #: name -> module; imported when first used
 VERBS = {
+    "ablate": "forcewright.recipes.ablate",
     "analyze": "forcewright.recipes.analyze",
     "assess": "forcewright.recipes.assess",
     "audit": "forcewright.data",

@@ -28,7 +28,9 @@ from forcewright.structure import Dataset, FloatArray, require_known_species
 from forcewright.tables import Tabular
 
 
-class _Measure(NamedTuple):
+class Measure(NamedTuple):
+    """How one kind of error is computed; ``key`` is its name in `Errors`."""
+
     key: str
     quantity: str  # field of Parity, force_norm or pressure
     root: bool  # RMSE, else MAE, or the bias
@@ -38,22 +40,22 @@ class _Measure(NamedTuple):
     signed: bool = False  # the bias
 
 
-_MEASURES = (
-    _Measure("energy_rmse_meV_per_atom", "energy", True, 1e3),
-    _Measure("energy_mae_meV_per_atom", "energy", False, 1e3),
-    _Measure("energy_total_rmse_eV", "energy", True, 1.0, 1.0),
-    _Measure("energy_total_mae_eV", "energy", False, 1.0, 1.0),
-    _Measure("energy_rmse_per_sqrt_atom_eV", "energy", True, 1.0, 0.5),
-    _Measure("force_rmse_eV_per_A", "forces", True),
-    _Measure("force_mae_eV_per_A", "forces", False),
-    _Measure("force_vector_rmse_eV_per_A", "forces", True, entries=3),
-    _Measure("force_norm_rmse_eV_per_A", "force_norm", True),
-    _Measure("force_norm_mae_eV_per_A", "force_norm", False),
-    _Measure("stress_rmse_GPa", "stress", True),
-    _Measure("stress_mae_GPa", "stress", False),
-    _Measure("energy_bias_meV_per_atom", "energy", False, 1e3, signed=True),
-    _Measure("pressure_rmse_GPa", "pressure", True),
-    _Measure("pressure_bias_GPa", "pressure", False, signed=True),
+MEASURES = (
+    Measure("energy_rmse_meV_per_atom", "energy", True, 1e3),
+    Measure("energy_mae_meV_per_atom", "energy", False, 1e3),
+    Measure("energy_total_rmse_eV", "energy", True, 1.0, 1.0),
+    Measure("energy_total_mae_eV", "energy", False, 1.0, 1.0),
+    Measure("energy_rmse_per_sqrt_atom_eV", "energy", True, 1.0, 0.5),
+    Measure("force_rmse_eV_per_A", "forces", True),
+    Measure("force_mae_eV_per_A", "forces", False),
+    Measure("force_vector_rmse_eV_per_A", "forces", True, entries=3),
+    Measure("force_norm_rmse_eV_per_A", "force_norm", True),
+    Measure("force_norm_mae_eV_per_A", "force_norm", False),
+    Measure("stress_rmse_GPa", "stress", True),
+    Measure("stress_mae_GPa", "stress", False),
+    Measure("energy_bias_meV_per_atom", "energy", False, 1e3, signed=True),
+    Measure("pressure_rmse_GPa", "pressure", True),
+    Measure("pressure_bias_GPa", "pressure", False, signed=True),
 )
 _MOST_DENSITIES = 10  # that are told one by one; of more, as many ranges as there are below
 _RANGES = 5
@@ -209,7 +211,7 @@ def compare(
     if len(dataset) == 0:
         raise InputError("there is no frame to compare predictions with; give at least one", field="dataset")
     parity = pair(dataset, predictions)
-    sums, counts = _sum_per_frame(parity)
+    sums, counts = sum_per_frame(parity)
     group = np.array(dataset.groups)
 
     def errors(chosen: NDArray[np.bool_]) -> Errors:
@@ -256,11 +258,11 @@ def _series_of(parity: Parity, quantity: str) -> ParitySeries | None:
     return series
 
 
-def _sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
-    """Return sums of errors and how many were summed, both (frames, measures)."""
-    sums = np.zeros((len(parity.atoms), len(_MEASURES)))
+def sum_per_frame(parity: Parity) -> tuple[FloatArray, FloatArray]:
+    """Return sums of errors and how many were summed, both (frames, measures): a column for each of `MEASURES`."""
+    sums = np.zeros((len(parity.atoms), len(MEASURES)))
     counts = np.zeros_like(sums)
-    for column, measure in enumerate(_MEASURES):
+    for column, measure in enumerate(MEASURES):
         series = _series_of(parity, measure.quantity)
         if series is None:
             continue
@@ -289,8 +291,8 @@ def _errors(
     parity: Parity, sums: FloatArray, counts: FloatArray, chosen: NDArray[np.bool_],
     *, rng: np.random.Generator | None, resamples: int,
 ) -> Errors:  # fmt: skip
-    root = np.array([measure.root for measure in _MEASURES])
-    scale = np.array([measure.scale for measure in _MEASURES])
+    root = np.array([measure.root for measure in MEASURES])
+    scale = np.array([measure.scale for measure in MEASURES])
     means = metrics.pool(sums[chosen], counts[chosen])
     values = scale * np.where(root, np.sqrt(np.abs(means)), means)  # of signed means no root is taken
     deviations = np.full(len(scale), np.nan)
@@ -304,7 +306,7 @@ def _errors(
 
 
 def _by_key(values: FloatArray) -> dict[str, float | None]:
-    return {measure.key: _known(value) for measure, value in zip(_MEASURES, values, strict=True)}
+    return {measure.key: _known(value) for measure, value in zip(MEASURES, values, strict=True)}
 
 
 def _known(value: float) -> float | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +21,9 @@ from forcewright.fitting.trials import Listener, Trials, open_study
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.study import Study, best_of, eligible
 from forcewright.structure import Dataset
+
+Chooser = Callable[[Trials, list[TrialRecord]], tuple[TrialRecord, Mapping[str, Any]]]
+"""Returns the best of finished trials, and how it was chosen as plain data."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +44,8 @@ class StudyOutcome:
         Errors of a selection that was done again inside each fold, where that was asked for.
     importance
         How much each hyperparameter that was searched matters.
+    selection
+        How the best trial was chosen where more than the loss and its limits chose it, as plain data.
     """
 
     problem: Problem
@@ -48,17 +54,21 @@ class StudyOutcome:
     final: FinalFit
     nested: ErrorTable | None
     importance: Mapping[str, float]
+    selection: Mapping[str, Any] | None = None
 
 
 def conclude(
-    trials: Trials, study: Study, records: list[TrialRecord], test: Dataset | None, *, graded: bool = True
-) -> StudyOutcome:
+    trials: Trials, study: Study, records: list[TrialRecord], test: Dataset | None, *, graded: bool = True,
+    choose: Chooser | None = None,
+) -> StudyOutcome:  # fmt: skip
     """Fit the winner of finished trials to everything, validate it, and touch the test set once.
 
     Parameters
     ----------
     graded
         Whether the potential gets the active set that extrapolation grades need, which takes time.
+    choose
+        What chooses the best trial; by default the one of the lowest loss within the limits.
 
     Raises
     ------
@@ -68,16 +78,20 @@ def conclude(
     problem = trials.problem
     importance = study.importances() if sum(record.loss is not None for record in records) > 3 else {}
     limits = problem.settings.study.limits
-    best = best_of(records, limits)
+    best, selection = best_of(records, limits), None
     nested = None
     if problem.family.is_linear:
         with threadpool_limits(1):  # the matrices are small: more threads only wait for one another
+            if choose is not None:
+                best, selection = choose(trials, records)
             final = fit_final(trials, best, test, graded=graded)
             if problem.is_nested:
                 nested = nested_errors(problem, eligible(records, limits))
     else:
+        if choose is not None:
+            best, selection = choose(trials, records)
         final = fit_final(trials, best, test)
-    return StudyOutcome(problem, records, best, final, nested, importance)
+    return StudyOutcome(problem, records, best, final, nested, importance, selection)
 
 
 def run_study(

@@ -15,6 +15,7 @@ from forcewright.models.baseline_settings import BaselineSettings
 from forcewright.properties.dos_model import DosSettings
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.protocols.schedules import SCHEDULES
+from forcewright.recipes.ablate import AblationConfig
 from forcewright.recipes.assess_config import AssessConfig
 from forcewright.recipes.compare import ComparisonConfig
 from forcewright.recipes.config import TuneConfig
@@ -35,7 +36,7 @@ CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
     "learn": LearnConfig, "distil": DistilConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
-    "tune-dos": DosConfig,
+    "ablate": AblationConfig, "tune-dos": DosConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
@@ -93,6 +94,7 @@ def choices() -> dict[str, Choice]:
         "RattleRelaxRepeat.teacher": Choice({"reference": ReferenceSettings}, also=True),
         "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
+        "AblationConfig.base": fit, "AblationConfig.changes": fit,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
         "DosConfig.model": Choice({"density of states": DosSettings}),
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
@@ -154,6 +156,7 @@ SHORT_FORMS: Mapping[str, Short] = {
     "SetSettings.files": _SINGLE_PATH,
     "ModelSettings.potential": _SINGLE_PATH,
     "SimulateConfig.structure": _STRUCTURE, "ValidationConfig.structure": _STRUCTURE,
+    "PhysicsSearchSettings.structure": _STRUCTURE,
     "GenerateConfig.structures": _STRUCTURE, "WalkerSettings.structure": _STRUCTURE,
     "StructureSettings.repeat": Short("2 for [2, 2, 2]", {"type": "integer"}),
     "Stage.temperature_K": _ENDS, "Stage.pressure_GPa": _ENDS,

@@ -72,5 +72,11 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "model": {"reference": "filling", "environment": {"cutoff": {"low": 5, "high": 7}}},
         "output": "runs/dos",
     },
+    "ablate": {
+        "data": {**_SETS, "test": {"test": "test.extxyz"}},
+        "base": {"model": {"kind": "ace"}},
+        "changes": {"shorter cutoff": {"model": {"rcut": 4.0}}, "no surfaces": {"without": ["Surface"]}},
+        "output": "runs/ablated",
+    },
     "pipeline": {"stages": {"structures": {"generate": "make.yaml"}, "labels": {"label": "label.yaml"}}},
 }

@@ -51,6 +51,8 @@ def _citations(folder: Path) -> list[Mapping[str, str]]:
         return [entry for entry in kept if _is_citation(entry)]
     if isinstance(result.get("families"), Mapping) and "judged_on" in result:  # a comparison, of any version
         return list(compare_page.citations(result))
+    if result.get("written_by") == "ablate":
+        return list(compare_page.citations({"families": result["variants"]}))
     keys = [*_ALWAYS, *(cited_keys(result) if result.get("written_by") == "compare-spaces" else ())]
     cited: dict[str, Mapping[str, str]] = {entry["key"]: entry for entry in provenance.cited(keys)}
     for entry in [*_of_the_potential(folder), *_of_the_models(folder)]:

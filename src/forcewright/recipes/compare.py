@@ -126,8 +126,8 @@ class Comparison(Tabular):
 
 
 @dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A family ready to be evaluated: where its potential is, and the summary of its study, where there is one.
+class Candidate:
+    """A potential ready to be evaluated: where it is, and the summary of its study, where there is one.
 
     ``program`` and ``kind`` are those that its config names, where it was fitted here.
     """
@@ -180,7 +180,7 @@ def compare(
                 log.warning("%s: %s", name, error)
                 summary["failed"][name] = str(error)
                 continue
-            summary["families"][name] = _row(settings, candidate, tables[name], cost)
+            summary["families"][name] = row_of(candidate, tables[name], cost, settings.power_W_per_core)
         if not tables:
             name, reason = next(iter(summary["failed"].items()))
             raise InputError(f"every family failed; {name}: {reason}", field="families")
@@ -270,30 +270,39 @@ def family_config(
     return parse_config({**common, **family, "data": data, "output": str(output)}, folder=output)
 
 
-def _obtain(settings: ComparisonConfig, name: str, family: str | dict[str, Any], fresh: bool) -> _Candidate:
+def _obtain(settings: ComparisonConfig, name: str, family: str | dict[str, Any], fresh: bool) -> Candidate:
     """Return a family's potential, after fitting it where it is to be fitted here."""
     if isinstance(family, dict) and "model" in family:
-        config = _study_config(settings, name, family)
-        summary = None if fresh else stored_summary(config, file_hashes(data_files(config)))
-        origin = "fitted before" if summary else "fitted"
-        if summary is None:
-            summary = tune(config, fresh=fresh).summary
-        return _Candidate(
-            str(config.output / "potential"), origin, summary, config.output, config.program, config.family.kind
-        )
+        return study_of(_study_config(settings, name, family), fresh=fresh)
     if isinstance(family, dict):
-        return _Candidate(family, "given")
+        return Candidate(family, "given")
     folder = Path(family)
     if (folder / "result.json").is_file() and (folder / "potential").is_dir():
         study = read_json(folder / "result.json")
-        return _Candidate(str(folder / "potential"), "study", study, folder)
-    return _Candidate(family, "given")
+        return Candidate(str(folder / "potential"), "study", study, folder)
+    return Candidate(family, "given")
 
 
-def _row(
-    settings: ComparisonConfig, candidate: _Candidate, tables: Mapping[str, ErrorTable], cost: float
+def study_of(config: TuneConfig, *, fresh: bool) -> Candidate:
+    """Return the potential of a study: one that has finished with this config and these data, or done or resumed now.
+
+    Raises
+    ------
+    ForcewrightError
+        If the study fails.
+    """
+    summary = None if fresh else stored_summary(config, file_hashes(data_files(config)))
+    origin = "fitted before" if summary else "fitted"
+    if summary is None:
+        summary = tune(config, fresh=fresh).summary
+    potential = str(config.output / "potential")
+    return Candidate(potential, origin, summary, config.output, config.program, config.family.kind)
+
+
+def row_of(
+    candidate: Candidate, tables: Mapping[str, ErrorTable], cost: float, power_W_per_core: float
 ) -> dict[str, Any]:
-    """Return what is told of a family, ready for JSON; what only a study knows is None without one."""
+    """Return what is told of a potential, ready for JSON; what only a study knows is None without one."""
     by_set = {
         name: {key: getattr(table.overall, measure) for key, measure in _ERRORS.items()}
         for name, table in tables.items()
@@ -305,7 +314,7 @@ def _row(
         "fit_s": study.get("fit_s"),
         "study_s": study_s,
         "cpu_s": cpu_s,
-        "energy_used_kWh": None if cpu_s is None else cpu_s * settings.power_W_per_core / 3.6e6,
+        "energy_used_kWh": None if cpu_s is None else cpu_s * power_W_per_core / 3.6e6,
         "cost_us_per_atom": cost,
         "peak_memory_bytes": study.get("peak_memory_bytes"),
         "kind": study.get("settings", {}).get("model", {}).get("kind"),

@@ -20,6 +20,7 @@ from forcewright.models import family_of
 from forcewright.models.baseline_settings import baseline_from
 from forcewright.plain_data import read_yaml
 from forcewright.potential import Potential
+from forcewright.recipes.physics_search import PhysicsSearchSettings
 from forcewright.recipes.run_folder import with_absolute_paths
 from forcewright.reference.identity import identify
 
@@ -47,6 +48,8 @@ class DataSettings(BaseModel):
     """Names of the labels in the file, such as {energy: dft_energy, forces: dft_forces}; none leaves one unread."""
     skip_broken: bool = False
     """Leave out frames that cannot be read, such as the unfinished step of an interrupted run, and say so."""
+    without: tuple[str, ...] = ()
+    """Groups of the training data that are left out."""
 
 
 class StudyValidation(ValidationSettings):
@@ -74,6 +77,9 @@ class TuneConfig(FitSettings):
     """Folder for everything that comes out."""
     validation: Annotated[StudyValidation, BeforeValidator(validation_of)] = StudyValidation()
     """What the loss is measured on: folds (5 where nothing is said), a share held back, or a separate set."""
+
+    physics: PhysicsSearchSettings | None = None
+    """Physics that chooses among the trials beside the loss: survival, properties of crystals, errors on other sets."""
 
     @model_validator(mode="after")
     def _protocol(self) -> Self:
@@ -114,7 +120,8 @@ def in_earlier_words(config: TuneConfig, asked: TuneConfig) -> dict[str, Any]:
     asked
         The config as the user has it.
     """
-    content = config.model_dump(mode="json", exclude={"stability", "uncertainty"})  # which begin once all is fitted
+    later = {"stability", "uncertainty", "physics"}  # which begin once all is fitted
+    content = config.model_dump(mode="json", exclude=later)
     content["model"] = asked.model_dump(mode="json")["model"]
     defaults = config.family.hyperparameters.earlier_defaults
     if open_names := sorted(name for name in defaults if name not in config.model):

@@ -65,6 +65,26 @@ def baseline_files(config: TuneConfig) -> list[Path]:
     return potential_files(path)
 
 
+def without_groups(train: Dataset, groups: Sequence[str]) -> Dataset:
+    """Return training data without some of their groups.
+
+    Raises
+    ------
+    InputError
+        If there is no group of a name, or no frame is left.
+    """
+    if unknown := [group for group in groups if group not in train.group_sizes]:
+        known = ", ".join(train.group_sizes)
+        raise InputError(f"names {', '.join(unknown)}; the groups are {known}", field="data.without")
+    if not groups:
+        return train
+    kept = [i for i, group in enumerate(train.groups) if group not in groups]
+    if not kept:
+        raise InputError("leaves no frame to fit to; name fewer groups", field="data.without")
+    log.info("without %s: %d of %d frames are left", ", ".join(groups), len(kept), len(train))
+    return train[kept]
+
+
 def read_inputs(config: TuneConfig) -> Inputs:
     """Read and check all data a config names."""
     hashes: dict[str, str] = {}
@@ -79,7 +99,9 @@ def read_inputs(config: TuneConfig) -> Inputs:
         return dataset
 
     hashes.update(file_hashes(baseline_files(config)))
-    train = load(config.data.train, "train")
+    sets = {} if config.physics is None else config.physics.sets
+    hashes.update(file_hashes(path for paths in sets.values() for path in paths if path.is_file()))
+    train = without_groups(load(config.data.train, "train"), config.data.without)
     if "forces" not in config.left_out:
         require_forces(train, config.data.labels)
     test = load(config.data.test, "test") if config.data.test else None

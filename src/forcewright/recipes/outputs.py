@@ -37,7 +37,7 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.pareto import non_dominated
 from forcewright.plain_data import parse_json, read_yaml
 from forcewright.potential import Exportable, Potential
-from forcewright.recipes import account, provenance, stability
+from forcewright.recipes import account, physics_search, provenance, stability
 from forcewright.recipes.config import TuneConfig, as_before, parse_config
 from forcewright.recipes.coverage import coverage_of, coverage_warnings
 from forcewright.recipes.extrapolation import reliability_of, reliability_sections, summary_of
@@ -368,7 +368,7 @@ def resolved_config(config: TuneConfig) -> str:
     content = config.model_dump(mode="json", by_alias=True, exclude=idle)
     if "weights" in idle and applies("weights", config.weights, config.family):
         content["weights"] = config.weights.model_dump(include=config.weights.model_fields_set)
-    for name in ("committee", "uncertainty"):
+    for name in ("committee", "uncertainty", "physics"):
         if not content.get(name):
             content.pop(name, None)
     first = {name: content.pop(name) for name in ("data", "model", "output")}
@@ -416,6 +416,7 @@ def summarize(
         "uncertainties": reliability_of(final.potential),
         "coverage": coverage,
         "stability": dict(probed),
+        "physics_search": None if outcome.selection is None else dict(outcome.selection),
         "short_range": None if final.short_range is None else final.short_range.to_dict(),
         "loss": final.loss,
         "validation": final.validation.to_dict(),
@@ -434,6 +435,7 @@ def summarize(
         "warnings": [
             *limit_warnings(settings, best),
             *coverage_warnings(coverage),
+            *physics_search.warnings(outcome.selection),
             *stability.warnings(probed),
             *(extrapolation["warnings"] if extrapolation else []),
             *unused_labels(problem.settings, problem.everything, problem.validation),
@@ -455,6 +457,7 @@ def data_files(config: TuneConfig) -> list[Path]:
     """Return the files that a study reads."""
     return [
         *config.data.train, *(config.data.test or []), *(config.validation.external or []), *baseline_files(config),
+        *(path for paths in (config.physics.sets if config.physics else {}).values() for path in paths),
     ]  # fmt: skip
 
 
@@ -544,6 +547,7 @@ def report_fields(
             *account.sections(summary),
             *reliability_sections(summary["uncertainties"]),
             *stability.sections(summary),
+            *physics_search.sections(summary),
             *_worst_section(outcome, inputs),
         ],
         "loss": account.loss_text(problem.loss),

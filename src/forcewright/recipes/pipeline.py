@@ -51,6 +51,7 @@ class _Verb:
 
 _READING = ("label", "skip_broken")
 _VERBS = {
+    "ablate": _Verb(True, ("result.json",), fresh=True),
     "analyze": _Verb(False, ("result.json",), (), ("what", "set", "skip", "every", "start_ps", "end_ps")),
     "assess": _Verb(True, ("result.json",)),
     "check": _Verb(False, (), ("test",), ("format", "label", "stress_order", "energy_unit", "length_unit")),

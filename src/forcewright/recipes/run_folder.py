@@ -34,6 +34,7 @@ _SAME = {"fit": "tune"}
 
 #: What commands leave before they have a result, beside the journal of a study.
 _ON_THE_WAY = {
+    "ablate": ("variants/*/journal.log", "variants/*/result.json"),
     "assess": ("predictions/*/reference.json",),
     "compare": ("studies/*/journal.log", "studies/*/result.json"),
     "learn": ("learn.json",),

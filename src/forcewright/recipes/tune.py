@@ -31,6 +31,8 @@ from forcewright.recipes.config import TuneConfig, as_before, in_earlier_words, 
 from forcewright.recipes.dos_study import DosConfig
 from forcewright.recipes.inputs import Inputs, read_inputs
 from forcewright.recipes.outputs import ROWS, TuneResult, result_in_memory, stored_result, write_outputs
+from forcewright.recipes.physics_search import FILE as PHYSICS_FILE
+from forcewright.recipes.physics_search import chooser
 from forcewright.recipes.property_kind import describes_property
 from forcewright.recipes.property_study import PropertyConfig, tune_property
 from forcewright.recipes.resources import ResourceMonitor
@@ -42,7 +44,7 @@ log = logging.getLogger("forcewright")
 #: what --fresh removes
 _EARLIER = (
     "journal.log", "journal.log.lock", "result.json", "trials.csv", "report.html", "config.resolved.yaml",
-    "potential", "committee", ROWS, "cache", "predictions", "model_search.json",
+    "potential", "committee", ROWS, "cache", "predictions", "model_search.json", PHYSICS_FILE,
 )  # fmt: skip
 
 
@@ -221,7 +223,10 @@ def _study(command: str, config: TuneConfig, fresh: bool, on_trial: Listener | N
             if (stored := stored_result(config, records, inputs.hashes)) is not None:
                 log.info("finished before with the same config and data, and taken as it is")
                 return stored
-            outcome = conclude(trials, study, records, inputs.test)
+            choose = None
+            if config.physics is not None:
+                choose = chooser(config.physics, folder.path, config.data.labels, inputs.hashes)
+            outcome = conclude(trials, study, records, inputs.test, choose=choose)
             monitor.update()
             return write_outputs(folder, config, inputs, outcome, monitor, earlier)
 
