@@ -19,17 +19,15 @@ from forcewright.fitting.linear_fit import LinearFit, Prior, SquaredError, linea
 from forcewright.fitting.normal_equations import NormalEquations, Term, accumulate, predicted_memory
 from forcewright.fitting.prior import make_prior
 from forcewright.fitting.problem import Problem
-from forcewright.fitting.refinement import linear_start, refine, weights_of_frames
+from forcewright.fitting.refinement import refine
 from forcewright.fitting.settings import LogRange
 from forcewright.linalg.gram import CholeskySolver, FloatArray, NotPositiveDefinite
 from forcewright.linalg.pruning import prune_groups
 from forcewright.linalg.weight_search import SearchResult, WeightSpace, search_weights, starting_points
 from forcewright.models.family import LinearHyperparameters, Pruning
-from forcewright.models.refinement import BasisLearning
 from forcewright.optimize.workers import Outcome
 from forcewright.potential import Basis, DesignRows, Potential, Prediction, Prunable
 from forcewright.structure import Dataset, IntArray
-from forcewright.threads import thread_count
 
 _PRUNING_EVALUATIONS = 8  # of the search for the weights at which the pool is pruned
 _CAUTION = {False: 0.01, True: 0.03}  # where elements share coefficients
@@ -115,64 +113,20 @@ def fit_linear(
     if chosen is not None:
         return _fit(problem, model, chosen.basis, index, theta, chosen.iterations, blocks)
     pool = model.basis(problem.train.species)
-    pruning, learning = model.pruning(), model.learning()
-    if pruning is None and learning is None:
+    if (pruning := model.pruning()) is None:
         return _fit(problem, model, pool, index, theta, iterations, blocks)
     start = time.perf_counter()
-    without: list[Basis] = []
-    if learning is not None:
-        pool, without = learn(problem, model, pool, learning, index)
-    if pruning is not None:
-        pools = without
-        basis, without = prune(problem, pool, pruning)
-        without = [
-            prune(_outer(problem, fold)[0], learned, pruning)[0] for fold, learned in enumerate(pools)
-        ] or without
-        pool = basis
+    basis, without = prune(problem, pool, pruning)
     seconds = time.perf_counter() - start
-    trial = _fit(problem, model, pool, index, theta, iterations, blocks)
+    trial = _fit(problem, model, basis, index, theta, iterations, blocks)
     predictions = list(trial.predictions)
     for fold, fold_basis in enumerate(without):
-        outer, held = _outer(problem, fold)
+        inner, held = problem.without_fold(fold)
+        outer = inner.validated_on(problem.train[held])
         refitted = _fit(outer, model, fold_basis, index, trial.search.theta, trial.iterations)
         for i, prediction in zip(held, refitted.predictions, strict=True):
             predictions[i] = prediction
     return replace(trial, predictions=predictions, diagnostics={**trial.diagnostics, "prune_s": seconds})
-
-
-def _outer(problem: Problem, fold: int) -> tuple[Problem, IntArray]:
-    """Return the problem that fits to all frames but those of a fold, and the indices of these, which validate it."""
-    inner, held = problem.without_fold(fold)
-    return inner.validated_on(problem.train[held]), held
-
-
-def learn(
-    problem: Problem, model: LinearHyperparameters, pool: Basis, learning: BasisLearning, index: int
-) -> tuple[Basis, list[Basis]]:
-    """Return the basis fitted to all training data, and those fitted to the data without each fold.
-
-    Weights and ridge are those of a search with the smaller basis as it is at the start. Without folds (an external
-    set validates) the list is empty.
-    """
-    start = learning.start(pool)
-    rows = _Rows(problem, start)
-    fit, space = rows.assemble(factored=False)
-    starts = starting_points(space, 1, np.random.default_rng([problem.seed, index, 9]))
-    search = search_weights(fit.ridge, space, starts, _PRUNING_EVALUATIONS)
-    linear = linear_start(fit, search.theta, start.size)
-    dataset = problem.labels_to_fit(problem.train)
-    weights = weights_of_frames(fit.terms, search.theta, dataset)
-
-    def learned(indices: IntArray) -> Basis:
-        part = dataset[indices]
-        chosen = indices[learning.select(part)]
-        of_frames = [weights[i] for i in chosen.tolist()]
-        fitted = learning.learn(start, dataset[chosen], problem.energies, of_frames, linear, thread_count())
-        return learning.carry(fitted, pool)
-
-    folds = range(problem.fold_count) if problem.external is None and problem.fold_count > 1 else range(0)
-    everything = np.arange(len(problem.train))
-    return learned(everything), [learned(np.flatnonzero(problem.folds != fold)) for fold in folds]
 
 
 def _fit(

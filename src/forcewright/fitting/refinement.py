@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from forcewright.fitting.linear_fit import LinearFit
-from forcewright.fitting.normal_equations import Term
 from forcewright.fitting.problem import Problem
 from forcewright.fitting.settings import SHARED
 from forcewright.models.refinement import Coefficients, LinearStart, RefinedFit, Refinement, RowWeights
@@ -185,7 +184,15 @@ def row_weights(linear: LinearTrial, train: Dataset, kappa: float | None) -> lis
     With κ all frames are alike, w_E² : w_F² is 1 - κ : κ, and the sum of both that of the linear fit's means: the ridge
     keeps its meaning. Stresses keep their weights.
     """
-    weights = weights_of_frames(linear.terms, linear.search.theta, train)
+    fitted = {
+        (term.group, term.property): w for term, w in zip(linear.terms, np.exp(linear.search.theta), strict=False)
+    }
+    names = ("energy", "force", "stress")
+    shared = [fitted.get((SHARED, name), 0.0) for name in names]
+    weights = [
+        RowWeights(*(float(fitted.get((group, name), other)) for name, other in zip(names, shared, strict=True)))
+        for group in train.groups
+    ]
     if kappa is None:
         return weights
     total = float(np.mean([w.energy**2 + w.force**2 for w in weights]))
@@ -193,30 +200,13 @@ def row_weights(linear: LinearTrial, train: Dataset, kappa: float | None) -> lis
     return [RowWeights(energy, force, w.stress) for w in weights]
 
 
-def weights_of_frames(terms: Sequence[Term], theta: FloatArray, dataset: Dataset) -> list[RowWeights]:
-    """Return the weights of each frame: those that a linear fit has for its group."""
-    fitted = {(term.group, term.property): w for term, w in zip(terms, np.exp(theta), strict=False)}
-    names = ("energy", "force", "stress")
-    shared = [fitted.get((SHARED, name), 0.0) for name in names]
-    return [
-        RowWeights(*(float(fitted.get((group, name), other)) for name, other in zip(names, shared, strict=True)))
-        for group in dataset.groups
-    ]
-
-
-def linear_start(fit: LinearFit, theta: FloatArray, size: int) -> LinearStart:
-    """Return the linear fit to everything over a basis of ``size`` functions."""
-    scale = fit.equations.scale
+def _starts(fit: LinearFit, linear: LinearTrial) -> tuple[LinearStart, list[LinearStart]]:
+    """Return the linear fit to everything, and those that are validated."""
+    theta, scale = linear.search.theta, fit.equations.scale
     _, ridge, prior = fit.ridge.unpack(theta)
-    constants, mixing = len(scale) - size, fit.equations.mixing
+    constants, mixing = len(scale) - linear.basis.size, fit.equations.mixing
     penalty = (ridge * prior / scale**2)[constants:]
     if mixing is not None:
         mixing = mixing.tocsr()[constants:, constants:]
-    return LinearStart(penalty, fit.fit_everything(theta)[0], mixing)
-
-
-def _starts(fit: LinearFit, linear: LinearTrial) -> tuple[LinearStart, list[LinearStart]]:
-    """Return the linear fit to everything, and those that are validated."""
-    theta = linear.search.theta
-    everything = linear_start(fit, theta, linear.basis.size)
-    return everything, [replace(everything, coefficients=c) for c in fit.fold_coefficients(theta)]
+    everything = LinearStart(penalty, fit.fit_everything(theta)[0], mixing)
+    return everything, [LinearStart(penalty, coefficients, mixing) for coefficients in fit.fold_coefficients(theta)]

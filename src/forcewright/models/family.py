@@ -21,7 +21,7 @@ import numpy as np
 
 from forcewright.configs import StrictModel
 from forcewright.errors import MissingExtraError
-from forcewright.models.refinement import BasisLearning, Refinement
+from forcewright.models.refinement import Refinement
 from forcewright.potential import Basis, Potential
 from forcewright.structure import Dataset, FloatArray
 
@@ -159,10 +159,6 @@ class LinearHyperparameters(Hyperparameters, ABC):
 
     def pruning(self) -> Pruning | None:
         """Return how the basis is pruned; None where all of it is kept."""
-        return None
-
-    def learning(self) -> BasisLearning | None:
-        """Return how the basis itself is fitted; None where it stays as it is."""
         return None
 
     def refinement(self) -> Refinement | None:

@@ -98,28 +98,3 @@ class Refinement(Protocol):
         threads: int,
     ) -> RefinedFit:  # fmt: skip
         """Return the fit to frames with their weights; frames that are only predicted need none."""
-
-
-class BasisLearning(Protocol):
-    """How a basis is fitted to data, before the coefficients of a larger one are."""
-
-    def start(self, basis: Basis) -> Basis:
-        """Return the smaller basis that is fitted, as it is at the start."""
-
-    def select(self, dataset: Dataset) -> list[int]:
-        """Return the frames that are enough for it."""
-
-    def learn(
-        self, basis: Basis, dataset: Dataset, energies: Mapping[int, float], weights: Sequence[RowWeights],
-        linear: LinearStart, threads: int,
-    ) -> Basis:  # fmt: skip
-        """Return the basis that `start` made, fitted to frames with their weights.
-
-        Parameters
-        ----------
-        linear
-            The linear fit of that basis: its ridge, and how many constants of species are fitted.
-        """
-
-    def carry(self, learned: Basis, basis: Basis) -> Basis:
-        """Return a larger basis with what the smaller one has learned."""

@@ -12,7 +12,6 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from forcewright.features.ace import design
-from forcewright.features.ace.contraction import Contraction
 from forcewright.features.ace.conversion import to_products
 from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import BasisFunction, Bond, CoreMode, Embedding, Expansion, RadialFamily
@@ -78,11 +77,9 @@ class AceBasis:
     cutoffs
         Cutoff in Å of every pair (S, S), symmetric.
     functions
-        Functions of each center species (S tuples).
+        Functions of each center species (S tuples); all radial functions are R_nl = g_n.
     core
         Repulsion at short range.
-    contraction
-        What radial functions are combined of; without it R_nl = g_n. Functions of rank 1 always take g_n.
     """
 
     species: tuple[int, ...]
@@ -90,14 +87,12 @@ class AceBasis:
     cutoffs: tuple[tuple[float, ...], ...]
     functions: tuple[tuple[BasisFunction, ...], ...] = field(repr=False)
     core: Core | None = None
-    contraction: Contraction | None = None
 
     def __repr__(self) -> str:
         """Tell everything the design rows depend on, which are cached by it."""
         names = [f"{f.species}{f.ns}{f.ls}{f.intermediate}" for block in self.functions for f in block]
         counts = [len(block) for block in self.functions]
-        text = f"AceBasis({self.species}, {self.radial}, {self.cutoffs}, {self.core}, {counts}, {names})"
-        return text if self.contraction is None else f"{text} {self.contraction}"
+        return f"AceBasis({self.species}, {self.radial}, {self.cutoffs}, {self.core}, {counts}, {names})"
 
     @property
     def size(self) -> int:
@@ -154,10 +149,6 @@ class AceBasis:
         core, core_forces, core_virial = self.core_part(pairs, structure)
         offset = np.concatenate([[core], core_forces.ravel(), core_virial])
         return DesignRows(energy, np.ascontiguousarray(forces.T), np.ascontiguousarray(virial.T), offset)
-
-    def rows_of_pairs(self, pairs: Pairs) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return energy (p,), forces (p, 3N) and virial (p, 6) rows, without the core."""
-        return self._stripe_of_rows(pairs, 0, 1)
 
     def _stripe_of_rows(self, pairs: Pairs, stripe: int, stripes: int) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return energy (p,), forces (p, 3N) and virial (p, 6) rows of every ``stripes``-th block of atoms."""
@@ -223,35 +214,6 @@ class AceBasis:
             )
         return result
 
-    def pull_radial(
-        self, pairs: Pairs, coefficients: FloatArray, straight: FloatArray, along: FloatArray, change: FloatArray
-    ) -> FloatArray:
-        """Return the derivative of Σ_i [straight_i E_i - along_i D E_i] in the coefficients of the contraction.
-
-        D is the derivative along ``change`` (M, 3) of the pair vectors, E_i = Σ_f c_f B_f with ``coefficients`` (p,);
-        ``straight`` and ``along`` are (N,). The result has the shape of `Contraction.blocks`.
-        """
-        contraction = self.contraction
-        assert contraction is not None
-        bar_g, bar_dg = np.zeros_like(pairs.g), np.zeros_like(pairs.dg)
-        for atoms, part, table in self._parts(pairs):
-            design.pull_radial(  # type: ignore[call-arg]
-                atoms, pairs.segments, pairs.vectors, pairs.g, pairs.dg, self._recursion, *table.arrays,
-                np.ascontiguousarray(coefficients[part]), straight, along, change, bar_g, bar_dg,
-            )  # fmt: skip
-        count, result = contraction.primitives, np.zeros_like(contraction.blocks)
-        number = len(self.species)
-        neighbors = np.repeat(np.tile(np.arange(number), len(pairs.species)), np.diff(pairs.segments, axis=1).ravel())
-        centers = np.repeat(pairs.species, pairs.segments[:, -1] - pairs.segments[:, 0])
-        kinds = centers * number + neighbors
-        for kind in np.unique(kinds):
-            chosen = kinds == kind
-            i, j = divmod(int(kind), number)
-            of_pair = bar_g[chosen, count:].T @ pairs.g[chosen, :count]
-            of_pair += bar_dg[chosen, count:].T @ pairs.dg[chosen, :count]
-            result[contraction.block_of[i][j]] += of_pair.reshape(result.shape[1:])
-        return result
-
     def core_part(self, pairs: Pairs, structure: Structure) -> tuple[float, FloatArray, FloatArray]:
         """Return energy, forces (N, 3) and virial (6,), -dE/dε, of the core alone, as far as it has taken over."""
         if np.all(pairs.scale >= 1.0):
@@ -286,17 +248,12 @@ class AceBasis:
         keys = centers * number + kinds % number
         starts = np.searchsorted(keys, np.arange(count * number + 1))
         segments = starts[np.arange(count)[:, None] * number + np.arange(number + 1)]
-        count_g = self.bonds[0, 0].nradbase
-        columns = count_g if self.contraction is None else self.contraction.columns
-        g, dg = np.zeros((len(order), columns)), np.zeros((len(order), columns))
+        g, dg = np.zeros((len(order), self._nmax)), np.zeros((len(order), self._nmax))
         for kind in np.unique(kinds):
             chosen = kinds == kind
-            pair = divmod(int(kind), number)
-            value, slope = radial_functions(self.bonds[pair], distances[chosen], self.core_mode)
-            g[chosen, :count_g], dg[chosen, :count_g] = value.T, slope.T
-            if self.contraction is not None:
-                combined = self.contraction.of(*pair).reshape(-1, count_g)
-                g[chosen, count_g:], dg[chosen, count_g:] = (combined @ value).T, (combined @ slope).T
+            bond = self.bonds[divmod(int(kind), number)]
+            value, slope = radial_functions(bond, distances[chosen], self.core_mode)
+            g[chosen], dg[chosen] = value.T, slope.T
         scale, slope, closest = self._core_switch(centers, kinds, distances, count)
         indices, vectors = neighbors.indices[order].astype(np.int64), np.ascontiguousarray(neighbors.vectors[order])
         return Pairs(species, segments, indices, vectors, distances, g, dg, scale, slope, closest)
@@ -353,15 +310,7 @@ class AceBasis:
 
     @cached_property
     def _tables(self) -> tuple[FunctionTable, ...]:
-        return tuple(tabulate_functions([self._in_columns(f) for f in block]) for block in self.functions)
-
-    def _in_columns(self, function: BasisFunction) -> BasisFunction:
-        """Return a function whose n are columns of the radial functions of `Pairs`, from 1 on."""
-        contraction = self.contraction
-        if contraction is None or function.rank == 1:
-            return function
-        factors = zip(function.ns, function.ls, strict=True)
-        return replace(function, ns=tuple(contraction.column(n, l) for n, l in factors))
+        return tuple(tabulate_functions(block) for block in self.functions)
 
     @cached_property
     def bonds(self) -> dict[tuple[int, int], Bond]:
@@ -370,9 +319,7 @@ class AceBasis:
         count = range(len(self.species))
         return {
             (i, j): Bond(
-                self.radial.family, self.cutoffs[i][j],
-                identity if self.contraction is None else self.contraction.of(i, j),
-                self.radial.decay, self.radial.cutoff_width,
+                self.radial.family, self.cutoffs[i][j], identity, self.radial.decay, self.radial.cutoff_width,
                 core_prefactor=0.0 if self.core is None else 1.0,
                 inner=0.0 if self.core is None else self.core.inner[i][j],
                 inner_width=0.0 if self.core is None else self.core.width,

@@ -26,7 +26,6 @@ import numpy as np
 from forcewright.structure import FloatArray
 
 _STRIDE = 32  # numbers a loop takes at a time where it has vector instructions for all of them
-_DIFFERENCE = 1e-3  # step of a central difference of a polynomial's gradient, relative to its argument
 LANES = 8  # atoms whose functions are evaluated together
 
 # Loops copy and scale arrays one number at a time: for an assignment of arrays Numba compiles a check of their shapes
@@ -450,101 +449,6 @@ def pull(  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def pull_radial(  # type: ignore[no-untyped-def]
-    atoms, segments, vectors, g, dg, table,
-    leaves, rows, factors, slot, conjugate, coupling, slots, slot_leaf, chunks, chunk_component, chunk_weight,
-    coefficients, straight, along, change, bar_g, bar_dg,
-):  # fmt: skip
-    """Add to ``bar_g`` and ``bar_dg`` (M, K) the derivatives in g and dg of Σ_i [straight_i E_i - along_i D E_i].
-
-    E_i = Σ_f c_f B_f(i) with ``coefficients`` (p,) of the functions of the ``atoms``' species, and D is the derivative
-    when pair vectors (M, 3) change along ``change`` (M, 3). ``straight`` and ``along`` are (N,).
-
-    With A and DA of the leaves, E is a polynomial of A alone and DE = Σ_v E_v DA_v: what is needed are its gradient
-    E_v and, for one direction, its second derivative. The latter is a central difference of exact gradients, whose
-    error, about 1e-6 of it, is that of a polynomial of degree 6 at most.
-    """
-    harmonics, slopes, sums, touched, before, values, weights, most = _working_memory(
-        atoms, segments, table, leaves, factors, slots
-    )
-    size = len(table)
-    stretch, turn = np.zeros(most), np.zeros((most, size, size, 2))
-    moved, gradient = np.zeros((len(leaves), 2, LANES)), np.zeros((3, len(leaves), 2, LANES))
-    step, value = np.zeros(LANES), np.zeros(LANES)
-    for begin in range(0, len(atoms), LANES):
-        block = atoms[begin : begin + LANES]
-        sums[:] = 0.0
-        moved[:] = 0.0
-        gradient[:] = 0.0
-        for w in range(len(block)):
-            i = block[w]
-            sum_leaves(leaves, segments[i], vectors, g, table, harmonics, slopes, sums, w)
-            _fill_change(segments[i], vectors, change, slopes, size, stretch, turn)
-            first, size_a, size_d = segments[i, 0], 1e-300, 1e-300
-            for v in range(len(leaves)):
-                mu, n, l, m = leaves[v]
-                re, im = 0.0, 0.0
-                for pair in range(segments[i, mu], segments[i, mu + 1]):
-                    k = pair - first
-                    radial = dg[pair, n] * stretch[k]
-                    re += radial * harmonics[k, l, m, 0] + g[pair, n] * turn[k, l, m, 0]
-                    im += radial * harmonics[k, l, m, 1] + g[pair, n] * turn[k, l, m, 1]
-                moved[v, 0, w] = re
-                moved[v, 1, w] = im
-                size_a += sums[v, 0, w] * sums[v, 0, w] + sums[v, 1, w] * sums[v, 1, w]
-                size_d += re * re + im * im
-            step[w] = _DIFFERENCE * np.sqrt(size_a / size_d)
-        for which in range(3):
-            for f in range(len(slots) - 1):
-                for s in range(slots[f], slots[f + 1]):
-                    v = slot_leaf[s]
-                    for part in range(2):
-                        for w in range(LANES):
-                            touched[s - slots[f], part, w] = (
-                                sums[v, part, w] + (which - 1) * step[w] * moved[v, part, w]
-                            )
-                weight = weights[slots[f] : slots[f + 1]]
-                function_values(f, rows, factors, slot, conjugate, coupling, touched, weight, before, value)
-                for s in range(slots[f], slots[f + 1]):
-                    v = slot_leaf[s]
-                    for part in range(2):
-                        for w in range(LANES):
-                            gradient[which, v, part, w] += coefficients[f] * weight[s - slots[f], part, w]
-        for w in range(len(block)):
-            i = block[w]
-            fill_harmonics(segments[i], vectors, table, harmonics, slopes)
-            _fill_change(segments[i], vectors, change, slopes, size, stretch, turn)
-            first = segments[i, 0]
-            for v in range(len(leaves)):
-                mu, n, l, m = leaves[v]
-                factor = 0.5 * along[i] / step[w]
-                a_re = straight[i] * gradient[1, v, 0, w] - factor * (gradient[2, v, 0, w] - gradient[0, v, 0, w])
-                a_im = straight[i] * gradient[1, v, 1, w] - factor * (gradient[2, v, 1, w] - gradient[0, v, 1, w])
-                d_re, d_im = -along[i] * gradient[1, v, 0, w], -along[i] * gradient[1, v, 1, w]
-                for pair in range(segments[i, mu], segments[i, mu + 1]):
-                    k = pair - first
-                    re, im = harmonics[k, l, m, 0], harmonics[k, l, m, 1]
-                    bar_g[pair, n] += a_re * re + a_im * im + d_re * turn[k, l, m, 0] + d_im * turn[k, l, m, 1]
-                    bar_dg[pair, n] += stretch[k] * (d_re * re + d_im * im)
-
-
-@_kernel
-def _fill_change(segments, vectors, change, slopes, size, stretch, turn):  # type: ignore[no-untyped-def]
-    """Fill how the distances and the harmonics of an atom's pairs change along ``change`` (M, 3)."""
-    for pair in range(segments[0], segments[-1]):
-        k = pair - segments[0]
-        x, y, z = vectors[pair]
-        dx, dy, dz = change[pair]
-        inverse = 1.0 / np.sqrt(x * x + y * y + z * z)
-        stretch[k] = (x * dx + y * dy + z * dz) * inverse
-        for l in range(size):
-            for m in range(l + 1):
-                for part in range(2):
-                    slope = slopes[k, l, m, part]
-                    turn[k, l, m, part] = (slope[0] * dx + slope[1] * dy + slope[2] * dz) * inverse
-
-
-@_kernel
 def _add_pair(i, j, x, y, z, gx, gy, gz, forces, virial):  # type: ignore[no-untyped-def]
     """Add the gradient of the energy with respect to one pair vector to forces and virial."""
     forces[i, 0] += gx
@@ -584,7 +488,17 @@ def differentiate(  # type: ignore[no-untyped-def]
             i = block[w]
             first = segments[i, 0]
             fill_harmonics(segments[i], vectors, table, harmonics, slopes)
-            _fill_change(segments[i], vectors, change, slopes, size, stretch, turn)
+            for pair in range(first, segments[i, -1]):
+                k = pair - first
+                x, y, z = vectors[pair]
+                dx, dy, dz = change[pair]
+                inverse = 1.0 / np.sqrt(x * x + y * y + z * z)
+                stretch[k] = (x * dx + y * dy + z * dz) * inverse
+                for l in range(size):
+                    for m in range(l + 1):
+                        for part in range(2):
+                            slope = slopes[k, l, m, part]
+                            turn[k, l, m, part] = (slope[0] * dx + slope[1] * dy + slope[2] * dz) * inverse
             for v in range(len(leaves)):
                 mu, n, l, m = leaves[v]
                 re, im = 0.0, 0.0

@@ -420,29 +420,21 @@ def _frame_loss(
 def radial_roughness(basis: AceBasis, weights: tuple[float, float, float]) -> FloatArray:
     """Return, for every column (p,), the mean over its factors of w0 ∫r²|R| + w1 ∫r²|R'| + w2 ∫r²|R''| over r_cut².
 
-    Equation 2.39 penalizes radial functions that are optimized; here they are fixed by now and the coefficients choose
-    among them, so that each coefficient carries the roughness of the functions it brings in.
+    Equation 2.39 penalizes radial functions that are optimized; here they are fixed and the coefficients choose among
+    them, so that each coefficient carries the roughness of the functions it brings in.
     """
     if not any(weights):
         return np.zeros(basis.size)
-    rough: dict[tuple[int, int], FloatArray] = {}  # of R_nl
-    single: dict[tuple[int, int], FloatArray] = {}  # of g_n, which rank 1 takes
+    rough: dict[tuple[int, int], FloatArray] = {}
     for pair, bond in basis.bonds.items():
         r = np.linspace(0.05 * bond.cutoff, bond.cutoff, 400)
         value, slope = radial_functions(bond, r, basis.core_mode)
         orders = (value, slope, np.gradient(slope, r, axis=1))
-        contracted = [np.einsum("nlk,kr->nlr", bond.coefficients, order) for order in orders]
-        integrals = [np.trapezoid(r**2 * np.abs(order), r, axis=-1) / bond.cutoff**2 for order in contracted]
-        rough[pair] = np.einsum("w,wnl->nl", np.asarray(weights), np.array(integrals))
-        plain = [np.trapezoid(r**2 * np.abs(order), r, axis=-1) / bond.cutoff**2 for order in orders]
-        single[pair] = np.asarray(weights) @ np.array(plain)
+        integrals = [np.trapezoid(r**2 * np.abs(order), r, axis=1) / bond.cutoff**2 for order in orders]
+        rough[pair] = np.asarray(weights) @ np.array(integrals)
     return np.array(
-        [
-            single[f.center, f.species[0]][f.ns[0] - 1] if f.rank == 1
-            else np.mean([rough[f.center, mu][n - 1, l] for mu, n, l in zip(f.species, f.ns, f.ls, strict=True)])  # noqa: E741
-            for f in basis.columns
-        ]
-    )  # fmt: skip
+        [np.mean([rough[f.center, mu][n - 1] for mu, n in zip(f.species, f.ns, strict=True)]) for f in basis.columns]
+    )
 
 
 @dataclass(frozen=True)

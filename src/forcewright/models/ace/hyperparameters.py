@@ -16,7 +16,6 @@ from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import generate_functions
 from forcewright.features.ace.expansion import Embedding, EmbeddingKind, RadialFamily
 from forcewright.models.ace.densities import DensityRefinement, NonlinearSettings
-from forcewright.models.ace.learned_radial import LearnRadialSettings, RadialLearning
 from forcewright.models.ace.potential import AcePotential, FittedBasis
 from forcewright.models.active_sets import GRADE_CITATIONS
 from forcewright.models.family import Alternative, LinearHyperparameters, Pruning
@@ -105,9 +104,6 @@ class AceModel(LinearHyperparameters):
     """Core at short range; auto: it takes over below 0.9 times each pair's smallest distance in the training data."""
     prune: PruneSettings | None = None
     """Keep only the functions that contribute most for what they cost."""
-    learn_radial: LearnRadialSettings | None = None
-    """Fit the radial functions too, of every pair and l: combinations of those of the family. Evaluation costs no
-    more; a fit takes many times as long."""
     nonlinear: NonlinearSettings = NonlinearSettings()
     """Settings of the fit with several densities."""
 
@@ -160,8 +156,7 @@ class AceModel(LinearHyperparameters):
             return []
         functions = content.get("functions", cls.model_fields["functions"].default)
         few = min(functions, _FEW_FUNCTIONS) if isinstance(functions, int) else _FEW_FUNCTIONS
-        plain = {"functions": few, "densities": 1, "exponents": None, "prefactors": None, "prune": None,
-                 "learn_radial": None}  # fmt: skip
+        plain = {"functions": few, "densities": 1, "exponents": None, "prefactors": None, "prune": None}
         choices: list[dict[str, object]] = [
             {"radial": family} if decay is None or "decay" in content else {"radial": family, "decay": decay}
             for family, decay in _RADIALS
@@ -216,10 +211,6 @@ class AceModel(LinearHyperparameters):
     def pruning(self) -> Pruning | None:
         """Return how functions are left out; None where all of them are kept."""
         return None if self.prune is None else Pruning(self.prune.products, self.prune.gamma)
-
-    def learning(self) -> RadialLearning | None:
-        """Return how the radial functions are fitted; None where they are those of the family."""
-        return None if self.learn_radial is None else RadialLearning(self.learn_radial)
 
     def refinement(self) -> DensityRefinement | None:
         """Return the fit of several densities; None for one, which is linear."""

@@ -16,7 +16,6 @@ from forcewright.errors import InputError
 from forcewright.features.ace.b_basis_writing import active_set_file, b_basis_text
 from forcewright.features.ace.basis import AceBasis, Core, RadialSettings
 from forcewright.features.ace.basis_functions import basis_function
-from forcewright.features.ace.contraction import Contraction
 from forcewright.features.ace.evaluator import AceEvaluator
 from forcewright.features.ace.expansion import RADIAL_FAMILIES, BasisFunction, Embedding, Expansion
 from forcewright.features.ace.yace import read_yace, write_yace
@@ -236,8 +235,6 @@ class AcePotential(PotentialBase):
         if self.fitted is not None:
             arrays = {f"active_{chemical_symbols[z]}": inverse for z, inverse in self.fitted.active.items()}
             arrays["coefficients"] = self.fitted.coefficients
-            if self.fitted.basis.contraction is not None:
-                arrays["contraction"] = self.fitted.basis.contraction.blocks
             if self.fitted.covariance is not None:
                 arrays["covariance"] = self.fitted.covariance
         content = {**self._describe(), "provenance": dict(self.provenance)}
@@ -253,8 +250,6 @@ class AcePotential(PotentialBase):
             "core": None if basis.core is None else [basis.core.inner, basis.core.width],
             "functions": [[[f.species, f.ns, f.ls, f.intermediate] for f in block] for block in basis.functions],
         }  # fmt: skip
-        if basis.contraction is not None:
-            content["basis"]["contraction"] = basis.contraction.block_of
         return content
 
     @classmethod
@@ -267,9 +262,6 @@ class AcePotential(PotentialBase):
                 return cls(expansion, None, saved.provenance)
             basis = _described_basis(species, described, expansion)
             arrays = saved.arrays("fit.npz")
-            if (block_of := described.get("contraction")) is not None:
-                contraction = _contraction(len(species), block_of, arrays["contraction"], expansion)
-                basis = replace(basis, contraction=contraction)
             active = {z: arrays[name] for z in species if (name := f"active_{chemical_symbols[z]}") in arrays}
             covariance = arrays.get("covariance")
             fitted = FittedBasis(basis, arrays["coefficients"], expansion.embeddings[0], covariance, active)
@@ -343,19 +335,6 @@ def _described_basis(species: tuple[int, ...], described: Mapping[str, Any], exp
     if cutoffs.min(initial=np.inf) <= 0:
         raise ValueError("a cutoff is not above 0")
     return AceBasis(species, radial, _table(cutoffs), functions, core)
-
-
-def _contraction(species: int, block_of: Any, blocks: FloatArray, expansion: Expansion) -> Contraction:
-    """Return what a folder describes, which has to be what the expansion beside it is made of."""
-    table = numbers(block_of, "contraction", (species, species))
-    count = len(blocks) if blocks.ndim == 4 else 0
-    if count == 0 or not np.isin(table, np.arange(count)).all() or not np.isfinite(blocks).all():
-        raise ValueError(f"the contraction {blocks.shape} does not go with {block_of}")
-    contraction = Contraction(blocks, tuple(tuple(map(int, row)) for row in table.tolist()))
-    for (i, j), bond in expansion.bonds.items():
-        if bond.coefficients.shape != blocks.shape[1:] or not np.allclose(bond.coefficients, contraction.of(i, j)):
-            raise ValueError("the contraction is not that of model.yace")
-    return contraction
 
 
 def _table(values: FloatArray) -> tuple[tuple[float, ...], ...]:
