@@ -228,7 +228,7 @@ class _Tally:
         names, masks = [], []
         for kind, symbol in enumerate(species):
             first, last = counts[kind].nonzero()[0][[0, -1]] if ends is None else (0, _MOST)
-            for low, high in _joined(counts[kind]) if ends is None else _told_apart(counts[kind], *ends):
+            for low, high in _joined(counts[kind]) if ends is None else _by_class(counts[kind], *ends):
                 mask = np.zeros(counts.shape, dtype=bool)
                 mask[kind, low : high + 1] = True
                 number = str(low) if low == high else f"{high} or fewer" if low == first else f"{low} or more"
@@ -256,7 +256,7 @@ class _Tally:
         return np.array([level / count if count else np.nan for level, count in pairs])
 
 
-def _told_apart(counts: FloatArray, least: int, most: int) -> list[tuple[int, int]]:
+def _by_class(counts: FloatArray, least: int, most: int) -> list[tuple[int, int]]:
     """Return the first and last number of neighbors of each class that has atoms, with everything beyond two ends."""
     classes = [(0, least), *((number, number) for number in range(least + 1, most)), (most, _MOST)]
     return [(low, high) for low, high in classes if counts[low : high + 1].any()]
