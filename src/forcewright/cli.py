@@ -135,7 +135,7 @@ def _tune_property(config: Path, output: Path | None, fresh: bool) -> None:
     with _progress("fitting a property", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()) as show:
 
         def on_trial(record: Any, wanted: int) -> None:
-            error = f"%RMSE {record.loss:.2f}" if record.loss is not None else f"failed: {record.error}"
+            error = f"loss {record.loss:.5g}" if record.loss is not None else f"failed: {record.error}"
             if record.loss is None or not _err.is_terminal:
                 _say(f"trial {record.index + 1}/{wanted}: {error}")
             show(description=error, total=wanted, advance=1)

@@ -169,7 +169,7 @@ def _choice_section(records: Sequence[TrialRecord], summary: Mapping[str, Any]) 
         f"smallest held-back error. Its ridge is {summary['ridge']:.2g} of the mean eigenvalue of the kernel."
     )
     if summary["at_range_ends"]:
-        text += "\n\n" + "\n\n".join(f"{sentence}." for sentence in summary["at_range_ends"])
+        text += "\n\n" + "\n\n".join(summary["at_range_ends"])
     return Section("What was chosen", text, [], [{"headings": headings, "rows": rows, "style": "plain"}])
 
 

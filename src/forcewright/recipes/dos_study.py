@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,37 +25,32 @@ from forcewright.configs import StrictModel
 from forcewright.data.properties import PropertySet, Target
 from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
-from forcewright.execution.processes import InProcess
 from forcewright.files import atomic_path, write_arrays, write_table
 from forcewright.fitting.hyperparameters import fill_settings, search_ranges
-from forcewright.optimize.evaluation import StudyError
+from forcewright.fitting.range_ends import params_at_ends
 from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.settings import StudySettings
-from forcewright.optimize.space import Range, Space
-from forcewright.optimize.study import Study
+from forcewright.optimize.space import Range
 from forcewright.optimize.workers import Outcome
 from forcewright.properties.density_of_states import Components, dos_errors, find_empty, trapezoid
 from forcewright.properties.dos_model import DosData, DosModel, DosSettings, DosValidation, HeldBack, compare_dos
 from forcewright.recipes import provenance
 from forcewright.recipes.dos_page import citations, draw_curves, draw_parity, page_of
 from forcewright.recipes.property_config import LeaveOut, PropertyData, cut
+from forcewright.recipes.property_search import SEARCHED, Listener, run_trials
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import write_report
 from forcewright.tables import Tabular
 
-log = logging.getLogger("forcewright")
-
 #: what --fresh removes
-_EARLIER = ("journal.log", "journal.log.lock", "result.json", "trials.csv", "predictions.csv", "held_back.npz",
-            "test.npz", "report.html", "config.resolved.yaml")  # fmt: skip
+_EARLIER = (*SEARCHED, "result.json", "predictions.csv", "held_back.npz", "test.npz", "report.html",
+            "config.resolved.yaml")  # fmt: skip
 #: what is searched where the config says nothing of it
 _SEARCHED: Mapping[str, Any] = {
     "length": {"low": 0.4, "high": 2.0, "log": True}, "scaling": {"low": 0.3, "high": 1.0},
 }  # fmt: skip
 _DECISIONS = ("reference", "target", "electrons")
 _MOST_CHARGED = 50  # structures of the training data whose charges are shown
-
-Listener = Callable[[TrialRecord, int], None]
 
 
 class DosStudySettings(StudySettings):
@@ -203,14 +197,10 @@ def tune_dos(
         folds = cut(properties.dataset, settings.folds, settings.leave_out, settings.seed)
         validation = DosValidation(data, folds, seed=settings.seed)
         with threadpool_limits(1):  # so that results depend on no number of threads
-            try:
-                records = _search(settings, content, ranges, validation, folder.path, on_trial)
-            except StudyError:
-                folder.discard(("journal.log", "journal.log.lock"))  # of nothing that a mended config would go on with
-                raise
-            chosen = choose(records, content, validation)
-            held = validation.held_back(chosen.by_fold)
-            model = validation.fit_all(chosen.best, settings.target)
+            records, best = _search(settings, content, ranges, validation, folder, on_trial)
+            chosen = choose(records, validation)
+            held = validation.held_back([fill_settings(DosSettings, content, record.params) for record in chosen])
+            model = validation.fit_all(fill_settings(DosSettings, content, best.params), settings.target)
             judged = {"held back": held}
             if test is not None:
                 judged["test"] = compare_dos(model, DosData.of_properties(test))
@@ -218,14 +208,14 @@ def tune_dos(
         summary: dict[str, Any] = {
             "study": identity, "property": settings.target.name, "grid": data.grid.model_dump(mode="json"),
             "frames": len(data), "atoms": sum(map(len, data.structures)), "trials": len(records),
-            "errors": _all_errors(judged, properties), "best_trial": chosen.index,
-            "choices": [{"fold": fold, "trial": index}
-                        for fold, index in zip(validation.folds, chosen.indices, strict=True)],
+            "errors": _all_errors(judged, properties), "best_trial": best.index,
+            "choices": [{"fold": fold, "trial": record.index}
+                        for fold, record in zip(validation.folds, chosen, strict=True)],
             "settings": model.settings.model_dump(mode="json"), "ridge": model.ridge,
             "electrons": {chemical_symbols[z]: n for z, n in zip(model.species, model.electrons.tolist(), strict=True)},
             "truncation_percent": _truncation(held, folds) if model.settings.target == "components" else None,
             "search_learned": any(record.phase not in ("initial", "hammersley", "random") for record in records),
-            "warnings": left_out, "at_range_ends": _at_ends(chosen.best, ranges),
+            "warnings": left_out, "at_range_ends": params_at_ends(ranges, best.params),
             "citations": citations(), "wall_s": time.monotonic() - begun, "cpu_s": time.process_time() - cpu,
         }  # fmt: skip
         about = {"held_back": summary["errors"]["held back"], "frames": len(data), "files": list(map(str, files))}
@@ -276,12 +266,9 @@ def _identity(settings: DosConfig, hashes: Mapping[str, str]) -> str:
 
 def _search(
     settings: DosConfig, content: Mapping[str, Any], ranges: Mapping[str, Range], validation: DosValidation,
-    folder: Path, on_trial: Listener | None,
-) -> list[TrialRecord]:  # fmt: skip
-    """Return all trials, those of an earlier run first."""
-    study = settings.study
-    if not ranges:
-        study = study.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
+    folder: RunFolder, on_trial: Listener | None,
+) -> tuple[list[TrialRecord], TrialRecord]:  # fmt: skip
+    """Return all trials, those of an earlier run first, and the best."""
 
     def objective(params: dict[str, Any], index: int) -> Outcome:
         held, inner = validation.judge(fill_settings(DosSettings, content, params))
@@ -289,60 +276,21 @@ def _search(
         return Outcome(held.target_percent, {"inner": inner, "percent": errors.percent,
                                              "percent_occupied": errors.percent_occupied})  # fmt: skip
 
-    def finished(record: TrialRecord) -> None:
-        text = record.error if record.loss is None else f"%RMSE {record.loss:.2f}"
-        log.info("trial %d (%s): %s, %s, %.1f s", record.index, record.phase, record.params, text, record.seconds)
-        if on_trial is not None:
-            on_trial(record, study.trials)
-
     words = settings.model_dump(mode="json", exclude={"output", "data", "study"})
     hashes = provenance.file_hashes(
         settings.data.model_copy(update={"test": None}).files(settings.target)
     )  # fmt: skip
     whole = json.dumps({"settings": words, "data": sorted(hashes.values())}, sort_keys=True)
     fingerprint = hashlib.sha256(whole.encode()).hexdigest()[:16]
-    with Study(Space(ranges), folder / "journal.log", study, fingerprint) as search:
-        for record in search.trials:
-            if on_trial is not None:
-                on_trial(record, study.trials)
-        records = search.run(objective, InProcess(), finished, in_flight=1)
-        best = search.best  # raises where all have failed
-        log.info("best trial: %d", best.index)
-    return records
+    return run_trials(
+        objective, ranges, settings.study, folder=folder, fingerprint=fingerprint, on_trial=on_trial
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What the folds choose among the trials, each by what its fits have seen, and the best of all."""
-
-    indices: list[int]
-    by_fold: list[DosSettings]
-    index: int
-    best: DosSettings
-
-
-def choose(records: Sequence[TrialRecord], content: Mapping[str, Any], validation: DosValidation) -> Chosen:
-    """Return which trial each fold takes, by errors in which it has no part, and which the final model takes."""
+def choose(records: Sequence[TrialRecord], validation: DosValidation) -> list[TrialRecord]:
+    """Return the trial that each fold takes, by errors in which it has no part."""
     done = [record for record in records if record.loss is not None]
-    settings = {record.index: fill_settings(DosSettings, content, record.params) for record in done}
-    indices = []
-    for number in range(len(validation.folds)):
-        indices.append(min(done, key=lambda record: record.metrics["inner"][number]).index)
-    best = min(done, key=lambda record: (record.loss, record.index)).index
-    return Chosen(indices, [settings[index] for index in indices], best, settings[best])
-
-
-def _at_ends(best: DosSettings, ranges: Mapping[str, Range]) -> list[str]:
-    """Return in words which chosen numbers lie at an end of their range."""
-    words = []
-    for name, known in ranges.items():
-        value: Any = best
-        for part in name.split("."):
-            value = value[int(part)] if isinstance(value, tuple) else getattr(value, part)
-        low, high = getattr(known, "low", None), getattr(known, "high", None)
-        if low is not None and high is not None and not low + 0.02 * (high - low) < value < high - 0.02 * (high - low):
-            words.append(f"{name} = {value:.3g} lies at an end of its range, {low:g} to {high:g}")
-    return words
+    return [min(done, key=lambda record: float(record.metrics["inner"][fold])) for fold in range(len(validation.folds))]
 
 
 def errors_of(held: HeldBack, rows: Sequence[int] | None = None) -> dict[str, Any]:

@@ -7,9 +7,8 @@ each other: its held-back errors are those of a choice that has not seen it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +23,63 @@ from forcewright.optimize.journal import TrialRecord
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, Space
 from forcewright.optimize.study import Study
-from forcewright.optimize.workers import Outcome
+from forcewright.optimize.workers import Objective, Outcome
 from forcewright.properties.tensor_model import judge_tensors, settings_class
+from forcewright.recipes.run_folder import RunFolder
 from forcewright.structure import IntArray
 
 log = logging.getLogger("forcewright")
+
+Listener = Callable[[TrialRecord, int], None]
+"""Called with every finished trial and the number of trials wanted."""
+
+_JOURNAL = ("journal.log", "journal.log.lock")
+
+#: What of an earlier search a study that begins anew removes.
+SEARCHED = (*_JOURNAL, "trials.csv")
+
+
+def run_trials(
+    objective: Objective, ranges: Mapping[str, Range], settings: StudySettings, *, folder: RunFolder,
+    fingerprint: str, on_trial: Listener | None = None,
+) -> tuple[list[TrialRecord], TrialRecord]:  # fmt: skip
+    """Evaluate trials in this process, or go on where the journal in the folder ends; return all, and the best.
+
+    Without ranges there is one trial. Trials that have all failed leave no journal, which a mended config could not go
+    on with.
+
+    Parameters
+    ----------
+    fingerprint
+        Of all that the trials depend on.
+
+    Raises
+    ------
+    StudyError
+        If every trial fails.
+    InputError
+        If the journal is another study's.
+    """
+    if not ranges:
+        settings = settings.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
+
+    def finished(record: TrialRecord) -> None:
+        text = f"failed: {record.error}" if record.loss is None else f"loss {record.loss:.5g}"
+        log.info("trial %d (%s): %s, %s, %.1f s", record.index, record.phase, record.params, text, record.seconds)
+        if on_trial is not None:
+            on_trial(record, settings.trials)
+
+    try:
+        with Study(Space(ranges), folder / _JOURNAL[0], settings, fingerprint) as study:
+            if on_trial is not None:
+                for record in study.trials:
+                    on_trial(record, settings.trials)
+            records = study.run(objective, InProcess(), finished, in_flight=1)
+            log.info("best trial: %d", study.best.index)
+            return records, study.best
+    except StudyError:
+        folder.discard(_JOURNAL)
+        raise
 
 
 @dataclass(frozen=True)
@@ -52,7 +103,8 @@ class SearchResult:
 
 def search_settings(
     data: PropertySet, content: Mapping[str, Any], ranges: Mapping[str, Range], settings: StudySettings,
-    folds: IntArray, *, journal: Path | None, fingerprint: str, robust: bool, frame_error: float,
+    folds: IntArray, *, folder: RunFolder, fingerprint: str, robust: bool, frame_error: float,
+    on_trial: Listener | None = None,
 ) -> SearchResult:  # fmt: skip
     """Search the ranges among a model's settings, or go on where the journal ends.
 
@@ -60,8 +112,8 @@ def search_settings(
     ----------
     content
         The settings, with ranges.
-    journal
-        Where finished trials are kept.
+    folder
+        Where the journal of finished trials lies.
     fingerprint
         Of all that the trials depend on.
 
@@ -77,16 +129,12 @@ def search_settings(
         judged = judge_tensors(data, candidate, folds, robust=robust, frame_error=frame_error)
         return Outcome(sum(whole for _, whole in judged.values()), {"scores": {k: s for k, (s, _) in judged.items()}})
 
-    def finished(record: TrialRecord) -> None:
-        text = f"{record.loss:.5g}" if record.loss is not None else f"failed: {record.error}"
-        log.info("trial %d: %s, %s, %.1f s", record.index, record.params, text, record.seconds)
-
-    with Study(Space(ranges), journal, settings, fingerprint) as study:
-        records = study.run(objective, InProcess(), finished, in_flight=1)
-        try:
-            best = study.best
-        except StudyError as error:
-            raise InputError(f"no trial could be fitted: {error}", field="model") from None
+    try:
+        records, best = run_trials(
+            objective, ranges, settings, folder=folder, fingerprint=fingerprint, on_trial=on_trial
+        )  # fmt: skip
+    except StudyError as error:
+        raise InputError(f"no trial could be fitted: {error}", field="model") from None
     complete = [record for record in records if record.loss is not None]
     taken = {best.index, *_taken(complete)}
     failed = [record for record in records if record.loss is None]

@@ -39,10 +39,10 @@ from forcewright.properties.tensor_model import (
 )
 from forcewright.recipes import provenance
 from forcewright.recipes.dos_predictions import predict_densities
-from forcewright.recipes.dos_study import DosConfig, DosResult, Listener, tune_dos
+from forcewright.recipes.dos_study import DosConfig, DosResult, tune_dos
 from forcewright.recipes.property_config import LeaveOut, PropertyData, cut
 from forcewright.recipes.property_kind import density_folder, describes_density, property_folder
-from forcewright.recipes.property_search import search_settings
+from forcewright.recipes.property_search import SEARCHED, Listener, search_settings
 from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import Card, PageContent, Section, write_report
@@ -153,7 +153,7 @@ def tune_property(
     fresh
         Do the study again.
     on_trial
-        Called with every trial of a density of states and the number of trials wanted.
+        Called with every finished trial of a search and the number of trials wanted.
 
     Raises
     ------
@@ -184,10 +184,10 @@ def tune_property(
         how: dict[str, Any] = {"robust": settings.robust, "frame_error": settings.frame_error}
         warnings = [str(error) for error in data.left_out]
         if fresh:
-            folder.discard(("journal.log", "journal.log.lock", "trials.csv"))
+            folder.discard(SEARCHED)
         if ranges:
             searched = search_settings(
-                data, settings.model, ranges, settings.study, folds, journal=folder / "journal.log",
+                data, settings.model, ranges, settings.study, folds, folder=folder, on_trial=on_trial,
                 fingerprint=_identity(settings.model_copy(update={"study": StudySettings()}), hashes), **how,
             )  # fmt: skip
             write_table(folder / "trials.csv", [
