@@ -82,7 +82,7 @@ def test_a_task_whose_process_or_worker_dies_is_done_again_and_one_that_kills_tw
 def test_a_study_has_the_same_trials_as_in_processes() -> None:
     runs = []
     for executor in ("local", DASK):
-        with Study(SPACE, None, SETTINGS) as study:
+        with Study(SPACE, None, SETTINGS.model_copy(update={"trials": 10})) as study:
             runs.append(essence(study.run(dying, partial(open_pool, executor, 2), in_flight=2)))
     assert runs[0] == runs[1]
 

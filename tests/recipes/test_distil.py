@@ -26,6 +26,11 @@ STUDENT = {"model": {"kind": "ace", "functions": 15, "rcut": 4.0, "radial": "Che
            "validation": 2, "weights": {"energy": 100, "force": 1}, "ridge": 1e-8}  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def _timed_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMED_S", 0.0)
+
+
 def silicon(count: int, seed: int) -> Dataset:
     """Rattled silicon labelled by Tersoff's potential, which stands for the method that is wanted."""
     rng = np.random.default_rng(seed)
@@ -122,8 +127,7 @@ class Kept(NamedCalculator):
         return Counting()
 
 
-def test_what_a_calculator_remembers_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMED_S", 0.0)
+def test_what_a_calculator_remembers_is_not_timed() -> None:
     slow = Kept("ase.calculators.emt:EMT")
     copper = Structure.from_ase(bulk("Cu", cubic=True))
     speed = module._speed(potential_reference(slow), slow, [copper])

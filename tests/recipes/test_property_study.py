@@ -119,7 +119,14 @@ def test_ranges_are_searched_resumed_and_named_at_their_ends(config, tmp_path, m
         "model": {**MODEL, "cutoff": {"low": 1.0, "high": 1.3}, "degrees": [3, {"low": 1, "high": 3}]},
     }  # fmt: skip
     del content["model"]["alternatives"]
-    done = []
+    done, heard = [], []
+
+    def broken(*arguments, **how):
+        raise InputError("has no solution")
+
+    monkeypatch.setattr(property_search, "judge_tensors", broken)
+    with pytest.raises(InputError, match="no trial could be fitted"):
+        tune_property({**content, "frame_error": 1.0}, output=tmp_path / "run")  # and keeps no journal
 
     def interrupted(*arguments, **how):
         if len(done) == 3:
@@ -131,8 +138,10 @@ def test_ranges_are_searched_resumed_and_named_at_their_ends(config, tmp_path, m
     with pytest.raises(KeyboardInterrupt):
         tune_property(content, output=tmp_path / "run")
     done.clear()
-    resumed = tune_property(content, output=tmp_path / "run")
-    assert len(done) == 2  # three were in the journal
+    resumed = tune_property(
+        content, output=tmp_path / "run", on_trial=lambda record, wanted: heard.append(record.index)
+    )
+    assert len(done) == 2 and heard == [0, 1, 2, 3, 4]  # three were in the journal
     monkeypatch.setattr(property_search, "judge_tensors", judge_tensors)
     whole = tune_property(content, output=tmp_path / "whole")
     assert resumed.summary["errors"] == whole.summary["errors"]

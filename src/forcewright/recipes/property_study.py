@@ -15,14 +15,12 @@ from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
-from matplotlib.figure import Figure
 from pydantic import Field, field_validator
 
 from forcewright.configs import StrictModel, validate
 from forcewright.data.properties import PropertySet, Target
 from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
-from forcewright.features.equivariant.spherical import Irrep, cartesian_basis
 from forcewright.files import atomic_path, write_table
 from forcewright.fitting.hyperparameters import ends_of, filled, ranges_within
 from forcewright.optimize.settings import StudySettings
@@ -34,7 +32,6 @@ from forcewright.properties.tensor_model import (
     TensorFit,
     TensorModel,
     fit_tensors,
-    rank_of,
     settings_class,
 )
 from forcewright.recipes import provenance
@@ -42,16 +39,14 @@ from forcewright.recipes.dos_predictions import predict_densities
 from forcewright.recipes.dos_study import DosConfig, DosResult, tune_dos
 from forcewright.recipes.property_config import LeaveOut, PropertyData, cut
 from forcewright.recipes.property_kind import density_folder, describes_density, property_folder
+from forcewright.recipes.property_page import citations, draw_parity, page_of
 from forcewright.recipes.property_search import SEARCHED, Listener, search_settings
 from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
-from forcewright.report import Card, PageContent, Section, write_report
-from forcewright.report.drawing import MAIN, SOFT, dress, new_figure
-from forcewright.report.numbers import significant
+from forcewright.report import write_report
 from forcewright.structure import FloatArray, Structure
 from forcewright.tables import Tabular
 
-_MOST_POINTS = 5000  # of a parity plot
 _AXES = {1: [""], 3: ["_x", "_y", "_z"], 9: [f"_{a}{b}" for a in "xyz" for b in "xyz"]}  # in the names of columns
 
 
@@ -206,7 +201,7 @@ def tune_property(
             "study": identity, "property": settings.target.name, "irreps": settings.target.irreps,
             "unit": settings.target.unit, "frames": len(data), "values": data.count, "errors": errors,
             "choices": fit.choices, "settings": fit.model.settings.model_dump(mode="json"),
-            "warnings": warnings, "citations": _citations(), "wall_s": time.monotonic() - begun,
+            "warnings": warnings, "citations": citations(), "wall_s": time.monotonic() - begun,
         }  # fmt: skip
         return _write(folder, settings, fit, test, tested, summary, hashes)
 
@@ -245,12 +240,12 @@ def _write(
     if test is not None and tested is not None:
         rows += _rows("test", test, test.stacked(), tested)
     write_table(folder / "predictions.csv", rows)
-    figure = draw_parity_of(fit.data.target, labels, predicted)
+    figure = draw_parity(fit.data.target, labels, predicted)
     with atomic_path(folder / "parity.png") as temporary:
         figure.savefig(temporary, dpi=150)
     text = folder.write_config(settings, exclude_none=True)
     content = folder.write_result(summary, hashes)
-    write_report(folder / "report.html", _page(folder.path.name, fit, content, figure, text))
+    write_report(folder / "report.html", page_of(folder.path.name, fit, content, figure, text))
     return PropertyResult(fit.model, content, folder.path)
 
 
@@ -270,71 +265,6 @@ def _rows(name: str, data: PropertySet, labels: FloatArray, predicted: FloatArra
          **{f"predicted{a}": float(v) for a, v in zip(axes, right, strict=True)}}
         for row, left, right in zip(known, labels, predicted, strict=True)
     ]  # fmt: skip
-
-
-def draw_parity_of(target: Target, labels: FloatArray, predicted: FloatArray) -> Figure:
-    """Return predictions against labels (n, components), a panel for each irrep in orthonormal components."""
-    rank = rank_of(target)
-    figure = new_figure(3.4)
-    panels = figure.subplots(1, max(len(target.orders), 2), squeeze=False)[0]
-    for ax in panels[len(target.orders) :]:
-        ax.set_axis_off()
-    unit = f" ({target.unit})" if target.unit else ""
-    for ax, order in zip(panels, target.orders, strict=False):
-        back = cartesian_basis(rank, Irrep(order, -1 if rank == 1 else 1)).T
-        if rank == 2 and order == 0:
-            back = back / np.sqrt(3)  # the isotropic value
-        x, y = (labels @ back).ravel(), (predicted @ back).ravel()
-        chosen = np.random.default_rng(0).permutation(len(x))[:_MOST_POINTS]
-        ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
-        ax.plot(ends, ends, color=SOFT, linewidth=0.8)
-        ax.plot(x[chosen], y[chosen], ".", color=MAIN, markersize=2, alpha=0.5)
-        title = "isotropic" if rank == 2 and order == 0 else f"{order}{target.parity}"
-        dress(ax, f"label{unit}", f"predicted{unit}", title)
-    return figure
-
-
-def _page(name: str, fit: TensorFit, summary: Mapping[str, Any], figure: Figure, text: str) -> PageContent:
-    target = fit.data.target
-    unit = target.unit or ""
-    headings = [("set", ""), ("part", ""), ("MAE", unit), ("RMSE", unit), ("RMSE", "% of the spread"), ("values", "")]
-    cells = [
-        [of, row["part"], significant(row["mae"]), significant(row["rmse"]),
-         "" if row["percent"] is None else significant(row["percent"]), str(row["values"])]
-        for of, rows in summary["errors"].items() for row in rows
-    ]  # fmt: skip
-    chosen = [
-        [part, str(number), f"{ridge:.0e}", str(candidate)]
-        for part, of in summary["choices"].items() for number, (ridge, candidate) in enumerate(of)
-    ]  # fmt: skip
-    whole = summary["errors"]["held back"][0]
-    return PageContent(
-        title=name, kicker="Forcewright property", warnings=list(summary["warnings"]),
-        summary=f"{target.name} ({target.irreps}, per {target.per}) of {summary['frames']} frames.",
-        cards=[Card("held-back MAE", significant(whole["mae"]), unit, "mean over the components"),
-               Card("held-back RMSE", significant(whole["rmse"]), unit,
-                    "" if whole["percent"] is None else f"{significant(whole['percent'])} % of the spread")],
-        facts=[("values", str(summary["values"])), ("cutoff", f"{fit.model.cutoff:g} Å")],
-        sections=[
-            Section("Errors", "Held-back values are those of fits without the frame's fold, whose ridge and settings "
-                    "were chosen by the other folds. Errors of an irrep are those of its orthonormal components.",
-                    [figure], [{"headings": headings, "rows": cells, "style": "plain"}]),
-            Section("What was chosen", "For each part of the property by fold, and last of the model itself: the "
-                    "ridge relative to the number of rows, and the candidate, 0 being the model of the config, or of a "
-                    "search its best trial.", [],
-                    [{"headings": [("part", ""), ("fold", ""), ("ridge", ""), ("candidate", "")], "rows": chosen,
-                      "style": "plain"}]),
-        ],
-        result=dict(summary), config_text=text, citations=_citations(),
-    )  # fmt: skip
-
-
-def _citations() -> list[dict[str, str]]:
-    """Return what to cite: the atomic cluster expansion of tensors, and what everything stands on."""
-    covariant = "J. Nigam, S. Pozdnyakov, M. Ceriotti, J. Chem. Phys. 153, 121101 (2020)"
-    adapted = "A. Grisafi, D. M. Wilkins, G. Csányi, M. Ceriotti, Phys. Rev. Lett. 120, 036002 (2018)"
-    ours = [{"key": "covariant functions", "text": covariant}, {"key": "tensor regression", "text": adapted}]
-    return [*ours, *provenance.cited(["forcewright", "ase"])]
 
 
 def predict_property(
