@@ -138,13 +138,19 @@ def test_units_are_named() -> None:
 def configs_of_examples() -> dict[str, tuple[str, Any]]:
     """Return the configs of README and examples, with the command each is for."""
     found = {}
-    for line in re.search(r"```yaml\n(# fixed\.yaml.*?)```", (ROOT / "README.md").read_text(), re.S)[1].splitlines():
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for block in blocks:
+        if (head := re.match(r"# (\S+): forcewright ([\w-]+)", block)) and head[1] != "fixed.yaml":
+            content = yaml.safe_load(block)
+            found[f"README {head[1]}"] = "tune-dos" if "target" in content else head[2], content
+    for line in next(block for block in blocks if block.startswith("# fixed.yaml")).splitlines():
         if line.startswith("# "):
             name, verb = re.match(r"# (\S+): forcewright ([\w-]+)", line).groups()
         else:
             found[name] = verb, yaml.safe_load(line)
     verbs = {"tune": "tune", "ace": "tune", "quench": "simulate", "validate": "validate", "lennard-jones": "simulate",
-             "label-one": "label", "one": "generate", "fit-one-efv": "fit"}  # fmt: skip
+             "label-one": "label", "one": "generate", "fit-one-efv": "fit",
+             "mended": "simulate", "dos": "tune-dos", "learn": "learn", "breaks": "simulate"}  # fmt: skip
     for path in sorted((ROOT / "examples").rglob("*.yaml")):
         if path.stem in verbs:
             content = yaml.safe_load(path.read_text())

@@ -75,6 +75,11 @@ def hyperparameters() -> dict[str, type[BaseModel]]:
     return {kind: family_of(kind).hyperparameters for kind in sorted(families())}
 
 
+def searched() -> list[type[BaseModel]]:
+    """Return the settings in which a range may stand in the place of every number and word."""
+    return [*hyperparameters().values(), DosSettings]
+
+
 def choices() -> dict[str, Choice]:
     """Return what may stand at keys that are open, by the name of the settings model and the key."""
     model = Choice(hyperparameters(), "kind")
@@ -94,7 +99,7 @@ def choices() -> dict[str, Choice]:
         "RattleRelaxRepeat.teacher": Choice({"reference": ReferenceSettings}, also=True),
         "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
-        "AblationConfig.base": fit, "AblationConfig.changes": fit,
+        "AblationConfig.base": fit,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
         "DosConfig.model": Choice({"density of states": DosSettings}),
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
@@ -104,8 +109,9 @@ def choices() -> dict[str, Choice]:
     }  # fmt: skip
 
 
-#: Keys under which any keys may stand: what belongs to another program, or to the user.
+#: Keys under which any keys may stand: what belongs to another program, or to the user, or a part of the base.
 FREE = frozenset({
+    "AblationConfig.changes",
     "CalculatorSettings.kwargs", "ReferenceSettings.kwargs", "ForceFieldSettings.kwargs", "Cp2kSettings.settings",
     "BaselineSettings.kwargs", "ReferenceSettings.offered", "VaspSettings.incar", "EspressoSettings.input",
     "Predicting.kwargs", "CommandModel.parameters", "PipelineConfig.stages",
@@ -122,10 +128,12 @@ class Short:
 
 _NUMBER = {"type": "number"}
 _PATH = {"type": "string"}
+_LIST = {"type": "array"}
 _SINGLE_PATH = Short("one path for a list", _PATH)
+_SINGLE_PATHS = Short("one path for a list", {"type": "object", "additionalProperties": {"anyOf": [_PATH, _LIST]}})
+_OFF = Short("false for off", {"enum": [False, None]})  # YAML reads a plain off as false
 _STRUCTURE = Short("a path for {file: …}, one number for three repeats", _PATH)
 _ENDS = Short("one number for both ends", _NUMBER)
-_LIST = {"type": "array"}
 
 #: Short forms by the name of the settings model and the key.
 SHORT_FORMS: Mapping[str, Short] = {
@@ -147,6 +155,12 @@ SHORT_FORMS: Mapping[str, Short] = {
     ),
     "ComparisonConfig.families": Short("a list of folders, which are named by themselves", _LIST),
     "CurveData.train": _SINGLE_PATH, "CurveData.test": _SINGLE_PATH, "LabelConfig.structures": _SINGLE_PATH,
+    **{f"{name}.executor": Short("dask or slurm for {dask: {}} or {slurm: {}}", {"enum": ["dask", "slurm"]})
+       for name in ("TuneConfig", "FitSettings", "LabelConfig")},
+    "ClusterSettings.dask": Short("tcp://… for {address: tcp://…}", _PATH),
+    "GenerateConfig.files": _SINGLE_PATHS, "DistilConfig.files": _SINGLE_PATHS,
+    "DistilConfig.labels": _SINGLE_PATH, "DistilConfig.test": _SINGLE_PATH,
+    "Monitors.extrapolation_factor": _OFF, "Monitors.pair_distance": _OFF,
     "LearnConfig.start": _SINGLE_PATH, "LearnConfig.validation": _SINGLE_PATH,
     "LearnConfig.walkers": Short("one walker for a list", {"type": "object"}),
     "AssessConfig.sets": Short("a path or a list of paths for {files: …}", {"type": "object"}),

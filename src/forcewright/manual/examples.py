@@ -150,6 +150,7 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "DistilConfig.teacher": {"xtb": "GFN1-xTB"}, "DistilConfig.labels": ["labelled.extxyz"],
     "DistilConfig.test": ["test.extxyz"], "DistilConfig.keys": _LABELS,
     "DistilConfig.student": {"model": {"kind": "ace"}},
+    "AblationConfig.changes": {"shorter cutoff": {"model": {"rcut": 4.0}}},
     "DistilConfig.sizes": [30, 100], "DistilConfig.data_license": "CC BY 4.0",
     "DistilConfig.physics": {"structure": {"bulk": "Si"}, "properties": {"elastic": {}}},
     "AssessConfig.labels": _LABELS, "AssessConfig.sets": {"molecules": {"files": "molecules.extxyz"}},

@@ -16,7 +16,7 @@ from forcewright.manual.config_models import (
     choice,
     choices,
     command_of,
-    hyperparameters,
+    searched,
     short_form,
 )
 from forcewright.manual.keys import holds_mappings, models_in, plain
@@ -45,7 +45,7 @@ def config_schema(verb: str) -> Schema:
     references, generated = models_json_schema([(model, "validation") for model in models], schema_generator=_Generator)
     names = {model: references[model, "validation"]["$ref"].rpartition("/")[2] for model in models}
     definitions: dict[str, Schema] = generated["$defs"]
-    ranged = {inner for model in hyperparameters().values() for inner in _reachable(model, {}, [])}
+    ranged = {inner for model in searched() for inner in _reachable(model, {}, [])}
     variants: dict[str, Schema] = {}
     for model, name, properties, shown in _properties(models, names, definitions):
         if description := model.model_fields[name].description:  # pydantic leaves out those that a model repeats

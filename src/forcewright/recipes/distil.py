@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from forcewright.accuracy.teacher import audit_teacher, distilled
 from forcewright.configs import StrictModel, validate
@@ -24,6 +24,7 @@ from forcewright.models.pretrained import pretrained_named
 from forcewright.plain_data import read_json
 from forcewright.potential import Potential, Reference
 from forcewright.protocols.structures import StructureSource
+from forcewright.recipes.config import Paths
 from forcewright.recipes.distil_page import write_distil_page
 from forcewright.recipes.generate import generate
 from forcewright.recipes.label import label
@@ -45,13 +46,6 @@ NOTICE = "NOTICE.txt"
 TEACHER = "{teacher}"
 _OURS = ("data", "output", "baseline")  # of a fit, settled here
 _TIMED_S, _TIMED = 0.5, 3  # an evaluation is repeated for so many seconds, and so often, at least
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | Path) else value
-
-
-Paths = Annotated[list[Path], BeforeValidator(_as_list)]
 
 
 class DistilConfig(StrictModel):
@@ -321,7 +315,6 @@ def _made(
     state: _State, on_step: Callable[[str], None],
 ) -> tuple[Dataset, float | None]:  # fmt: skip
     """Return the structures that were made, and teacher calls for each of rattle_relax_repeat."""
-    starts: dict[str, Any] = {}
     content: dict[str, Any] = {"structures": settings.structures, "files": dict(settings.files)}
     if not (settings.structures or settings.files) and labels is not None:
         content["files"] = {"labels": [str(path) for path in settings.labels or []]}
