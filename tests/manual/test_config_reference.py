@@ -150,7 +150,8 @@ def configs_of_examples() -> dict[str, tuple[str, Any]]:
             found[name] = verb, yaml.safe_load(line)
     verbs = {"tune": "tune", "ace": "tune", "quench": "simulate", "validate": "validate", "lennard-jones": "simulate",
              "label-one": "label", "one": "generate", "fit-one-efv": "fit",
-             "mended": "simulate", "dos": "tune-dos", "learn": "learn", "breaks": "simulate"}  # fmt: skip
+             "mended": "simulate", "dos": "tune-dos", "learn": "learn", "breaks": "simulate",
+             "dipole": "tune-property", "polarizability": "tune-property", "shielding": "tune-property"}  # fmt: skip
     for path in sorted((ROOT / "examples").rglob("*.yaml")):
         if path.stem in verbs:
             content = yaml.safe_load(path.read_text())

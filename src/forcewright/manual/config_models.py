@@ -27,16 +27,19 @@ from forcewright.recipes.label import LabelConfig
 from forcewright.recipes.learn import LearnConfig
 from forcewright.recipes.learning_curve import LearningCurveConfig
 from forcewright.recipes.pipeline import PipelineConfig
+from forcewright.recipes.property_config import KernelCandidates, LinearCandidates
+from forcewright.recipes.property_study import PropertyConfig
 from forcewright.recipes.simulate import SimulateConfig
 from forcewright.reference import ReferenceSettings
 from forcewright.validation.physics import PROPERTIES, ValidationConfig
 
-#: The settings of each command that reads a config; those of `tune` for densities of states go by tune-dos.
+#: The settings of each command that reads a config; those of `tune` for properties beside the energy go
+#: by tune-property, and for densities of states by tune-dos.
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
     "learn": LearnConfig, "distil": DistilConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
-    "ablate": AblationConfig, "tune-dos": DosConfig,
+    "ablate": AblationConfig, "tune-property": PropertyConfig, "tune-dos": DosConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
@@ -45,7 +48,7 @@ WITHOUT_RANGES = ("fit", "learning-curve")
 
 def command_of(name: str) -> str:
     """Return the command that reads a config of `CONFIGS`."""
-    return "tune" if name == "tune-dos" else name
+    return "tune" if name in ("tune-property", "tune-dos") else name
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def hyperparameters() -> dict[str, type[BaseModel]]:
 
 def searched() -> list[type[BaseModel]]:
     """Return the settings in which a range may stand in the place of every number and word."""
-    return [*hyperparameters().values(), DosSettings]
+    return [*hyperparameters().values(), LinearCandidates, KernelCandidates, DosSettings]
 
 
 def choices() -> dict[str, Choice]:
@@ -101,6 +104,7 @@ def choices() -> dict[str, Choice]:
         "ValidationConfig.reference": force_field,
         "AblationConfig.base": fit,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
+        "PropertyConfig.model": Choice({"linear": LinearCandidates, "kernel": KernelCandidates}),
         "DosConfig.model": Choice({"density of states": DosSettings}),
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
         "DistilConfig.teacher": Choice({"reference": ReferenceSettings}, also=True), "DistilConfig.student": fit,
@@ -111,7 +115,7 @@ def choices() -> dict[str, Choice]:
 
 #: Keys under which any keys may stand: what belongs to another program, or to the user, or a part of the base.
 FREE = frozenset({
-    "AblationConfig.changes",
+    "AblationConfig.changes", "LinearCandidates.alternatives", "KernelCandidates.alternatives",
     "CalculatorSettings.kwargs", "ReferenceSettings.kwargs", "ForceFieldSettings.kwargs", "Cp2kSettings.settings",
     "BaselineSettings.kwargs", "ReferenceSettings.offered", "VaspSettings.incar", "EspressoSettings.input",
     "Predicting.kwargs", "CommandModel.parameters", "PipelineConfig.stages",

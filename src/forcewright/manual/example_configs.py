@@ -61,6 +61,12 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "models": {"ace": {"potential": "runs/si/potential"}},
         "output": "runs/assessed",
     },
+    "tune-property": {
+        "target": {"name": "dipole", "key": "dipole", "irreps": "1o", "per": "structure", "unit": "e Å"},
+        "data": _SETS,
+        "model": {"cutoff": {"low": 3.0, "high": 5.0}},
+        "output": "runs/dipole",
+    },
     "tune-dos": {
         "target": {
             "name": "dos",

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 _OUTPUT = {"TuneConfig": "si", "ComparisonConfig": "compared", "LearningCurveConfig": "curve", "SimulateConfig": "md",
            "ValidationConfig": "physics", "LearnConfig": "learned", "AssessConfig": "assessed",
-           "DosConfig": "dos", "DistilConfig": "distilled"}  # fmt: skip
+           "PropertyConfig": "dipole", "DosConfig": "dos", "DistilConfig": "distilled"}  # fmt: skip
 _LABELS = {"energy": "dft_energy", "forces": "dft_forces"}
 _REFERENCES = {
     "EquationOfState": {"a0_A": 5.43}, "ElasticConstants": {"c11_GPa": 166}, "Vacancy": {"formation_energy_eV": 3.6},
@@ -150,6 +150,8 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "DistilConfig.teacher": {"xtb": "GFN1-xTB"}, "DistilConfig.labels": ["labelled.extxyz"],
     "DistilConfig.test": ["test.extxyz"], "DistilConfig.keys": _LABELS,
     "DistilConfig.student": {"model": {"kind": "ace"}},
+    "PropertyConfig.leave_out": {"liquid": ["melt"]}, "PropertyConfig.model": {"cutoff": 5.0},
+    "LinearCandidates.alternatives": [{"cutoff": 6.0}], "KernelCandidates.alternatives": [{"zeta": 4}],
     "AblationConfig.changes": {"shorter cutoff": {"model": {"rcut": 4.0}}},
     "DistilConfig.sizes": [30, 100], "DistilConfig.data_license": "CC BY 4.0",
     "DistilConfig.physics": {"structure": {"bulk": "Si"}, "properties": {"elastic": {}}},

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from forcewright.configs import StrictModel
 from forcewright.data.folds import group_folds, kfold
 from forcewright.data.properties import Target
 from forcewright.data.property_reading import beside_structures
+from forcewright.properties.kernel_basis import KernelSettings
+from forcewright.properties.tensor_model import TensorSettings
 from forcewright.recipes.config import Paths
 from forcewright.structure import Dataset, IntArray
 
@@ -34,6 +37,20 @@ class PropertyData(StrictModel):
         if target.file is None:
             return structures
         return list(dict.fromkeys([*structures, *(beside_structures(target.file, path) for path in structures)]))
+
+
+class LinearCandidates(TensorSettings):
+    """A linear model, and what differs in further candidates."""
+
+    alternatives: list[dict[str, Any]] = Field(default_factory=list, max_length=20)
+    """What differs in further candidates, such as ``- {cutoff: 6}``; the best is taken."""
+
+
+class KernelCandidates(KernelSettings):
+    """A kernel on descriptors, and what differs in further candidates."""
+
+    alternatives: list[dict[str, Any]] = Field(default_factory=list, max_length=20)
+    """What differs in further candidates, such as ``- {cutoff: 6}``; the best is taken."""
 
 
 def cut(dataset: Dataset, folds: int, leave_out: LeaveOut | None, seed: int) -> IntArray:

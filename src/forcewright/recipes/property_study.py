@@ -73,7 +73,9 @@ class PropertyConfig(StrictModel):
     """Everything `forcewright tune` needs for a property."""
 
     target: Target
+    """What the labels are and where they stand."""
     data: PropertyData
+    """Where structures with values lie."""
     output: Path
     """Folder for everything that comes out."""
     model: dict[str, Any] = Field(default_factory=dict)
@@ -81,7 +83,7 @@ class PropertyConfig(StrictModel):
     such as ``{low: 4, high: 6}`` are searched, and the best is taken of what stands under ``alternatives``, such as
     ``- {cutoff: 6}``."""
     study: StudySettings = StudySettings(trials=16, initial=8)
-    """How ranges are searched; without any nothing is."""
+    """How ranges are searched, by 16 trials (8 of them initial) where nothing is said; without any nothing is."""
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the frames that are held back in turn."""
     robust: bool = False
