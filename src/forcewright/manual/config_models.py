@@ -13,6 +13,8 @@ from forcewright.generation.steps import STEPS, RattleRelaxRepeat
 from forcewright.models import families, family_of
 from forcewright.models.baseline_settings import BaselineSettings
 from forcewright.properties.dos_model import DosSettings
+from forcewright.properties.kernel_basis import KernelSettings
+from forcewright.properties.tensor_model import TensorSettings
 from forcewright.protocols.growth import GrowthSettings
 from forcewright.protocols.schedules import SCHEDULES
 from forcewright.recipes.ablate import AblationConfig
@@ -27,16 +29,18 @@ from forcewright.recipes.label import LabelConfig
 from forcewright.recipes.learn import LearnConfig
 from forcewright.recipes.learning_curve import LearningCurveConfig
 from forcewright.recipes.pipeline import PipelineConfig
+from forcewright.recipes.property_study import PropertyConfig
 from forcewright.recipes.simulate import SimulateConfig
 from forcewright.reference import ReferenceSettings
 from forcewright.validation.physics import PROPERTIES, ValidationConfig
 
-#: The settings of each command that reads a config; those of `tune` for densities of states go by tune-dos.
+#: The settings of each command that reads a config; those of `tune` for other properties than the energy go by names
+#: of their own.
 CONFIGS: Mapping[str, type[BaseModel]] = {
     "tune": TuneConfig, "fit": TuneConfig, "compare": ComparisonConfig, "learning-curve": LearningCurveConfig,
     "simulate": SimulateConfig, "validate": ValidationConfig, "label": LabelConfig, "generate": GenerateConfig,
     "learn": LearnConfig, "distil": DistilConfig, "assess": AssessConfig, "pipeline": PipelineConfig,
-    "ablate": AblationConfig, "tune-dos": DosConfig,
+    "ablate": AblationConfig, "tune-dos": DosConfig, "tune-property": PropertyConfig,
 }  # fmt: skip
 
 #: Commands in whose models no range may stand.
@@ -45,7 +49,7 @@ WITHOUT_RANGES = ("fit", "learning-curve")
 
 def command_of(name: str) -> str:
     """Return the command that reads a config of `CONFIGS`."""
-    return "tune" if name == "tune-dos" else name
+    return "tune" if name.startswith("tune-") else name
 
 
 @dataclass(frozen=True)
@@ -92,11 +96,13 @@ def choices() -> dict[str, Choice]:
         "GenerateConfig.recipes": steps, **{f"{step.__name__}.then": steps for step in STEPS.values()},
         "SimulateConfig.potential": force_field, "Relax.potential": force_field,
         "RattleRelaxRepeat.teacher": Choice({"reference": ReferenceSettings}, also=True),
-        "MolecularDynamics.potential": force_field, "ValidationConfig.potential": force_field,
+        "HotElectronSettings.potential": force_field, "MolecularDynamics.potential": force_field,
+        "ValidationConfig.potential": force_field,
         "ValidationConfig.reference": force_field,
         "AblationConfig.base": fit, "AblationConfig.changes": fit,
         "ComparisonConfig.families": fits, "ComparisonConfig.common": fit, "LearningCurveConfig.families": fit,
         "DosConfig.model": Choice({"density of states": DosSettings}),
+        "PropertyConfig.model": Choice({"covariant functions": TensorSettings, "kernel": KernelSettings}),
         "LearningCurveConfig.common": fit, "LearnConfig.fit": fit,
         "DistilConfig.teacher": Choice({"reference": ReferenceSettings}, also=True), "DistilConfig.student": fit,
         "DistilConfig.correction": fit, "DistilConfig.generate": Choice({"tree": RattleRelaxRepeat}, part=True),

@@ -72,6 +72,19 @@ EXAMPLE_CONFIGS: Final[Mapping[str, Mapping[str, Any]]] = {
         "model": {"reference": "filling", "environment": {"cutoff": {"low": 5, "high": 7}}},
         "output": "runs/dos",
     },
+    "tune-property": {
+        "target": {
+            "name": "shielding",
+            "key": "ms",
+            "mask": "has_ms",
+            "irreps": "0e+1e+2e",
+            "per": "atom",
+            "unit": "ppm",
+        },
+        "data": _SETS,
+        "model": {"cutoff": {"low": 4, "high": 6}, "degrees": [8, 9]},
+        "output": "runs/shielding",
+    },
     "ablate": {
         "data": {**_SETS, "test": {"test": "test.extxyz"}},
         "base": {"model": {"kind": "ace"}},

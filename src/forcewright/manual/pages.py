@@ -19,7 +19,8 @@ from forcewright.models.family import Hyperparameters
 from forcewright.plain_data import yaml_line
 from forcewright.verbs import VerbPackage
 
-_TITLES = {"tune": "tune and fit", "tune-dos": "tune for densities of states"}
+_TITLES = {"tune": "tune and fit", "tune-dos": "tune for densities of states",
+           "tune-property": "tune for dipoles, tensors and other properties"}  # fmt: skip
 _FAMILIES = "families"
 
 
