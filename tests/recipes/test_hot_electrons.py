@@ -48,6 +48,7 @@ def test_temperature_is_part_of_what_a_run_is_known_by(folder: Path) -> None:
     cold, hot = (force_field(source(temperature), folder) for temperature in (1000.0, 5000.0))
     assert cold.content_hash != hot.content_hash
     assert cold.species == (14,)
+    assert hot.name == "hot electrons of 5000 K"
     atoms = bulk("Si", cubic=True)
     energies = []
     for field in (cold, hot):

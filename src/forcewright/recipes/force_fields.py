@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,8 @@ def _of_settings(source: Mapping[str, Any], base: Path) -> ForceField:
     except InputError as error:
         raise InputError(error.problem, field=".".join(filter(None, ["potential", error.field]))) from None
     if settings.hot_electrons is not None:
-        return _of_potential(settings.hot_electrons.read(base))
+        hot = _of_potential(settings.hot_electrons.read(base))
+        return replace(hot, name=f"hot electrons of {settings.hot_electrons.electronic_temperature_K:g} K")
     if settings.pretrained is not None:
         try:
             return _of_potential(PretrainedPotential(settings.pretrained))
