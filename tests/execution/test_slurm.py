@@ -11,7 +11,6 @@ from concurrent.futures import wait
 from importlib.util import find_spec
 from pathlib import Path
 
-import cloudpickle
 import numpy as np
 import pytest
 from ase import Atoms
@@ -24,12 +23,17 @@ from forcewright.execution.cluster import close_clusters
 from forcewright.execution.pools import close_pool, open_pool
 from forcewright.execution.settings import ClusterSettings
 
-cloudpickle.register_pickle_by_value(sys.modules[__name__])  # jobs cannot import tests
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="the package dask-jobqueue is not installed"),
 ]
+WAIT_THE_FIRST_TIME = """
+import pathlib, sys, time
+mark = pathlib.Path(sys.argv[1])
+if not mark.exists():
+    mark.touch()
+    time.sleep(600)
+"""
 SLURM = {"slurm": {"jobs": 2, "memory_GB": 1.5, "partition": "all"}}
 
 
@@ -99,14 +103,8 @@ def test_labels_of_twenty_frames(slurm: None) -> None:
 def test_a_task_that_outlasts_its_job_is_done_again(slurm: None, tmp_path: Path) -> None:
     settings = ClusterSettings.model_validate({"slurm": {"jobs": 1, "memory_GB": 1.0, "walltime": "00:01:00"}})
     pool = open_pool(settings, 1)
-    task = pool.submit(wait_the_first_time, tmp_path / "mark")
+    # jobs import what is installed, not what tests define
+    task = pool.submit(subprocess.run, [sys.executable, "-c", WAIT_THE_FIRST_TIME, tmp_path / "mark"], check=True)
     wait([task], timeout=400)
-    assert task.result(timeout=0) == "done"
+    assert task.result(timeout=0).returncode == 0
     close_pool(pool, kill=True)
-
-
-def wait_the_first_time(mark: Path) -> str:
-    if not mark.exists():
-        mark.touch()
-        time.sleep(600)
-    return "done"

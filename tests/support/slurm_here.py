@@ -97,6 +97,12 @@ def slurm_here(folder: Path) -> Iterator[Path]:
             raise SlurmDoesNotStartError(f"its nodes are {listed or 'silent'}; see {folder}")
         yield config
     finally:
+        subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True, check=False)
+        for _ in range(40):  # without its daemon a job is not cleaned up
+            left = subprocess.run(["squeue", "-h"], env=environment, capture_output=True, text=True, check=False)
+            if not left.stdout.strip():
+                break
+            time.sleep(0.5)
         for process in reversed(started):
             process.terminate()
         for process in started:
