@@ -2,8 +2,8 @@
 
     python benchmarks/executors.py [--trials 8] [--slurm PARTITION]
 
-For each executor: seconds until the first task has run, milliseconds of an empty task, wall time of the study, and whether
-its trials and its potential are, byte for byte, those of processes. Slurm only where a partition is named.
+For each executor: seconds until the first task has run, milliseconds of an empty task, wall time of the study, and
+whether its trials and its potential are, byte for byte, those of processes. Slurm only where a partition is named.
 """
 
 from __future__ import annotations

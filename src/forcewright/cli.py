@@ -25,7 +25,7 @@ from forcewright.configs import echo
 from forcewright.errors import ForcewrightError
 from forcewright.files import disk_problem
 from forcewright.plain_data import parse_yaml
-from forcewright.recipes.property_kind import describes_property, property_folder
+from forcewright.recipes.property_kind import describes_property, property_folder, property_unit
 from forcewright.terminal import VisibleFormatter, visible
 
 app = typer.Typer(
@@ -123,8 +123,12 @@ def tune(
 
     Example: `forcewright tune mo.yaml`. Run it again to resume. Without a config:
     `forcewright tune train.extxyz --model ace --test test.extxyz -o runs/x` does what `forcewright init` would write.
+    A config with a target fits dipoles, tensors, charges (`forcewright config tune-property`) or densities of states
+    (`forcewright config tune-dos`).
     """
     if model is None and len(config) == 1 and describes_property(config[0]):
+        if test or settings or label or executor:
+            raise ForcewrightError("--test, --set, --label and --executor are not for a property; change its config")
         _tune_property(config[0], output, fresh)
         return
     study = _study(config, model, test, output, settings, label, search=True)
@@ -159,7 +163,9 @@ def _print_errors(rows: Sequence[Mapping[str, Any]], unit: str | None) -> None:
             continue
         percent = "" if row["percent"] is None else f", {row['percent']:.3g} % of the spread"
         which = f"{row['set']}: " if "set" in row else ""
-        _print(f"{which}{row['part']}: MAE {row['mae']:.4g}, RMSE {row['rmse']:.4g} {unit or ''}{percent}")
+        _print(
+            f"{which}{row['part']}: MAE {row['mae']:.4g}, RMSE {row['rmse']:.4g}{f' {unit}' if unit else ''}{percent}"
+        )
 
 
 @app.command()
@@ -305,11 +311,15 @@ def predict(
 ) -> None:
     """Predict energies, forces and stresses; print the errors where there are labels, and which frames are outside.
 
-    Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`.
+    Example: `forcewright predict runs/mo/potential Mo_test.extxyz -o predicted.extxyz`. The folder of a study with a
+    target predicts its property: `forcewright predict runs/dipole new.extxyz -o predicted.csv` (or .extxyz; densities
+    of states .npz or .csv).
     """
     if property_folder(potential) is not None:
+        if label or grades or uncertainty:
+            raise ForcewrightError("--label, --grades and --uncertainty are for potentials; a property has its own key")
         _, errors = fw.predict_property(potential, files, output)
-        _print_errors(errors, None)
+        _print_errors(errors, property_unit(potential))
         if output is not None:
             _print(f"predictions written to {output}")
         return

@@ -41,6 +41,7 @@ def test_irreps_say_how_many_numbers_stand_on_file(irreps, components):
         ({"name": "x", "irreps": "1o+1o"}, "twice"),
         ({"name": "x", "irreps": "vector"}, "sum of irreps"),
         ({"name": "x"}, "neither irreps nor a grid"),
+        ({"name": "shieldin"}, "did you mean 'shielding'"),
         ({"name": "x", "irreps": "0e", "unit": "debie"}, "did you mean 'debye'"),
         ({"name": "dipole", "unit": "ppm"}, "measured in e"),
         ({"name": "x", "irreps": "0e", "mask": "has"}, "per: atom"),

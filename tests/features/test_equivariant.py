@@ -141,7 +141,7 @@ def test_groups_of_elements_and_their_mistakes():
     swapped = Structure(np.where(structure.numbers == 1, 8, 1), structure.positions)
     left, right = (together.evaluate(s)[Irrep(1, -1)] for s in (structure, swapped))
     np.testing.assert_allclose(left, right, atol=1e-12)
-    for groups, problem in ((((1,),), "leaves out"), (((1, 8), (8,)), "twice")):
+    for groups, problem in ((((1,),), "leaves out O;"), (((1, 8), (8,)), "twice")):
         with pytest.raises(InputError, match=problem):
             EquivariantBasis((1, 8), (Irrep(1, -1),), 4.0, (3, 3), 3, 2, groups=groups).evaluate(structure)
     with pytest.raises(InputError, match="more than"):

@@ -48,6 +48,7 @@ def test_temperature_is_part_of_what_a_run_is_known_by(folder: Path) -> None:
     cold, hot = (force_field(source(temperature), folder) for temperature in (1000.0, 5000.0))
     assert cold.content_hash != hot.content_hash
     assert cold.species == (14,)
+    assert hot.name == "hot electrons of 5000 K"
     atoms = bulk("Si", cubic=True)
     energies = []
     for field in (cold, hot):
@@ -76,9 +77,24 @@ def test_dynamics_conserve_the_free_energy(folder: Path) -> None:
     assert np.ptp(total) < 1e-3
 
 
+def test_a_pair_style_stands_in_place_of_a_saved_potential(folder: Path) -> None:
+    style = {"lammps": {"pair_style": "lj/cut 5.0", "pair_coeff": "1 1 0.01 2.2", "species": ["Si"]}}
+    atoms = bulk("Si", cubic=True)
+    plain, cold = force_field(style, folder), force_field(source(0.0, potential=style), folder)
+    energies = [atoms.copy() for _ in range(2)]
+    for copy, field in zip(energies, (plain, cold), strict=True):
+        copy.calc = field.calculator()
+    assert energies[0].get_potential_energy() == pytest.approx(energies[1].get_potential_energy(), abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
-    [({"electronic_temperature_K": -1}, "electronic_temperature_K"), ({"dos": "nowhere"}, "does not exist")],
+    [
+        ({"electronic_temperature_K": -1}, "electronic_temperature_K"),
+        ({"dos": "nowhere"}, "does not exist"),
+        ({"potential": {"xtb": "GFN1-xTB"}}, "neither a path"),
+        ({"potential": {"lamps": {}}}, "did you mean 'lammps'"),
+    ],
 )
 def test_bad_settings_are_named(folder: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError, match=words):

@@ -6,13 +6,14 @@ import json
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.io import write
+from ase.io import read, write
 from typer.testing import CliRunner
 
 import forcewright.data.property_reading as property_reading
 import forcewright.recipes.reading as reading
 from forcewright.cli import app
 from forcewright.errors import InputError
+from forcewright.properties import tensor_model
 from forcewright.properties.tensor_model import TensorModel, judge_tensors
 from forcewright.recipes import property_search
 from forcewright.recipes.property_study import predict_property, tune_property
@@ -154,3 +155,39 @@ def test_ranges_are_searched_resumed_and_named_at_their_ends(config, tmp_path, m
         tune_property({**content, "model": {**content["model"], "alternatives": [{"nmax": 3}]}})
     with pytest.raises(InputError, match="nmax"):
         tune_property({**content, "model": {"nmax": {"low": 0, "high": 3}}})
+
+
+def test_predictions_as_structures_keep_their_labels(config, tmp_path):
+    run = CliRunner().invoke(app, ["tune", str(config), "-o", str(tmp_path / "run")], catch_exceptions=False)
+    assert run.exit_code == 0, run.output
+    test, out = config.parent / "test.extxyz", tmp_path / "out.extxyz"
+    told = CliRunner().invoke(
+        app, ["predict", str(tmp_path / "run"), str(test), "-o", str(out)], catch_exceptions=False
+    )
+    assert "e*Å, " in told.output
+    frames, original = read(out, ":"), read(test, ":")
+    predicted, _ = predict_property(tmp_path / "run", [test])
+    for atoms, before, values in zip(frames, original, predicted, strict=True):
+        np.testing.assert_allclose(atoms.info["forcewright_dipole"], values, atol=1e-7)
+        np.testing.assert_allclose(atoms.info["mu"], before.info["mu"], atol=1e-7)
+    with pytest.raises(InputError, match=r"as \.csv or \.extxyz"):
+        predict_property(tmp_path / "run", [test], tmp_path / "out.dat")
+
+
+def test_options_of_potentials_are_refused_with_a_property(config):
+    for options in (["--set", "study.trials=3"], ["--test", "test.extxyz"]):
+        done = CliRunner().invoke(app, ["tune", str(config), *options])
+        assert done.exit_code != 0
+        assert "not for a property" in str(done.exception or done.output)
+
+
+def test_usual_degrees_become_lower_where_they_need_too_much(config, tmp_path, monkeypatch):
+    content = json.loads(config.read_text())
+    content |= {"data": {"train": str(config.parent / "train.extxyz")}, "model": {"cutoff": 3.0}}
+    monkeypatch.setattr(tensor_model, "_MOST_BYTES", 2e5)
+    monkeypatch.setattr(tensor_model, "_LOWERED_BYTES", 2e5)
+    result = tune_property(content, output=tmp_path / "run")
+    assert max(result.model.settings.degrees) < 9
+    assert "usual degrees [8.0, 9.0]" in result.summary["warnings"][0]
+    with pytest.raises(InputError, match="would do"):
+        tune_property({**content, "model": {"cutoff": 3.0, "degrees": [8, 9]}}, output=tmp_path / "asked")

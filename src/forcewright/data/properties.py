@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from scipy.ndimage import gaussian_filter1d
 
-from forcewright.configs import StrictModel
+from forcewright.configs import StrictModel, did_you_mean
 from forcewright.data.eigenvalues import Eigenvalues
 from forcewright.data.property_units import require_unit, unit_factor
 from forcewright.errors import InputError
@@ -192,7 +192,8 @@ class Target(StrictModel):
     def _consistent(self) -> Self:
         if (self.irreps is None) == (self.grid is None):
             what = "both irreps and a grid" if self.grid else "neither irreps nor a grid"
-            raise ValueError(f"the property {self.name!r} has {what}; give the one it has")
+            known = "" if self.grid else f", or a name with defaults: {did_you_mean(self.name, sorted(KNOWN))}"
+            raise ValueError(f"the property {self.name!r} has {what}; give the one it has{known}")
         if self.mask is not None and self.per != "atom":
             raise ValueError("a mask says which atoms have a value; it needs per: atom")
         if self.grid is None and (self.smearing_eV is not None or self.eigenvalues is not None):

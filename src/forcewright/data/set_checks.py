@@ -70,7 +70,12 @@ def check_duplicates(dataset: Dataset) -> Iterator[Finding]:
             message += f", but {conflict}; keep the right one"
             yield Finding("error", "conflicting duplicates", message, field="energy", **locate(frame, index))
         else:
-            yield Finding("note", "duplicates", f"{message}, with the same labels", **locate(frame, index))
+            known = ", with the same labels" if _has_labels(earlier.labels) and _has_labels(frame.labels) else ""
+            yield Finding("note", "duplicates", message + known, **locate(frame, index))
+
+
+def _has_labels(labels: Labels) -> bool:
+    return labels.energy is not None or labels.forces is not None
 
 
 def _conflict(first: Labels, second: Labels) -> str:

@@ -997,18 +997,24 @@ def _levels(settings: DosSettings, data: DosData, electrons: FloatArray) -> Floa
     return np.array([level(data.grid, density, count) for density, count in zip(data.densities, parts, strict=True)])
 
 
+def require_electrons(data: DosData) -> None:
+    """Raise `InputError` if the labels do not say up to which energy they are filled."""
+    if not np.isfinite(data.fermi).all():
+        raise InputError(
+            "are not given, and the labels do not say up to which Fermi level they are filled: give those of each "
+            "element, as in model: {electrons: {Si: 4}}, or grid: {..., zero: fermi} where energies count from it",
+            field="model.electrons",
+        )
+
+
 def _electrons(settings: DosSettings, data: DosData, composition: FloatArray) -> FloatArray:
     """Return the electrons of every species (S,): given, or what the labels hold up to the Fermi level."""
     if settings.electrons is not None:
         try:
             return np.array([settings.electrons[chemical_symbols[z]] for z in data.species])
         except KeyError as error:
-            raise InputError(f"does not name {error.args[0]}", field="electrons") from None
-    if not np.isfinite(data.fermi).all():
-        raise InputError(
-            "are not given, and the labels do not say up to which Fermi level they are filled: give those of each "
-            "element, as in electrons: {Si: 4}", field="electrons",
-        )  # fmt: skip
+            raise InputError(f"does not name {error.args[0]}", field="model.electrons") from None
+    require_electrons(data)
     held = np.array([
         np.interp(energy, data.grid.points, row)
         for energy, row in zip(data.fermi, cumulative(data.grid, data.densities), strict=True)
@@ -1024,4 +1030,4 @@ def _composition(structures: Sequence[Structure], species: Sequence[int]) -> Flo
     return np.array([count_species(structure, species) / len(structure) for structure in structures])
 
 
-__all__ = ["DosData", "DosModel", "DosSettings", "HeldBack", "cross_validate_dos", "fit_dos"]
+__all__ = ["DosData", "DosModel", "DosSettings", "HeldBack", "cross_validate_dos", "fit_dos", "require_electrons"]

@@ -41,6 +41,7 @@ KIND = "tensor-property"
 _ARRAYS = "coefficients.npz"
 _ROWS_AT_ONCE = 4096
 _MOST_BYTES = 8e9  # of normal equations
+_LOWERED_BYTES = 1e9  # of those of degrees that nobody asked for, where the usual ones need more than that
 
 
 class TensorSettings(StrictModel):
@@ -351,13 +352,14 @@ class _Equations:
         parts = _parts(target, elements_of(data))
         number = int(folds.max()) + 1
         columns = _columns(basis, parts)
-        needed = sum(predicted_bytes(count, 1, number) for count in columns.values())
-        if keep:  # and a weighted copy of them
-            needed += sum(16 * data.count * part.irrep.size * count for part, count in columns.items())
+        needed = _needed_bytes(columns, data, number, keep)
         if needed > _MOST_BYTES:
+            lower = _affordable(settings, data, folds, keep) if isinstance(settings, TensorSettings) else settings
+            degrees = f" ({list(lower.degrees)} would do)" if isinstance(lower, TensorSettings) else ""
             raise InputError(
                 f"makes {max(columns.values()):,} columns, whose equations need {needed / 1e9:.1f} GB; take smaller "
-                "degrees, or fewer groups of elements", field="degrees",
+                f"degrees{degrees}, or groups of elements that are not told apart as neighbors, as in groups: "
+                "[[O], [Na, K]], perhaps with spread: 2", field="model.degrees",
             )  # fmt: skip
         equations = {part: FoldEquations(count, 1, number) for part, count in columns.items()}
         squares = {part: np.zeros(count) for part, count in columns.items()}
@@ -464,6 +466,38 @@ def elements_of(data: PropertySet) -> tuple[int, ...]:
         return data.dataset.species
     held = {int(z) for s, mask in zip(data.structures, data.mask, strict=True) for z in s.numbers[mask]}
     return tuple(sorted(held))
+
+
+def _needed_bytes(columns: Mapping[_Part, int], data: PropertySet, folds: int, keep: bool) -> int:
+    """Return the bytes of the normal equations, and where rows are kept of those and a weighted copy of them."""
+    needed = sum(predicted_bytes(count, 1, folds) for count in columns.values())
+    return needed + sum(16 * data.count * part.irrep.size * count for part, count in columns.items() if keep)
+
+
+def _affordable(settings: TensorSettings, data: PropertySet, folds: IntArray, keep: bool) -> TensorSettings:
+    """Return settings whose equations are small, lower in degrees than those given."""
+    parts, number = _parts(data.target, elements_of(data)), int(folds.max()) + 1
+    degrees = settings.degrees
+    while min(degrees) > 1:
+        degrees = tuple(degree - 1 for degree in degrees)
+        lower = settings.model_copy(update={"degrees": degrees})
+        columns = _columns(lower.basis(data.dataset.species, irreps_of(data.target)), parts)
+        if _needed_bytes(columns, data, number, keep) <= _LOWERED_BYTES:
+            return lower
+    return settings
+
+
+def affordable(settings: Settings, data: PropertySet, folds: ArrayLike, *, robust: bool = False) -> Settings:
+    """Return settings with lower degrees where none were asked for and those of the default need too much memory."""
+    if not isinstance(settings, TensorSettings) or "degrees" in settings.model_fields_set:
+        return settings
+    numbers = _checked(folds, data, robust)
+    columns = _columns(
+        settings.basis(data.dataset.species, irreps_of(data.target)), _parts(data.target, elements_of(data))
+    )
+    if _needed_bytes(columns, data, int(numbers.max()) + 1, robust) <= _MOST_BYTES:
+        return settings
+    return _affordable(settings, data, numbers, robust)
 
 
 def fit_tensors(

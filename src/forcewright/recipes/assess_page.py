@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,14 @@ def write_assess_page(
     return write_report(folder / "report.html", page)
 
 
+def _count(named: Sized, noun: str) -> str:
+    return f"{len(named)} {noun}{'' if len(named) == 1 else 's'}"
+
+
 def _text(summary: Mapping[str, Any]) -> str:
     used = sorted({part["alignment"] for part in summary["sets"].values()})
     parts = [
-        f"{len(summary['models'])} models against {summary['reference']} on {len(summary['sets'])} sets."
+        f"{_count(summary['models'], 'model')} against {summary['reference']} on {_count(summary['sets'], 'set')}."
         if summary["sets"] else f"Spectra of {len({row['molecule'] for row in summary['spectra']})} molecules."
     ]  # fmt: skip
     if summary["missing"]:

@@ -33,7 +33,15 @@ from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range
 from forcewright.optimize.workers import Outcome
 from forcewright.properties.density_of_states import Components, dos_errors, find_empty, trapezoid
-from forcewright.properties.dos_model import DosData, DosModel, DosSettings, DosValidation, HeldBack, compare_dos
+from forcewright.properties.dos_model import (
+    DosData,
+    DosModel,
+    DosSettings,
+    DosValidation,
+    HeldBack,
+    compare_dos,
+    require_electrons,
+)
 from forcewright.recipes import provenance
 from forcewright.recipes.dos_page import citations, draw_curves, draw_parity, page_of
 from forcewright.recipes.property_config import LeaveOut, PropertyData, cut
@@ -192,6 +200,8 @@ def tune_dos(
             left_out += more
         begun, cpu = time.monotonic(), time.process_time()
         data = weighted(properties, settings.weights)
+        if settings.model.get("electrons") is None:
+            require_electrons(data)
         if settings.counts_from_fermi_level:
             left_out = [*data.warnings(), *left_out]
         folds = cut(properties.dataset, settings.folds, settings.leave_out, settings.seed)

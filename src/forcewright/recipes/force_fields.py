@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ from forcewright.trajectory import Snapshot
 class HotElectronSettings(StrictModel):
     """A potential and a model of densities of states, together the free energy of hot electrons."""
 
-    potential: Path
-    """Folder or file of the potential, at 0 K."""
+    potential: Path | dict[str, Any]
+    """Folder or file of the potential at 0 K, or {lammps: ...} or {pretrained: ...}."""
     dos: Path
     """Folder of the model of densities of states (`forcewright.properties.dos_model`)."""
     electronic_temperature_K: float = Field(ge=0)
@@ -52,7 +53,24 @@ class HotElectronSettings(StrictModel):
             model = DosModel.load(base / self.dos)
         except InputError as error:
             raise InputError(error.problem, file=error.file, field="dos") from None
-        return HotElectronPotential(load(base / self.potential), model, self.electronic_temperature_K)
+        return HotElectronPotential(self._ground(base), model, self.electronic_temperature_K)
+
+    def _ground(self, base: Path) -> Potential:
+        if isinstance(self.potential, Path):
+            return load(base / self.potential)
+        try:
+            settings = validate(ForceFieldSettings, self.potential)
+            if settings.pretrained is not None:
+                return PretrainedPotential(settings.pretrained)
+            if settings.lammps is not None:
+                return settings.lammps.potential(base)
+        except InputError as error:
+            field = ".".join(filter(None, ["potential", "hot_electrons", "potential", error.field]))
+            raise InputError(error.problem, file=error.file, field=field) from None
+        raise InputError(
+            "is neither a path, {lammps: ...} nor {pretrained: ...}, which are what hot electrons are added to",
+            field="potential.hot_electrons.potential",
+        )
 
 
 class ForceFieldSettings(CalculatorSettings):
@@ -122,7 +140,8 @@ def _of_settings(source: Mapping[str, Any], base: Path) -> ForceField:
     except InputError as error:
         raise InputError(error.problem, field=".".join(filter(None, ["potential", error.field]))) from None
     if settings.hot_electrons is not None:
-        return _of_potential(settings.hot_electrons.read(base))
+        hot = _of_potential(settings.hot_electrons.read(base))
+        return replace(hot, name=f"hot electrons of {settings.hot_electrons.electronic_temperature_K:g} K")
     if settings.pretrained is not None:
         try:
             return _of_potential(PretrainedPotential(settings.pretrained))

@@ -44,6 +44,15 @@ def property_folder(path: Path) -> Path | None:
     return density_folder(path)
 
 
+def property_unit(path: Path) -> str | None:
+    """Return the unit of the property that a folder's model predicts; None where it names none."""
+    folder = property_folder(path)
+    if folder is None or not (folder / "potential.json").is_file():
+        return None
+    target = parse_json((folder / "potential.json").read_text(encoding="utf-8")).get("target")
+    return target.get("unit") if isinstance(target, dict) else None
+
+
 def density_folder(path: Path) -> Path | None:
     """Return the folder of a model of densities of states, as `property_folder` does."""
     for folder in (path, path / "model"):

@@ -65,7 +65,7 @@ def page_of(name: str, fit: TensorFit, summary: Mapping[str, Any], figure: Figur
         for of, rows in summary["errors"].items() for row in rows
     ]  # fmt: skip
     chosen = [
-        [part, str(number), f"{ridge:.0e}", str(candidate)]
+        [part, str(number) if number < len(of) - 1 else "final model", f"{ridge:.0e}", str(candidate)]
         for part, of in summary["choices"].items() for number, (ridge, candidate) in enumerate(of)
     ]  # fmt: skip
     whole = summary["errors"]["held back"][0]

@@ -24,7 +24,7 @@ from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range, Space
 from forcewright.optimize.study import Study
 from forcewright.optimize.workers import Objective, Outcome
-from forcewright.properties.tensor_model import judge_tensors, settings_class
+from forcewright.properties.tensor_model import affordable, judge_tensors, settings_class
 from forcewright.recipes.run_folder import RunFolder
 from forcewright.structure import IntArray
 
@@ -126,6 +126,7 @@ def search_settings(
     def objective(params: dict[str, Any], index: int) -> Outcome:
         del index
         candidate = settings_class(content).model_validate(filled(content, params))
+        candidate = affordable(candidate, data, folds, robust=robust)
         judged = judge_tensors(data, candidate, folds, robust=robust, frame_error=frame_error)
         return Outcome(sum(whole for _, whole in judged.values()), {"scores": {k: s for k, (s, _) in judged.items()}})
 

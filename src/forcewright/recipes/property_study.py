@@ -9,7 +9,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from ase.data import chemical_symbols
 from pydantic import Field, field_validator
 
 from forcewright.configs import StrictModel, validate
+from forcewright.data import write
+from forcewright.data.labelling import PREDICTED
 from forcewright.data.properties import PropertySet, Target
 from forcewright.data.property_reading import read_property
 from forcewright.errors import InputError
-from forcewright.files import atomic_path, write_table
+from forcewright.files import as_path, atomic_path, write_table
 from forcewright.fitting.hyperparameters import ends_of, filled, ranges_within
 from forcewright.optimize.settings import StudySettings
 from forcewright.optimize.space import Range
@@ -31,6 +33,8 @@ from forcewright.properties.tensor_model import (
     Settings,
     TensorFit,
     TensorModel,
+    TensorSettings,
+    affordable,
     fit_tensors,
     settings_class,
 )
@@ -44,7 +48,7 @@ from forcewright.recipes.property_search import SEARCHED, Listener, search_setti
 from forcewright.recipes.reading import read_with_property
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.report import write_report
-from forcewright.structure import FloatArray, Structure
+from forcewright.structure import Dataset, FloatArray, Frame, Structure
 from forcewright.tables import Tabular
 
 _AXES = {1: [""], 3: ["_x", "_y", "_z"], 9: [f"_{a}{b}" for a in "xyz" for b in "xyz"]}  # in the names of columns
@@ -69,8 +73,17 @@ def candidates_of(content: Mapping[str, Any]) -> list[Settings]:
     return result
 
 
+class PropertyStudySettings(StudySettings):
+    """How many trials there are, how their settings are chosen and when the search ends."""
+
+    trials: int = Field(default=16, ge=1)
+    """Number of trials; may be raised later to continue the same study."""
+    initial: int = Field(default=8, ge=1)
+    """Trials spread evenly over the space (Hammersley points) before the search begins to learn."""
+
+
 class PropertyConfig(StrictModel):
-    """Everything `forcewright tune` needs for a property."""
+    """Everything `forcewright tune` needs for a property: a config whose target has irreps."""
 
     target: Target
     """What the labels are and where they stand."""
@@ -79,11 +92,11 @@ class PropertyConfig(StrictModel):
     output: Path
     """Folder for everything that comes out."""
     model: dict[str, Any] = Field(default_factory=dict)
-    """Settings of a linear model (`TensorSettings`), or with ``kind: kernel`` of a kernel (`KernelSettings`); ranges
-    such as ``{low: 4, high: 6}`` are searched, and the best is taken of what stands under ``alternatives``, such as
-    ``- {cutoff: 6}``."""
-    study: StudySettings = StudySettings(trials=16, initial=8)
-    """How ranges are searched, by 16 trials (8 of them initial) where nothing is said; without any nothing is."""
+    """Settings of functions that turn with the atoms, or with ``kind: kernel`` of a kernel. Ranges such as ``{low: 4,
+    high: 6}`` are searched; without ranges the best is taken of these settings and of those that differ from them as
+    ``alternatives: [{cutoff: 6}]`` says."""
+    study: PropertyStudySettings = PropertyStudySettings()
+    """How ranges are searched; without any nothing is."""
     folds: int = Field(default=5, ge=2, le=100)
     """Parts of the frames that are held back in turn."""
     robust: bool = False
@@ -130,6 +143,10 @@ class PropertyResult(Tabular):
         return [
             {"set": name, **row} for name, rows in self.summary["errors"].items() for row in rows
         ]  # fmt: skip
+
+
+#: What journals say of the study, so that more trials may be asked for later.
+_ANY_STUDY = PropertyStudySettings(trials=32, initial=16)
 
 
 def tune_property(
@@ -185,7 +202,7 @@ def tune_property(
         if ranges:
             searched = search_settings(
                 data, settings.model, ranges, settings.study, folds, folder=folder, on_trial=on_trial,
-                fingerprint=_identity(settings.model_copy(update={"study": StudySettings()}), hashes), **how,
+                fingerprint=_identity(settings.model_copy(update={"study": _ANY_STUDY}), hashes), **how,
             )  # fmt: skip
             write_table(folder / "trials.csv", [
                 {"trial": r.index, "state": r.state, **r.params, "loss": r.loss, "seconds": r.seconds}
@@ -193,6 +210,13 @@ def tune_property(
             ])  # fmt: skip
             warnings += searched.warnings
             candidates = [candidates_of(filled(settings.model, params))[0] for params in searched.params]
+        asked, candidates = candidates, [affordable(c, data, folds, robust=settings.robust) for c in candidates]
+        for usual, lower in zip(asked, candidates, strict=True):
+            if usual != lower and isinstance(usual, TensorSettings) and isinstance(lower, TensorSettings):
+                warnings.append(
+                    f"the usual degrees {list(usual.degrees)} need too much memory for so many elements, so that "
+                    f"{list(lower.degrees)} were taken; `model: {{groups: …, spread: 2}}` allows more"
+                )
         fit = fit_tensors(data, candidates, folds, **how)
         fit.model.save(folder / "model")
         errors, tested = {"held back": errors_of(fit)}, None
@@ -281,7 +305,8 @@ def predict_property(
     structures
         Files or ASE atoms.
     output
-        CSV file for the predictions; for densities of states .npz or .csv (`predict_densities`).
+        File for the predictions: .csv, one value a row with its label, or .extxyz, the structures with
+        ``forcewright_NAME`` of the target's name; for densities of states .npz or .csv (`predict_densities`).
 
     Returns
     -------
@@ -290,7 +315,8 @@ def predict_property(
     Raises
     ------
     InputError
-        If there is no model of a property, or a frame holds an element that it does not know.
+        If there is no model of a property, a frame holds an element that it does not know, or ``output`` ends
+        otherwise.
     """
     if isinstance(model, DosModel):
         return predict_densities(model, structures, output)
@@ -302,6 +328,10 @@ def predict_property(
             raise InputError("is not the folder of a property model", file=Path(model))
         model = TensorModel.load(folder)
     target = model.target
+    path = None if output is None else as_path(output)
+    packed = path is not None and path.name.endswith((".extxyz", ".extxyz.gz"))
+    if path is not None and not packed and path.suffix != ".csv":
+        raise InputError("predictions of this property are written as .csv or .extxyz", file=path)
     dataset, data = read_with_property(structures, target)
     predicted = [model.predict(structure) for structure in dataset.structures]
     if data is not None:
@@ -309,9 +339,25 @@ def predict_property(
         rows, errors = _rows("predicted", data, labels, stacked), tensor_errors(labels, stacked, target)
     else:
         rows, errors = _unlabeled(target, dataset.structures, predicted), []
-    if output is not None:
-        write_table(Path(output), rows)
+    if path is not None and packed:
+        _write_structures(target, dataset, predicted, path)
+    elif path is not None:
+        write_table(path, rows)
     return predicted, errors
+
+
+def _write_structures(target: Target, dataset: Dataset, predicted: Sequence[FloatArray], path: Path) -> None:
+    """Write structures with what they had, and predictions under a name that nothing takes for a reference."""
+    key = f"{PREDICTED}{target.name}"
+    if target.per == "atom":
+        columns = [{key: np.asarray(values).reshape(len(values), -1)} for values in predicted]
+        write(dataset, path, columns=columns)
+        return
+    frames = tuple(
+        Frame(structure, replace(labels, info={**labels.info, key: np.asarray(values).ravel()}), origin)
+        for (structure, labels, origin), values in zip(dataset, predicted, strict=True)
+    )
+    write(Dataset(frames, dataset.name), path)
 
 
 def _unlabeled(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from ase.data import chemical_symbols
 
 from forcewright.errors import InputError
 from forcewright.features.ace.design import recursion
@@ -85,7 +86,9 @@ class EquivariantBasis:
         groups = self.groups or tuple((z,) for z in self.species)
         named = [z for group in groups for z in group]
         if len(set(named)) < len(named) or (missing := sorted(set(self.species) - set(named))):
-            what = "names an element twice" if len(set(named)) < len(named) else f"leaves out {missing}"
+            twice = len(set(named)) < len(named)
+            left_out = "" if twice else ", ".join(chemical_symbols[z] for z in missing)
+            what = "names an element twice" if twice else f"leaves out {left_out}"
             raise InputError(f"{what}; every element of the data belongs to one group", field="groups")
         blocks = [element_weights(group, self.spread) for group in groups]
         result = np.zeros((len(self.species), sum(block.shape[1] for block in blocks)))
