@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 import pytest
 import yaml
+from ase import Atoms
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
@@ -41,10 +42,15 @@ from forcewright.models.ace import AceModel
 from forcewright.models.pair_style import pair_style_potential
 from forcewright.models.snap import SnapModel
 from forcewright.optimize.journal import read_trials, study_fingerprint
+from forcewright.properties.tensor_model import TensorSettings, irreps_of
 from forcewright.protocols.structures import build_structure
+from forcewright.recipes.ablate import read_ablation
 from forcewright.recipes.compare import read_comparison
 from forcewright.recipes.config import read_config as read_study
+from forcewright.recipes.distil import read_distillation
+from forcewright.recipes.dos_study import DosConfig, tune_dos
 from forcewright.recipes.learning_curve import read_learning_curve
+from forcewright.recipes.property_study import PropertyConfig, candidates_of, tune_property
 from forcewright.recipes.run_folder import read_config
 from forcewright.recipes.simulate import SimulateConfig
 from forcewright.simulation.checkpoint import Checkpoint
@@ -196,6 +202,52 @@ CONFIGS: dict[str, dict[str, Any]] = {
             {"kind": "supercell", "repeats": [2, 1, 1], "then": [{"kind": "vacancy"}]},
         ],
     },
+    "cluster": {
+        "data": {"train": "x.extxyz", "without": ["surface"]}, "model": {"kind": "snap", "twojmax": {"low": 2, "high": 6}},
+        "executor": {"slurm": {"jobs": 2, "cores": 1, "memory_GB": 2.5, "walltime": "01:00:00", "partition": "short",
+                               "account": "a", "interface": "ib0", "options": ["--qos=short"]}},
+        "physics": {
+            "structure": {"bulk": "Si", "cubic": True}, "properties": {"elastic": {}}, "sets": {"more": ["x.extxyz"]},
+            "probe": {"temperature_K": 900, "runs": 2, "time_ps": 0.1}, "candidates": 4,
+            "limits": {"probe.survived": {"at_least": 1}, "more.force_rmse_eV_per_A": {"at_most": 0.2}},
+            "objectives": {"elastic.C11_GPa": {"target": 160, "scale": 10}},
+        }, "output": "run",
+    },
+    "distil": {
+        "teacher": {"lammps": {"pair_style": "lj/cut 4.0", "pair_coeff": "* * 0.01 2.0", "species": ["Si"]}},
+        "structures": {"si": {"bulk": "Si", "cubic": True}}, "files": {"more": "x.extxyz"}, "labels": "x.extxyz",
+        "test": ["x.extxyz"], "keys": {"energy": "REF_energy"}, "generate": {"count": 2, "sigma_A": [0.05, 0.1]},
+        "further": [{"kind": "dimers", "species": ["Si", "Si"], "distances_A": [1.5, 3.0], "count": 3}],
+        "correction": {"model": {"kind": "ace", "functions": 10, "rcut": 4.0}},
+        "student": {"model": {"kind": "ace", "functions": 10, "rcut": 4.0}, "stability": "off"}, "sizes": [4],
+        "physics": {"structure": {"bulk": "Si", "cubic": True}, "properties": {"elastic": {}}}, "data_license": "CC0",
+        "workers": 1, "seed": 0, "output": "run",
+    },
+    "ablate": {
+        "data": {"train": ["x.extxyz"], "test": {"test": "x.extxyz"}},
+        "base": {"model": {"kind": "snap", "twojmax": 4, "rcut": 4.0}, "stability": {"temperature_K": 900}},
+        "changes": {"nearer": {"model": {"rcut": 3.0}}, "fewer": {"without": ["bulk"]}, "no stress": {"weights": {"stress": None}},
+                    "ace": {"model": {"kind": "ace", "functions": 10}}}, "power_W_per_core": 10, "output": "run",
+    },
+    "property": {
+        "target": {"name": "dipole", "key": "mu"}, "data": {"train": "water.extxyz", "test": ["water.extxyz"]},
+        "model": {"cutoff": 3.0, "degrees": [2], "nmax": 2, "lmax": 1, "alternatives": [{"cutoff": 2.0}]}, "folds": 2,
+        "robust": False, "frame_error": 0.1, "leave_out": "groups", "seed": 0, "output": "run",
+    },
+    "kernel": {
+        "target": {"name": "gap", "irreps": "0e", "per": "structure", "unit": "eV", "key": "gap"},
+        "data": {"train": "water.extxyz", "skip_broken": True}, "output": "run", "folds": 2,
+        "model": {"kind": "kernel", "descriptor": "ace", "cutoff": {"low": 2.0, "high": 3.0}, "representatives": 5},
+        "study": {"trials": 1, "initial": 1}, "leave_out": {"one": ["a"]},
+    },
+    "dos": {
+        "target": {"name": "dos", "grid": {"low": -2, "high": 2, "step": 0.5, "zero": "fermi"}, "reduce": "mean",
+                   "file": "{stem}.npz"},
+        "data": {"train": "metal.extxyz"}, "output": "run", "folds": 2, "weights": {"a": 2.0}, "seed": 1,
+        "model": {"electrons": {"Si": 2.0}, "environment": {"cutoff": 3.0, "nradmax": [3, 1], "lmax": [0, 1],
+                                                             "length": 1.0, "scaling": {"low": 0.5, "high": 1.0}}},
+        "study": {"trials": 1, "initial": 1},
+    },
     "label": {
         "structures": ["x.extxyz"], "output": "labelled.extxyz", "workers": 1, "retry_failures": False,
         "reference": {"lammps": {"pair_style": "lj/cut 4.0", "pair_coeff": "* * 0.01 2.0", "species": ["Si"]}},
@@ -216,6 +268,18 @@ def _simulation(path: Path) -> Any:
     return settings.plan(), build_structure(settings.structure, folder)
 
 
+def _property(path: Path) -> Any:
+    settings, _, _ = read_config(PropertyConfig, path)
+    candidates = [] if settings.ranges else candidates_of(settings.model)
+    return [c.basis((1, 8), irreps_of(settings.target)) for c in candidates if isinstance(c, TensorSettings)]
+
+
+def _density(path: Path) -> Any:
+    settings, _, _ = read_config(DosConfig, path)
+    content, ranges = settings.searched()
+    return settings.target, content, ranges
+
+
 def _validation(path: Path) -> Any:
     settings, folder, _ = read_config(ValidationConfig, path)
     return settings.asked(), build_structure(settings.structure, folder)
@@ -223,7 +287,8 @@ def _validation(path: Path) -> Any:
 
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "tune": _study, "ace": _study, "gap": _study, "compare": read_comparison, "curve": read_learning_curve,
-    "simulate": _simulation, "protocol": _simulation, "validate": _validation,
+    "cluster": _study, "distil": read_distillation, "ablate": read_ablation, "property": _property, "kernel": _property,
+    "dos": _density, "simulate": _simulation, "protocol": _simulation, "validate": _validation,
 }  # fmt: skip
 
 
@@ -245,6 +310,31 @@ def _potentials(folder: Path) -> None:
     style.save(folder / "style")
     for name in ("ace-densities", "command", "gap", "sgdml"):
         shutil.copytree(EARLIER / "potentials" / name, folder / name)
+
+
+def _properties(folder: Path) -> None:
+    """Write labels of properties and a small model of each kind."""
+    rng = np.random.default_rng(2)
+    water, metal = [], frames(12)
+    for index in range(6):
+        atoms = Atoms(
+            "OHH", np.array([[0.0, 0, 0], [0.8, 0.5, 0], [-0.8, 0.5, 0]]) + rng.normal(scale=0.1, size=(3, 3))
+        )
+        atoms.info |= {"mu": np.array([-0.8, 0.4, 0.4]) @ atoms.positions, "gap": float(rng.normal())}
+        atoms.info["config_type"] = "ab"[index % 2]
+        water.append(atoms)
+    for index, atoms in enumerate(metal):
+        atoms.calc = None
+        atoms.info["config_type"] = "ab"[index % 2]
+    ase.io.write(folder / "water.extxyz", water)
+    ase.io.write(folder / "metal.extxyz", metal)
+    np.savez(folder / "metal.npz", dos=rng.uniform(0.5, 1.5, size=(12, 9)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, tune in (("property", tune_property), ("kernel", tune_property), ("dos", tune_dos)):
+            with_paths = {**CONFIGS[name], "data": {"train": str(folder / CONFIGS[name]["data"]["train"])}}
+            shutil.move(tune(with_paths, output=folder / "study").folder / "model", folder / f"{name}-model")  # type: ignore[operator]
+            shutil.rmtree(folder / "study")
 
 
 def make_sound(folder: Path) -> None:
@@ -272,6 +362,7 @@ def make_sound(folder: Path) -> None:
     (folder / "cu.extxyz").write_text((EARLIER / "cells.extxyz").read_text())
     (folder / "curve.json").write_text(json.dumps({"r": [1.0, 2.0, 3.0], "g": [0.0, 1.0, 1.0]}))
     _potentials(folder)
+    _properties(folder)
     for name, content in CONFIGS.items():
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
     for name in ("finished", "simulation"):
@@ -396,6 +487,17 @@ def _kinds() -> list[Kind]:
         "generate": [("seed",), ("recipes", 0, "count"), ("recipes", 0, "amplitudes_A", 0), ("recipes", 1, "composition", "Si"),
                      ("recipes", 1, "density_g_per_cm3", 0), ("recipes", 2, "distances_A", 0)],
         "label": [("workers",)],
+        "cluster": [("executor", "slurm", "jobs"), ("executor", "slurm", "memory_GB"), ("physics", "candidates"),
+                    ("physics", "limits", "probe.survived", "at_least"), ("physics", "probe", "runs"),
+                    ("physics", "objectives", "elastic.C11_GPa", "scale")],
+        "distil": [("seed",), ("workers",), ("sizes", 0), ("generate", "count"), ("generate", "sigma_A", 0),
+                   ("student", "model", "rcut"), ("correction", "model", "functions"), ("further", 0, "count")],
+        "ablate": [("base", "model", "rcut"), ("changes", "nearer", "model", "rcut"), ("power_W_per_core",)],
+        "property": [("model", "cutoff"), ("model", "degrees", 0), ("model", "alternatives", 0, "cutoff"),
+                     ("frame_error",), ("folds",), ("seed",)],
+        "kernel": [("model", "cutoff", "low"), ("model", "representatives"), ("folds",)],
+        "dos": [("target", "grid", "step"), ("target", "grid", "low"), ("folds",), ("weights", "a"), ("seed",),
+                ("model", "environment", "cutoff"), ("model", "electrons", "Si")],
     }  # fmt: skip
     for name in CONFIGS:
         file = f"{name}.yaml"
@@ -430,6 +532,16 @@ def _kinds() -> list[Kind]:
                 0.5 if where == "gap" else 1.0,
             )
         )
+    for name, cells, files in (
+        ("property", "water", {"potential.json": tree_json, "coefficients.npz": npz}),
+        ("kernel", "water", {"potential.json": tree_json, "coefficients.npz": npz}),
+        ("dos", "metal", {"dos.json": tree_json, "dos.npz": npz}),
+    ):  # fmt: skip
+        for file, change in files.items():
+            used = command("predict", f"{name}-model", f"{cells}.extxyz", "-o", "out.csv")
+            kinds.append(Kind(f"load {name} {file}", f"{name}-model/{file}", change, used))
+    for name, file, change in (("property", "water.extxyz", text), ("dos", "metal.npz", npz)):
+        kinds.append(Kind(f"fit {name}", file, change, command("tune", f"{name}.yaml"), share=0.5))
     kinds.append(Kind("load command", "command/potential.json", tree_json, lambda folder: load(folder / "command", allow_commands=True)))  # fmt: skip
     for file, change in {
         "result.json": tree_json, "report.json": tree_json, "physics.json": tree_json, "config.resolved.yaml": tree_yaml, "parity_test.npz": npz,
@@ -502,7 +614,7 @@ def fault_of(kind: Kind, folder: Path, *, sound: bool = False, wrong: bool = Fal
         return f"says: {said[-800:]}"
     if code not in (0, 1, 2):
         return f"ends with {code}"
-    if len(said) > 20_000 or said.count("error: ") > 1 and "check" not in kind.name:
+    if len(said) > 20_000 or len(re.findall(r"^error: ", said, re.MULTILINE)) > 1 and "check" not in kind.name:
         return f"says {len(said)} characters: {said[:300]}"
     if code and not said.strip():
         return "is refused without a word"

@@ -202,3 +202,9 @@ def test_smearing_a_density_on_file_keeps_its_integral(tmp_path):
 def test_eigenvalues_that_contradict_themselves_are_refused(changed, said):
     with pytest.raises(InputError, match=said):
         Eigenvalues.of(**{"values": [[[0.0, 1.0], [0.0, 2.0]]], "weights": [0.5, 0.5], **changed})
+
+
+def test_nine_energies_are_no_tensor(tmp_path):
+    path = written(tmp_path, {"info": 'd="1 2 3 4 5 6 7 8 9"'})
+    target = Target(name="dos", key="d", grid={"low": -2, "high": 2, "step": 0.5, "zero": "fermi"})
+    assert read_property(path, target).values[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]

@@ -81,7 +81,24 @@ def test_saved_model_predicts_the_same(model, data, tmp_path):
     read = DosModel.load(model.save(tmp_path / "model"))
     np.testing.assert_array_equal(read.local(data.structures[0]), model.local(data.structures[0]))
     assert read.settings == model.settings
-    (tmp_path / "model" / "dos.npz").write_bytes(b"nothing")
+    file = tmp_path / "model" / "dos.npz"
+    sound = dict(np.load(file))
+    for name in set(sound) & {
+        "centers",
+        "label_mean",
+        "spread_factor",
+        "spread_precision",
+        "spread_mean",
+        "spread_usual",
+    }:
+        for wrong in (sound[name][:-1], sound[name].T[..., None], np.full_like(sound[name], np.nan)):
+            np.savez(file, **{**sound, name: wrong})
+            with pytest.raises(InputError, match="damaged"):
+                DosModel.load(file.parent)
+    np.savez(file, **{**sound, "weights": np.full_like(sound["weights"], 1e308)})
+    with np.errstate(all="ignore"), pytest.raises(InputError, match="not finite"):
+        DosModel.load(file.parent).local(data.structures[0])
+    file.write_bytes(b"nothing")
     with pytest.raises(InputError, match="damaged"):
         DosModel.load(tmp_path / "model")
 

@@ -194,7 +194,22 @@ def test_a_saved_model_predicts_the_same(fit, tmp_path):
     values, errors = model.predict_with_errors(fit.data.structures[0])
     assert values.shape == errors.shape
     assert np.nanmin(errors) >= 0
-    (tmp_path / "model" / "coefficients.npz").write_bytes(b"no archive")
+    file = tmp_path / "model" / "coefficients.npz"
+    sound = dict(np.load(file))
+    name = next(name for name in sound if name.startswith("inverse_"))
+    for wrong in (sound[name][:-1], sound[name][..., None]):
+        np.savez(file, **{**sound, name: wrong})
+        with pytest.raises(InputError, match="damaged"):
+            TensorModel.load(tmp_path / "model")
+    np.savez(
+        file, **{key: values if key.startswith("rep") else np.full_like(values, 3e38) for key, values in sound.items()}
+    )
+    with np.errstate(all="ignore"), pytest.raises(InputError, match=r"damaged|not finite"):
+        huge = TensorModel.load(tmp_path / "model")
+        for part in huge.coefficients.values():
+            part *= 1e270
+        huge.predict(fit.data.structures[0])
+    file.write_bytes(b"no archive")
     with pytest.raises(InputError, match=r"coefficients\.npz.*damaged"):
         TensorModel.load(tmp_path / "model")
 

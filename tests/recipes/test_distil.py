@@ -171,3 +171,23 @@ def test_a_student_has_the_elasticity_of_its_teacher(tmp_path: Path) -> None:
         student, teacher = numbers[name]
         assert teacher == pytest.approx(value, rel=0.02), name
         assert student == pytest.approx(teacher, rel=0.05, abs=2.0 if name.endswith("GPa") else 0.0), name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"student": {"model": {"kind": "ace", "rcutt": 4.0}}}, r"student\.model.*rcut"),
+        ({"student": {**STUDENT, "studdy": {}}}, r"student\.studdy"),
+        ({"correction": {"model": {"kind": "aces"}}}, r"correction\.model"),
+        ({"generate": {"count": 0}}, r"generate\.count"),
+        ({"further": [{"kind": "dimer"}]}, r"further\.0"),
+        ({"physics": {"structure": {"bulk": "Si"}, "properties": {"elastik": {}}}}, r"physics\.properties\.elastik"),
+        ({"physics": {"potential": "x"}}, r"physics\.potential"),
+    ],
+)
+def test_what_later_stages_take_is_refused_before_any_work(
+    tmp_path: Path, config: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        run(tmp_path, {**config, **change})
+    assert not (tmp_path / "distilled").exists()

@@ -266,3 +266,9 @@ def test_configs_of_the_example_can_be_read():
     assert set(ranges) == {"filling", "environment.cutoff", "environment.length", "environment.scaling"}
     assert read_config(SimulateConfig, example / "compress.yaml").settings.stages[-1].pressure_GPa == (0.0, 20.0)
     assert read_tune_config(example / "ace.yaml").model["functions"] == 300
+
+
+def test_an_environment_that_is_no_mapping_is_refused(config):
+    content = json.loads(config.read_text())
+    with pytest.raises(InputError, match=r"environment is no mapping"):
+        tune_dos({**content, "model": {"environment": 7}})

@@ -23,7 +23,7 @@ _PART = {0: "a trace", 1: "an antisymmetric part", 2: "a symmetric part"}
 
 def require_symmetry(values: FloatArray, target: Target) -> None:
     """Raise `InputError` if tensors (n, 9) have a part that their irreps have none of, naming the irreps they have."""
-    if target.components != 9 or not len(values):
+    if target.grid is not None or target.components != 9 or not len(values):
         return
     lengths = np.linalg.norm(values, axis=1)
     parts = {order: np.linalg.norm(part, axis=(1, 2)) for order, part in tensor_parts(values)}
@@ -50,7 +50,7 @@ def check_property(values: PropertySet) -> Iterator[Finding]:
 def _check_symmetry(values: PropertySet) -> Iterator[Finding]:
     """Yield that tensors have less than their irreps say."""
     target, stacked = values.target, values.stacked()
-    if target.components != 9 or not len(stacked):
+    if target.grid is not None or target.components != 9 or not len(stacked):
         return
     length = np.linalg.norm(stacked, axis=1).max()
     missing = [

@@ -352,11 +352,16 @@ class DosModel:
         Raises
         ------
         InputError
-            If the structure holds an element that the model does not know.
+            If the structure holds an element that the model does not know, or its density is not finite.
         """
         require_known_species(structure, self.species)
         kinds = np.searchsorted(np.array(self.species), structure.numbers)
-        return self.environments.apply(structure, self.weights) + self.constants[kinds]
+        local = self.environments.apply(structure, self.weights) + self.constants[kinds]
+        if not np.isfinite(local).all():
+            raise InputError(
+                "predicts a density that is not finite; it is damaged, or atoms are too near", field="model"
+            )
+        return local
 
     def density(self, structure: Structure) -> FloatArray:
         """Return the density of states of the structure (m,) in states/eV."""
@@ -549,6 +554,24 @@ class DosModel:
         for held in (self.environments.mean, self.environments.scale):
             if held.shape != (columns,) or not np.isfinite(held).all():
                 raise ValueError(f"the basis has {columns} functions, and there are scales for {held.shape}")
+        further: dict[str, tuple[FloatArray | None, tuple[int, ...]]] = {
+            "centers": (self.environments.centers, (size, columns)), "label_mean": (self.label_mean, (count,)),
+        }  # fmt: skip
+        if self.spread is not None:
+            shapes = {"factor": (count, *self.spread.factor.shape[1:2]), "precision": (size, size), "mean": (size,),
+                      "usual": (1,)}  # fmt: skip
+            further |= {f"spread_{name}": (array, shapes[name]) for name, array in self.spread.arrays().items()}
+        for name, (array, shape) in further.items():
+            if array is not None and (array.shape != shape or not np.isfinite(array).all()):
+                raise ValueError(f"{name} is not an array of {shape} finite numbers")
+        if self.spread is not None and self.spread.usual[0] < 0:
+            raise ValueError("spread_usual is negative")
+        if (self.environments.centers is None) != (self.settings.environment.kernel == "linear"):
+            raise ValueError("environments of the kernel are there for a linear model, or missing for another one")
+        if not self.species or list(self.species) != sorted(set(self.species)):
+            raise ValueError("species do not stand in the order of their numbers")
+        if not isinstance(self.about, Mapping) or not np.isfinite(self.ridge):
+            raise ValueError("about is no mapping, or ridge not finite")
 
 
 # --------------------------------------------------------------------------------------------- fitting

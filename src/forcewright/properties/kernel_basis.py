@@ -78,6 +78,9 @@ class KernelSettings(StrictModel):
         chosen = {z: np.asarray(arrays[_key(z)], dtype=np.float64) for z in species}
         if irreps != (_SCALAR,) or any(rows.ndim != 2 or rows.shape[1] != described.size for rows in chosen.values()):
             raise ValueError("representatives do not fit the descriptor")
+        lengths = [np.linalg.norm(rows, axis=1) for rows in chosen.values()]
+        if not all(len(of) and (np.isclose(of, 1.0, atol=1e-6) | (of == 0.0)).all() for of in lengths):
+            raise ValueError("representatives are no rows of unit length")
         return KernelBasis(described, tuple(sorted(species)), self.zeta, chosen)
 
 

@@ -235,6 +235,10 @@ class TensorModel:
             if errors:
                 spread = np.einsum("amp,pq,anq->amn", rows, self.inverses[part], rows, optimize=True)
                 squares[atoms] += np.einsum("amn,mc,nc->ac", spread, back, back)
+        if not np.isfinite(result).all():
+            raise InputError(
+                "predicts a number that is not finite; it is damaged, or atoms are too near", field="model"
+            )
         result[~known] = squares[~known] = np.nan
         deviation = np.sqrt(np.maximum(squares, 0.0))
         return (result, deviation) if self.target.per == "atom" else (result[0], deviation[0])
@@ -308,6 +312,11 @@ class TensorModel:
             for part, columns in _columns(basis, parts).items():
                 if coefficients[part].shape != (columns,):
                     raise ValueError(f"{_name(part)} has shape {coefficients[part].shape}, expected {(columns,)}")
+                inverse = inverses.get(part)
+                if inverses and (inverse is None or inverse.shape != (columns, columns)):
+                    raise ValueError(f"inverse_{_name(part)} is no matrix of {columns} columns")
+            if not isinstance(model.about, Mapping):
+                raise ValueError("about is no mapping")
         return model
 
 

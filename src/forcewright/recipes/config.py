@@ -231,6 +231,16 @@ def paths_from(content: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         several = external if isinstance(external, list) else [external]
         if all(isinstance(path, str | Path) for path in several):
             changed["validation"] = {**validation, "external": [str((folder / path).resolve()) for path in several]}
+    physics = content.get("physics")
+    if isinstance(physics, Mapping):
+        changed["physics"] = dict(physics)
+        if isinstance(sets := physics.get("sets"), Mapping):
+            changed["physics"]["sets"] = {
+                name: [str((folder / path).resolve()) if isinstance(path, str | Path) else path for path in paths]
+                if isinstance(paths, list) else paths for name, paths in sets.items()
+            }  # fmt: skip
+        if isinstance(structure := physics.get("structure"), str):
+            changed["physics"]["structure"] = str((folder / structure).resolve())
     return changed
 
 

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,14 +20,15 @@ from forcewright.data import dataset_of, read, write
 from forcewright.errors import InputError
 from forcewright.files import atomic_write, write_json, write_table
 from forcewright.generation import mean_teacher_calls
+from forcewright.generation.steps import STEPS
 from forcewright.models import load, potential_path
 from forcewright.models.pretrained import pretrained_named
 from forcewright.plain_data import read_json
 from forcewright.potential import Potential, Reference
 from forcewright.protocols.structures import StructureSource
-from forcewright.recipes.config import Paths
+from forcewright.recipes.config import Paths, parse_config, paths_from
 from forcewright.recipes.distil_page import write_distil_page
-from forcewright.recipes.generate import generate
+from forcewright.recipes.generate import generate, parse_recipes
 from forcewright.recipes.label import label
 from forcewright.recipes.outputs import TuneResult
 from forcewright.recipes.provenance import file_hashes
@@ -37,6 +39,7 @@ from forcewright.reference import ReferenceSettings, VaspReference, label_all, p
 from forcewright.reference.identity import hash_parts, hash_settings
 from forcewright.structure import Dataset, FloatArray, Labels, Structure
 from forcewright.tables import Tabular
+from forcewright.validation.physics import ValidationConfig
 
 log = logging.getLogger("forcewright")
 
@@ -164,8 +167,7 @@ def distil(
     MissingExtraError
         If the teacher needs a package that is not installed.
     """
-    read_settings = read_config(DistilConfig, config)
-    settings = with_absolute_paths(read_settings.settings, read_settings.folder)
+    settings, base = read_distillation(config)
     files = [path for paths in (settings.labels, settings.test, *settings.files.values()) for path in paths or []]
     with RunFolder(settings.output, "distil") as folder, folder.logging():
         on_step("reading")
@@ -173,8 +175,10 @@ def distil(
         hashes = file_hashes(path for path in files if path.is_file())
         labels = None if settings.labels is None else read(settings.labels, labels=settings.keys)
         test = None if settings.test is None else read(settings.test, labels=settings.keys)
-        teacher = _Teacher.of(settings.teacher, read_settings.folder, folder / "teacher")
+        teacher = _Teacher.of(settings.teacher, base, folder / "teacher")
         plain = teacher
+        if labels is not None and settings.correction is not None:
+            teacher.baseline()  # refused before it has computed anything
         audit = None
         cache = folder / "label-cache"
         reference = teacher.reference()
@@ -215,7 +219,7 @@ def distil(
         physics = None
         if settings.physics is not None:
             on_step("physics")
-            physics = _physics(settings.physics, teacher, folder, state, read_settings.folder)
+            physics = _physics(settings.physics, teacher, folder, state, base)
         notice = _notice(settings, plain)
         for path in (folder / NOTICE, folder / "student" / "potential" / NOTICE):
             atomic_write(path, "\n".join(notice) + "\n")
@@ -235,6 +239,58 @@ def distil(
         ]
         write_distil_page(folder.path, summary, text, pages)
     return DistilResult(summary, student, settings.output)
+
+
+def read_distillation(config: str | Path | Mapping[str, Any]) -> tuple[DistilConfig, Path]:
+    """Return a config with absolute paths and its folder; what later stages take is checked before any work.
+
+    Raises
+    ------
+    InputError
+        If anything in it is not usable; names the field.
+    """
+    content, base, file = read_config(DistilConfig, config)
+    settings = with_absolute_paths(content, base)
+    if settings.correction is not None:
+        settings = settings.model_copy(update={"correction": paths_from(settings.correction, base)})
+    settings = settings.model_copy(update={
+        "student": paths_from(settings.student, base), "generate": _paths_in(settings.generate, base),
+        "further": [_paths_in(recipe, base) for recipe in settings.further],
+    })  # fmt: skip
+
+    def check(field: str, read: Callable[[], object]) -> None:
+        try:
+            read()
+        except InputError as error:
+            where = field if error.field is None else error.field if field == "" else f"{field}.{error.field}"
+            raise InputError(error.problem, file=error.file or file, field=where) from None
+
+    for field, fit in (("student", settings.student), ("correction", settings.correction)):
+        if fit is not None:
+            check(field, partial(_require_fit, {**fit, "data": {"train": []}, "output": str(settings.output)}, base))
+    first = {**settings.generate, "kind": "rattle_relax_repeat", "teacher": TEACHER}
+    check("generate", lambda: validate(STEPS["rattle_relax_repeat"], first))
+    check("", lambda: parse_recipes(settings.further, "further", file))
+    if (physics := settings.physics) is not None:
+        if taken := [key for key in physics if key in ("potential", "reference", "output")]:
+            raise InputError("is settled here; take it out", file=file, field=f"physics.{taken[0]}")
+        check("physics", lambda: validate(ValidationConfig, physics))
+    return settings, base
+
+
+def _require_fit(content: dict[str, Any], base: Path) -> None:
+    parse_config(content, folder=base).family.require_packages()
+
+
+def _paths_in(recipe: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return a recipe in which files that it names are taken from a folder."""
+    changed = dict(recipe)
+    for key in ("potential", "student", "teacher"):
+        if isinstance(value := recipe.get(key), str) and (base / value).exists():
+            changed[key] = str((base / value).resolve())
+    if isinstance(then := recipe.get("then"), list):
+        changed["then"] = [_paths_in(part, base) if isinstance(part, Mapping) else part for part in then]
+    return changed
 
 
 @dataclass(frozen=True)

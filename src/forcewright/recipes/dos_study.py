@@ -101,6 +101,8 @@ class DosConfig(StrictModel):
         for key in _DECISIONS:
             if isinstance(self.model.get(key), Mapping) and {"low", "high", "choices"} & set(self.model[key]):
                 raise ValueError(f"model.{key} is to be decided, not searched: its errors do not compare; give a value")
+        if not isinstance(self.model.get("environment"), Mapping | None):
+            raise ValueError("model.environment is no mapping; write keys and values, such as {cutoff: 5}")
         return self
 
     @property

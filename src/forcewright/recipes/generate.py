@@ -79,7 +79,7 @@ def generate(
     target = settings.output if output is None else Path(output).resolve()
     if target is None and file is not None:
         raise InputError("is missing; add it, or name it with -o (output=)", file=file, field="output")
-    rooted = _parse(settings.recipes, "recipes", file)
+    rooted = parse_recipes(settings.recipes, "recipes", file)
     starts = {name: [build_structure(source, folder).structure] for name, source in settings.structures.items()}
     if both := set(starts) & set(settings.files):
         raise InputError(f"has {min(both)!r}, as have structures; give different names", file=file, field="files")
@@ -142,8 +142,8 @@ def _sources(folder: Path, cache: Path | None) -> Sources:
     return Sources(lambda source: force_field(source, folder), teacher, student)
 
 
-def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Rooted]:
-    """Return the steps with those that follow them."""
+def parse_recipes(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Rooted]:
+    """Return the steps with those that follow them; `InputError` names the one that is not usable."""
     parsed = []
     for index, content in enumerate(recipes):
         here = f"{where}.{index}"
@@ -155,7 +155,7 @@ def _parse(recipes: Sequence[Any], where: str, file: Path | None) -> list[_Roote
             step = validate(STEPS[kind], dict(content))
         except InputError as error:
             raise _placed(error, here, file) from None
-        parsed.append((step, _parse(step.then, f"{here}.then", file), here))
+        parsed.append((step, parse_recipes(step.then, f"{here}.then", file), here))
     return parsed
 
 
