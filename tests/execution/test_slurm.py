@@ -19,6 +19,7 @@ from ase.calculators.lj import LennardJones
 from slurm_here import SlurmDoesNotStartError, slurm_here
 
 import forcewright as fw
+from forcewright.errors import InputError
 from forcewright.execution.cluster import close_clusters
 from forcewright.execution.pools import close_pool, open_pool
 from forcewright.execution.settings import ClusterSettings
@@ -108,3 +109,9 @@ def test_a_task_that_outlasts_its_job_is_done_again(slurm: None, tmp_path: Path)
     wait([task], timeout=400)
     assert task.result(timeout=0).returncode == 0
     close_pool(pool, kill=True)
+
+
+def test_jobs_that_slurm_refuses_are_refused_before_the_work(slurm: None) -> None:
+    settings = ClusterSettings.model_validate({"slurm": {"partition": "nowhere"}})
+    with pytest.raises(InputError, match="nvalid partition"):
+        open_pool(settings, 1)

@@ -1,6 +1,6 @@
 """Tasks on the workers of a Dask scheduler: one that runs already, one on this machine, or jobs of Slurm.
 
-Of the engines for Slurm, Dask's goes on after a job was cancelled or ran out of time: what ran there is done again
+Of the engines for Slurm, Dask's goes on after a job was canceled or ran out of time: what ran there is done again
 elsewhere, and another job takes its place. Traffic of a scheduler that is started here is encrypted, and only its own
 workers may connect.
 """
@@ -11,6 +11,7 @@ import atexit
 import logging
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from concurrent.futures import wait as wait_for
@@ -122,9 +123,22 @@ def _of_slurm(settings: SlurmSettings) -> Any:
         worker_extra_args=["--memory-limit", "0"],  # Slurm sees to that
         silence_logs="critical",
     )  # fmt: skip
+    try:
+        _require_acceptance(cluster.job_script())
+    except BaseException:
+        cluster.close()
+        raise
     cluster.adapt(minimum_jobs=settings.jobs, maximum_jobs=settings.jobs)  # keeps that many, whatever happens to them
     log.info("submitted %d jobs to Slurm; their output is in %s", settings.jobs, _LOGS)
     return cluster
+
+
+def _require_acceptance(script: str) -> None:
+    """Refuse a job that Slurm would not take, which otherwise never starts."""
+    asked = subprocess.run(["sbatch", "--test-only"], input=script, capture_output=True, text=True, check=False)
+    if asked.returncode != 0:
+        reason = " ".join(asked.stderr.split()) or f"exit code {asked.returncode}"
+        raise InputError(f"describes jobs that Slurm refuses: {reason}", field="executor.slurm")
 
 
 def _connected(address: str) -> Any:
