@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 import resource
 import shutil
@@ -600,13 +599,7 @@ def fault_of(kind: Kind, folder: Path, *, sound: bool = False, wrong: bool = Fal
     except ForcewrightError as error:
         code, said = 1, f"error: {error}"
     except Exception as error:
-        import traceback
-
-        return (
-            "".join(traceback.format_exception(error)[-4:])
-            if os.environ.get("FUZZ")
-            else f"{type(error).__name__}: {error}"
-        )
+        return f"{type(error).__name__}: {error}"
     else:
         is_command = hasattr(ended, "returncode")
         code, said = (ended.returncode, ended.stderr + ended.stdout) if is_command else (0, "")

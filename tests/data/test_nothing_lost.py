@@ -347,3 +347,12 @@ def test_a_bad_frame_is_named_where_it_is_predicted(tmp_path: Path) -> None:
 def test_huge_and_half_numbers_are_refused(text: str, field: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"frame 0, field '{field}'"):
         list(snapshots(written(tmp_path / "a.xyz", text)))
+
+
+def test_a_dump_that_announces_more_atoms_than_it_holds_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "run.dump"
+    start = "ITEM: TIMESTEP\n{}\nITEM: NUMBER OF ATOMS\n{}\nITEM: BOX BOUNDS pp pp pp\n0 4\n0 4\n0 4\n"
+    atoms = "ITEM: ATOMS id element x y z\n1 Si 0 0 0\n2 Si 2 2 2\n"
+    file.write_text(start.format(0, 2) + atoms + start.format(1, 2**63) + atoms)
+    with pytest.raises(InputError, match="frame 1, field 'NUMBER OF ATOMS'.*more than the file holds"):
+        list(snapshots(file))

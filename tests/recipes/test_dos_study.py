@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from forcewright.errors import InputError
 from forcewright.properties.dos_model import DosModel
 from forcewright.recipes import dos_study
 from forcewright.recipes.config import read_config as read_tune_config
-from forcewright.recipes.dos_study import DosConfig, tune_dos
+from forcewright.recipes.dos_study import DosConfig, choose, tune_dos
 from forcewright.recipes.run_folder import read_config
 from forcewright.recipes.simulate import SimulateConfig
 
@@ -272,3 +273,11 @@ def test_an_environment_that_is_no_mapping_is_refused(config):
     content = json.loads(config.read_text())
     with pytest.raises(InputError, match=r"environment is no mapping"):
         tune_dos({**content, "model": {"environment": 7}})
+
+
+def test_a_fold_whose_inner_errors_are_unknown_takes_a_trial_that_has_some() -> None:
+    def record(index: int, inner: float | None) -> SimpleNamespace:
+        return SimpleNamespace(index=index, loss=1.0, metrics={"inner": [inner, None]})
+
+    chosen = choose([record(0, None), record(1, 2.0), record(2, 3.0)], SimpleNamespace(folds=[0, 1]))  # type: ignore[arg-type,list-item]
+    assert [trial.index for trial in chosen] == [1, 0]

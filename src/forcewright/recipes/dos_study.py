@@ -302,7 +302,12 @@ def _search(
 def choose(records: Sequence[TrialRecord], validation: DosValidation) -> list[TrialRecord]:
     """Return the trial that each fold takes, by errors in which it has no part."""
     done = [record for record in records if record.loss is not None]
-    return [min(done, key=lambda record: float(record.metrics["inner"][fold])) for fold in range(len(validation.folds))]
+
+    def inner_loss(record: TrialRecord, fold: int) -> float:
+        loss = record.metrics["inner"][fold]
+        return np.inf if loss is None else float(loss)  # the other folds do not vary, or are too few to say
+
+    return [min(done, key=lambda record: inner_loss(record, fold)) for fold in range(len(validation.folds))]
 
 
 def errors_of(held: HeldBack, rows: Sequence[int] | None = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sized
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -90,7 +91,7 @@ def _read(path: Path) -> Iterator[Snapshot]:
 def _read_with_ase(path: Path) -> Iterator[Snapshot]:
     from ase.io.formats import UnknownFileTypeError, iread  # takes half a second, which every worker would wait for
 
-    _require_elements(path)
+    _require_usable_dump(path)
     number = 0
     try:
         for atoms in iread(path):
@@ -106,10 +107,19 @@ def _read_with_ase(path: Path) -> Iterator[Snapshot]:
         raise InputError("holds no frame", file=path)
 
 
-def _require_elements(path: Path) -> None:
-    """Refuse a LAMMPS dump that names types alone, which ASE takes for atomic numbers: type 1 for hydrogen."""
+def _require_usable_dump(path: Path) -> None:
+    """Refuse a LAMMPS dump that names types alone, which ASE takes for atomic numbers: type 1 for hydrogen.
+
+    And one that announces more atoms than its bytes can hold, which ASE's reader would look for without an end.
+    """
     with open(path, "rb") as file:
         start = file.read(1 << 16)
+        if start.startswith(b"ITEM: "):
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                for number, count in enumerate(re.finditer(rb"^ITEM: NUMBER OF ATOMS\s+(\d+)", content, re.MULTILINE)):
+                    if len(count[1]) > 18 or int(count[1]) > len(content):
+                        problem = f"announces {count[1][:20].decode()} atoms, more than the file holds"
+                        raise InputError(problem, file=path, frame=number, field="NUMBER OF ATOMS")
     columns = re.search(rb"^ITEM: ATOMS([^\n]*)", start, re.MULTILINE)
     if start.startswith(b"ITEM: ") and columns is not None and b"element" not in columns[1].split():
         raise InputError(
