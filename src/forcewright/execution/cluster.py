@@ -23,12 +23,11 @@ from typing import Any
 from uuid import uuid4
 
 from forcewright.errors import ForcewrightError, InputError, MissingExtraError
-from forcewright.execution.processes import process_pool
+from forcewright.execution.processes import WORKER_DIED, process_pool
 from forcewright.execution.settings import ClusterSettings, SlurmSettings
 
 log = logging.getLogger("forcewright")
 
-WORKER_DIED = "the worker process died: a crash in compiled code, too little memory, or it was killed"
 _TRIES = 2  # a task that has killed so many processes is not tried again
 _LOST_WORKERS = 5  # nodes that may vanish under one task, for whatever reason
 _PATIENCE_S = 30  # for workers that run here or should run already
@@ -59,11 +58,11 @@ class _Cluster:
         })  # fmt: skip
         logging.getLogger("distributed").setLevel(logging.ERROR)
         if settings.dask is not None and settings.dask.address is not None:
-            self._client: Any = _connected(settings.dask.address)
-            self.workers: int = sum(self._client.nthreads().values())
+            self.client: Any = _connected(settings.dask.address)
+            self.workers: int = sum(self.client.nthreads().values())
         else:
             self._cluster = _local(workers) if self.slurm is None else _of_slurm(self.slurm)
-            self._client = Client(self._cluster)
+            self.client = Client(self._cluster)
             self.workers = workers if self.slurm is None else self.slurm.jobs * self.slurm.cores
         self.is_lost = False
 
@@ -74,11 +73,6 @@ class _Cluster:
             self.workers = workers
 
     @property
-    def client(self) -> Any:
-        """The connection."""
-        return self._client
-
-    @property
     def where_logs_are(self) -> str:
         """Say where jobs have left their output."""
         return f"; see the output of its jobs in {_LOGS}" if self.slurm is not None else ""
@@ -86,7 +80,7 @@ class _Cluster:
     def close(self) -> None:
         """Disconnect, and end the workers that were started for it."""
         with suppress(Exception):
-            self._client.close(timeout=5)
+            self.client.close(timeout=5)
         if self._cluster is not None:
             with suppress(Exception):
                 self._cluster.close(timeout=10)

@@ -17,6 +17,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(64 * 2**20),
 }  # fmt: skip
 POLL_SECONDS = 0.5
+WORKER_DIED = "the worker process died: a crash in compiled code, too little memory, or it was killed"
 
 
 class InProcess(Executor):

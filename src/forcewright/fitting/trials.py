@@ -12,9 +12,9 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from forcewright.execution.cluster import WORKER_DIED, TaskDiedError
+from forcewright.execution.cluster import TaskDiedError
 from forcewright.execution.pools import close_pool, open_pool, workers_of
-from forcewright.execution.processes import InProcess
+from forcewright.execution.processes import WORKER_DIED, InProcess
 from forcewright.fitting.family_fit import evaluate_family_fit, fit_everything
 from forcewright.fitting.linear_trial import LinearTrial, evaluate_linear
 from forcewright.fitting.problem import Problem
@@ -141,5 +141,5 @@ def open_study(
     """
     settings = problem.settings.study.searched()
     if not ranges:  # nothing to search outside weights and ridge
-        settings = settings.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
+        settings = settings.single()
     return Study(Space(ranges), journal, settings, fingerprint)

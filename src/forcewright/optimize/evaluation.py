@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from typing import TypeAlias
 
 from forcewright.errors import ForcewrightError
-from forcewright.execution.cluster import WORKER_DIED
 from forcewright.execution.pools import close_pool
+from forcewright.execution.processes import WORKER_DIED
 from forcewright.optimize.sampler import Suggestion
 from forcewright.optimize.workers import Evaluation, Objective, evaluate, failure
 

@@ -70,6 +70,10 @@ class StudySettings(BaseModel):
             raise ValueError(f"objectives ({', '.join(self.objectives)}) must begin with loss and name each once")
         return self
 
+    def single(self) -> Self:
+        """Return the settings of a study with nothing to search: one trial."""
+        return self.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
+
     def sequence(self) -> dict[str, Any]:
         """Return what determines the sequence of trials, without what determines only when to stop."""
         decides = set(StudySettings.model_fields) - {"trials", "timeout_s", "patience"}

@@ -18,15 +18,13 @@ from pydantic import BaseModel, Field
 
 from forcewright.accuracy.differences import paired_differences
 from forcewright.accuracy.errors import ErrorTable
-from forcewright.data import read
 from forcewright.errors import ForcewrightError, InputError
 from forcewright.files import write_table
 from forcewright.fitting.settings import STRICT
 from forcewright.recipes import ablate_page
-from forcewright.recipes.compare import ComparisonData, family_config, row_of, study_of
+from forcewright.recipes.compare import ComparisonData, about_sets, family_config, judging_sets, row_of, study_of
 from forcewright.recipes.config import Name, TuneConfig, paths_from, with_files
 from forcewright.recipes.evaluation import evaluate_source
-from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.tables import Tabular
 
@@ -102,10 +100,7 @@ def ablate(
         If the config or the data are not usable, or the base fails.
     """
     settings = read_ablation(config)
-    files = [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
-    hashes = file_hashes(path for path in files if path.is_file())
-    chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
-    sets = {name: read(paths, **chosen) for name, paths in settings.data.test.items()}
+    sets, hashes = judging_sets(settings.data)
     summary: dict[str, Any] = {"variants": {}, "failed": {}}
     tables: dict[str, dict[str, ErrorTable]] = {}
     with RunFolder(settings.output, "ablate") as folder:
@@ -127,11 +122,7 @@ def ablate(
                 **row, "changed": settings.changes.get(name, {}), "survival": _survival(candidate.study),
                 "differences": _differences(tables[name], tables[BASE]) if name != BASE else {},
             }  # fmt: skip
-        summary |= {
-            "judged_on": next(iter(sets)),
-            "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
-            "power_W_per_core": settings.power_W_per_core,
-        }
+        summary |= {**about_sets(sets), "power_W_per_core": settings.power_W_per_core}
         return Ablation(_write(folder, settings, summary, tables, hashes), tables, settings.output)
 
 

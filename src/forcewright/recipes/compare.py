@@ -29,6 +29,7 @@ from forcewright.recipes.outputs import data_files, stored_summary
 from forcewright.recipes.provenance import file_hashes
 from forcewright.recipes.run_folder import RunFolder, read_config, with_absolute_paths
 from forcewright.recipes.tune import tune
+from forcewright.structure import Dataset
 from forcewright.tables import Tabular
 
 log = logging.getLogger("forcewright")
@@ -162,10 +163,7 @@ def compare(
         If the config or the data are not usable, or every family failed.
     """
     settings = read_comparison(config)
-    files = [*(settings.data.train or []), *(path for paths in settings.data.test.values() for path in paths)]
-    hashes = file_hashes(path for path in files if path.is_file())
-    chosen: dict[str, Any] = {"labels": settings.data.labels, "strict": not settings.data.skip_broken}
-    sets = {name: read(paths, **chosen) for name, paths in settings.data.test.items()}
+    sets, hashes = judging_sets(settings.data)
     summary: dict[str, Any] = {"families": {}, "failed": {}}
     tables: dict[str, dict[str, ErrorTable]] = {}
     with RunFolder(settings.output, "compare") as folder:
@@ -184,12 +182,24 @@ def compare(
         if not tables:
             name, reason = next(iter(summary["failed"].items()))
             raise InputError(f"every family failed; {name}: {reason}", field="families")
-        summary |= {
-            "judged_on": next(iter(sets)),
-            "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
-            "power_W_per_core": settings.power_W_per_core,
-        }
+        summary |= {**about_sets(sets), "power_W_per_core": settings.power_W_per_core}
         return Comparison(_write(folder, settings, summary, tables, hashes), tables, settings.output)
+
+
+def judging_sets(data: ComparisonData) -> tuple[dict[str, Dataset], dict[str, str]]:
+    """Return the sets that judge, by name, and the hashes of all files of the data."""
+    files = [*(data.train or []), *(path for paths in data.test.values() for path in paths)]
+    hashes = file_hashes(path for path in files if path.is_file())
+    strict = not data.skip_broken
+    return {name: read(paths, labels=data.labels, strict=strict) for name, paths in data.test.items()}, hashes
+
+
+def about_sets(sets: Mapping[str, Dataset]) -> dict[str, Any]:
+    """Return what a summary says of the sets that judge, the first of which ranks."""
+    return {
+        "judged_on": next(iter(sets)),
+        "sets": {name: {"frames": len(data), "groups": data.group_sizes} for name, data in sets.items()},
+    }
 
 
 def read_comparison(config: str | Path | Mapping[str, Any]) -> ComparisonConfig:

@@ -8,9 +8,8 @@ from typing import Any
 
 from forcewright.accuracy.errors import ErrorTable, compare
 from forcewright.errors import ForcewrightError
-from forcewright.execution.cluster import WORKER_DIED
 from forcewright.execution.pools import close_pool
-from forcewright.execution.processes import process_pool
+from forcewright.execution.processes import WORKER_DIED, process_pool
 from forcewright.fitting.cost import time_per_atom
 from forcewright.fitting.family_fit import predict_labelled
 from forcewright.models import FAMILIES, load, register_families

@@ -32,16 +32,21 @@ def _content(config: object) -> Mapping[str, object]:
     return config if isinstance(config, Mapping) else {}
 
 
-def property_folder(path: Path) -> Path | None:
-    """Return the folder of a property model: the path, or ``model/`` of a study; None where there is none."""
+def _folder_of(path: Path, name: str, key: str, value: str) -> Path | None:
+    """Return the path, or ``model/`` in it, where a file ``name`` holds ``key: value``; None where neither has one."""
     for folder in (path, path / "model"):
         try:
-            content = parse_json((folder / "potential.json").read_text(encoding="utf-8"))
+            content = parse_json((folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(content, dict) and content.get("kind") == _KIND:
+        if isinstance(content, dict) and content.get(key) == value:
             return folder
-    return density_folder(path)
+    return None
+
+
+def property_folder(path: Path) -> Path | None:
+    """Return the folder of a property model: the path, or ``model/`` of a study; None where there is none."""
+    return _folder_of(path, "potential.json", "kind", _KIND) or density_folder(path)
 
 
 def property_unit(path: Path) -> str | None:
@@ -55,11 +60,4 @@ def property_unit(path: Path) -> str | None:
 
 def density_folder(path: Path) -> Path | None:
     """Return the folder of a model of densities of states, as `property_folder` does."""
-    for folder in (path, path / "model"):
-        try:
-            content = parse_json((folder / "dos.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if isinstance(content, dict) and content.get("format") == _DENSITIES:
-            return folder
-    return None
+    return _folder_of(path, "dos.json", "format", _DENSITIES)

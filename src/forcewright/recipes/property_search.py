@@ -61,7 +61,7 @@ def run_trials(
         If the journal is another study's.
     """
     if not ranges:
-        settings = settings.model_copy(update={"trials": 1, "initial": 1, "sampler": "random"})
+        settings = settings.single()
 
     def finished(record: TrialRecord) -> None:
         text = f"failed: {record.error}" if record.loss is None else f"loss {record.loss:.5g}"
